@@ -1,0 +1,1 @@
+//! The operator's API: one file per noun.

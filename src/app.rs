@@ -1,0 +1,1 @@
+//! Assembles all parts from a Config; starts, waits, drains and stops them.

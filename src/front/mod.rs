@@ -1,0 +1,1 @@
+//! Everything that clients connect to.

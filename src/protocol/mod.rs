@@ -1,0 +1,1 @@
+//! JSON-RPC and MCP as bytes: messages in, messages out. No I/O.

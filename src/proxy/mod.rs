@@ -1,0 +1,1 @@
+//! The life of a call, from a message to its answer.

@@ -1,0 +1,1 @@
+//! The guarded MCP servers and the live links to them.
