@@ -21,3 +21,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(60_000);
 
 /// `maxRequestTimeoutMs`: the hard ceiling that no progress extends.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_millis(600_000);
+
+/// Buckets of a rolling window: an event may leave late by one of them, a second for a minute.
+pub const ROLLING_BUCKETS: i64 = 60;
