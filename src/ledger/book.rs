@@ -143,7 +143,7 @@ impl Book {
         self.check(now, demands).map_err(HoldError::Refused)?;
         let hold =
             Hold { call, at: now, deadline, postings: demands.iter().map(posting).collect() };
-        self.open(hold.clone())?;
+        self.open(hold.clone(), &|_| true)?;
         Ok(hold)
     }
 
@@ -161,7 +161,7 @@ impl Book {
             return Err(ResolveError::NotOpen);
         }
         let resolution = Resolution { call, at: now, kind, kept };
-        let hold = self.close(&resolution)?;
+        let hold = self.close(&resolution, &|_| true)?;
         Ok((hold, resolution))
     }
 
@@ -198,31 +198,40 @@ impl Book {
 
     /// Replays one entry. Everything above changes the books through the same code.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
+        self.apply_where(entry, &|_| true)
+    }
+
+    /// Replays one entry on those accounts only whose saved state does not hold it yet. Which holds
+    /// are open is followed whatever the accounts.
+    pub fn apply_where(&mut self, entry: &Entry, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
         match entry {
             Entry::Credit { at, account, amount, kind } => {
                 self.advance(*at);
                 if *kind == CreditKind::Grant && *amount < 0 {
                     return Err(LedgerError::OutOfRange);
                 }
+                if !takes(account) {
+                    return Ok(());
+                }
                 let account = self.account_mut(account)?;
                 account.add(&BALANCE, Window::Lifetime, *at, *amount).ok_or(LedgerError::OutOfRange)
             }
             Entry::Hold(hold) => {
                 self.advance(hold.at);
-                self.open(hold.clone())
+                self.open(hold.clone(), takes)
             }
             Entry::Resolution(resolution) => {
                 self.advance(resolution.at);
-                self.close(resolution).map(|_| ())
+                self.close(resolution, takes).map(|_| ())
             }
         }
     }
 
-    fn open(&mut self, hold: Hold) -> Result<(), LedgerError> {
+    fn open(&mut self, hold: Hold, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
         if self.holds.contains_key(&hold.call) {
             return Err(LedgerError::HoldMismatch);
         }
-        for posting in &hold.postings {
+        for posting in hold.postings.iter().filter(|posting| takes(&posting.account)) {
             let account = self.account_mut(&posting.account)?;
             account.called(hold.at);
             account
@@ -237,7 +246,7 @@ impl Book {
         Ok(())
     }
 
-    fn close(&mut self, resolution: &Resolution) -> Result<Hold, LedgerError> {
+    fn close(&mut self, resolution: &Resolution, takes: &dyn Fn(&AccountId) -> bool) -> Result<Hold, LedgerError> {
         let hold = self.holds.remove(&resolution.call).ok_or(LedgerError::HoldMismatch)?;
         if resolution.kept.len() != hold.postings.len() {
             return Err(LedgerError::KeepsTooMuch);
@@ -246,6 +255,9 @@ impl Book {
             let (low, high) = (posting.amount.min(0), posting.amount.max(0));
             if *kept < low || *kept > high {
                 return Err(LedgerError::KeepsTooMuch);
+            }
+            if !takes(&posting.account) {
+                continue;
             }
             let given_back = kept.checked_sub(posting.amount).ok_or(LedgerError::OutOfRange)?;
             let account = self.account_mut(&posting.account)?;
