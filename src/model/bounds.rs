@@ -62,9 +62,12 @@ pub const CHILD_RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 /// A child that ran this long was healthy: its next restart begins at the first wait again.
 pub const CHILD_HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a child whose pipes are closed may take to exit by itself, and how long what it
-/// wrote last may take to be read.
+/// How long a child whose pipes are closed may take to exit by itself.
 pub const CHILD_EXIT_WAIT: Duration = Duration::from_millis(500);
+
+/// How long what a child wrote last may take to be read: at most a pipe full, unless somebody
+/// else holds the pipe and would make us wait for nothing.
+pub const CHILD_DRAIN_WAIT: Duration = Duration::from_millis(200);
 
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
 pub const CHILD_KILL_WAIT: Duration = Duration::from_secs(5);

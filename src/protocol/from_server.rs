@@ -118,12 +118,14 @@ impl Answer {
 
     /// `result` as a raw value, for putting it into a message of our own. Walks the text again.
     pub fn result(&self) -> Option<&RawValue> {
-        self.result_text().and_then(|text| serde_json::from_str(text).ok())
+        self.result_text()
+            .and_then(|text| serde_json::from_str(text).ok())
     }
 
     /// `error` as a raw value, for putting it into a message of our own. Walks the text again.
     pub fn error(&self) -> Option<&RawValue> {
-        self.error_text().and_then(|text| serde_json::from_str(text).ok())
+        self.error_text()
+            .and_then(|text| serde_json::from_str(text).ok())
     }
 }
 
@@ -192,7 +194,10 @@ impl<'a> Members<'a> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if self.jsonrpc.is_none_or(|version| version.get() != "\"2.0\"") {
+        if self
+            .jsonrpc
+            .is_none_or(|version| version.get() != "\"2.0\"")
+        {
             return Err("jsonrpc is not \"2.0\"");
         }
         match self.method {
@@ -219,15 +224,25 @@ impl<'a> Members<'a> {
     fn answer(&self, text: &str) -> Result<Answer, &'static str> {
         let body = match (self.result, self.error) {
             (Some(result), None) => Body::Result(position(text, result)),
-            (None, Some(error)) if error.get().starts_with('{') => Body::Error(position(text, error)),
+            (None, Some(error)) if error.get().starts_with('{') => {
+                Body::Error(position(text, error))
+            }
             (None, Some(_)) => return Err("error is not an object"),
             (Some(_), Some(_)) => return Err("both result and error"),
             (None, None) => return Err("neither method, result nor error"),
         };
         let raw_id = self.id.ok_or("an answer without an id")?;
-        let id = raw_id.get().parse().map_err(|_| "the id of an answer is not one of ours")?;
+        let id = raw_id
+            .get()
+            .parse()
+            .map_err(|_| "the id of an answer is not one of ours")?;
         let id_range = position(text, raw_id);
-        Ok(Answer { line: text.to_owned(), id, id_range, body })
+        Ok(Answer {
+            line: text.to_owned(),
+            id,
+            id_range,
+            body,
+        })
     }
 }
 
@@ -337,14 +352,24 @@ mod tests {
     #[test]
     fn an_answer_keeps_every_byte_but_the_id() {
         let cases = [
-            (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#),
-            (r#"{"result":{"id":1, "x":1.50e3 },"id": 18446744073709551615 , "jsonrpc":"2.0" }"#,
-             r#"{"result":{"id":1, "x":1.50e3 },"id": "a" , "jsonrpc":"2.0" }"#),
-            (r#" {"jsonrpc":"2.0","\u0069d":7,"result":"é☃","_meta":{"id":9}}"#,
-             r#" {"jsonrpc":"2.0","\u0069d":"a","result":"é☃","_meta":{"id":9}}"#),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
+                r#"{"jsonrpc":"2.0","id":"a","result":{}}"#,
+            ),
+            (
+                r#"{"result":{"id":1, "x":1.50e3 },"id": 18446744073709551615 , "jsonrpc":"2.0" }"#,
+                r#"{"result":{"id":1, "x":1.50e3 },"id": "a" , "jsonrpc":"2.0" }"#,
+            ),
+            (
+                r#" {"jsonrpc":"2.0","\u0069d":7,"result":"é☃","_meta":{"id":9}}"#,
+                r#" {"jsonrpc":"2.0","\u0069d":"a","result":"é☃","_meta":{"id":9}}"#,
+            ),
         ];
         for (line, expected) in cases {
-            assert_eq!(String::from_utf8(answer(line).with_id("\"a\"")).unwrap(), expected);
+            assert_eq!(
+                String::from_utf8(answer(line).with_id("\"a\"")).unwrap(),
+                expected
+            );
         }
     }
 
@@ -357,7 +382,10 @@ mod tests {
 
         let error = answer(r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no"}}"#);
         assert!(error.is_error() && !error.is_tool_error());
-        assert_eq!(error.error().unwrap().get(), r#"{"code":-32602,"message":"no"}"#);
+        assert_eq!(
+            error.error().unwrap().get(),
+            r#"{"code":-32602,"message":"no"}"#
+        );
         assert!(error.result().is_none());
     }
 
@@ -385,7 +413,8 @@ mod tests {
 
     #[test]
     fn requests_and_notifications_come_with_their_params() {
-        let line = br#"{"jsonrpc":"2.0","id":"s-1","method":"sampling\/createMessage","params":{"a":1}}"#;
+        let line =
+            br#"{"jsonrpc":"2.0","id":"s-1","method":"sampling\/createMessage","params":{"a":1}}"#;
         let FromServer::Request { id, method, params } = FromServer::read(line) else {
             panic!("not a request");
         };
@@ -426,7 +455,11 @@ mod tests {
         ];
         for line in cases {
             let read = FromServer::read(line);
-            assert!(matches!(read, FromServer::Malformed(_)), "{}: {read:?}", String::from_utf8_lossy(line));
+            assert!(
+                matches!(read, FromServer::Malformed(_)),
+                "{}: {read:?}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 }
