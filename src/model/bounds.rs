@@ -28,6 +28,9 @@ pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_millis(600_000);
 /// enough that their waiting answers stay a matter of megabytes.
 pub const CHILD_CALLS_MAX: usize = 1024;
 
+/// What an operator can raise that to: ids name a place in the table and stay within 2^53.
+pub const CHILD_CALLS_CEILING: usize = 1 << 16;
+
 /// Room in the table of calls for Paygate's own requests (initialize, tools/list), so that a
 /// child full of customers' calls can still be asked.
 pub const CHILD_OWN_CALLS_MAX: usize = 8;
@@ -60,7 +63,7 @@ pub const CHILD_RESTART_WAIT_FIRST: Duration = Duration::from_millis(250);
 pub const CHILD_RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A child that ran this long was healthy: its next restart begins at the first wait again.
-pub const CHILD_HEALTHY_AFTER: Duration = Duration::from_secs(60);
+pub const CHILD_HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a child whose pipes are closed may take to exit by itself.
 pub const CHILD_EXIT_WAIT: Duration = Duration::from_millis(500);

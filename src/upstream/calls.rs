@@ -31,7 +31,8 @@ pub(super) struct Ticket {
 #[derive(Debug)]
 pub(super) struct Calls<C> {
     table: Mutex<Table<C>>,
-    calls_max: usize,
+    /// Customers' calls at a time.
+    customers_max: usize,
     /// Ids are `uses * stride + index`.
     stride: u64,
 }
@@ -51,16 +52,15 @@ struct Entry {
 
 impl<C: Clone> Calls<C> {
     pub(super) fn new(calls_max: usize) -> Self {
-        let places = calls_max
-            .saturating_add(bounds::CHILD_OWN_CALLS_MAX)
-            .next_power_of_two();
+        let customers_max = calls_max.min(bounds::CHILD_CALLS_CEILING);
+        let places = (customers_max + bounds::CHILD_OWN_CALLS_MAX).next_power_of_two();
         Self {
             table: Mutex::new(Table {
                 carrier: None,
                 entries: Vec::new(),
                 free: Vec::new(),
             }),
-            calls_max,
+            customers_max,
             stride: u64::try_from(places).unwrap_or(u64::MAX),
         }
     }
@@ -69,7 +69,7 @@ impl<C: Clone> Calls<C> {
     pub(super) fn enter(&self) -> Result<(Ticket, C), Failure> {
         let mut table = self.lock();
         let carrier = table.carrier.clone().ok_or(Failure::Unavailable)?;
-        let ticket = self.place(&mut table, self.calls_max)?;
+        let ticket = self.place(&mut table, self.customers_max)?;
         Ok((ticket, carrier))
     }
 
@@ -78,7 +78,8 @@ impl<C: Clone> Calls<C> {
     pub(super) fn enter_own(&self) -> Result<Ticket, Failure> {
         self.place(
             &mut self.lock(),
-            self.calls_max.saturating_add(bounds::CHILD_OWN_CALLS_MAX),
+            self.customers_max
+                .saturating_add(bounds::CHILD_OWN_CALLS_MAX),
         )
     }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
+use super::Failure;
 use crate::model::bounds;
 
 /// All tool names of one server, from all pages of its list.
@@ -67,8 +68,8 @@ pub(super) enum ToolsFault {
     TooManyPages,
     #[error("it answered tools/list with an error: {0}")]
     Refused(String),
-    #[error("it gave no answer to tools/list ({0})")]
-    NoAnswer(&'static str),
+    #[error("it gave no answer to tools/list ({})", .0.reason())]
+    NoAnswer(Failure),
 }
 
 #[derive(Deserialize)]

@@ -121,7 +121,9 @@ impl Family {
             if members.is_empty() {
                 return 0;
             }
-            members.iter().for_each(|process| process.end());
+            for process in &members {
+                process.end();
+            }
             std::thread::sleep(bounds::DESCENDANT_KILL_PAUSE);
         }
         self.members().len()
@@ -129,7 +131,7 @@ impl Family {
 
     /// Kills all descendants that are found now, without waiting for them.
     pub(super) fn kill_once(&self) {
-        self.members().iter().for_each(|process| process.end());
+        self.members().iter().for_each(Process::end);
     }
 
     /// All descendants, the child itself not among them.

@@ -83,11 +83,8 @@ pub(super) async fn greet(
         .tools
         .fetch(shared, outbox, deadline)
         .await
-        .map_err(|fault| match fault {
-            ToolsFault::NoAnswer(reason) if reason == Failure::Exited.reason() => Fault::Ended,
-            ToolsFault::NoAnswer(reason) if reason == Failure::Timeout.reason() => {
-                Fault::NoAnswer("tools/list")
-            }
+        .map_err(|tools_fault| match tools_fault {
+            ToolsFault::NoAnswer(failure) => fault("tools/list", failure),
             other => Fault::Bad(other.to_string()),
         })
 }

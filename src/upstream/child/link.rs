@@ -243,16 +243,12 @@ impl Pending {
 
     /// Waits for the outcome.
     pub async fn answer(mut self) -> Outcome {
-        match timeout_at(self.deadline, self.wait()).await {
-            Ok(outcome) => {
-                self.place.held = false;
-                outcome
-            }
-            Err(_) => {
-                self.place.reason = "timeout";
-                Err(Failure::Timeout)
-            }
-        }
+        let Ok(outcome) = timeout_at(self.deadline, self.wait()).await else {
+            self.place.reason = "timeout";
+            return Err(Failure::Timeout);
+        };
+        self.place.held = false;
+        outcome
     }
 
     async fn wait(&mut self) -> Outcome {
@@ -261,7 +257,7 @@ impl Pending {
                 biased;
                 outcome = &mut self.outcome => return outcome.unwrap_or(Err(Failure::Exited)),
                 pushed = self.place.outbox.push(line) => {
-                    self.place.sent = true;
+                    self.place.sent = pushed.is_ok();
                     if pushed.is_err() {
                         self.place.give_back();
                         return Err(Failure::Exited);

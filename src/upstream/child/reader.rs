@@ -34,7 +34,7 @@ pub(super) async fn read(mut stdout: impl AsyncRead + Unpin, inbox: &mut Inbox) 
 }
 
 /// One line, or what is known of one that was too long to keep.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line<'a> {
     Whole(&'a [u8]),
     TooLong { bytes: usize, id: Option<u64> },
@@ -133,7 +133,7 @@ impl Inbox {
         match line {
             Line::Whole(line) => self.take_whole(line.strip_suffix(b"\r").unwrap_or(line)),
             Line::TooLong { bytes, id } => {
-                self.unusable("longer than maxAnswerBytes", bytes, id, Failure::TooLarge)
+                self.unusable("longer than maxAnswerBytes", bytes, id, Failure::TooLarge);
             }
         }
     }
@@ -150,7 +150,7 @@ impl Inbox {
             FromServer::Notification { method, .. } => self.route_notification(&method),
             FromServer::Malformed(_) if line.trim_ascii().is_empty() => {}
             FromServer::Malformed(why) => {
-                self.unusable(why, line.len(), IdScan::of(line), Failure::Malformed)
+                self.unusable(why, line.len(), IdScan::of(line), Failure::Malformed);
             }
         }
     }
@@ -175,7 +175,7 @@ impl Inbox {
         match method {
             "notifications/tools/list_changed" => self.shared.tools.changed(),
             _ => {
-                tracing::trace!(target: "upstream", server = self.server(), method, "a notification was dropped")
+                tracing::trace!(target: "upstream", server = self.server(), method, "a notification was dropped");
             }
         }
     }

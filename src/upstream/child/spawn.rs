@@ -178,7 +178,7 @@ impl Process {
             match tokio::task::spawn_blocking(move || family.look()).await {
                 Ok(seen) => self.leader.remember(seen),
                 Err(error) => {
-                    tracing::error!(target: "upstream", %error, "descendants of a child were not looked for")
+                    tracing::error!(target: "upstream", %error, "descendants of a child were not looked for");
                 }
             }
         }
@@ -189,10 +189,10 @@ impl Process {
         match tokio::task::spawn_blocking(move || family.end()).await {
             Ok(0) => self.swept = true,
             Ok(left) => {
-                tracing::error!(target: "upstream", left, "descendants of a child could not be killed")
+                tracing::error!(target: "upstream", left, "descendants of a child could not be killed");
             }
             Err(error) => {
-                tracing::error!(target: "upstream", %error, "descendants of a child were not looked for")
+                tracing::error!(target: "upstream", %error, "descendants of a child were not looked for");
             }
         }
     }

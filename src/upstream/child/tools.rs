@@ -132,14 +132,13 @@ async fn fetch_pages(
     let mut names = ToolNames::default();
     let mut cursor = None;
     for _ in 0..bounds::TOOL_PAGES_MAX {
-        let slot = Slot::own(shared, outbox, OnGiveUp::Cancel)
-            .map_err(|failure| ToolsFault::NoAnswer(failure.reason()))?;
+        let slot = Slot::own(shared, outbox, OnGiveUp::Cancel).map_err(ToolsFault::NoAnswer)?;
         let line = list_request(slot.id(), cursor.as_deref());
         let answer = slot
             .send(line, deadline.saturating_duration_since(Instant::now()))
             .answer()
             .await;
-        let answer = answer.map_err(|failure| ToolsFault::NoAnswer(failure.reason()))?;
+        let answer = answer.map_err(ToolsFault::NoAnswer)?;
         let Some(result) = answer.result_text() else {
             return Err(ToolsFault::Refused(super::handshake::error_message(
                 &answer,
