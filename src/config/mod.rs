@@ -21,6 +21,7 @@ mod finish;
 mod flags;
 mod key;
 mod keys;
+mod keys_inside;
 mod number;
 mod overrides;
 mod problem;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::environment::ADMIN_KEY_VARIABLE;
 use super::key::{Key, Read};
-use super::keys::{GLOBAL_QUOTA, TOOL_PRICING, TOP_LEVEL};
+use super::keys::TOP_LEVEL;
+use super::keys_inside::{GLOBAL_QUOTA, TOOL_PRICING};
 
 const INTRODUCTION: &str = "\
 # The configuration file
