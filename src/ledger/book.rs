@@ -208,6 +208,10 @@ impl Book {
                     return Err(LedgerError::OutOfRange);
                 }
                 let account = self.account_mut(account)?;
+                // What open holds reserve may come back, so it needs its room in the range too.
+                if account.balance().saturating_add(*amount) > COUNTER_MAX {
+                    return Err(LedgerError::OutOfRange);
+                }
                 account.add(&BALANCE, Window::Lifetime, *at, *amount).ok_or(LedgerError::OutOfRange)
             }
             Entry::Hold(hold) => {
