@@ -125,7 +125,10 @@ impl Book {
             let after = value.saturating_add(demand.amount);
             let representable = (-COUNTER_MAX..=COUNTER_MAX).contains(&after);
             if !representable || !demand.bound.allows(after) {
-                return Err(Refusal { index, value, opens_at: opens_at(demand, counter, now) });
+                let asked = demands.iter().filter(same);
+                let asked = asked.fold(0_i64, |sum, other| sum.saturating_add(other.amount));
+                let opens_at = opens_at(demand.bound, asked, counter, now);
+                return Err(Refusal { index, value, opens_at });
             }
         }
         Ok(())
@@ -214,6 +217,10 @@ impl Book {
                     return Ok(());
                 }
                 let account = self.account_mut(account)?;
+                // What open holds reserve may come back, so it needs its room in the range too.
+                if account.balance().saturating_add(*amount) > COUNTER_MAX {
+                    return Err(LedgerError::OutOfRange);
+                }
                 account.add(&BALANCE, Window::Lifetime, *at, *amount).ok_or(LedgerError::OutOfRange)
             }
             Entry::Hold(hold) => {
@@ -286,11 +293,11 @@ fn posting(demand: &Demand) -> Posting {
     }
 }
 
-/// When could this demand be met, if nothing else happens?
-fn opens_at(demand: &Demand, counter: Option<&Counter>, now: Time) -> Option<Time> {
-    match demand.bound {
+/// When could all that is asked of a counter be met, if nothing else happens?
+fn opens_at(bound: Bound, asked: i64, counter: Option<&Counter>, now: Time) -> Option<Time> {
+    match bound {
         Bound::AtMost(most) => {
-            let target = most.checked_sub(demand.amount).filter(|target| *target >= 0)?;
+            let target = most.checked_sub(asked).filter(|target| *target >= 0)?;
             counter?.falls_to(target, now)
         }
         Bound::Free | Bound::AtLeast(_) => None,

@@ -238,8 +238,10 @@ fn within(value: i64) -> Option<i64> {
 }
 
 fn bucket_ms(length_ms: i64) -> i64 {
-    // A window shorter than its buckets are many still gets buckets of a millisecond.
-    length_ms.checked_div(ROLLING_BUCKETS).unwrap_or(1).max(1)
+    // Rounded up, so that the buckets never span less than the window; a window shorter than its
+    // buckets are many still gets buckets of a millisecond.
+    let rounding = ROLLING_BUCKETS.saturating_sub(1);
+    length_ms.saturating_add(rounding).checked_div(ROLLING_BUCKETS).unwrap_or(1).max(1)
 }
 
 fn bucket_of(at: Time, length_ms: i64) -> i64 {
