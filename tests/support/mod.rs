@@ -9,6 +9,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::format_push_string,
     clippy::disallowed_methods,
     reason = "each test binary uses its share of these; a helper that fails a test panics"
 )]
@@ -16,13 +17,20 @@
 mod http;
 mod paths;
 mod paygate;
+mod process;
+mod setup;
 
 pub use http::{Request, Response};
 pub use paths::{TempDir, scripted_child, target_dir};
-pub use paygate::{ADMIN_KEY, Ended, Paygate, Setup, rpc_request};
+pub use paygate::{Paygate, rpc_request};
+pub use process::Ended;
+pub use setup::Setup;
 
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// The admin key of every Paygate under test.
+pub const ADMIN_KEY: &str = "test-admin-key-0123456789";
 
 /// How long anything in a test may take before the test says that it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
