@@ -1,2 +1,110 @@
+<<<<<<< HEAD
 //! x
 fn main() {}
+=======
+//! Paygate beside a bare bridge, in one run: `cargo bench --bench proxy [-- PART…]`.
+//!
+//! Parts: `fsync`, `ratio`, `memory`, `keys` (these by default), `start`, and
+//! `noise`, which is the bare bridge beside itself. The contestants are
+//! processes of their own before the same scripted child, measured in turn and several times over,
+//! because two noisy cores make any single number a guess. The result is Markdown for
+//! `docs/performance.md`; it goes to standard output and to `target/bench-proxy.md`.
+//!
+//! Environment: `BENCH_REPEATS` (5), `BENCH_MS` (2000) a slice, `BENCH_WARM_UP_MS` (300),
+//! `BENCH_DIR` for the databases (the target directory), `BENCH_KEYS` (100000), `BENCH_MEMORY_KEYS`
+//! (10000), `BENCH_START_KEYS` (1000000), `BENCH_START_DB` (a database with those keys).
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::format_push_string,
+    reason = "a benchmark that cannot measure stops, prints its numbers, and rounds them"
+)]
+
+#[path = "proxy/bare_bridge.rs"]
+mod bare_bridge;
+#[path = "proxy/contestants.rs"]
+mod contestants;
+#[path = "proxy/disk.rs"]
+mod disk;
+#[path = "proxy/load.rs"]
+mod load;
+#[path = "proxy/parts.rs"]
+mod parts;
+#[path = "proxy/report.rs"]
+mod report;
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "proxy/wire.rs"]
+mod wire;
+
+use std::env;
+use std::fs;
+use std::process::ExitCode;
+
+use disk::Disk;
+use parts::Settings;
+
+const PARTS: [&str; 6] = ["fsync", "ratio", "memory", "keys", "noise", "start"];
+const DEFAULT_PARTS: usize = 4;
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == "bare-bridge") {
+        return match bare_bridge::run(&args[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bare bridge: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    // `cargo bench` says --bench. A test runner that builds all targets does not, and wants no bench.
+    let is_bench = args.iter().any(|arg| arg == "--bench");
+    args.retain(|arg| !arg.starts_with('-'));
+    if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
+        eprintln!("no part {unknown}; there are: {}", PARTS.join(", "));
+        return ExitCode::FAILURE;
+    }
+    if is_bench && args.is_empty() {
+        args = PARTS[..DEFAULT_PARTS]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+    }
+    if !args.is_empty() {
+        run(&args);
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(parts: &[String]) {
+    contestants::build_child();
+    let settings = Settings::from_env();
+    let mut disk = Disk::open();
+    disk.sample(300);
+    let mut text = report::machine();
+    for part in parts {
+        eprintln!("measuring: {part}");
+        text.push('\n');
+        text += &match part.as_str() {
+            "ratio" => parts::ratio(&settings, &mut disk),
+            "memory" => parts::memory(&settings),
+            "keys" => parts::keys(&settings),
+            "noise" => parts::noise(&settings),
+            "start" => parts::start(&settings),
+            _ => disk.to_markdown(),
+        };
+    }
+    println!("\n{text}");
+    let path = support::target_dir().join("bench-proxy.md");
+    match fs::write(&path, &text) {
+        Ok(()) => eprintln!("written to {}", path.display()),
+        Err(error) => eprintln!("cannot write {}: {error}", path.display()),
+    }
+}
+>>>>>>> bench
