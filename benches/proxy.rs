@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-//! x
-fn main() {}
-=======
 //! Paygate beside a bare bridge, in one run: `cargo bench --bench proxy [-- PART…]`.
 //!
 //! Parts: `fsync`, `ratio`, `memory`, `keys` (these by default), `start`, and
@@ -107,4 +103,3 @@ fn run(parts: &[String]) {
         Err(error) => eprintln!("cannot write {}: {error}", path.display()),
     }
 }
->>>>>>> bench
