@@ -67,10 +67,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if is_bench && args.is_empty() {
-        args = PARTS[..DEFAULT_PARTS]
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        args = PARTS[..DEFAULT_PARTS].iter().map(ToString::to_string).collect();
     }
     if !args.is_empty() {
         run(&args);

@@ -21,11 +21,7 @@ impl Disk {
     pub fn open() -> Self {
         let dir = TempDir::within(&disk_dir());
         let file = File::create(dir.file("sync")).expect("a file can be made");
-        Self {
-            file,
-            _dir: dir,
-            samples: Vec::new(),
-        }
+        Self { file, _dir: dir, samples: Vec::new() }
     }
 
     /// Takes so many samples. `sync_data` is fdatasync.

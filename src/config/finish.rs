@@ -21,9 +21,8 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let backend = backend(&draft, findings);
     let books = books(&draft, findings);
-    let request_timeout_max = draft
-        .request_timeout_max_ms
-        .map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
+    let request_timeout_max =
+        draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
     let request_timeout = timeout(
         "requestTimeoutMs",
         "requestTimeoutMs",
@@ -32,9 +31,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         findings,
     );
     warn(&draft, findings);
-    let default_credits = draft
-        .default_credits
-        .unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
+    let default_credits = draft.default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
     let tools = draft
         .tools
         .into_iter()
@@ -45,16 +42,11 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         .collect();
     Some(Config {
         backend: backend?,
-        name: draft
-            .name
-            .unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
+        name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
         books,
-        pricing: Pricing {
-            default_credits,
-            tools,
-        },
+        pricing: Pricing { default_credits, tools },
         rate_limit_per_min: draft
             .rate_limit_per_min
             .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
@@ -74,11 +66,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         durability: draft.durability.unwrap_or(Durability::Answer),
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
         child_env: draft.child_env,
-        trusted_proxies: draft
-            .trusted_proxies
-            .into_iter()
-            .map(|net| net.value)
-            .collect(),
+        trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
@@ -120,10 +108,7 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         return None;
     };
     if let Some(args) = &draft.server_args {
-        return Some(ServerCommand {
-            program: command.value.clone(),
-            args: args.value.clone(),
-        });
+        return Some(ServerCommand { program: command.value.clone(), args: args.value.clone() });
     }
     match check::split_command(&command.value) {
         Ok(command) => Some(command),
@@ -207,9 +192,7 @@ fn millis(value: i64) -> Duration {
 
 /// A size that was given within its bounds, or the default.
 fn size(given: Option<i64>, fallback: usize) -> usize {
-    given
-        .and_then(|value| usize::try_from(value).ok())
-        .unwrap_or(fallback)
+    given.and_then(|value| usize::try_from(value).ok()).unwrap_or(fallback)
 }
 
 /// What is allowed and worth a word.

@@ -118,10 +118,7 @@ impl Kind {
         let must = |rule: &str, hint: Option<String>| {
             // The port's message has no colon: it is kept as paygate-mcp printed it.
             let colon = if matches!(self, Self::Port) { "" } else { ":" };
-            Err(Refusal {
-                message: format!("Invalid {subject}{colon} {value}. {rule}"),
-                hint,
-            })
+            Err(Refusal { message: format!("Invalid {subject}{colon} {value}. {rule}"), hint })
         };
         let bounds = match self {
             Self::Port => Some((0, 65_535)),

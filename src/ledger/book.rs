@@ -80,6 +80,11 @@ impl Book {
         self.now
     }
 
+    /// The last moment that the books have seen.
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
     /// Puts an account in, as loaded or new.
     pub fn insert(&mut self, id: AccountId, account: Account) {
         self.accounts.insert(id, account);
@@ -206,7 +211,11 @@ impl Book {
 
     /// Replays one entry on those accounts only whose saved state does not hold it yet. Which holds
     /// are open is followed whatever the accounts.
-    pub fn apply_where(&mut self, entry: &Entry, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
+    pub fn apply_where(
+        &mut self,
+        entry: &Entry,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<(), LedgerError> {
         match entry {
             Entry::Credit { at, account, amount, kind } => {
                 self.advance(*at);
@@ -253,7 +262,11 @@ impl Book {
         Ok(())
     }
 
-    fn close(&mut self, resolution: &Resolution, takes: &dyn Fn(&AccountId) -> bool) -> Result<Hold, LedgerError> {
+    fn close(
+        &mut self,
+        resolution: &Resolution,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<Hold, LedgerError> {
         let hold = self.holds.remove(&resolution.call).ok_or(LedgerError::HoldMismatch)?;
         if resolution.kept.len() != hold.postings.len() {
             return Err(LedgerError::KeepsTooMuch);

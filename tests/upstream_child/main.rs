@@ -51,18 +51,12 @@ async fn start(mode: &str) -> Running<RwLockReadGuard<'static, ()>> {
 
 async fn start_with(options: ChildOptions) -> Running<RwLockReadGuard<'static, ()>> {
     let guard = BESIDE.read().await;
-    Running {
-        link: ChildLink::start(options).await.unwrap(),
-        guard,
-    }
+    Running { link: ChildLink::start(options).await.unwrap(), guard }
 }
 
 async fn start_alone(mode: &str) -> Running<RwLockWriteGuard<'static, ()>> {
     let guard = BESIDE.write().await;
-    Running {
-        link: ChildLink::start(options(mode)).await.unwrap(),
-        guard,
-    }
+    Running { link: ChildLink::start(options(mode)).await.unwrap(), guard }
 }
 
 fn send(link: &ChildLink, tool: &str, arguments: &Value, timeout: Duration) -> Pending {

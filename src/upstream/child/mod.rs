@@ -94,9 +94,7 @@ impl Restart {
     /// The wait before the given attempt, counted from 1.
     fn wait(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
-        self.wait_first
-            .saturating_mul(1 << doublings)
-            .min(self.wait_max)
+        self.wait_first.saturating_mul(1 << doublings).min(self.wait_max)
     }
 }
 
@@ -183,9 +181,7 @@ impl std::fmt::Display for LastLines {
             return Ok(());
         }
         formatter.write_str("\nits last words on stderr:")?;
-        self.0
-            .iter()
-            .try_for_each(|line| write!(formatter, "\n  {line}"))
+        self.0.iter().try_for_each(|line| write!(formatter, "\n  {line}"))
     }
 }
 
@@ -196,9 +192,8 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest() {
         let restart = Restart::default();
-        let waits: Vec<_> = [1, 2, 3, 7, 8, 9, u32::MAX]
-            .map(|attempt| restart.wait(attempt).as_millis())
-            .into();
+        let waits: Vec<_> =
+            [1, 2, 3, 7, 8, 9, u32::MAX].map(|attempt| restart.wait(attempt).as_millis()).into();
         assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
     }
 }
