@@ -102,7 +102,7 @@ impl Listener<'_> {
             })
             .collect();
         if self.cut > 0 {
-            text.push_str(&format!(" … ({} bytes more)", self.cut));
+            text = format!("{text} … ({} bytes more)", self.cut);
         }
         self.line.clear();
         self.cut = 0;
