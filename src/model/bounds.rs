@@ -107,7 +107,7 @@ pub const CHILD_EXIT_WAIT: Duration = Duration::from_millis(500);
 
 /// How long what a child wrote last may take to be read: at most a pipe full, unless somebody
 /// else holds the pipe and would make us wait for nothing.
-pub const CHILD_DRAIN_WAIT: Duration = Duration::from_millis(200);
+pub const CHILD_DRAIN_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
 pub const CHILD_KILL_WAIT: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! An MCP server as a child process that speaks over its stdin and stdout.
 //!
-//! Reading order: [`link`] is what the proxy holds; `supervise` starts the child, watches it and
+//! Reading order: `link` is what the proxy holds; `supervise` starts the child, watches it and
 //! starts it again; `spawn` makes the process and ends it, `descendants` also ends what left its
 //! group; `outbox` and `reader` move lines, `stderr` listens to the rest; `handshake` and `tools`
 //! are the few things that Paygate itself asks a child. One process is one *generation*: it has

@@ -89,7 +89,7 @@ impl Listener<'_> {
             .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
             .collect();
         if self.cut > 0 {
-            text.push_str(&format!(" … ({} bytes more)", self.cut));
+            text = format!("{text} … ({} bytes more)", self.cut);
         }
         self.line.clear();
         self.cut = 0;
