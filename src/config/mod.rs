@@ -51,7 +51,7 @@ use problem::Findings;
 /// `read_file` is [`read_file`](self::read_file) outside tests; it is called only when a file
 /// was named.
 pub fn load(
-    flags: WrapFlags,
+    flags: &WrapFlags,
     environment: &Environment,
     read_file: impl FnOnce(&Path) -> io::Result<String>,
 ) -> Result<(Config, Report), Report> {

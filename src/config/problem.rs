@@ -17,8 +17,8 @@ pub enum Severity {
     Warning,
 }
 
-/// Where a problem is. The order is that of reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In no single place.
     Nowhere,
@@ -194,11 +194,20 @@ impl Findings {
     /// Sorts them: errors, then warnings; each as they come in the file, then in the flags.
     pub(super) fn into_report(mut self, file_name: Option<String>) -> Report {
         self.0
-            .sort_by_key(|problem| (problem.severity, problem.place));
+            .sort_by_key(|problem| (problem.severity, position(problem.place)));
         Report {
             file_name,
             outcome: Outcome::Read(self.0),
         }
+    }
+}
+
+/// The order of a report: the whole, the file from its start, the flags as they were found.
+fn position(place: Place) -> (u8, usize, usize) {
+    match place {
+        Place::Nowhere => (0, 0, 0),
+        Place::File { line, column } => (1, line, column),
+        Place::Flag(_) => (2, 0, 0),
     }
 }
 
