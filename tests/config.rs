@@ -223,7 +223,7 @@ fn the_admin_key_comes_from_flag_then_file_then_environment() {
     ] {
         let variables = [("PAYGATE_ADMIN_KEY", variable)];
         let (config, _) = load_all(text, words, &variables).expect("it loads");
-        let key = config.admin_key.as_ref().map(|key| key.expose_secret());
+        let key = config.admin_key.as_ref().map(ExposeSecret::expose_secret);
         assert_eq!(key, expected);
     }
 }

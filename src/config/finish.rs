@@ -1,5 +1,6 @@
 //! From what was given to what holds: defaults, and the checks across keys.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,17 +33,12 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         findings,
     );
     warn(&draft, findings);
-    let default_credits = draft
-        .default_credits
-        .unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
-    let tools = draft
-        .tools
-        .into_iter()
-        .map(|(name, tool)| {
-            let tool = tool_pricing(&name, &tool, default_credits, request_timeout_max, findings);
-            (name, tool)
-        })
-        .collect();
+    let pricing = pricing(
+        &draft.tools,
+        draft.default_credits,
+        request_timeout_max,
+        findings,
+    );
     Some(Config {
         backend: backend?,
         name: draft
@@ -51,10 +47,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
         books,
-        pricing: Pricing {
-            default_credits,
-            tools,
-        },
+        pricing,
         rate_limit_per_min: draft
             .rate_limit_per_min
             .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
@@ -155,6 +148,25 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
         None if ephemeral || draft.demo => Books::Ephemeral,
         None => Books::File(PathBuf::from(settings::DB_DEFAULT)),
     }
+}
+
+/// An entry without a price has the default one.
+fn pricing(
+    tools: &BTreeMap<String, ToolDraft>,
+    default_credits: Option<i64>,
+    request_timeout_max: Duration,
+    findings: &mut Findings,
+) -> Pricing {
+    let default_credits = default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
+    let mut pricing = Pricing {
+        default_credits,
+        tools: BTreeMap::new(),
+    };
+    for (name, tool) in tools {
+        let tool = tool_pricing(name, tool, default_credits, request_timeout_max, findings);
+        pricing.tools.insert(name.clone(), tool);
+    }
+    pricing
 }
 
 fn tool_pricing(
