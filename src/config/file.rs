@@ -105,9 +105,10 @@ pub(super) fn walk<T>(
             continue;
         };
         if let Some(first) = seen.insert(key.name, written) {
-            let message = match first == written {
-                true => "Given twice.".to_owned(),
-                false => format!("Given twice: \"{first}\" is the same."),
+            let message = if first == written {
+                "Given twice.".to_owned()
+            } else {
+                format!("Given twice: \"{first}\" is the same.")
             };
             findings.error(place, field, message, None);
             continue;

@@ -160,7 +160,7 @@ pub struct NotBuiltFlags {
     pub webhook_url: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub webhook_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true, allow_negative_numbers = true)]
     pub webhook_retries: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub redis_url: Option<Dropped>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::entry::Entry;
-use super::number::NumberFault;
+use super::number::{self, NumberFault};
 use super::problem::Findings;
 use super::settings::Choice;
 use crate::model::bounds::COUNTER_MAX;
@@ -125,7 +125,7 @@ impl Kind {
             Self::Within(min, max) => Some((min, max)),
             _ => None,
         };
-        let quotes = "write a whole number in digits, without quotes".to_owned();
+        let quotes = "write a whole number in digits".to_owned();
         match (parsed, bounds) {
             (Ok(number), None) => Ok(number),
             (Ok(number), Some((min, max))) if (min..=max).contains(&number) => Ok(number),
@@ -149,22 +149,22 @@ impl Kind {
             }
             (Err(NumberFault::Decimals(decimals)), None) => must(
                 "Must be a whole number.",
-                matches!(self, Self::Credits).then(|| scaling_hint(decimals)),
+                matches!(self, Self::Credits).then(|| scaling_hint(value, decimals)),
             ),
         }
     }
 }
 
 /// How to keep a fractional price without changing what anybody pays.
-fn scaling_hint(decimals: u32) -> String {
-    let factor = match decimals {
-        1..=9 => 10_i64.pow(decimals).to_string(),
-        _ => format!("10^{decimals}"),
-    };
-    format!(
-        "credits are whole; multiply every price, balance and credit limit by {factor}, and sell \
-         {factor} credits where you sold one"
-    )
+fn scaling_hint(value: &str, decimals: u32) -> String {
+    let rule = "credits are whole; multiply every price, balance and credit limit by";
+    match (
+        number::scaled(value, decimals),
+        10_i64.checked_pow(decimals),
+    ) {
+        (Ok(whole), Some(factor)) => format!("{rule} {factor}, so that {value} becomes {whole}"),
+        _ => "credits are whole; no multiple of this fits".to_owned(),
+    }
 }
 
 impl fmt::Display for Kind {

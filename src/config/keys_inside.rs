@@ -103,7 +103,8 @@ pub(super) fn read_global_quota(draft: &mut Draft, entry: &Entry<'_>, findings: 
 }
 
 pub(super) fn read_tool_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
-    for (name, member) in entry.members(findings, shown) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.subject = format!("toolPricing entry \"{}\"", shown(name));
         let subject = |key: &str| format!("{key} for \"{}\"", shown(name));
         let mut tool = ToolDraft::default();
         if let Some(object) = member.object(findings) {

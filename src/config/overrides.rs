@@ -14,9 +14,9 @@ use super::problem::{Findings, Place, masked, shown};
 use super::settings::ImportKey;
 
 /// Checks every flag that was given and lets it win.
-pub(super) fn apply(flags: WrapFlags, draft: &mut Draft, findings: &mut Findings) {
+pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
     refuse_not_built(&flags.not_built, draft, findings);
-    backend_and_books(&flags, draft, findings);
+    backend_and_books(flags, draft, findings);
     let mut number = |flag, field: &str, kind, text: &Option<String>, slot: &mut Option<i64>| {
         if let Some(text) = text {
             *slot = flag_number(flag, field, field, kind, text, findings);
