@@ -63,10 +63,8 @@ fn report(file: &str, words: &[&str], variables: &[(&str, &str)]) -> String {
 #[test]
 fn defaults() {
     let config = loaded("", &["--server", "node 'a b' c"]);
-    let command = ServerCommand {
-        program: "node".to_owned(),
-        args: vec!["a b".to_owned(), "c".to_owned()],
-    };
+    let command =
+        ServerCommand { program: "node".to_owned(), args: vec!["a b".to_owned(), "c".to_owned()] };
     assert_eq!(config.backend, Backend::Command(command));
     assert_eq!(config.name, "PayGate MCP Server");
     assert_eq!(config.host.to_string(), "127.0.0.1");
@@ -140,24 +138,9 @@ fn quotas_by_both_names() {
 fn what_is_guarded() {
     for (file, words, program, args) in [
         (r#"{"serverCommand":"a b"}"#, &[][..], "a", &["b"][..]),
-        (
-            r#"{"serverCommand":"a b","serverArgs":[]}"#,
-            &[],
-            "a b",
-            &[],
-        ),
-        (
-            r#"{"serverCommand":"a b","serverArgs":["c d",""]}"#,
-            &[],
-            "a b",
-            &["c d", ""],
-        ),
-        (
-            r#"{"serverCommand":"a","serverArgs":["b"]}"#,
-            &["--server=c -d"],
-            "c",
-            &["-d"],
-        ),
+        (r#"{"serverCommand":"a b","serverArgs":[]}"#, &[], "a b", &[]),
+        (r#"{"serverCommand":"a b","serverArgs":["c d",""]}"#, &[], "a b", &["c d", ""]),
+        (r#"{"serverCommand":"a","serverArgs":["b"]}"#, &["--server=c -d"], "c", &["-d"]),
         ("", &["--server", "a", "--server", "b"], "b", &[]),
     ] {
         let expected = ServerCommand {
@@ -165,11 +148,7 @@ fn what_is_guarded() {
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
         };
         let config = loaded(file, words);
-        assert_eq!(
-            config.backend,
-            Backend::Command(expected),
-            "{file} {words:?}"
-        );
+        assert_eq!(config.backend, Backend::Command(expected), "{file} {words:?}");
     }
     let demo = loaded(r#"{"serverCommand":"a"}"#, &["--demo"]);
     assert_eq!(demo.backend, Backend::Demo);
@@ -195,28 +174,15 @@ fn where_the_books_are() {
     // A demo key has no place in real books.
     let (config, report) = load_all(in_file, &["--demo"], &[]).expect("only a warning");
     assert_eq!(config.books, Books::Ephemeral);
-    assert!(
-        report
-            .to_string()
-            .contains("The demo keeps its books in memory")
-    );
+    assert!(report.to_string().contains("The demo keeps its books in memory"));
 }
 
 #[test]
 fn the_admin_key_comes_from_flag_then_file_then_environment() {
-    let (flag, file, variable) = (
-        "flag_0123456789abc",
-        "file_0123456789abc",
-        "env_0123456789abc",
-    );
+    let (flag, file, variable) = ("flag_0123456789abc", "file_0123456789abc", "env_0123456789abc");
     let text = format!(r#"{{"serverCommand":"x","adminKey":"{file}"}}"#);
     for (text, words, variable, expected) in [
-        (
-            text.as_str(),
-            &["--admin-key", flag][..],
-            variable,
-            Some(flag),
-        ),
+        (text.as_str(), &["--admin-key", flag][..], variable, Some(flag)),
         (&text, &[], variable, Some(file)),
         ("", &["--server", "x"], variable, Some(variable)),
         ("", &["--server", "x"], "", None),
@@ -232,11 +198,8 @@ fn the_admin_key_comes_from_flag_then_file_then_environment() {
 fn imported_keys() {
     let file = r#"{"serverCommand":"x","importKeys":{"one:a":1,"two":2}}"#;
     let config = loaded(file, &["--import-key", "two:20,three:b:3"]);
-    let mut keys: Vec<_> = config
-        .import_keys
-        .iter()
-        .map(|key| (key.raw.expose_secret(), key.credits))
-        .collect();
+    let mut keys: Vec<_> =
+        config.import_keys.iter().map(|key| (key.raw.expose_secret(), key.credits)).collect();
     keys.sort_unstable();
     assert_eq!(keys, [("one:a", 1), ("three:b", 3), ("two", 20)]);
 }
@@ -247,19 +210,12 @@ fn networks_hosts_and_origins() {
         "trustedProxies":["10.1.2.3/8","::ffff:192.0.2.1"],
         "allowedHosts":["Search.Example.com:8443"],"allowedOrigins":["https://App.example.com"]}"#;
     let config = loaded(file, &[]);
-    let nets: Vec<_> = config
-        .trusted_proxies
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let nets: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(nets, ["10.0.0.0/8", "192.0.2.1/32"]);
     assert_eq!(config.host.to_string(), "::1");
     assert_eq!(config.allowed_hosts, ["search.example.com:8443"]);
     assert_eq!(config.allowed_origins, ["https://app.example.com"]);
-    assert_eq!(
-        loaded(file, &["--host", "localhost"]).host.to_string(),
-        "127.0.0.1"
-    );
+    assert_eq!(loaded(file, &["--host", "localhost"]).host.to_string(), "127.0.0.1");
 }
 
 #[test]
@@ -286,11 +242,7 @@ fn no_secret_is_ever_shown() {
 
     let bad = file.replace(secret, &format!("{secret} "));
     let words = ["--admin-key", &format!("{secret} "), "--import-key", secret];
-    let report = report(
-        &bad,
-        &words,
-        &[("PAYGATE_ADMIN_KEY", &format!("{secret} "))],
-    );
+    let report = report(&bad, &words, &[("PAYGATE_ADMIN_KEY", &format!("{secret} "))]);
     assert!(report.starts_with("✗ 5 error(s):"), "{report}");
     assert!(!report.contains(secret), "{report}");
 }
@@ -315,8 +267,5 @@ fn the_example_loads_without_a_word() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("paygate.example.json");
     let text = read_file(&path).expect("the example is there");
     let config = loaded(&text, &[]);
-    assert_eq!(
-        config.pricing.tools["summarize"].credits_per_kb_input_thousandths,
-        250
-    );
+    assert_eq!(config.pricing.tools["summarize"].credits_per_kb_input_thousandths, 250);
 }

@@ -47,10 +47,7 @@ fn versions() {
     ] {
         let answer = asked("initialize", &json!({ "protocolVersion": asked_for }));
         assert_eq!(answer["result"]["protocolVersion"], expected);
-        assert_eq!(
-            answer["result"]["serverInfo"]["name"],
-            "paygate-demo-server"
-        );
+        assert_eq!(answer["result"]["serverInfo"]["name"], "paygate-demo-server");
     }
     let answer = asked("initialize", &json!(["2024-11-05"]));
     assert_eq!(answer["result"]["protocolVersion"], "2025-11-25");
@@ -63,18 +60,12 @@ fn tools_say_what_they_are() {
     let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str()).collect();
     assert_eq!(names, ["echo", "add", "word_count", "now"].map(Some));
     for tool in tools {
-        assert!(
-            tool["title"].is_string() && tool["description"].is_string(),
-            "{tool}"
-        );
+        assert!(tool["title"].is_string() && tool["description"].is_string(), "{tool}");
         assert_eq!(tool["inputSchema"]["type"], "object");
         assert_eq!(tool["annotations"]["readOnlyHint"], true);
         for name in tool["inputSchema"]["required"].as_array().expect("a list") {
             let name = name.as_str().expect("a name");
-            assert!(
-                tool["inputSchema"]["properties"][name].is_object(),
-                "{tool}"
-            );
+            assert!(tool["inputSchema"]["properties"][name].is_object(), "{tool}");
         }
     }
 }
@@ -86,18 +77,8 @@ fn tools_do_what_they_say() {
     let term_too_large = format!(r#"{{"a":{most}0,"b":1}}"#);
     for (tool, arguments, expected, is_error) in [
         ("echo", r#"{"text":"é\n\u0000"}"#, "é\n\0", false),
-        (
-            "echo",
-            r#"{"text":5}"#,
-            "The argument \"text\" must be a text.",
-            true,
-        ),
-        (
-            "echo",
-            r#"["x"]"#,
-            "The argument \"text\" must be a text.",
-            true,
-        ),
+        ("echo", r#"{"text":5}"#, "The argument \"text\" must be a text.", true),
+        ("echo", r#"["x"]"#, "The argument \"text\" must be a text.", true),
         ("add", r#"{"a":2,"b":-5}"#, "-3", false),
         (
             "add",
@@ -106,42 +87,17 @@ fn tools_do_what_they_say() {
             false,
         ),
         ("add", &sum_too_large, "The sum is too large.", true),
-        (
-            "add",
-            &term_too_large,
-            "The argument \"a\" is too large.",
-            true,
-        ),
-        (
-            "add",
-            r#"{"a":1,"b":1.0}"#,
-            "The argument \"b\" must be a whole number.",
-            true,
-        ),
-        (
-            "add",
-            r#"{"a":"1","b":1}"#,
-            "The argument \"a\" must be a whole number.",
-            true,
-        ),
-        (
-            "add",
-            r#"{"a":1}"#,
-            "The arguments \"a\" and \"b\" are needed, once each.",
-            true,
-        ),
+        ("add", &term_too_large, "The argument \"a\" is too large.", true),
+        ("add", r#"{"a":1,"b":1.0}"#, "The argument \"b\" must be a whole number.", true),
+        ("add", r#"{"a":"1","b":1}"#, "The argument \"a\" must be a whole number.", true),
+        ("add", r#"{"a":1}"#, "The arguments \"a\" and \"b\" are needed, once each.", true),
         (
             "word_count",
             r#"{"text":"one two\nthree é"}"#,
             r#"{"characters":15,"lines":2,"words":4}"#,
             false,
         ),
-        (
-            "word_count",
-            r#"{"text":""}"#,
-            r#"{"characters":0,"lines":0,"words":0}"#,
-            false,
-        ),
+        ("word_count", r#"{"text":""}"#, r#"{"characters":0,"lines":0,"words":0}"#, false),
     ] {
         let expected = (expected.to_owned(), is_error);
         assert_eq!(called(tool, arguments), expected, "{tool} {arguments}");
@@ -174,19 +130,10 @@ fn lines() {
             ping("1") + &ping("2"),
         ),
         (r#"{"method":"notifications/initialized"}"#, String::new()),
-        (
-            r#"{"method":"tools/call","params":{"name":"echo"}}"#,
-            String::new(),
-        ),
+        (r#"{"method":"tools/call","params":{"name":"echo"}}"#, String::new()),
         (r#"{"id":1,"result":{}}"#, String::new()),
-        (
-            r#"{"id":null,"method":"ping"}"#,
-            refusal(-32600, "an id is a text or a number"),
-        ),
-        (
-            r#"{"id":{},"method":"ping"}"#,
-            refusal(-32600, "an id is a text or a number"),
-        ),
+        (r#"{"id":null,"method":"ping"}"#, refusal(-32600, "an id is a text or a number")),
+        (r#"{"id":{},"method":"ping"}"#, refusal(-32600, "an id is a text or a number")),
         ("{", refusal(-32700, "the line is not JSON")),
         ("5", refusal(-32600, "this is not a message")),
         ("[]", refusal(-32600, "this is not a message")),
@@ -194,10 +141,7 @@ fn lines() {
             let one = refusal(-32600, "this is not a message");
             format!("[{},{}]\n", one.trim_end(), one.trim_end())
         }),
-        (
-            r#"[{"id":1,"method":"ping"},{"method":"x"}]"#,
-            format!("[{}]\n", ping("1").trim_end()),
-        ),
+        (r#"[{"id":1,"method":"ping"},{"method":"x"}]"#, format!("[{}]\n", ping("1").trim_end())),
         (r#"[{"method":"x"}]"#, String::new()),
         (&long, refusal(-32600, "the line is too long") + &ping("1")),
     ] {
@@ -211,30 +155,10 @@ fn lines() {
 #[test]
 fn refusals() {
     for (method, params, code, message) in [
-        (
-            "resources/list",
-            json!({}),
-            -32601,
-            "unknown method: resources/list",
-        ),
-        (
-            "tools/call",
-            json!({ "name": "Echo" }),
-            -32602,
-            "unknown tool: Echo",
-        ),
-        (
-            "tools/call",
-            json!({ "name": 5 }),
-            -32602,
-            "params need the name of a tool",
-        ),
-        (
-            "tools/call",
-            json!(null),
-            -32602,
-            "params need the name of a tool",
-        ),
+        ("resources/list", json!({}), -32601, "unknown method: resources/list"),
+        ("tools/call", json!({ "name": "Echo" }), -32602, "unknown tool: Echo"),
+        ("tools/call", json!({ "name": 5 }), -32602, "params need the name of a tool"),
+        ("tools/call", json!(null), -32602, "params need the name of a tool"),
     ] {
         let answer = asked(method, &params);
         assert_eq!(answer["error"]["code"], code, "{method} {params}");

@@ -22,9 +22,8 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let backend = backend(&draft, findings);
     let books = books(&draft, findings);
-    let request_timeout_max = draft
-        .request_timeout_max_ms
-        .map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
+    let request_timeout_max =
+        draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
     let request_timeout = timeout(
         "requestTimeoutMs",
         "requestTimeoutMs",
@@ -33,17 +32,10 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         findings,
     );
     warn(&draft, findings);
-    let pricing = pricing(
-        &draft.tools,
-        draft.default_credits,
-        request_timeout_max,
-        findings,
-    );
+    let pricing = pricing(&draft.tools, draft.default_credits, request_timeout_max, findings);
     Some(Config {
         backend: backend?,
-        name: draft
-            .name
-            .unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
+        name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
         books,
@@ -67,11 +59,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         durability: draft.durability.unwrap_or(Durability::Answer),
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
         child_env: draft.child_env,
-        trusted_proxies: draft
-            .trusted_proxies
-            .into_iter()
-            .map(|net| net.value)
-            .collect(),
+        trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
@@ -113,10 +101,7 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         return None;
     };
     if let Some(args) = &draft.server_args {
-        return Some(ServerCommand {
-            program: command.value.clone(),
-            args: args.value.clone(),
-        });
+        return Some(ServerCommand { program: command.value.clone(), args: args.value.clone() });
     }
     match check::split_command(&command.value) {
         Ok(command) => Some(command),
@@ -158,10 +143,7 @@ fn pricing(
     findings: &mut Findings,
 ) -> Pricing {
     let default_credits = default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
-    let mut pricing = Pricing {
-        default_credits,
-        tools: BTreeMap::new(),
-    };
+    let mut pricing = Pricing { default_credits, tools: BTreeMap::new() };
     for (name, tool) in tools {
         let tool = tool_pricing(name, tool, default_credits, request_timeout_max, findings);
         pricing.tools.insert(name.clone(), tool);
@@ -219,9 +201,7 @@ fn millis(value: i64) -> Duration {
 
 /// A size that was given within its bounds, or the default.
 fn size(given: Option<i64>, fallback: usize) -> usize {
-    given
-        .and_then(|value| usize::try_from(value).ok())
-        .unwrap_or(fallback)
+    given.and_then(|value| usize::try_from(value).ok()).unwrap_or(fallback)
 }
 
 /// What is allowed and worth a word.

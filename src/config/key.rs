@@ -158,10 +158,7 @@ impl Kind {
 /// How to keep a fractional price without changing what anybody pays.
 fn scaling_hint(value: &str, decimals: u32) -> String {
     let rule = "credits are whole; multiply every price, balance and credit limit by";
-    match (
-        number::scaled(value, decimals),
-        10_i64.checked_pow(decimals),
-    ) {
+    match (number::scaled(value, decimals), 10_i64.checked_pow(decimals)) {
         (Ok(whole), Some(factor)) => format!("{rule} {factor}, so that {value} becomes {whole}"),
         _ => "credits are whole; no multiple of this fits".to_owned(),
     }

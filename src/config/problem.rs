@@ -64,19 +64,16 @@ enum Outcome {
 impl Report {
     /// The file could not be read or is not JSON, so nothing in it could be checked.
     pub(super) fn unreadable(fault: &str) -> Self {
-        Self {
-            file_name: None,
-            outcome: Outcome::Unreadable(fault.to_owned()),
-        }
+        Self { file_name: None, outcome: Outcome::Unreadable(fault.to_owned()) }
     }
 
     /// Whether Paygate cannot start.
     pub fn has_errors(&self) -> bool {
         match &self.outcome {
             Outcome::Unreadable(_) => true,
-            Outcome::Read(problems) => problems
-                .iter()
-                .any(|problem| problem.severity == Severity::Error),
+            Outcome::Read(problems) => {
+                problems.iter().any(|problem| problem.severity == Severity::Error)
+            }
         }
     }
 
@@ -193,12 +190,8 @@ impl Findings {
 
     /// Sorts them: errors, then warnings; each as they come in the file, then in the flags.
     pub(super) fn into_report(mut self, file_name: Option<String>) -> Report {
-        self.0
-            .sort_by_key(|problem| (problem.severity, position(problem.place)));
-        Report {
-            file_name,
-            outcome: Outcome::Read(self.0),
-        }
+        self.0.sort_by_key(|problem| (problem.severity, position(problem.place)));
+        Report { file_name, outcome: Outcome::Read(self.0) }
     }
 }
 

@@ -15,15 +15,9 @@ fn report_on(member: &str) -> String {
 #[test]
 fn one_bad_member() {
     for (member, expected) in [
-        (
-            r#""port":70000"#,
-            "[port] Invalid port 70000. Must be 0–65535.",
-        ),
+        (r#""port":70000"#, "[port] Invalid port 70000. Must be 0–65535."),
         (r#""port":-1"#, "[port] Invalid port -1. Must be 0–65535."),
-        (
-            r#""port":80.5"#,
-            "[port] Invalid port 80.5. Must be 0–65535.",
-        ),
+        (r#""port":80.5"#, "[port] Invalid port 80.5. Must be 0–65535."),
         (
             r#""defaultCreditsPerCall":-5"#,
             "[defaultCreditsPerCall] Invalid defaultCreditsPerCall: -5. Must be >= 0.",
@@ -62,10 +56,7 @@ fn one_bad_member() {
             r#""toolPricing":{"a":{"creditPerCall":1}}"#,
             "[toolPricing.a.creditPerCall] Unknown key. Did you mean \"creditsPerCall\"?",
         ),
-        (
-            r#""toolPricing":{"a":{},"a":{}}"#,
-            "[toolPricing.a] Given twice.",
-        ),
+        (r#""toolPricing":{"a":{},"a":{}}"#, "[toolPricing.a] Given twice."),
         (
             r#""globalQuota":{"dailyCallLimit":-1}"#,
             "[globalQuota.dailyCallLimit] Invalid dailyCallLimit: -1. Must be >= 0.",
@@ -87,18 +78,9 @@ fn one_bad_member() {
             r#""importKeys":{"a b":1}"#,
             "[importKeys.***] Must be ASCII letters, digits and signs, without spaces.",
         ),
-        (
-            r#""adminKey":"""#,
-            "[adminKey] Invalid adminKey. Must not be empty.",
-        ),
-        (
-            r#""adminKey":7"#,
-            "[adminKey] Invalid adminKey. Must be a text in quotes.",
-        ),
-        (
-            r#""shadowMode":1"#,
-            "[shadowMode] Invalid shadowMode: 1. Must be true or false.",
-        ),
+        (r#""adminKey":"""#, "[adminKey] Invalid adminKey. Must not be empty."),
+        (r#""adminKey":7"#, "[adminKey] Invalid adminKey. Must be a text in quotes."),
+        (r#""shadowMode":1"#, "[shadowMode] Invalid shadowMode: 1. Must be true or false."),
         (
             r#""refundOnFailure":"yes""#,
             "[refundOnFailure] Invalid refundOnFailure: \"yes\". Must be true or false.",
@@ -111,10 +93,7 @@ fn one_bad_member() {
             r#""durability":true"#,
             "[durability] Invalid durability: true. Must be a text in quotes.",
         ),
-        (
-            r#""maxBatchCalls":0"#,
-            "[maxBatchCalls] Invalid maxBatchCalls: 0. Must be 1–1000.",
-        ),
+        (r#""maxBatchCalls":0"#, "[maxBatchCalls] Invalid maxBatchCalls: 0. Must be 1–1000."),
         (
             r#""maxBodyBytes":1023"#,
             "[maxBodyBytes] Invalid maxBodyBytes: 1023. Must be 1024–67108864.",
@@ -214,15 +193,7 @@ fn whole_reports() {
         (
             "// é\n{\n  \"toolPricing\": {\n    \"é\": { \"creditsPerCall\": 0.25 }\n  },\n  \
              \"prot\": 1,\n  \"shadowMode\": true\n}",
-            &[
-                "--price",
-                "-5",
-                "--tool-price",
-                "b:c:x",
-                "--demo",
-                "--import-key",
-                "k:1,k:2",
-            ],
+            &["--price", "-5", "--tool-price", "b:c:x", "--demo", "--import-key", "k:1,k:2"],
             &[("PAYGATE_ADMINKEY", "x"), ("HOME", "/")],
             "✗ 5 error(s):\n  \
              ERROR  [toolPricing.é.creditsPerCall] Invalid creditsPerCall for \"é\": 0.25. Must be \
@@ -291,14 +262,7 @@ fn whole_reports() {
         ),
         (
             r#"{"serverArgs": ["x"], "requestTimeoutMs": 700000}"#,
-            &[
-                "--server",
-                "x",
-                "--tool-price",
-                "a:1",
-                "--tool-price",
-                "b:2",
-            ],
+            &["--server", "x", "--tool-price", "a:1", "--tool-price", "b:2"],
             &[],
             "✗ 3 error(s):\n  \
              ERROR  [serverArgs] serverArgs is set but serverCommand is not.\n         \
@@ -338,11 +302,9 @@ fn whole_reports() {
 
 #[test]
 fn a_file_that_cannot_be_read() {
-    let outcome = load(
-        &flags(&["--config", "c.json"]),
-        &Environment::default(),
-        |_| Err(io::Error::other("the disk is on fire")),
-    );
+    let outcome = load(&flags(&["--config", "c.json"]), &Environment::default(), |_| {
+        Err(io::Error::other("the disk is on fire"))
+    });
     let report = outcome.expect_err("there is no file");
     let expected = "Error loading config file: c.json: the disk is on fire\n";
     assert_eq!(report.to_string(), expected);

@@ -47,13 +47,14 @@ pub(super) fn recover(
     transaction.execute("DELETE FROM open_holds", [])?;
     set_meta(&transaction, "replay_after", seq)?;
 
-    let mut state = State { book, ..State::default() };
+    let mut state = State::default();
+    // What is saved loads again on first use; only the time stays.
+    state.book.advance(book.now());
     state.namespaces = read_namespaces(&transaction)?
         .into_iter()
         .map(|namespace| (namespace.name.clone(), Arc::new(namespace)))
         .collect();
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
-    state.forget_accounts();
     transaction.commit()?;
     Ok(Ok((state, seq)))
 }

@@ -268,13 +268,6 @@ impl State {
         key
     }
 
-    /// Empties the book: what is saved loads again on first use. Its time stays.
-    pub(super) fn forget_accounts(&mut self) {
-        let now = self.book.now();
-        self.book = Book::default();
-        self.book.advance(now);
-    }
-
     fn put_key(&mut self, key: Arc<Key>) {
         let credentials = [Some(key.digest), key.old.map(|old| old.digest)];
         if let Some(before) = self.keys.get(&key.id) {

@@ -36,8 +36,11 @@ impl Writer {
                 return;
             }
             for waiter in batch.waiters {
-                // Whoever waited may be gone; the row is written all the same.
-                drop(waiter.send(()));
+                if waiter.send(()).is_err() {
+                    tracing::trace!(
+                        "nobody waits for this commit any more; it is written all the same"
+                    );
+                }
             }
             if stop {
                 return;
