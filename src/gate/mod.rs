@@ -1,1 +1,36 @@
-//! May this call be made, and at what price? Pure.
+//! May this call be made, and at what price? Pure: facts in, a [`Charge`] or a [`Denied`] out.
+//!
+//! First the ordered checks on the request itself ([`checks`]), then the price, then the ordered
+//! list of counters that the call would use up ([`limits`]). The store applies those in one atomic
+//! step; if one does not fit, [`Charge::refused`] says what that means.
+
+mod charge;
+mod checks;
+mod limits;
+mod policy;
+mod price;
+mod request;
+
+pub use charge::{Charge, Denied, Item};
+pub use policy::{Policy, ToolPolicy};
+pub use price::script_length;
+pub use request::{CallFacts, Request};
+
+use crate::model::ids::CallId;
+
+/// Judges a request whose calls cost nothing and use nothing up: any method but `tools/call`.
+pub fn admit_free(request: &Request<'_>) -> Result<(), Denied> {
+    checks::run(request).map_err(|failed| Denied::by_check(failed, 0))
+}
+
+/// Judges a call or a batch. The charge still has to be held by the store.
+pub fn admit(policy: &Policy, request: &Request<'_>, call: CallId) -> Result<Charge, Denied> {
+    let items = price::items(policy, request.calls);
+    let total = price::total(&items);
+    checks::run(request).map_err(|failed| Denied::by_check(failed, total))?;
+    match request.key {
+        Some(key) => Ok(limits::charge(policy, request, key, call, items, total)),
+        // The first check refuses a request without a key.
+        None => Err(Denied::by_check(checks::no_key(request), total)),
+    }
+}

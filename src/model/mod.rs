@@ -1,3 +1,10 @@
 //! Plain values that every part speaks in. No I/O, no clock, no async.
 
+pub mod address;
 pub mod bounds;
+pub mod denial;
+pub mod ids;
+pub mod key;
+pub mod namespace;
+pub mod secret;
+pub mod time;

@@ -1,1 +1,136 @@
-//! The only code that changes durable state.
+//! The only code that changes durable state. [`Store`] is what the rest sees; `local/` keeps the
+//! books in an embedded database, one process per file.
+//!
+//! A store knows counters and bounds, never prices or rules: those are in the gate.
+
+pub mod clock;
+mod contract;
+pub mod local;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::gate::{Charge, Item};
+use crate::ledger::{Account, CounterName, CreditKind, Refusal, ResolutionKind};
+use crate::model::ids::KeyId;
+use crate::model::key::Key;
+use crate::model::namespace::Namespace;
+use crate::model::secret::Digest;
+use crate::model::time::Time;
+
+pub use contract::{CallEnd, Durable, ItemEnd, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow};
+
+/// Durable state: records of keys and namespaces, and the ledger. Every method that changes
+/// something says in its result when the change is durable.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The key that a credential opens at a moment.
+    async fn key_by_digest(&self, digest: Digest, now: Time) -> Result<Option<Arc<Key>>, StoreError>;
+
+    /// A key by id, whatever its state.
+    async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError>;
+
+    /// A tenant's record; one that was never written is open and unrestricted.
+    async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
+
+    /// Makes a key with its first credits, durably. A repetition (`once`) changes nothing and
+    /// returns the answer that the first one left.
+    async fn create_key(&self, key: Key, credits: i64, once: Option<Once>, now: Time) -> Result<Creation, StoreError>;
+
+    /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
+    async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError>;
+
+    /// Adds or corrects credits, durably. A repetition (`once`) changes nothing and returns the same.
+    async fn credit(
+        &self,
+        id: &KeyId,
+        amount: i64,
+        kind: CreditKind,
+        once: Option<Once>,
+        now: Time,
+    ) -> Result<i64, StoreError>;
+
+    /// Reserves what a charge asks for until `deadline`, all or nothing.
+    async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
+
+    /// Would this charge be held now? For shadow mode, which refuses nothing.
+    async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError>;
+
+    /// Ends a hold. The numbers in the reading are those right after it; the answer to a captured
+    /// call must wait for [`Durable`].
+    async fn settle(&self, settlement: Settlement, now: Time) -> Result<(Reading, Durable), StoreError>;
+
+    /// Releases holds whose deadline has passed; how many there were.
+    async fn expire(&self, now: Time) -> Result<usize, StoreError>;
+
+    /// What a key's account shows now.
+    async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError>;
+
+    /// A key's account.
+    async fn account(&self, id: &KeyId) -> Result<Account, StoreError>;
+
+    /// All keys with their accounts in order of creation, of one namespace or of all.
+    async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError>;
+
+    /// Calls and credits by key and tool, from the journal.
+    async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// `Err` once the store has closed itself because it could not write.
+    fn health(&self) -> Result<(), StoreError>;
+
+    /// Writes everything down and closes.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// What became of a request to make a key.
+#[derive(Debug)]
+pub enum Creation {
+    /// It was made.
+    Made(Arc<Key>),
+    /// The same request made it before: the answer's note of then.
+    Repeated(String),
+}
+
+/// Why nothing was held.
+#[derive(Debug)]
+pub enum HoldRefused {
+    /// A demand was not met.
+    Refused(Refusal),
+    /// A record that the gate read has changed since: judge again.
+    Stale,
+    /// The store cannot say yes.
+    Unavailable(StoreError),
+}
+
+impl From<StoreError> for HoldRefused {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// How a call ended, for [`Store::settle`], from the outcome of each item.
+pub fn settlement(charge: &Charge, ends: &[ItemEnd], show: Show) -> Settlement {
+    let paid: Vec<bool> = ends.iter().map(|end| end.paid).collect();
+    let (kept, charged) = charge.kept(&paid);
+    let kind = if paid.contains(&true) { ResolutionKind::Captured } else { ResolutionKind::Released };
+    let ends = charge.items.iter().zip(ends).map(|(item, end)| CallEnd::of(item, *end));
+    Settlement { call: charge.call, key: charge.key.clone(), kind, kept, charged, ends: ends.collect(), show }
+}
+
+impl CallEnd {
+    fn of(item: &Item, end: ItemEnd) -> Self {
+        let charged = if end.paid { item.price } else { 0 };
+        Self { tool: item.tool.clone(), price: item.price, charged, outcome: end.outcome }
+    }
+}
+
+impl Show {
+    /// Nothing but the balance.
+    pub const BALANCE: Self = Self { rate: None };
+
+    /// The balance and the state of one rate.
+    pub const fn with_rate(limit: i64, counter: CounterName) -> Self {
+        Self { rate: Some((limit, counter)) }
+    }
+}

@@ -1,0 +1,292 @@
+//! What texts must look like. Each check gives the value or one sentence that says what it must
+//! be; the caller adds which key it was and where.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::{IpNet, Ipv4Net};
+use secrecy::SecretString;
+
+use super::settings::ServerCommand;
+
+/// Longest raw key or admin key, in bytes: it must fit into a header.
+const KEY_BYTES_MAX: usize = 1024;
+/// Longest server name, in characters: it is part of every handshake.
+const NAME_CHARS_MAX: usize = 200;
+
+/// A result whose error is the sentence.
+pub(super) type Checked<T> = Result<T, String>;
+
+/// A text that is not empty and holds no NUL, as every program argument must.
+pub(super) fn argument(text: &str) -> Checked<String> {
+    if text.contains('\0') {
+        return Err("Must not contain a NUL character.".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A program or a command line.
+pub(super) fn command(text: &str) -> Checked<String> {
+    if text.trim().is_empty() {
+        return Err("Must not be empty.".to_owned());
+    }
+    argument(text)
+}
+
+/// The name shown to clients.
+pub(super) fn name(text: &str) -> Checked<String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("Must be a text on one line.".to_owned());
+    }
+    if text.chars().count() > NAME_CHARS_MAX {
+        return Err(format!("Must be at most {NAME_CHARS_MAX} characters."));
+    }
+    Ok(text.to_owned())
+}
+
+/// An address to listen on.
+pub(super) fn host(text: &str) -> Checked<IpAddr> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(super::settings::HOST_DEFAULT);
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse().map_err(|_| {
+        "Must be an IP address of this machine, such as 127.0.0.1, 0.0.0.0 (all of IPv4) or :: \
+         (all)."
+            .to_owned()
+    })
+}
+
+/// A path for the database.
+pub(super) fn db(text: &str) -> Checked<PathBuf> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("Must be the path of a file.".to_owned());
+    }
+    if text == "~" || text.starts_with("~/") {
+        return Err("Must be a whole path: ~ is not expanded.".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// The admin key: what a header can carry.
+pub(super) fn admin_key(text: &str) -> Checked<SecretString> {
+    header_text(text).map(SecretString::from)
+}
+
+/// A raw key that customers already have.
+pub(super) fn raw_key(text: &str) -> Checked<SecretString> {
+    if text.starts_with("key_") {
+        return Err("A raw key must not begin with \"key_\": ids do.".to_owned());
+    }
+    header_text(text).map(SecretString::from)
+}
+
+fn header_text(text: &str) -> Checked<&str> {
+    if text.is_empty() {
+        return Err("Must not be empty.".to_owned());
+    }
+    if text.len() > KEY_BYTES_MAX {
+        return Err(format!("Must be at most {KEY_BYTES_MAX} bytes."));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("Must be ASCII letters, digits and signs, without spaces.".to_owned());
+    }
+    Ok(text)
+}
+
+/// The name of a variable for the child.
+pub(super) fn variable_name(text: &str) -> Checked<()> {
+    if text.is_empty() || text.contains(['=', '\0']) {
+        return Err("A variable's name must not be empty or contain \"=\".".to_owned());
+    }
+    if text.starts_with("PAYGATE_") {
+        return Err("PAYGATE_ variables are for Paygate, never for the server.".to_owned());
+    }
+    Ok(())
+}
+
+/// An IP address or CIDR range. IPv4 in IPv6 clothes is undressed, as client addresses are.
+pub(super) fn network(text: &str) -> Checked<IpNet> {
+    let net = text
+        .parse::<IpAddr>()
+        .map(IpNet::from)
+        .or_else(|_| text.parse::<IpNet>())
+        .map_err(|_| {
+            "Must be an IP address or a CIDR range, such as 10.0.0.0/8 or fd00::/8.".to_owned()
+        })?;
+    if let IpNet::V6(six) = net
+        && let Some(four) = six.addr().to_ipv4_mapped()
+        && let Some(prefix) = six.prefix_len().checked_sub(96)
+        && let Ok(mapped) = Ipv4Net::new(four, prefix)
+    {
+        return Ok(IpNet::V4(mapped.trunc()));
+    }
+    Ok(net.trunc())
+}
+
+/// What a Host header may say: a name or address with or without port, in small letters.
+pub(super) fn allowed_host(text: &str) -> Checked<String> {
+    let rule = "Must be a host as in a Host header: example.com, or example.com:8443.";
+    authority(text)
+        .map(|()| text.to_ascii_lowercase())
+        .ok_or_else(|| rule.to_owned())
+}
+
+/// What an Origin header may say.
+pub(super) fn allowed_origin(text: &str) -> Checked<String> {
+    let rule = "Must be an origin as a browser sends it: https://example.com, without a path.";
+    let lower = text.to_ascii_lowercase();
+    lower
+        .split_once("://")
+        .filter(|(scheme, rest)| {
+            !scheme.is_empty()
+                && scheme
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+                && authority(rest).is_some()
+        })
+        .map(|_| lower.clone())
+        .ok_or_else(|| rule.to_owned())
+}
+
+/// Whether a text is a host with an optional port. No wildcards: they would be taken for names.
+fn authority(text: &str) -> Option<()> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (
+                address,
+                after
+                    .strip_prefix(':')
+                    .or(after.is_empty().then_some("0"))?,
+            )
+        }
+        None => text.split_once(':').unwrap_or((text, "0")),
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    let port_is_good =
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    (!host.is_empty() && host.bytes().all(is_plain) && port_is_good).then_some(())
+}
+
+/// A link for people.
+pub(super) fn web_url(text: &str) -> Checked<String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err("Must be a valid URL.".to_owned());
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err("Must begin with http:// or https://.".to_owned());
+    }
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority(host).is_none() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("Must be a valid URL.".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Splits a command line into words like a shell does, without a shell: quotes and backslashes
+/// count, variables and globs do not.
+pub(super) fn split_command(text: &str) -> Checked<ServerCommand> {
+    let text = command(text)?;
+    let mut words = shell_words::split(&text)
+        .map_err(|_| "A quote is opened and never closed.".to_owned())?
+        .into_iter();
+    match words.next().filter(|program| !program.is_empty()) {
+        Some(program) => Ok(ServerCommand {
+            program,
+            args: words.collect(),
+        }),
+        None => Err("It names no program.".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_split_like_a_shell() {
+        for (text, expected) in [
+            ("node server.js", Ok(vec!["node", "server.js"])),
+            (
+                "node -e 'x y' \"a b\"",
+                Ok(vec!["node", "-e", "x y", "a b"]),
+            ),
+            ("a\\ b ''", Ok(vec!["a b", ""])),
+            ("  spaced   out ", Ok(vec!["spaced", "out"])),
+            ("echo $HOME *", Ok(vec!["echo", "$HOME", "*"])),
+            ("node 'x", Err("A quote is opened and never closed.")),
+            ("   ", Err("Must not be empty.")),
+            ("''", Err("It names no program.")),
+            ("# only a comment", Err("It names no program.")),
+        ] {
+            let split = split_command(text).map(|command| {
+                let mut words = vec![command.program];
+                words.extend(command.args);
+                words
+            });
+            let expected = expected
+                .map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>())
+                .map_err(str::to_owned);
+            assert_eq!(split, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (text, expected) in [
+            ("10.1.2.3", Some("10.1.2.3/32")),
+            ("10.1.2.3/8", Some("10.0.0.0/8")),
+            ("fd00::1/8", Some("fd00::/8")),
+            ("::ffff:10.1.2.3", Some("10.1.2.3/32")),
+            ("::ffff:10.1.2.3/104", Some("10.0.0.0/8")),
+            ("10.0.0.0/33", None),
+            ("example.com", None),
+            ("", None),
+        ] {
+            let net = network(text).ok().map(|net| net.to_string());
+            assert_eq!(net.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_origins() {
+        for (text, host, origin) in [
+            ("Example.com", true, false),
+            ("example.com:8443", true, false),
+            ("[::1]:80", true, false),
+            ("[::1]", true, false),
+            ("https://App.example.com", false, true),
+            ("http://[::1]:3000", false, true),
+            ("https://example.com/", false, false),
+            ("https://example.com:99999", false, false),
+            ("*", false, false),
+            ("*.example.com", false, false),
+            ("", false, false),
+            ("null", true, false),
+            ("example.com:", false, false),
+            ("[::1", false, false),
+        ] {
+            assert_eq!(allowed_host(text).is_ok(), host, "host {text}");
+            assert_eq!(allowed_origin(text).is_ok(), origin, "origin {text}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        for (text, expected) in [
+            ("https://example.com/top?up=1", true),
+            ("http://localhost:3000", true),
+            ("example.com", false),
+            ("javascript://x", false),
+            ("https://", false),
+            ("https://a b", false),
+        ] {
+            assert_eq!(web_url(text).is_ok(), expected, "{text}");
+        }
+    }
+}

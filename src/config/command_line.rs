@@ -1,0 +1,98 @@
+//! Turns the arguments into a command, or into something to print and an exit code.
+//!
+//! Kept from paygate-mcp: no command is a call for help, an unknown one is answered on stderr with
+//! the usage on stdout, and every mistake exits with 1.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::flags::{Command, CommandLine, LedgerWords, Words};
+use super::problem::shown;
+
+/// What to print instead of running, and with which code to exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printout {
+    /// For stdout.
+    pub stdout: String,
+    /// For stderr.
+    pub stderr: String,
+    /// For the shell.
+    pub exit_code: u8,
+}
+
+/// Parses the arguments, the program's own name first.
+pub fn parse<I, A>(arguments: I) -> Result<Command, Printout>
+where
+    I: IntoIterator<Item = A>,
+    A: Into<OsString>,
+{
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let first = arguments.get(1).and_then(|argument| argument.to_str());
+    if let Some(flag) = first.filter(|word| is_misplaced_flag(word)) {
+        let stderr = format!(
+            "Unknown command: {}\n\n  tip: the command comes first: paygate wrap {0} …\n",
+            shown(flag)
+        );
+        return Err(with_usage(stderr));
+    }
+    let parsed = CommandLine::try_parse_from(&arguments).map_err(|error| explain(&error, first))?;
+    match parsed.command {
+        Some(Words::Wrap(flags)) => Ok(Command::Wrap(flags)),
+        Some(Words::DemoServer) => Ok(Command::DemoServer),
+        Some(Words::Health(flags)) => Ok(Command::Health(flags)),
+        Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
+        Some(Words::Version) => Err(printed(CommandLine::command().render_version())),
+        None => Err(printed(usage())),
+    }
+}
+
+fn is_misplaced_flag(word: &str) -> bool {
+    word.starts_with('-') && !matches!(word, "-h" | "--help" | "-v" | "-V" | "--version")
+}
+
+fn usage() -> String {
+    CommandLine::command().render_help().to_string()
+}
+
+fn printed(stdout: String) -> Printout {
+    Printout {
+        stdout,
+        stderr: String::new(),
+        exit_code: 0,
+    }
+}
+
+fn with_usage(stderr: String) -> Printout {
+    Printout {
+        stdout: usage(),
+        stderr,
+        exit_code: 1,
+    }
+}
+
+/// Puts the parser's error the way Paygate answers.
+fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => printed(text),
+        ErrorKind::InvalidSubcommand if first != Some("ledger") && first != Some("help") => {
+            let name = first.map(shown).unwrap_or_default();
+            let names: Vec<String> = CommandLine::command()
+                .get_subcommands()
+                .map(|command| command.get_name().to_owned())
+                .collect();
+            let tip = first
+                .and_then(|first| super::problem::nearest(first, names.iter().map(String::as_str)))
+                .map(|near| format!("  tip: a similar command exists: {near}\n"))
+                .unwrap_or_default();
+            with_usage(format!("Unknown command: {name}\n\n{tip}"))
+        }
+        _ => Printout {
+            stdout: String::new(),
+            stderr: text,
+            exit_code: 1,
+        },
+    }
+}

@@ -1,0 +1,237 @@
+//! From what was given to what holds: defaults, and the checks across keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::check;
+use super::draft::{Draft, Placed, ToolDraft};
+use super::key::Kind;
+use super::problem::{Findings, Place};
+use super::settings::{self, Backend, Books, Config, Pricing, ServerCommand, ToolPricing};
+use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
+use crate::model::bounds;
+
+/// An admin key shorter than this, in bytes, is within reach of guessing.
+const ADMIN_KEY_BYTES_MIN: usize = 16;
+
+/// Fills in every default. `None` if there is nothing to guard; that and every other problem is
+/// among the findings.
+pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
+    let backend = backend(&draft, findings);
+    let books = books(&draft, findings);
+    let request_timeout_max = draft
+        .request_timeout_max_ms
+        .map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
+    let request_timeout = timeout(
+        "requestTimeoutMs",
+        "requestTimeoutMs",
+        draft.request_timeout_ms.as_ref(),
+        request_timeout_max,
+        findings,
+    );
+    warn(&draft, findings);
+    let default_credits = draft
+        .default_credits
+        .unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
+    let tools = draft
+        .tools
+        .into_iter()
+        .map(|(name, tool)| {
+            let tool = tool_pricing(&name, &tool, default_credits, request_timeout_max, findings);
+            (name, tool)
+        })
+        .collect();
+    Some(Config {
+        backend: backend?,
+        name: draft
+            .name
+            .unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
+        host: draft.host.unwrap_or(settings::HOST_DEFAULT),
+        port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
+        books,
+        pricing: Pricing {
+            default_credits,
+            tools,
+        },
+        rate_limit_per_min: draft
+            .rate_limit_per_min
+            .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
+        global_quota: draft.quota,
+        shadow_mode: draft.shadow_mode.is_some_and(|shadow| shadow.value),
+        admin_key: draft.admin_key.map(|key| key.value),
+        refund_on_failure: draft.refund_on_failure.unwrap_or(true),
+        import_keys: draft.import_keys,
+        request_timeout: request_timeout
+            .unwrap_or_else(|| bounds::REQUEST_TIMEOUT.min(request_timeout_max)),
+        request_timeout_max,
+        body_bytes_max: size(draft.body_bytes_max, bounds::BODY_BYTES_MAX),
+        answer_bytes_max: size(draft.answer_bytes_max, bounds::ANSWER_BYTES_MAX),
+        batch_calls_max: size(draft.batch_calls_max, bounds::BATCH_CALLS_MAX),
+        require_key: draft.require_key.unwrap_or(RequireKey::Default),
+        denial_style: draft.denial_style.unwrap_or(DenialStyle::Auto),
+        durability: draft.durability.unwrap_or(Durability::Answer),
+        unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
+        child_env: draft.child_env,
+        trusted_proxies: draft
+            .trusted_proxies
+            .into_iter()
+            .map(|net| net.value)
+            .collect(),
+        allowed_hosts: draft.allowed_hosts,
+        allowed_origins: draft.allowed_origins,
+        top_up_url: draft.top_up_url,
+    })
+}
+
+/// A flag wins over the file; without either there is nothing to guard.
+fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
+    let from_file = file_command(draft, findings);
+    if let Some(command) = &draft.server_flag {
+        return Some(Backend::Command(command.clone()));
+    }
+    if draft.demo {
+        return Some(Backend::Demo);
+    }
+    if from_file.is_none() && draft.server_command.is_none() && !draft.backend_refused {
+        findings.error(
+            Place::Nowhere,
+            "serverCommand | remoteUrl | servers",
+            "No backend configured. Provide serverCommand, remoteUrl, or servers[].",
+            Some(
+                "--server \"COMMAND\" guards your server, --demo one that is built in; this \
+                 version has neither remoteUrl nor servers[] yet"
+                    .to_owned(),
+            ),
+        );
+    }
+    from_file.map(Backend::Command)
+}
+
+fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand> {
+    let Some(command) = &draft.server_command else {
+        if let Some(args) = &draft.server_args
+            && !draft.backend_refused
+        {
+            let message = "serverArgs is set but serverCommand is not.";
+            findings.error(args.place, "serverArgs", message, None);
+        }
+        return None;
+    };
+    if let Some(args) = &draft.server_args {
+        return Some(ServerCommand {
+            program: command.value.clone(),
+            args: args.value.clone(),
+        });
+    }
+    match check::split_command(&command.value) {
+        Ok(command) => Some(command),
+        Err(rule) => {
+            let message = format!("Invalid serverCommand. {rule}");
+            let hint = "a program whose name has spaces needs serverArgs beside it".to_owned();
+            findings.error(command.place, "serverCommand", message, Some(hint));
+            None
+        }
+    }
+}
+
+/// `--demo` writes no file unless a flag says so: its key has no place in real books.
+fn books(draft: &Draft, findings: &mut Findings) -> Books {
+    let ephemeral = draft.ephemeral.as_ref().is_some_and(|given| given.value);
+    match &draft.db {
+        Some(db) if ephemeral => {
+            let message = "Cannot specify both db and ephemeral. Use one or the other.";
+            findings.error(db.place, "db | ephemeral", message, None);
+            Books::Ephemeral
+        }
+        Some(db) if draft.demo && db.place != Place::Flag("--db") => {
+            let message = "The demo keeps its books in memory and leaves this file alone.";
+            let hint = "to keep them in a file, name it with --db".to_owned();
+            findings.warning(db.place, "db", message, Some(hint));
+            Books::Ephemeral
+        }
+        Some(db) => Books::File(db.value.clone()),
+        None if ephemeral || draft.demo => Books::Ephemeral,
+        None => Books::File(PathBuf::from(settings::DB_DEFAULT)),
+    }
+}
+
+fn tool_pricing(
+    name: &str,
+    tool: &ToolDraft,
+    default_credits: i64,
+    request_timeout_max: Duration,
+    findings: &mut Findings,
+) -> ToolPricing {
+    let name = super::problem::shown(name);
+    ToolPricing {
+        credits_per_call: tool.credits_per_call.unwrap_or(default_credits),
+        credits_per_kb_input_thousandths: tool.credits_per_kb_input_thousandths.unwrap_or(0),
+        rate_limit_per_min: tool.rate_limit_per_min.unwrap_or(0),
+        request_timeout: timeout(
+            &format!("toolPricing.{name}.requestTimeoutMs"),
+            &format!("requestTimeoutMs for \"{name}\""),
+            tool.request_timeout_ms.as_ref(),
+            request_timeout_max,
+            findings,
+        ),
+    }
+}
+
+/// A timeout within the ceiling.
+fn timeout(
+    field: &str,
+    subject: &str,
+    given: Option<&Placed<i64>>,
+    ceiling: Duration,
+    findings: &mut Findings,
+) -> Option<Duration> {
+    let given = given?;
+    let ceiling_ms = i64::try_from(ceiling.as_millis()).unwrap_or(i64::MAX);
+    let written = given.value.to_string();
+    match Kind::Within(1, ceiling_ms).accept(subject, &written, Ok(given.value)) {
+        Ok(value) => Some(millis(value)),
+        Err(refusal) => {
+            let hint = (given.value > ceiling_ms)
+                .then(|| "maxRequestTimeoutMs is the ceiling; raise it too".to_owned());
+            findings.error(given.place, field, refusal.message, hint);
+            None
+        }
+    }
+}
+
+fn millis(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+/// A size that was given within its bounds, or the default.
+fn size(given: Option<i64>, fallback: usize) -> usize {
+    given
+        .and_then(|value| usize::try_from(value).ok())
+        .unwrap_or(fallback)
+}
+
+/// What is allowed and worth a word.
+fn warn(draft: &Draft, findings: &mut Findings) {
+    if let Some(shadow) = draft.shadow_mode.as_ref().filter(|shadow| shadow.value) {
+        let message = "Shadow mode is enabled. Payment will not be enforced.";
+        findings.warning(shadow.place, "shadowMode", message, None);
+    }
+    if let Some(key) = &draft.admin_key
+        && key.value.expose_secret().len() < ADMIN_KEY_BYTES_MIN
+    {
+        let message =
+            format!("The admin key is shorter than {ADMIN_KEY_BYTES_MIN} characters: guessable.");
+        findings.warning(key.place, "adminKey", message, None);
+    }
+    for net in &draft.trusted_proxies {
+        if net.value.prefix_len() == 0 {
+            let message = format!(
+                "{} trusts everybody to say where a call comes from. IP allowlists will not hold.",
+                net.value
+            );
+            findings.warning(net.place, "trustedProxies", message, None);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The command line as the parser sees it: one struct per command.
+//!
+//! Numbers and lists are kept as the operator wrote them; `overrides` checks them by the same
+//! rules as the file's, so that one report names every problem of both. Help describes only what
+//! this version does: flags whose feature is not built are hidden, and refused by name.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use secrecy::SecretString;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Guard a server.
+    Wrap(Box<WrapFlags>),
+    /// Be the demo server.
+    DemoServer,
+    /// Ask a running Paygate how it is.
+    Health(HealthFlags),
+    /// Check the books.
+    LedgerVerify(VerifyFlags),
+}
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "paygate",
+    version = concat!("v", env!("CARGO_PKG_VERSION")),
+    about = "A paywall in front of any MCP server: API keys, prices, limits and exact books.",
+    after_help = TOP_EXAMPLES,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 100
+)]
+pub(super) struct CommandLine {
+    /// Print the version
+    #[arg(short = 'v', long, short_alias = 'V', action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub(super) command: Option<Words>,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  paygate wrap --demo                        Try it: guards a server that is built in
+  paygate wrap --server \"npx -y @modelcontextprotocol/server-filesystem /data\" --price 2
+  paygate wrap --help                        All settings";
+
+const WRAP_EXAMPLES: &str = "\
+Flags win over the file, the file over the environment. All keys of the file:
+docs/reference/config.md
+
+Environment:
+  PAYGATE_ADMIN_KEY  Key of the admin API, kept out of the process list
+
+Example:
+  paygate wrap --server \"uvx mcp-server-time\" --price 2 --tool-price convert_time:5";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Words {
+    /// Guard an MCP server and sell its tools
+    #[command(after_help = WRAP_EXAMPLES, args_override_self = true)]
+    Wrap(Box<WrapFlags>),
+    /// Run the small MCP server that `wrap --demo` guards, over stdin and stdout
+    DemoServer,
+    /// Ask a running Paygate whether it is healthy; exit code 0 says yes
+    #[command(args_override_self = true)]
+    Health(HealthFlags),
+    /// Check the books
+    #[command(subcommand)]
+    Ledger(LedgerWords),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LedgerWords {
+    /// Replay the journal against every balance and counter; any difference exits with 1
+    #[command(args_override_self = true)]
+    Verify(VerifyFlags),
+}
+
+/// `paygate wrap`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WrapFlags {
+    /// Command line of the MCP server, split like a shell splits words (no shell runs)
+    #[arg(long, value_name = "COMMAND", help_heading = "What to guard")]
+    pub server: Option<String>,
+    /// Guard the demo server of this binary and print a key to try it with
+    #[arg(long, help_heading = "What to guard")]
+    pub demo: bool,
+    /// Configuration file, JSON with comments
+    #[arg(long, value_name = "FILE", help_heading = "What to guard")]
+    pub config: Option<PathBuf>,
+
+    /// Credits for a call of a tool without a price of its own [default: 1]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
+    #[arg(help_heading = "What a call costs")]
+    pub price: Option<String>,
+    /// Prices of single tools, as tool:credits,tool:credits; replaces those of the file
+    #[arg(long, value_name = "LIST", action = ArgAction::Append)]
+    #[arg(help_heading = "What a call costs")]
+    pub tool_price: Vec<String>,
+    /// Calls of one key in any minute; 0 is unlimited [default: 60]
+    #[arg(long, value_name = "CALLS", allow_negative_numbers = true)]
+    #[arg(help_heading = "What a call costs")]
+    pub rate_limit: Option<String>,
+    /// Whether calls that the server answers with an error are free [default: true]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    #[arg(help_heading = "What a call costs")]
+    pub refund_on_failure: Option<String>,
+    /// Record what would have happened; refuse and charge nothing
+    #[arg(long, help_heading = "What a call costs")]
+    pub shadow: bool,
+
+    /// Address to listen on; 0.0.0.0 is all of IPv4, :: is all [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Where it listens")]
+    pub host: Option<String>,
+    /// Port to listen on; 0 takes a free one [default: 3402]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    #[arg(help_heading = "Where it listens")]
+    pub port: Option<String>,
+    /// Name shown to clients [default: PayGate MCP Server]
+    #[arg(long, value_name = "NAME", help_heading = "Where it listens")]
+    pub name: Option<String>,
+
+    /// Key of the admin API [default: a new one at each start, shown then]
+    #[arg(long, value_name = "KEY", help_heading = "Keys")]
+    pub admin_key: Option<SecretString>,
+    /// Keys that customers already have, as key:credits,key:credits; created once, never reset
+    #[arg(long, value_name = "LIST", action = ArgAction::Append, help_heading = "Keys")]
+    pub import_key: Vec<SecretString>,
+
+    /// File that keeps the books [default: paygate.db]
+    #[arg(long, value_name = "PATH", help_heading = "Books")]
+    pub db: Option<PathBuf>,
+    /// Keep the books in memory only; all is lost at the end (what --demo does without --db)
+    #[arg(long, conflicts_with = "db", help_heading = "Books")]
+    pub ephemeral: bool,
+
+    /// Flags that this version refuses.
+    #[command(flatten)]
+    pub not_built: NotBuiltFlags,
+}
+
+/// Flags of paygate-mcp and of later versions. Known, so that they are refused by name instead of
+/// as a misspelling; their values, some of them secrets, are dropped at once.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NotBuiltFlags {
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub remote_url: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub state_file: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub stripe_secret: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub webhook_url: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub webhook_secret: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub webhook_retries: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub redis_url: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub dry_run: Option<Dropped>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    pub stdio: Option<Dropped>,
+}
+
+/// A value that was given and is not kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropped;
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the parser's interface wants a result"
+)]
+fn drop_value(_: &str) -> Result<Dropped, Infallible> {
+    Ok(Dropped)
+}
+
+/// `paygate health`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthFlags {
+    /// Where to ask
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:3402/health"
+    )]
+    pub url: String,
+}
+
+/// `paygate ledger verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyFlags {
+    /// File that keeps the books
+    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
+    pub db: PathBuf,
+    /// From the first entry, not from the last verified checkpoint
+    #[arg(long)]
+    pub full: bool,
+}

@@ -1,0 +1,146 @@
+//! The registry of the keys inside objects: tools' entries, quotas, and members whose names are the
+//! operator's own.
+
+use secrecy::SecretString;
+
+use super::check;
+use super::draft::{Draft, ToolDraft};
+use super::entry::Entry;
+use super::file::walk;
+use super::key::{Fallback, Key, Kind};
+use super::keys::key;
+use super::problem::{Findings, masked, shown};
+use super::settings::{ImportKey, Quota};
+
+/// The keys of an entry of `toolPricing`.
+pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
+    key(
+        "creditsPerCall",
+        Kind::Credits,
+        Fallback::Words("`defaultCreditsPerCall`"),
+        "",
+        "Price of a call.",
+        |tool, entry, findings| tool.credits_per_call = entry.number(findings),
+    ),
+    key(
+        "creditsPerKbInput",
+        Kind::Thousandths,
+        Fallback::Number(0),
+        "",
+        "Credits for each KiB of arguments beside the price; rounded up per call.",
+        |tool, entry, findings| tool.credits_per_kb_input_thousandths = entry.number(findings),
+    ),
+    key(
+        "rateLimitPerMin",
+        Kind::Limit,
+        Fallback::Number(0),
+        "",
+        "Admitted calls of this tool by one key in any minute.",
+        |tool, entry, findings| tool.rate_limit_per_min = entry.number(findings),
+    ),
+    key(
+        "requestTimeoutMs",
+        Kind::Timeout,
+        Fallback::Words("the general `requestTimeoutMs`"),
+        "",
+        "How long a call of this tool may take.",
+        |tool, entry, findings| {
+            let timeout = entry.number(findings);
+            tool.request_timeout_ms = entry.placed(timeout);
+        },
+    ),
+];
+
+/// The keys of `globalQuota`.
+pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
+    quota(
+        "dailyCallLimit",
+        "dailyCalls",
+        "Calls in a UTC day.",
+        |quota, entry, findings| quota.daily_calls = entry.number(findings).unwrap_or(0),
+    ),
+    quota(
+        "monthlyCallLimit",
+        "monthlyCalls",
+        "Calls in a UTC month.",
+        |quota, entry, findings| quota.monthly_calls = entry.number(findings).unwrap_or(0),
+    ),
+    quota(
+        "dailyCreditLimit",
+        "dailyCredits",
+        "Credits in a UTC day.",
+        |quota, entry, findings| quota.daily_credits = entry.number(findings).unwrap_or(0),
+    ),
+    quota(
+        "monthlyCreditLimit",
+        "monthlyCredits",
+        "Credits in a UTC month.",
+        |quota, entry, findings| quota.monthly_credits = entry.number(findings).unwrap_or(0),
+    ),
+];
+
+const fn quota(
+    name: &'static str,
+    alias: &'static str,
+    about: &'static str,
+    read: fn(&mut Quota, &Entry<'_>, &mut Findings),
+) -> Key<Quota> {
+    let mut row = key(name, Kind::Limit, Fallback::Number(0), "", about, read);
+    row.alias = alias;
+    row
+}
+
+pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.kind = Kind::Secret;
+        member.subject = format!("value of \"{}\"", shown(name));
+        if let Err(rule) = check::variable_name(name) {
+            member.refuse(findings, rule, None);
+            continue;
+        }
+        if let Some(value) = member.text(findings, check::argument) {
+            draft
+                .child_env
+                .insert(name.to_owned(), SecretString::from(value));
+        }
+    }
+}
+
+pub(super) fn read_global_quota(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    let subject = |name: &str| name.to_owned();
+    if let Some(object) = entry.object(findings) {
+        walk(
+            object,
+            entry,
+            GLOBAL_QUOTA,
+            &subject,
+            &mut draft.quota,
+            findings,
+        );
+    }
+}
+
+pub(super) fn read_tool_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    for (name, member) in entry.members(findings, shown) {
+        let subject = |key: &str| format!("{key} for \"{}\"", shown(name));
+        let mut tool = ToolDraft::default();
+        if let Some(object) = member.object(findings) {
+            walk(object, &member, TOOL_PRICING, &subject, &mut tool, findings);
+        }
+        draft.tools.insert(name.to_owned(), tool);
+    }
+}
+
+pub(super) fn read_import_keys(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    for (raw, mut member) in entry.members(findings, masked) {
+        member.kind = Kind::Credits;
+        member.subject = format!("credits for imported key \"{}\"", masked(raw));
+        let checked = check::raw_key(raw);
+        let credits = member.number(findings);
+        match (checked, credits) {
+            (Ok(raw), Some(credits)) => draft.import_keys.push(ImportKey { raw, credits }),
+            (Err(rule), _) => member.refuse(findings, rule, None),
+            (Ok(_), None) => {}
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Writes `docs/reference/config.md` from the registry. A test compares it with what is committed.
+
+use std::fmt::Write as _;
+
+use super::environment::ADMIN_KEY_VARIABLE;
+use super::key::{Key, Read};
+use super::keys::TOP_LEVEL;
+use super::keys_inside::{GLOBAL_QUOTA, TOOL_PRICING};
+
+const INTRODUCTION: &str = "\
+# The configuration file
+
+<!-- Generated from src/config/keys.rs. To renew it: UPDATE_REFERENCE=1 cargo test --test config -->
+
+`paygate wrap --config FILE` reads one JSON object; comments and a comma after the last member are
+allowed. A flag wins over the file, the file over the environment. Every mistake is reported at
+once, with its line and column, and Paygate does not start: an unknown key, a key given twice, a
+value out of range, a fraction of a credit. Zero means zero.
+
+[`paygate.example.json`](../../paygate.example.json) shows most keys in use.
+";
+
+/// The text of the reference page.
+pub fn reference_page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    section(&mut page, "Keys", TOP_LEVEL);
+    section(&mut page, "`toolPricing`: an entry", TOOL_PRICING);
+    section(&mut page, "`globalQuota`", GLOBAL_QUOTA);
+    page.push_str("\nDays and months are UTC. ");
+    page.push_str("The names in brackets are accepted too.\n");
+    let environment = format!(
+        "\n## Environment\n\n\
+         | variable | what |\n|---|---|\n\
+         | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\n\
+         Any other variable that begins with `PAYGATE_` is warned about.\n"
+    );
+    page.push_str(&environment);
+    page.push_str("\n## Known, and refused by this version\n\n");
+    for key in TOP_LEVEL {
+        if matches!(key.read, Read::NotBuilt) {
+            line(&mut page, format_args!("- `{}`: {}", key.name, key.about));
+        }
+    }
+    page
+}
+
+fn section<T>(page: &mut String, heading: &str, keys: &[Key<T>]) {
+    line(page, format_args!("\n## {heading}\n"));
+    page.push_str("| key | value | default | flag | what |\n|---|---|---|---|---|\n");
+    for key in keys {
+        if matches!(key.read, Read::NotBuilt) {
+            continue;
+        }
+        let alias = match key.alias {
+            "" => String::new(),
+            alias => format!(" (`{alias}`)"),
+        };
+        let flag = match key.flag {
+            "" => String::new(),
+            flag => format!("`{flag}`"),
+        };
+        let (name, kind, fallback, about) = (key.name, key.kind, key.fallback, key.about);
+        line(
+            page,
+            format_args!("| `{name}`{alias} | {kind} | {fallback} | {flag} | {about} |"),
+        );
+    }
+}
+
+fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    if writeln!(page, "{text}").is_err() {
+        page.push('\n');
+    }
+}

@@ -1,0 +1,227 @@
+//! What `load` results in: plain values, checked, with every default filled in.
+//!
+//! No part of Paygate imports these types; `app` maps them to each part's own options.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+/// `name` when nobody gives one.
+pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
+/// `host` when nobody gives one: this machine only.
+pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// `port` when nobody gives one.
+pub(super) const PORT_DEFAULT: i64 = 3402;
+/// `db` when nobody gives one: in the working directory.
+pub(super) const DB_DEFAULT: &str = "paygate.db";
+/// `defaultCreditsPerCall` when nobody gives one.
+pub(super) const CREDITS_PER_CALL_DEFAULT: i64 = 1;
+/// `globalRateLimitPerMin` when nobody gives one.
+pub(super) const RATE_LIMIT_PER_MIN_DEFAULT: i64 = 60;
+
+/// Everything `paygate wrap` needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What is guarded.
+    pub backend: Backend,
+    /// Name shown to clients and operators.
+    pub name: String,
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Where the books are kept.
+    pub books: Books,
+    /// What calls cost.
+    pub pricing: Pricing,
+    /// Admitted calls per key in any minute; 0 is unlimited.
+    pub rate_limit_per_min: i64,
+    /// Quota of every key that has none of its own.
+    pub global_quota: Quota,
+    /// Record what would have happened, enforce and charge nothing.
+    pub shadow_mode: bool,
+    /// Key of the admin API; `None` lets the app generate one at each start.
+    pub admin_key: Option<SecretString>,
+    /// Whether calls that the server answers with an error are free.
+    pub refund_on_failure: bool,
+    /// Keys to create at start unless they exist.
+    pub import_keys: Vec<ImportKey>,
+    /// Time a call may take, unless its tool has its own.
+    pub request_timeout: Duration,
+    /// Time no call may exceed, whatever its progress.
+    pub request_timeout_max: Duration,
+    /// Size of a request body.
+    pub body_bytes_max: usize,
+    /// Size of one answer of the guarded server.
+    pub answer_bytes_max: usize,
+    /// Calls in one batch.
+    pub batch_calls_max: usize,
+    /// Which methods need a key.
+    pub require_key: RequireKey,
+    /// How denials are put.
+    pub denial_style: DenialStyle,
+    /// What an answer waits for.
+    pub durability: Durability,
+    /// What happens to calls of tools that the server does not list.
+    pub unlisted_tools: UnlistedTools,
+    /// Environment added to the child's.
+    pub child_env: BTreeMap<String, SecretString>,
+    /// Peers whose forwarded client addresses are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Host headers accepted; empty means the loopback rule.
+    pub allowed_hosts: Vec<String>,
+    /// Origins accepted beside none.
+    pub allowed_origins: Vec<String>,
+    /// Where a customer can buy credits, shown in denials.
+    pub top_up_url: Option<String>,
+}
+
+/// What is guarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// A child process that speaks MCP over stdio.
+    Command(ServerCommand),
+    /// The demo server of this binary.
+    Demo,
+}
+
+/// A program and its arguments; no shell is involved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCommand {
+    /// Looked up in `PATH` if it has no slash.
+    pub program: String,
+    /// Passed on as they are.
+    pub args: Vec<String>,
+}
+
+/// Where the books are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Books {
+    /// In this SQLite file.
+    File(PathBuf),
+    /// In memory: lost when Paygate stops.
+    Ephemeral,
+}
+
+/// What calls cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pricing {
+    /// Price of a tool that is not in `tools`.
+    pub default_credits: i64,
+    /// Tools with an entry of their own.
+    pub tools: BTreeMap<String, ToolPricing>,
+}
+
+/// Price and limits of one tool; the default price is already filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolPricing {
+    /// Price of a call.
+    pub credits_per_call: i64,
+    /// Thousandths of a credit for each KiB of arguments, rounded up per call.
+    pub credits_per_kb_input_thousandths: i64,
+    /// Admitted calls of this tool per key in any minute; 0 is unlimited.
+    pub rate_limit_per_min: i64,
+    /// Time a call of this tool may take, if not the general one.
+    pub request_timeout: Option<Duration>,
+}
+
+/// Limits per UTC day and month; 0 is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Calls a day.
+    pub daily_calls: i64,
+    /// Calls a month.
+    pub monthly_calls: i64,
+    /// Credits a day.
+    pub daily_credits: i64,
+    /// Credits a month.
+    pub monthly_credits: i64,
+}
+
+/// A key that customers already have.
+#[derive(Debug, Clone)]
+pub struct ImportKey {
+    /// The raw key.
+    pub raw: SecretString,
+    /// Its credits when it is created.
+    pub credits: i64,
+}
+
+/// Which methods need a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequireKey {
+    /// All but handshake, ping, notifications and lists.
+    Default,
+    /// All.
+    All,
+}
+
+/// How denials are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialStyle {
+    /// As the client's protocol version wants it.
+    Auto,
+    /// A JSON-RPC error.
+    Error,
+    /// A tool result with `isError`.
+    Result,
+    /// HTTP status 401, 402 or 429.
+    Http,
+}
+
+/// What an answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Hold and resolution are on disk before the answer leaves.
+    Answer,
+    /// The hold is on disk before the tool starts, too.
+    Call,
+    /// Nothing: a crash loses the last moments.
+    None,
+}
+
+/// What happens to calls of tools that the server does not list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnlistedTools {
+    /// They are refused.
+    Refuse,
+    /// They are passed on and charged.
+    Allow,
+}
+
+/// A setting with a closed list of words.
+pub(super) trait Choice: Copy + 'static {
+    /// The words, the default first.
+    const CHOICES: &'static [(&'static str, Self)];
+}
+
+impl Choice for RequireKey {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("default", Self::Default), ("all", Self::All)];
+}
+
+impl Choice for DenialStyle {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("error", Self::Error),
+        ("result", Self::Result),
+        ("http", Self::Http),
+    ];
+}
+
+impl Choice for Durability {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("answer", Self::Answer),
+        ("call", Self::Call),
+        ("none", Self::None),
+    ];
+}
+
+impl Choice for UnlistedTools {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("allow", Self::Allow)];
+}

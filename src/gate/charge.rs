@@ -1,0 +1,163 @@
+//! A charge: what the store is asked to hold for a call, and how to read its refusal.
+
+use super::checks::Failed;
+use crate::ledger::{Bound, Demand, Refund, Refusal};
+use crate::model::denial::{Denial, QuotaKind};
+use crate::model::ids::{CallId, KeyId};
+use crate::model::time::Time;
+
+/// One priced call of a charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Exact tool name.
+    pub tool: String,
+    /// The whole price, surcharge included.
+    pub price: i64,
+}
+
+/// Everything that must be reserved before a call may reach an upstream.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// Id of the call and of its hold.
+    pub call: CallId,
+    /// Who pays.
+    pub key: KeyId,
+    /// The payer's tenant.
+    pub namespace: String,
+    /// Revision of the key's record that was judged.
+    pub key_revision: u64,
+    /// Revision of the namespace's record that was judged.
+    pub namespace_revision: u64,
+    /// Was it asked for as a batch?
+    pub in_batch: bool,
+    /// The calls, in order.
+    pub items: Vec<Item>,
+    /// Sum of their prices.
+    pub total: i64,
+    /// What the ledger is asked for, in order of precedence.
+    pub demands: Vec<Demand>,
+    pub(super) limits: Vec<(Limit, Measure)>,
+}
+
+/// Which limit a demand stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Limit {
+    KeyRate,
+    ToolRate { index: usize },
+    Credits,
+    Spending,
+    Quota(QuotaKind),
+    None,
+}
+
+/// What a demand's amount adds up.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Measure {
+    Calls,
+    Credits,
+    Item(usize),
+}
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why.
+    pub denial: Denial,
+    /// Which call of a batch it is about; 0 if all of them.
+    pub failed_index: usize,
+    /// The whole price.
+    pub credits_required: i64,
+    /// When a retry may succeed, if waiting helps.
+    pub opens_at: Option<Time>,
+    /// The request alone is larger than the limit: it can never succeed.
+    pub exceeds_limit_alone: bool,
+}
+
+impl Denied {
+    pub(super) fn by_check(failed: Failed, credits_required: i64) -> Self {
+        Self {
+            denial: failed.denial,
+            failed_index: failed.index,
+            credits_required,
+            opens_at: None,
+            exceeds_limit_alone: false,
+        }
+    }
+}
+
+impl Charge {
+    /// What a refusal by the ledger means.
+    pub fn refused(&self, refusal: &Refusal) -> Denied {
+        let limit = self.limits.get(refusal.index).map_or(Limit::None, |(limit, _)| *limit);
+        let demand = self.demands.get(refusal.index);
+        let amount = demand.map_or(0, |demand| demand.amount);
+        let cap = match demand.map(|demand| demand.bound) {
+            Some(Bound::AtMost(cap)) => cap,
+            Some(Bound::AtLeast(_) | Bound::Free) | None => 0,
+        };
+        let (denial, failed_index) = match limit {
+            Limit::KeyRate => (Denial::RateLimited { limit: cap }, 0),
+            Limit::ToolRate { index } => {
+                let tool = self.items.get(index).map(|item| item.tool.clone()).unwrap_or_default();
+                (Denial::ToolRateLimited { tool, limit: cap }, index)
+            }
+            Limit::Spending => {
+                let (spent, need) = (refusal.value, self.total);
+                (Denial::SpendingLimitExceeded { limit: cap, spent, need }, 0)
+            }
+            Limit::Quota(quota) => {
+                let (used, need, in_batch) = (refusal.value, amount, self.in_batch);
+                (Denial::QuotaExceeded { quota, used, need, limit: cap, in_batch }, 0)
+            }
+            // A counter without a limit refuses only at the edge of exact numbers; so does a balance.
+            Limit::Credits | Limit::None => {
+                (Denial::InsufficientCredits { need: self.total, have: refusal.value }, 0)
+            }
+        };
+        let asked = self.asked_of_same_counter(refusal.index);
+        Denied {
+            denial,
+            failed_index,
+            credits_required: self.total,
+            opens_at: refusal.opens_at.filter(|_| asked <= cap),
+            exceeds_limit_alone: cap > 0 && asked > cap,
+        }
+    }
+
+    /// What stays of each demand when only some of the calls are paid for, and what that costs.
+    pub fn kept(&self, paid: &[bool]) -> (Vec<i64>, i64) {
+        let is_paid = |index: usize| paid.get(index).copied().unwrap_or(false);
+        let calls = paid.iter().filter(|paid| **paid).fold(0_i64, |sum, _| sum.saturating_add(1));
+        let items = self.items.iter().enumerate().filter(|(index, _)| is_paid(*index));
+        let credits = items.fold(0_i64, |sum, (_, item)| sum.saturating_add(item.price));
+        let kept = self.demands.iter().zip(&self.limits).map(|(demand, (_, measure))| {
+            if demand.refund == Refund::Stays {
+                return demand.amount;
+            }
+            let kept = match measure {
+                Measure::Calls => calls,
+                Measure::Credits => credits,
+                Measure::Item(index) => i64::from(is_paid(*index)),
+            };
+            if demand.amount < 0 { kept.saturating_neg() } else { kept }
+        });
+        (kept.collect(), credits)
+    }
+
+    /// In shadow mode calls are counted by their rates and nothing else, and never refused.
+    #[must_use]
+    pub fn shadow(mut self) -> Self {
+        let rates = self.demands.into_iter().zip(self.limits);
+        let rates = rates.filter(|(demand, _)| demand.refund == Refund::Stays);
+        let free = rates.map(|(demand, limit)| (Demand { bound: Bound::Free, ..demand }, limit));
+        (self.demands, self.limits) = free.unzip();
+        self
+    }
+
+    /// All that this charge asks of the counter of one of its demands.
+    fn asked_of_same_counter(&self, index: usize) -> i64 {
+        let Some(demand) = self.demands.get(index) else { return 0 };
+        let same = self.demands.iter().filter(|other| other.counter == demand.counter);
+        same.fold(0_i64, |sum, other| sum.saturating_add(other.amount))
+    }
+}

@@ -1,0 +1,305 @@
+//! The book: accounts and open holds, and the only functions that change them.
+
+use std::collections::HashMap;
+
+use super::names::BALANCE;
+use super::{
+    Account, Bound, Counter, CreditKind, Demand, Entry, Hold, Posting, Resolution, ResolutionKind,
+    Window,
+};
+use crate::model::bounds::COUNTER_MAX;
+use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
+
+/// Accounts and open holds. The shell loads an account before it is used here.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    accounts: HashMap<AccountId, Account>,
+    holds: HashMap<CallId, Hold>,
+    now: Time,
+}
+
+/// Which demand could not be met, and how far it was from its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Index into the demands.
+    pub index: usize,
+    /// The counter's value without this demand, with those before it.
+    pub value: i64,
+    /// When waiting would help, if ever.
+    pub opens_at: Option<Time>,
+}
+
+/// Why nothing was reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldError {
+    /// A demand was not met.
+    Refused(Refusal),
+    /// The books contradict themselves; nothing that they say may be trusted.
+    Broken(LedgerError),
+}
+
+impl From<LedgerError> for HoldError {
+    fn from(error: LedgerError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Why a hold cannot be resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// It was resolved before, expired, or never was.
+    #[error("the hold is not open: it was resolved before or its deadline has passed")]
+    NotOpen,
+    /// The books contradict themselves; nothing that they say may be trusted.
+    #[error(transparent)]
+    Broken(#[from] LedgerError),
+}
+
+/// The books contradict themselves, or a number left the range that everybody can represent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// A counter would leave ±(2^53 − 1).
+    #[error("a counter would leave the range of exact numbers, ±(2^53 − 1)")]
+    OutOfRange,
+    /// An entry names a hold that is not open, or one that is open already.
+    #[error("an entry does not fit the holds that are open")]
+    HoldMismatch,
+    /// A resolution keeps more than was held, or of the other sign.
+    #[error("a resolution keeps more than was held")]
+    KeepsTooMuch,
+    /// The account was not loaded.
+    #[error("an account was used before it was loaded")]
+    NotLoaded,
+}
+
+impl Book {
+    /// Ledger time: the later of the clock and the last moment seen, so it never runs backwards.
+    pub fn advance(&mut self, clock: Time) -> Time {
+        self.now = self.now.max(clock);
+        self.now
+    }
+
+    /// Puts an account in, as loaded or new.
+    pub fn insert(&mut self, id: AccountId, account: Account) {
+        self.accounts.insert(id, account);
+    }
+
+    /// Takes an account out again, for example because memory is short.
+    pub fn remove(&mut self, id: &AccountId) -> Option<Account> {
+        self.accounts.remove(id)
+    }
+
+    /// An account, if it is loaded.
+    pub fn account(&self, id: &AccountId) -> Option<&Account> {
+        self.accounts.get(id)
+    }
+
+    /// All loaded accounts.
+    pub fn accounts(&self) -> &HashMap<AccountId, Account> {
+        &self.accounts
+    }
+
+    /// All open holds.
+    pub fn holds(&self) -> &HashMap<CallId, Hold> {
+        &self.holds
+    }
+
+    /// Puts back a hold that was open when the accounts were saved: its amounts are in them already.
+    pub fn reopen(&mut self, hold: Hold) {
+        self.holds.insert(hold.call, hold);
+    }
+
+    /// Would these demands be met now? Changes nothing.
+    pub fn check(&self, clock: Time, demands: &[Demand]) -> Result<(), Refusal> {
+        let now = self.now.max(clock);
+        for (index, demand) in demands.iter().enumerate() {
+            let same = |other: &&Demand| {
+                other.account == demand.account && other.counter == demand.counter
+            };
+            let before = demands.iter().take(index).filter(same);
+            let account = self.accounts.get(&demand.account);
+            let counter = account.and_then(|account| account.counter(&demand.counter));
+            let value = counter.map_or(0, |counter| counter.value(now));
+            let value = before.fold(value, |sum, other| sum.saturating_add(other.amount));
+            let after = value.saturating_add(demand.amount);
+            let representable = (-COUNTER_MAX..=COUNTER_MAX).contains(&after);
+            if !representable || !demand.bound.allows(after) {
+                let asked = demands.iter().filter(same);
+                let asked = asked.fold(0_i64, |sum, other| sum.saturating_add(other.amount));
+                let opens_at = opens_at(demand.bound, asked, counter, now);
+                return Err(Refusal { index, value, opens_at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves all demands or none. The hold is what the journal keeps.
+    pub fn hold(
+        &mut self,
+        clock: Time,
+        call: CallId,
+        deadline: Time,
+        demands: &[Demand],
+    ) -> Result<Hold, HoldError> {
+        let now = self.advance(clock);
+        self.check(now, demands).map_err(HoldError::Refused)?;
+        let hold =
+            Hold { call, at: now, deadline, postings: demands.iter().map(posting).collect() };
+        self.open(hold.clone(), &|_| true)?;
+        Ok(hold)
+    }
+
+    /// Ends a hold with what stays of each posting.
+    pub fn resolve(
+        &mut self,
+        clock: Time,
+        call: CallId,
+        kind: ResolutionKind,
+        kept: Vec<i64>,
+    ) -> Result<(Hold, Resolution), ResolveError> {
+        let now = self.advance(clock);
+        let hold = self.holds.get(&call).ok_or(ResolveError::NotOpen)?;
+        if kind == ResolutionKind::Captured && now >= hold.deadline {
+            return Err(ResolveError::NotOpen);
+        }
+        let resolution = Resolution { call, at: now, kind, kept };
+        let hold = self.close(&resolution, &|_| true)?;
+        Ok((hold, resolution))
+    }
+
+    /// Releases a hold: money and quotas go back, rates stay.
+    pub fn release(
+        &mut self,
+        clock: Time,
+        call: CallId,
+        kind: ResolutionKind,
+    ) -> Result<(Hold, Resolution), ResolveError> {
+        let kept = self.holds.get(&call).ok_or(ResolveError::NotOpen)?.kept_by_release();
+        self.resolve(clock, call, kind, kept)
+    }
+
+    /// Open holds whose deadline has passed.
+    pub fn overdue(&self, clock: Time) -> Vec<CallId> {
+        let now = self.now.max(clock);
+        self.holds.values().filter(|hold| now >= hold.deadline).map(|hold| hold.call).collect()
+    }
+
+    /// Adds credits, or takes them away. Only an adjustment may go below zero.
+    pub fn credit(
+        &mut self,
+        clock: Time,
+        account: &AccountId,
+        amount: i64,
+        kind: CreditKind,
+    ) -> Result<Entry, LedgerError> {
+        let at = self.advance(clock);
+        let entry = Entry::Credit { at, account: account.clone(), amount, kind };
+        self.apply(&entry)?;
+        Ok(entry)
+    }
+
+    /// Replays one entry. Everything above changes the books through the same code.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
+        self.apply_where(entry, &|_| true)
+    }
+
+    /// Replays one entry on those accounts only whose saved state does not hold it yet. Which holds
+    /// are open is followed whatever the accounts.
+    pub fn apply_where(&mut self, entry: &Entry, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
+        match entry {
+            Entry::Credit { at, account, amount, kind } => {
+                self.advance(*at);
+                if *kind == CreditKind::Grant && *amount < 0 {
+                    return Err(LedgerError::OutOfRange);
+                }
+                if !takes(account) {
+                    return Ok(());
+                }
+                let account = self.account_mut(account)?;
+                // What open holds reserve may come back, so it needs its room in the range too.
+                if account.balance().saturating_add(*amount) > COUNTER_MAX {
+                    return Err(LedgerError::OutOfRange);
+                }
+                account.add(&BALANCE, Window::Lifetime, *at, *amount).ok_or(LedgerError::OutOfRange)
+            }
+            Entry::Hold(hold) => {
+                self.advance(hold.at);
+                self.open(hold.clone(), takes)
+            }
+            Entry::Resolution(resolution) => {
+                self.advance(resolution.at);
+                self.close(resolution, takes).map(|_| ())
+            }
+        }
+    }
+
+    fn open(&mut self, hold: Hold, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
+        if self.holds.contains_key(&hold.call) {
+            return Err(LedgerError::HoldMismatch);
+        }
+        for posting in hold.postings.iter().filter(|posting| takes(&posting.account)) {
+            let account = self.account_mut(&posting.account)?;
+            account.called(hold.at);
+            account
+                .add(&posting.counter, posting.window, hold.at, posting.amount)
+                .ok_or(LedgerError::OutOfRange)?;
+            if posting.counter == BALANCE {
+                let reserved = posting.amount.checked_neg().ok_or(LedgerError::OutOfRange)?;
+                account.change_held(reserved).ok_or(LedgerError::OutOfRange)?;
+            }
+        }
+        self.holds.insert(hold.call, hold);
+        Ok(())
+    }
+
+    fn close(&mut self, resolution: &Resolution, takes: &dyn Fn(&AccountId) -> bool) -> Result<Hold, LedgerError> {
+        let hold = self.holds.remove(&resolution.call).ok_or(LedgerError::HoldMismatch)?;
+        if resolution.kept.len() != hold.postings.len() {
+            return Err(LedgerError::KeepsTooMuch);
+        }
+        for (posting, kept) in hold.postings.iter().zip(&resolution.kept) {
+            let (low, high) = (posting.amount.min(0), posting.amount.max(0));
+            if *kept < low || *kept > high {
+                return Err(LedgerError::KeepsTooMuch);
+            }
+            if !takes(&posting.account) {
+                continue;
+            }
+            let given_back = kept.checked_sub(posting.amount).ok_or(LedgerError::OutOfRange)?;
+            let account = self.account_mut(&posting.account)?;
+            account
+                .add(&posting.counter, posting.window, hold.at, given_back)
+                .ok_or(LedgerError::OutOfRange)?;
+            if posting.counter == BALANCE {
+                account.change_held(posting.amount).ok_or(LedgerError::OutOfRange)?;
+            }
+        }
+        Ok(hold)
+    }
+
+    fn account_mut(&mut self, id: &AccountId) -> Result<&mut Account, LedgerError> {
+        self.accounts.get_mut(id).ok_or(LedgerError::NotLoaded)
+    }
+}
+
+fn posting(demand: &Demand) -> Posting {
+    Posting {
+        account: demand.account.clone(),
+        counter: demand.counter.clone(),
+        window: demand.window,
+        amount: demand.amount,
+        refund: demand.refund,
+    }
+}
+
+/// When could all that is asked of a counter be met, if nothing else happens?
+fn opens_at(bound: Bound, asked: i64, counter: Option<&Counter>, now: Time) -> Option<Time> {
+    match bound {
+        Bound::AtMost(most) => {
+            let target = most.checked_sub(asked).filter(|target| *target >= 0)?;
+            counter?.falls_to(target, now)
+        }
+        Bound::Free | Bound::AtLeast(_) => None,
+    }
+}

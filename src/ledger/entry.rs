@@ -1,0 +1,79 @@
+//! What the journal keeps: every change of the books, in a form that replays to the same numbers.
+
+use super::Hold;
+use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
+
+/// One change of the books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Credits added or corrected.
+    Credit {
+        /// When.
+        at: Time,
+        /// Whose balance.
+        account: AccountId,
+        /// Signed; a grant is positive.
+        amount: i64,
+        /// Grant or adjustment.
+        kind: CreditKind,
+    },
+    /// Amounts reserved.
+    Hold(Hold),
+    /// A hold ended.
+    Resolution(Resolution),
+}
+
+/// Where credits come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreditKind {
+    /// Creation, top-up or payment.
+    Grant,
+    /// An operator's correction; the only thing that may take a balance below zero.
+    Adjustment,
+}
+
+/// The one end of a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// Which hold.
+    pub call: CallId,
+    /// When.
+    pub at: Time,
+    /// How it ended.
+    pub kind: ResolutionKind,
+    /// How much of each posting stays, in their order.
+    pub kept: Vec<i64>,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolutionKind {
+    /// The call was paid for, in whole or in part.
+    Captured,
+    /// The call was free.
+    Released,
+    /// Nobody resolved it before its deadline.
+    Expired,
+    /// Paygate stopped while the call was in flight.
+    Recovered,
+}
+
+impl ResolutionKind {
+    /// The word that the journal uses.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Captured => "capture",
+            Self::Released => "release",
+            Self::Expired => "expire",
+            Self::Recovered => "recover",
+        }
+    }
+
+    /// Reads the journal's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Captured, Self::Released, Self::Expired, Self::Recovered]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
+}

@@ -1,0 +1,118 @@
+//! Names of things: one type per kind, so that a call id cannot be passed for a key id. Making one
+//! takes random bytes as an argument; the shell that has a source of them calls these.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Id of a key: `key_` and 16 hex digits. It never changes, whatever happens to the credential.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(Arc<str>);
+
+impl KeyId {
+    /// Makes an id from random bytes.
+    pub fn from_random(bytes: [u8; 8]) -> Self {
+        Self(format!("key_{}", hex::encode(bytes)).into())
+    }
+
+    /// Reads an id; `None` unless it has exactly the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("key_")?;
+        is_lower_hex(digits, 16).then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The account of this key in the ledger, which has the same name.
+    pub fn account(&self) -> AccountId {
+        AccountId(Arc::clone(&self.0))
+    }
+}
+
+/// Whose counters: a key's, later also a team's or a namespace's. Opaque to the ledger.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(Arc<str>);
+
+impl AccountId {
+    /// An account by name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Id of a call and of its hold: `call_` and 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId([u8; 16]);
+
+impl CallId {
+    /// Makes an id from random bytes.
+    pub const fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, as the database stores them.
+    pub const fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+fn is_lower_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0_u8; 32];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
+        f.write_str("call_")?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+macro_rules! shown_as_text {
+    ($($name:ty),+) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+shown_as_text!(KeyId, AccountId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_their_form() {
+        let key = KeyId::from_random([0xab; 8]);
+        assert_eq!(key.as_str(), "key_abababababababab");
+        assert_eq!(KeyId::parse(key.as_str()), Some(key));
+        for wrong in
+            ["key_", "key_ABABABABABABABAB", "pg_abababababababab", "key_abababababababab0"]
+        {
+            assert_eq!(KeyId::parse(wrong), None, "{wrong}");
+        }
+        let call = CallId::from_random([1; 16]);
+        assert_eq!(call.to_string(), format!("call_{}", "01".repeat(16)));
+    }
+}

@@ -1,0 +1,186 @@
+//! Values that cross the line between a store and its users.
+
+use tokio::sync::oneshot;
+
+use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind};
+use crate::model::ids::{CallId, KeyId};
+use crate::model::secret::Digest;
+use crate::model::time::Time;
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It could not write and has closed itself: memory is not trusted until a restart has read
+    /// the file again.
+    #[error("the books are closed: {0}; restart Paygate once the cause is mended")]
+    Closed(String),
+    /// Too much is waiting for the disk.
+    #[error("the disk cannot keep up; try again in a moment")]
+    Busy,
+    /// The record was changed by somebody else.
+    #[error("the record has changed meanwhile")]
+    Conflict,
+    /// There is no such record.
+    #[error("no such record")]
+    NotFound,
+    /// Another key has this credential already.
+    #[error("another key has this credential already")]
+    Duplicate,
+    /// The hold was resolved before, or its deadline has passed.
+    #[error("the hold is not open any more")]
+    NotOpen,
+    /// The same Idempotency-Key came with another request.
+    #[error("this Idempotency-Key was used for another request")]
+    OnceMismatch,
+    /// Too many idempotency keys are remembered.
+    #[error("too many Idempotency-Keys of the last 24 hours are remembered; try again later")]
+    OnceFull,
+    /// A number would leave the exact range.
+    #[error("the result would be beyond 2^53 - 1")]
+    OutOfRange,
+    /// A read failed.
+    #[error("the database could not be read: {0}")]
+    Read(String),
+}
+
+impl From<LedgerError> for StoreError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::OutOfRange => Self::OutOfRange,
+            LedgerError::HoldMismatch | LedgerError::KeepsTooMuch | LedgerError::NotLoaded => {
+                Self::Closed(error.to_string())
+            }
+        }
+    }
+}
+
+/// A request that may be repeated: it is applied once within 24 hours.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// Digest of where it was sent and its Idempotency-Key.
+    pub id: Digest,
+    /// Digest of what it asked for.
+    pub request: Digest,
+    /// The answer to give to a repetition, where it can be known beforehand.
+    pub note: String,
+}
+
+/// How one call of a charge ended.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemEnd {
+    /// Is its price kept?
+    pub paid: bool,
+    /// A fixed word, for example `result` or `timeout`.
+    pub outcome: &'static str,
+}
+
+/// How one call ended, as the usage row keeps it.
+#[derive(Clone, Debug)]
+pub struct CallEnd {
+    /// Exact tool name.
+    pub tool: String,
+    /// Its whole price.
+    pub price: i64,
+    /// What was charged.
+    pub charged: i64,
+    /// A fixed word.
+    pub outcome: &'static str,
+}
+
+/// The end of a hold, with everything that is recorded about it.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which hold.
+    pub call: CallId,
+    /// Who pays.
+    pub key: KeyId,
+    /// Captured or released.
+    pub kind: ResolutionKind,
+    /// What stays of each of its demands.
+    pub kept: Vec<i64>,
+    /// Credits charged.
+    pub charged: i64,
+    /// Its calls.
+    pub ends: Vec<CallEnd>,
+    /// What the answer will show.
+    pub show: Show,
+}
+
+/// Which numbers of an account an answer shows.
+#[derive(Clone, Debug)]
+pub struct Show {
+    /// A rate's limit and its counter.
+    pub rate: Option<(i64, CounterName)>,
+}
+
+/// Numbers of an account at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Credits that can be spent.
+    pub available: i64,
+    /// The rate asked for.
+    pub rate: Option<RateState>,
+}
+
+/// How much of a rate is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateState {
+    /// Calls per window.
+    pub limit: i64,
+    /// Calls left now.
+    pub remaining: i64,
+    /// Milliseconds until the oldest counted call leaves; the whole window if none is counted.
+    pub reset_ms: i64,
+}
+
+impl Reading {
+    /// Reads an account.
+    pub fn of(account: Option<&Account>, show: &Show, now: Time) -> Self {
+        let available = account.map_or(0, Account::available);
+        let rate = show.rate.as_ref().map(|(limit, name)| {
+            let counter = account.and_then(|account| account.counter(name));
+            let used = counter.map_or(0, |counter| counter.value(now));
+            let leaves = counter.and_then(|counter| counter.oldest_leaves(now));
+            RateState {
+                limit: *limit,
+                remaining: limit.saturating_sub(used).max(0),
+                reset_ms: leaves.map_or(60_000, |at| at.since_ms(now)),
+            }
+        });
+        Self { available, rate }
+    }
+}
+
+/// A promise that what was done will be on disk. Waiting for it is up to the caller.
+#[derive(Debug)]
+pub struct Durable(Option<oneshot::Receiver<()>>);
+
+impl Durable {
+    /// Nothing to wait for.
+    pub const NOW: Self = Self(None);
+
+    /// Resolved by the writer after its commit.
+    pub(super) const fn after(commit: oneshot::Receiver<()>) -> Self {
+        Self(Some(commit))
+    }
+
+    /// Waits until it is durable; an error if it never will be.
+    pub async fn wait(self) -> Result<(), StoreError> {
+        let Some(commit) = self.0 else { return Ok(()) };
+        // The writer drops the other end when a commit fails.
+        commit.await.map_err(|_| StoreError::Closed("the last commit failed".to_owned()))
+    }
+}
+
+/// Calls and credits of one key on one tool, with one outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Key id.
+    pub key: String,
+    /// Tool name.
+    pub tool: String,
+    /// Number of calls.
+    pub calls: i64,
+    /// Credits charged for them.
+    pub credits: i64,
+}

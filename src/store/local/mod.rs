@@ -1,0 +1,23 @@
+//! The embedded store: the books in memory behind one lock, an SQLite file behind one writer.
+//!
+//! Every change is made in memory first, under the lock, and queued in the same breath; the writer
+//! takes the whole queue and commits it as one transaction (group commit). An answer waits for the
+//! commit that holds its rows; the tool does not. The journal is the truth: the `accounts` table
+//! only saves replaying all of it at every start, and each of its rows says up to which journal
+//! row it is true.
+//!
+//! If a commit fails, the store closes: memory is ahead of a file that nobody can vouch for. A
+//! restart reads the file, which decides.
+
+
+/// When an answer may leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When hold and resolution are on disk.
+    #[default]
+    Answer,
+    /// The hold is on disk before the tool starts.
+    Call,
+    /// At once; a crash loses the last moments.
+    None,
+}

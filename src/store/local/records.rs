@@ -1,0 +1,161 @@
+//! Records of keys and namespaces, and remembered idempotency keys, as rows.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::model::ids::KeyId;
+use crate::model::key::{IpAllowlist, Key, OldCredential, Quota, ToolList};
+use crate::model::namespace::Namespace;
+use crate::model::secret::{Digest, KeyEnds};
+use crate::model::time::Time;
+
+/// What [`read_key`] needs, in this order.
+pub(super) const KEY_COLUMNS: &str = "keys.id, keys.digest, keys.old_digest, keys.namespace, keys.revision, keys.record";
+
+/// The part of a key that is never searched for.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    name: String,
+    first: String,
+    last: String,
+    created_at: i64,
+    active: bool,
+    spending_limit: i64,
+    allowed_tools: ToolList,
+    denied_tools: ToolList,
+    expires_at: Option<i64>,
+    quota: Option<Quota>,
+    tags: BTreeMap<String, String>,
+    ip_allowlist: Vec<String>,
+    old_until: Option<i64>,
+}
+
+pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<()> {
+    let record = Record {
+        name: key.name.clone(),
+        first: key.ends.first.clone(),
+        last: key.ends.last.clone(),
+        created_at: key.created_at.ms(),
+        active: key.active,
+        spending_limit: key.spending_limit,
+        allowed_tools: key.allowed_tools.clone(),
+        denied_tools: key.denied_tools.clone(),
+        expires_at: key.expires_at.map(Time::ms),
+        quota: key.quota,
+        tags: key.tags.clone(),
+        ip_allowlist: key.ip_allowlist.texts().map(str::to_owned).collect(),
+        old_until: key.old.map(|old| old.until.ms()),
+    };
+    let record = to_json(&record)?;
+    let old = key.old.as_ref().map(|old| old.digest.bytes().as_slice());
+    connection
+        .prepare_cached(
+            "INSERT INTO keys (id, digest, old_digest, namespace, revision, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, old_digest = excluded.old_digest,
+                 revision = excluded.revision, record = excluded.record",
+        )?
+        .execute(params![
+            key.id.as_str(),
+            key.digest.bytes().as_slice(),
+            old,
+            key.namespace,
+            i64::try_from(key.revision).unwrap_or(i64::MAX),
+            record
+        ])?;
+    Ok(())
+}
+
+pub(super) fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
+    let bad = |column, what: &str| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
+    };
+    let id = KeyId::parse(row.get_ref(0)?.as_str()?).ok_or_else(|| bad(0, "not a key id"))?;
+    let digest = Digest::from_slice(row.get_ref(1)?.as_blob()?).ok_or_else(|| bad(1, "not a digest"))?;
+    let old_digest = row.get_ref(2)?.as_blob_or_null()?.and_then(Digest::from_slice);
+    let record: Record = serde_json::from_str(row.get_ref(5)?.as_str()?)
+        .map_err(|error| bad(5, &format!("not a key's record: {error}")))?;
+    let until = record.old_until.map(Time::from_ms);
+    let allowlist = IpAllowlist::parse(record.ip_allowlist.iter().map(String::as_str));
+    Ok(Key {
+        id,
+        digest,
+        ends: KeyEnds { first: record.first, last: record.last },
+        old: old_digest.zip(until).map(|(digest, until)| OldCredential { digest, until }),
+        name: record.name,
+        namespace: row.get(3)?,
+        created_at: Time::from_ms(record.created_at),
+        active: record.active,
+        spending_limit: record.spending_limit,
+        allowed_tools: record.allowed_tools,
+        denied_tools: record.denied_tools,
+        expires_at: record.expires_at.map(Time::from_ms),
+        quota: record.quota,
+        tags: record.tags,
+        // An entry that cannot be read must not open the key to every address.
+        ip_allowlist: allowlist.map_err(|entry| bad(5, &format!("not an address: {entry}")))?,
+        revision: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+    })
+}
+
+pub(super) fn read_namespaces(connection: &Connection) -> rusqlite::Result<Vec<Namespace>> {
+    let mut statement = connection.prepare("SELECT record FROM namespaces")?;
+    let records = statement.query_map([], |row| from_json(row.get_ref(0)?.as_str()?))?;
+    records.collect()
+}
+
+/// A remembered idempotency key.
+#[derive(Clone, Debug)]
+pub(super) struct OnceRecord {
+    pub(super) id: Digest,
+    pub(super) request: Digest,
+    pub(super) note: String,
+    pub(super) available: i64,
+    pub(super) at: Time,
+}
+
+pub(super) fn write_once(connection: &Connection, once: &OnceRecord) -> rusqlite::Result<()> {
+    let forgotten = once.at.ms().saturating_sub(i64::try_from(crate::model::bounds::ONCE_TTL.as_millis()).unwrap_or(0));
+    connection.prepare_cached("DELETE FROM once WHERE at <= ?1")?.execute([forgotten])?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO once (id, request, note, available, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            once.id.bytes().as_slice(),
+            once.request.bytes().as_slice(),
+            once.note,
+            once.available,
+            once.at.ms()
+        ])?;
+    Ok(())
+}
+
+pub(super) fn read_once(connection: &Connection) -> rusqlite::Result<Vec<OnceRecord>> {
+    let mut statement = connection.prepare("SELECT id, request, note, available, at FROM once")?;
+    let records = statement.query_map([], |row| {
+        let digest = |column| {
+            let bytes = row.get_ref(column)?.as_blob()?;
+            Digest::from_slice(bytes).ok_or(rusqlite::Error::InvalidColumnName("once".into()))
+        };
+        Ok(OnceRecord {
+            id: digest(0)?,
+            request: digest(1)?,
+            note: row.get(2)?,
+            available: row.get(3)?,
+            at: Time::from_ms(row.get(4)?),
+        })
+    })?;
+    records.collect()
+}
+
+pub(super) fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+pub(super) fn from_json<T: for<'a> Deserialize<'a>>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })
+}

@@ -1,0 +1,92 @@
+//! The file: its tables, its version, and the pragmas of each connection.
+
+use rusqlite::Connection;
+
+/// Version of the tables below, kept in `PRAGMA user_version`.
+pub(super) const VERSION: i64 = 1;
+
+/// Marks the file as ours (`PRAGMA application_id`): "PayG".
+pub(super) const APPLICATION_ID: i64 = 0x5061_7947;
+
+/// The tables. `journal` is append-only; see `rows.rs` for what is in its `detail`.
+const TABLES: &str = "
+    CREATE TABLE keys (
+        id         TEXT NOT NULL UNIQUE,
+        digest     BLOB NOT NULL UNIQUE,   -- SHA-256 of the raw key
+        old_digest BLOB,                   -- of the one before a rotation, while its grace lasts
+        namespace  TEXT NOT NULL,
+        revision   INTEGER NOT NULL,
+        record     TEXT NOT NULL           -- JSON
+    );
+    CREATE INDEX keys_by_old_digest ON keys (old_digest) WHERE old_digest IS NOT NULL;
+    CREATE INDEX keys_by_namespace ON keys (namespace);
+    CREATE TABLE namespaces (
+        name   TEXT PRIMARY KEY,
+        record TEXT NOT NULL               -- JSON
+    ) WITHOUT ROWID;
+    CREATE TABLE journal (
+        seq     INTEGER PRIMARY KEY,
+        at      INTEGER NOT NULL,          -- epoch ms
+        kind    TEXT NOT NULL,             -- grant adjust hold call capture release expire recover
+        call    BLOB,                      -- 16 bytes of the call id
+        account TEXT NOT NULL,             -- who pays or is paid
+        amount  INTEGER NOT NULL,          -- credits granted, held or charged
+        detail  TEXT NOT NULL              -- JSON: amounts per counter, calls
+    );
+    CREATE TABLE accounts (                -- the ledger's numbers, true up to journal row `seq`
+        id    TEXT PRIMARY KEY,
+        seq   INTEGER NOT NULL,
+        state TEXT NOT NULL                -- JSON
+    ) WITHOUT ROWID;
+    CREATE TABLE open_holds (              -- journal rows of holds open when accounts were saved
+        seq INTEGER PRIMARY KEY
+    );
+    CREATE TABLE once (                    -- Idempotency-Keys of the last 24 hours
+        id        BLOB PRIMARY KEY,
+        request   BLOB NOT NULL,
+        note      TEXT NOT NULL,
+        available INTEGER NOT NULL,
+        at        INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE meta (
+        name  TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('replay_after', 0), ('clock', 0);
+";
+
+/// Settings of the writing connection. FULL: a commit has reached the disk when it returns.
+pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // 16 MiB of log before its pages move into the file: fewer, larger moves.
+    connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(())
+}
+
+/// Makes the tables in a new file.
+pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Reads one number of the file's header.
+pub(super) fn header(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+/// Reads a number of `meta`.
+pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+}
+
+/// Writes a number of `meta`.
+pub(super) fn set_meta(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?.execute((name, value))?;
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! What the rest of Paygate holds of a child: a link that outlives its restarts.
+//!
+//! A call takes two steps, because the id is needed to write the line: [`ChildLink::reserve`]
+//! gives a [`Slot`] with the id, [`Slot::send`] takes the line and gives a [`Pending`]. Between
+//! them and until the outcome, the call has a place in the table of calls. Whoever drops a slot or
+//! a pending call gives the place back, and if the line was sent the child is told that nobody
+//! waits for it any more; so a caller may be dropped at any point. A call belongs to the child
+//! that was there when it was reserved; it never moves on to the next one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::outbox::{Outbox, Push};
+use super::tools::Tools;
+use super::{ChildOptions, StartError, supervise};
+use crate::model::bounds;
+use crate::upstream::calls::{Calls, Outcome, Ticket};
+use crate::upstream::{Failure, Status, ToolNames};
+
+/// A link to one child process. Cheap to clone; when the last clone is dropped the child is
+/// stopped as by [`ChildLink::stop`] without grace.
+#[derive(Debug, Clone)]
+pub struct ChildLink {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    /// The grace with which to stop. Dropping it stops too.
+    stop: watch::Sender<Option<Duration>>,
+}
+
+/// What the link, its supervisor and its calls share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: ChildOptions,
+    pub(super) calls: Calls<Arc<Outbox>>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) initialize: Mutex<Option<Arc<str>>>,
+    pub(super) tools: Tools,
+}
+
+impl ChildLink {
+    /// Starts the child and waits until it has answered initialize and listed its tools.
+    pub async fn start(options: ChildOptions) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared {
+            calls: Calls::new(options.calls_max),
+            status: watch::Sender::new(Status::Starting),
+            initialize: Mutex::new(None),
+            tools: Tools::default(),
+            options,
+        });
+        let stop = watch::Sender::new(None);
+        supervise::start(&shared, stop.subscribe()).await?;
+        Ok(Self {
+            handle: Arc::new(Handle { shared, stop }),
+        })
+    }
+
+    /// The server's name as configured.
+    pub fn server(&self) -> &str {
+        &self.shared().options.server
+    }
+
+    /// Where the link stands now.
+    pub fn status(&self) -> Status {
+        self.shared().status.borrow().clone()
+    }
+
+    /// Follows where the link stands.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.shared().status.subscribe()
+    }
+
+    /// The child's own result of initialize, as JSON text. A restart may change it.
+    pub fn initialize_result(&self) -> Option<Arc<str>> {
+        self.shared()
+            .initialize
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Makes room for a call, at once or not at all.
+    pub fn reserve(&self) -> Result<Slot, Failure> {
+        let (ticket, outbox) = self.shared().calls.enter()?;
+        Ok(Slot::new(
+            Arc::clone(self.shared()),
+            ticket,
+            outbox,
+            OnGiveUp::Cancel,
+        ))
+    }
+
+    /// Calls in flight, reserved ones included.
+    pub fn in_flight(&self) -> usize {
+        self.shared().calls.in_flight()
+    }
+
+    /// Cancels a call in flight: it ends with [`Failure::Cancelled`], and the child is told.
+    /// False if the call had its outcome already.
+    pub fn cancel(&self, id: u64, reason: &str) -> bool {
+        let outbox = self.shared().calls.carrier();
+        let was_in_flight = self.shared().calls.resolve(id, Err(Failure::Cancelled));
+        if let (true, Some(outbox)) = (was_in_flight, outbox) {
+            outbox.push_control(&cancelled(id, reason));
+        }
+        was_in_flight
+    }
+
+    /// Sends a line that has no answer, waiting for room. While the link is not ready the line is
+    /// dropped, as the child that it was meant for is gone. `line` is one whole JSON-RPC message
+    /// without its line end.
+    pub async fn notify(&self, line: Vec<u8>) {
+        let Some(outbox) = self.shared().calls.carrier() else {
+            tracing::debug!(target: "upstream", server = self.server(), "a notification found no child");
+            return;
+        };
+        if timeout(bounds::REQUEST_TIMEOUT, outbox.push(&line)).await != Ok(Ok(())) {
+            tracing::debug!(target: "upstream", server = self.server(), "a notification could not be sent");
+        }
+    }
+
+    /// The tools that the child lists.
+    pub fn tools(&self) -> Arc<ToolNames> {
+        self.shared().tools.names()
+    }
+
+    /// Fetches the list of tools again, unless it was fetched within the last second. All who
+    /// ask at the same time share one fetch. If it fails, the old list stays.
+    pub async fn refresh_tools(&self) {
+        if self.shared().calls.carrier().is_some() {
+            self.shared().tools.refresh(self.watch()).await;
+        }
+    }
+
+    /// Stops the child and everything that came from it, and takes no more calls. Calls in
+    /// flight may still be answered within the grace: half of it is for the child to end by
+    /// itself once its stdin is closed, half to heed SIGTERM; then it is killed.
+    pub async fn stop(&self, grace: Duration) {
+        self.handle.stop.send_if_modified(|stop| {
+            let first = stop.is_none();
+            stop.get_or_insert(grace);
+            first
+        });
+        let mut status = self.watch();
+        let stopped = status.wait_for(|status| matches!(status, Status::Stopped { .. }));
+        let longest = grace.saturating_add(2 * bounds::CHILD_KILL_WAIT);
+        if timeout(longest, stopped).await.is_err() {
+            tracing::error!(target: "upstream", server = self.server(), "the child could not be stopped in time");
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+}
+
+/// Room for one call, and its id.
+#[derive(Debug)]
+pub struct Slot {
+    place: Place,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Slot {
+    fn new(shared: Arc<Shared>, ticket: Ticket, outbox: Arc<Outbox>, on_give_up: OnGiveUp) -> Self {
+        let place = Place {
+            shared,
+            outbox,
+            id: ticket.id,
+            held: true,
+            sent: false,
+            on_give_up,
+            reason: "the caller is gone",
+        };
+        Self {
+            place,
+            outcome: ticket.outcome,
+        }
+    }
+
+    /// Room for a request of Paygate itself, to the child behind `outbox`.
+    pub(super) fn own(
+        shared: &Arc<Shared>,
+        outbox: &Arc<Outbox>,
+        on_give_up: OnGiveUp,
+    ) -> Result<Self, Failure> {
+        let ticket = shared.calls.enter_own()?;
+        Ok(Self::new(
+            Arc::clone(shared),
+            ticket,
+            Arc::clone(outbox),
+            on_give_up,
+        ))
+    }
+
+    /// The id that the line must carry. It is also the progress token to give to the child.
+    pub fn id(&self) -> u64 {
+        self.place.id
+    }
+
+    /// Sends the line: one whole JSON-RPC request with this slot's id, without its line end. If
+    /// the queue to the child is full, the line waits in the pending call. The timeout counts
+    /// from now.
+    pub fn send(mut self, line: Vec<u8>, timeout: Duration) -> Pending {
+        let now = Instant::now();
+        let deadline = now
+            .checked_add(timeout)
+            .unwrap_or_else(|| now + bounds::REQUEST_TIMEOUT_MAX);
+        let unsent = match self.place.outbox.try_push(&line) {
+            Push::Queued => None,
+            Push::Full | Push::Closed => Some(line),
+        };
+        self.place.sent = unsent.is_none();
+        Pending {
+            place: self.place,
+            outcome: self.outcome,
+            unsent,
+            deadline,
+        }
+    }
+}
+
+/// A call that waits for its outcome.
+#[derive(Debug)]
+pub struct Pending {
+    place: Place,
+    outcome: oneshot::Receiver<Outcome>,
+    unsent: Option<Vec<u8>>,
+    deadline: Instant,
+}
+
+impl Pending {
+    /// The id of the call, for [`ChildLink::cancel`].
+    pub fn id(&self) -> u64 {
+        self.place.id
+    }
+
+    /// Waits for the outcome.
+    pub async fn answer(mut self) -> Outcome {
+        let Ok(outcome) = timeout_at(self.deadline, self.wait()).await else {
+            self.place.reason = "timeout";
+            return Err(Failure::Timeout);
+        };
+        self.place.held = false;
+        outcome
+    }
+
+    async fn wait(&mut self) -> Outcome {
+        if let Some(line) = &self.unsent {
+            tokio::select! {
+                biased;
+                outcome = &mut self.outcome => return outcome.unwrap_or(Err(Failure::Exited)),
+                pushed = self.place.outbox.push(line) => {
+                    self.place.sent = pushed.is_ok();
+                    if pushed.is_err() {
+                        self.place.give_back();
+                        return Err(Failure::Exited);
+                    }
+                }
+            }
+            self.unsent = None;
+        }
+        // The table never drops a waiter without an outcome; if it did, the child would be gone.
+        (&mut self.outcome).await.unwrap_or(Err(Failure::Exited))
+    }
+}
+
+/// What the child is told when a sent request is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnGiveUp {
+    Cancel,
+    /// The handshake must not be cancelled.
+    Nothing,
+}
+
+/// A call's place in the table. Dropping it gives the place back if the call had no outcome.
+#[derive(Debug)]
+struct Place {
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    id: u64,
+    held: bool,
+    sent: bool,
+    on_give_up: OnGiveUp,
+    reason: &'static str,
+}
+
+impl Place {
+    fn give_back(&mut self) {
+        let had_no_outcome = self.held && self.shared.calls.give_up(self.id);
+        self.held = false;
+        if had_no_outcome && self.sent && self.on_give_up == OnGiveUp::Cancel {
+            self.outbox.push_control(&cancelled(self.id, self.reason));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+fn cancelled(id: u64, reason: &str) -> Vec<u8> {
+    let cut = reason.floor_char_boundary(bounds::CANCEL_REASON_BYTES_MAX);
+    let reason = serde_json::Value::from(reason.get(..cut).unwrap_or_default());
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#)
+        .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_is_one_short_line_of_json() {
+        let line = cancelled(4711, "client said \"stop\"\n");
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4711,"reason":"client said \"stop\"\n"}}"#
+        );
+        assert!(cancelled(1, &"é".repeat(10_000)).len() < 2 * bounds::CANCEL_REASON_BYTES_MAX);
+    }
+}
