@@ -1,10 +1,6 @@
 //! What is shipped beside the binary: the files that a package must hold, and the promises of the
 //! Dockerfile, read by a small parser because no container engine runs in the tests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a helper that fails a test panics"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
 
 use std::fs;
 use std::path::Path;
@@ -59,13 +55,8 @@ fn instructions(dockerfile: &str) -> Vec<Instruction> {
             continue;
         }
         joined.push_str(line);
-        let (keyword, rest) = joined
-            .split_once(' ')
-            .expect("an instruction has arguments");
-        found.push(Instruction {
-            keyword: keyword.to_uppercase(),
-            rest: rest.trim().to_owned(),
-        });
+        let (keyword, rest) = joined.split_once(' ').expect("an instruction has arguments");
+        found.push(Instruction { keyword: keyword.to_uppercase(), rest: rest.trim().to_owned() });
         joined.clear();
     }
     assert!(joined.is_empty(), "the last line continues into nothing");
@@ -79,10 +70,7 @@ fn stages(dockerfile: &str) -> Vec<Vec<Instruction>> {
         if instruction.keyword == "FROM" {
             stages.push(Vec::new());
         }
-        stages
-            .last_mut()
-            .expect("FROM comes first")
-            .push(instruction);
+        stages.last_mut().expect("FROM comes first").push(instruction);
     }
     stages
 }
@@ -97,22 +85,9 @@ fn only<'a>(stage: &'a [Instruction], keyword: &str) -> &'a Instruction {
 fn the_parser_joins_lines_and_drops_comments() {
     let parsed =
         instructions("# a\nFROM x AS y\nrun a \\\n  # in between\n  && b\nCMD [\"c\", \"d\"]\n");
-    let parsed: Vec<_> = parsed
-        .iter()
-        .map(|i| (i.keyword.as_str(), i.rest.as_str()))
-        .collect();
-    assert_eq!(
-        parsed,
-        [
-            ("FROM", "x AS y"),
-            ("RUN", "a && b"),
-            ("CMD", "[\"c\", \"d\"]")
-        ]
-    );
-    assert_eq!(
-        instructions("CMD [\"c\", \"d\"]")[0].exec_form(),
-        ["c", "d"]
-    );
+    let parsed: Vec<_> = parsed.iter().map(|i| (i.keyword.as_str(), i.rest.as_str())).collect();
+    assert_eq!(parsed, [("FROM", "x AS y"), ("RUN", "a && b"), ("CMD", "[\"c\", \"d\"]")]);
+    assert_eq!(instructions("CMD [\"c\", \"d\"]")[0].exec_form(), ["c", "d"]);
     assert!(instructions("CMD c d")[0].exec_form().is_empty());
 }
 
@@ -121,21 +96,11 @@ fn the_image_holds_what_was_built_and_not_the_tools_that_built_it() {
     let stages = stages(&read("Dockerfile"));
     assert_eq!(stages.len(), 2, "a stage that builds and a stage that runs");
     let is_built = |i: &Instruction| i.keyword == "RUN" && i.rest.contains("cargo build");
-    let build = stages[0]
-        .iter()
-        .find(|i| is_built(i))
-        .expect("the first stage builds");
+    let build = stages[0].iter().find(|i| is_built(i)).expect("the first stage builds");
     for flag in ["--release", "--locked"] {
-        assert!(
-            build.rest.contains(flag),
-            "{flag} is missing: {}",
-            build.rest
-        );
+        assert!(build.rest.contains(flag), "{flag} is missing: {}", build.rest);
     }
-    assert!(
-        !stages[1].iter().any(is_built),
-        "the second stage only runs"
-    );
+    assert!(!stages[1].iter().any(is_built), "the second stage only runs");
     let copies = stages[1].iter().any(|i| {
         i.keyword == "COPY" && i.rest.contains("--from=builder") && i.rest.ends_with("/bin/paygate")
     });
@@ -148,39 +113,23 @@ fn base_images_have_a_version_and_one_c_library() {
     for stage in &stages {
         let image = stage[0].rest.split(' ').next().expect("an image");
         let (_, tag) = image.split_once(':').unwrap_or((image, "latest"));
-        assert!(
-            tag != "latest" && tag.contains("bookworm"),
-            "{image}: both are Debian bookworm"
-        );
+        assert!(tag != "latest" && tag.contains("bookworm"), "{image}: both are Debian bookworm");
     }
     let rust = &stages[0][0].rest;
     let manifest = read("Cargo.toml");
-    let wanted = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("rust-version = "));
+    let wanted = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
     let wanted = wanted.expect("rust-version is set").trim_matches('"');
-    assert!(
-        rust.starts_with(&format!("rust:{wanted}")),
-        "{rust} builds for Rust {wanted}"
-    );
+    assert!(rust.starts_with(&format!("rust:{wanted}")), "{rust} builds for Rust {wanted}");
 }
 
 #[test]
 fn the_container_runs_without_rights_and_tells_its_health() {
     let stages = stages(&read("Dockerfile"));
     let last = stages.last().expect("a stage");
-    let user = only(last, "USER")
-        .rest
-        .split(':')
-        .next()
-        .expect("a user")
-        .to_owned();
+    let user = only(last, "USER").rest.split(':').next().expect("a user").to_owned();
     assert!(user != "root" && user != "0", "runs as {user}");
     let numeric = user.parse::<u32>();
-    assert!(
-        numeric.is_ok(),
-        "{user}: an orchestrator can only check a number"
-    );
+    assert!(numeric.is_ok(), "{user}: an orchestrator can only check a number");
 
     assert_eq!(only(last, "HEALTHCHECK").exec_form(), ["paygate", "health"]);
     assert_eq!(only(last, "ENTRYPOINT").exec_form(), ["paygate"]);
@@ -192,15 +141,8 @@ fn the_container_runs_without_rights_and_tells_its_health() {
         let at = command.iter().position(|word| word == name)?;
         command.get(at + 1).cloned()
     };
-    assert!(
-        option("--db").is_some_and(|path| path.starts_with(volume)),
-        "{command:?}"
-    );
-    assert_eq!(
-        option("--host").as_deref(),
-        Some("0.0.0.0"),
-        "reachable from outside"
-    );
+    assert!(option("--db").is_some_and(|path| path.starts_with(volume)), "{command:?}");
+    assert_eq!(option("--host").as_deref(), Some("0.0.0.0"), "reachable from outside");
 
     let position = |keyword: &str| last.iter().position(|one| one.keyword == keyword);
     let owner_is_made = last.iter().position(|i| i.rest.contains("useradd"));
@@ -210,15 +152,11 @@ fn the_container_runs_without_rights_and_tells_its_health() {
 #[test]
 fn the_builder_gets_what_cargo_needs_and_nothing_else() {
     let ignore = read(".dockerignore");
-    let lines: Vec<&str> = ignore
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .collect();
+    let lines: Vec<&str> = ignore.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(lines[0], "*", "everything is left out unless it is named");
     let dockerfile = instructions(&read("Dockerfile"));
-    let from_outside = dockerfile
-        .iter()
-        .filter(|i| i.keyword == "COPY" && !i.rest.contains("--from"));
+    let from_outside =
+        dockerfile.iter().filter(|i| i.keyword == "COPY" && !i.rest.contains("--from"));
     for copy in from_outside {
         let words: Vec<&str> = copy.rest.split_whitespace().collect();
         for source in &words[..words.len() - 1] {
@@ -232,10 +170,7 @@ fn the_builder_gets_what_cargo_needs_and_nothing_else() {
 #[test]
 fn every_promised_file_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let missing: Vec<_> = PROMISED
-        .iter()
-        .filter(|path| !root.join(path).is_file())
-        .collect();
+    let missing: Vec<_> = PROMISED.iter().filter(|path| !root.join(path).is_file()).collect();
     assert!(missing.is_empty(), "missing: {missing:?}");
 }
 
@@ -254,10 +189,7 @@ fn scripts_can_be_run() {
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for script in ["scripts/test", ".ci/run"] {
-        let mode = fs::metadata(root.join(script))
-            .expect("it is there")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(root.join(script)).expect("it is there").permissions().mode();
         assert!(mode & 0o111 == 0o111, "{script}: chmod +x {script}");
     }
 }
@@ -266,18 +198,12 @@ fn scripts_can_be_run() {
 fn test_tools_have_exact_versions() {
     let requirements = read("tests/tools/requirements.txt");
     for line in requirements.lines().filter(|line| !line.starts_with('#')) {
-        assert!(
-            line.contains("=="),
-            "requirements.txt: {line}: NAME==VERSION"
-        );
+        assert!(line.contains("=="), "requirements.txt: {line}: NAME==VERSION");
     }
     let package: serde_json::Value =
         serde_json::from_str(&read("tests/tools/package.json")).expect("JSON");
     for (name, version) in package["dependencies"].as_object().expect("dependencies") {
         let version = version.as_str().expect("a version");
-        assert!(
-            version.starts_with(|c: char| c.is_ascii_digit()),
-            "{name}: {version}"
-        );
+        assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{name}: {version}");
     }
 }

@@ -3,11 +3,7 @@
 //!
 //! `scripts/test tools` installs them. A test whose tools are missing fails and says so; it never
 //! passes by not looking.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a helper that fails a test panics"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
 
 mod support;
 
@@ -21,11 +17,7 @@ use support::{Paygate, Setup, TempDir, target_dir};
 /// A file of the installed tools.
 fn tool(path: &str) -> PathBuf {
     let path = target_dir().join("test-tools").join(path);
-    assert!(
-        path.exists(),
-        "{} is missing: run `scripts/test tools` first",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run `scripts/test tools` first", path.display());
     path
 }
 
@@ -39,10 +31,7 @@ fn filesystem() -> (Paygate, TempDir) {
     let files = TempDir::new();
     fs::write(files.file("note.txt"), "bought and paid for\n").expect("a file can be written");
     let command = format!("node '{}' '{}'", script.display(), files.path().display());
-    (
-        Setup::new().server(command).args(["--price", "3"]).start(),
-        files,
-    )
+    (Setup::new().server(command).args(["--price", "3"]).start(), files)
 }
 
 fn time() -> Paygate {
@@ -58,13 +47,7 @@ fn text_of(output: &Output) -> String {
 fn curl(paygate: &Paygate, key: &str, method: &str, params: &Value) -> Value {
     let body = json!({"jsonrpc": "2.0", "id": "curl-1", "method": method, "params": params});
     let output = Command::new("curl")
-        .args([
-            "--silent",
-            "--show-error",
-            "--fail-with-body",
-            "--max-time",
-            "30",
-        ])
+        .args(["--silent", "--show-error", "--fail-with-body", "--max-time", "30"])
         .args(["--header", "Content-Type: application/json"])
         .args(["--header", &format!("X-API-Key: {key}")])
         .args(["--data", &body.to_string(), &paygate.mcp_url()])
@@ -81,32 +64,16 @@ fn python_client(paygate: &Paygate, key: &str, mode: &str, call: (&str, &Value))
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/client.py");
     let (tool_name, arguments) = call;
     let output = Command::new(python())
-        .args([
-            script,
-            &paygate.mcp_url(),
-            key,
-            mode,
-            tool_name,
-            &arguments.to_string(),
-        ])
+        .args([script, &paygate.mcp_url(), key, mode, tool_name, &arguments.to_string()])
         .output()
         .expect("Python starts");
-    assert!(
-        output.status.success(),
-        "client: {output:#?}\nPaygate said: {}",
-        paygate.output()
-    );
+    assert!(output.status.success(), "client: {output:#?}\nPaygate said: {}", paygate.output());
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", text_of(&output)))
 }
 
 fn names(tools: &Value) -> Vec<&str> {
-    tools
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect()
+    tools.as_array().expect("a list").iter().filter_map(Value::as_str).collect()
 }
 
 fn assert_books_are_clean(paygate: Paygate) {
@@ -122,19 +89,13 @@ fn curl_buys_a_file_from_the_filesystem_server() {
 
     let listed = curl(&paygate, "", "tools/list", &json!({}));
     let tools = listed["result"]["tools"].as_array().expect("tools").clone();
-    let read = tools
-        .iter()
-        .find(|tool| tool["name"] == "read_text_file")
-        .expect("it is listed");
+    let read = tools.iter().find(|tool| tool["name"] == "read_text_file").expect("it is listed");
     assert_eq!(read["_pricing"]["creditsPerCall"], 3, "{read}");
 
     let arguments = json!({"path": files.file("note.txt")});
     let params = json!({"name": "read_text_file", "arguments": arguments});
     let answer = curl(&paygate, &key, "tools/call", &params);
-    assert_eq!(
-        answer["result"]["content"][0]["text"], "bought and paid for\n",
-        "{answer}"
-    );
+    assert_eq!(answer["result"]["content"][0]["text"], "bought and paid for\n", "{answer}");
     assert_eq!(paygate.credits(&key), 7);
 
     let unpaid = curl(&paygate, "", "tools/call", &params);
@@ -173,9 +134,7 @@ fn curl_buys_the_time() {
     let (key, _) = paygate.create_key(&json!({"name": "curl", "credits": 10}));
     let params = json!({"name": "get_current_time", "arguments": {"timezone": "UTC"}});
     let answer = curl(&paygate, &key, "tools/call", &params);
-    let text = answer["result"]["content"][0]["text"]
-        .as_str()
-        .expect("a text");
+    let text = answer["result"]["content"][0]["text"].as_str().expect("a text");
     assert!(text.contains("\"timezone\": \"UTC\""), "{answer}");
     assert_eq!(paygate.credits(&key), 7);
     assert_books_are_clean(paygate);
@@ -191,13 +150,7 @@ fn the_python_client_buys_the_time_in_either_mode() {
     for (mode, left) in [("legacy", 7), ("auto", 4)] {
         let seen = python_client(&paygate, &key, mode, ("convert_time", &arguments));
         assert_eq!(seen["is_error"], false, "{mode}: {seen}");
-        assert!(
-            seen["texts"][0]
-                .as_str()
-                .expect("a text")
-                .contains("T21:00:00"),
-            "{seen}"
-        );
+        assert!(seen["texts"][0].as_str().expect("a text").contains("T21:00:00"), "{seen}");
         assert_eq!(paygate.credits(&key), left, "{mode}");
     }
     assert_books_are_clean(paygate);
@@ -211,10 +164,7 @@ fn the_python_client_is_told_what_is_missing_when_it_cannot_pay() {
     let seen = python_client(&paygate, &key, "legacy", ("get_current_time", &arguments));
     assert_eq!(seen["error"]["code"], -32402, "{seen}");
     let message = seen["error"]["message"].as_str().expect("a message");
-    assert!(
-        message.contains("insufficient_credits: need 3, have 2"),
-        "{seen}"
-    );
+    assert!(message.contains("insufficient_credits: need 3, have 2"), "{seen}");
     assert_eq!(paygate.credits(&key), 2);
     assert_books_are_clean(paygate);
 }

@@ -47,27 +47,14 @@ struct Finding {
 /// Fails with every finding, so that one run tells all there is to do.
 fn expect_none(findings: &[Finding]) {
     let mut message = String::new();
-    for Finding {
-        file,
-        line,
-        rule,
-        instead,
-    } in findings
-    {
+    for Finding { file, line, rule, instead } in findings {
         writeln!(message, "{file}:{line}: {rule}\n    do: {instead}").expect("a string grows");
     }
-    assert!(
-        findings.is_empty(),
-        "{} broken rules\n{message}",
-        findings.len()
-    );
+    assert!(findings.is_empty(), "{} broken rules\n{message}", findings.len());
 }
 
 fn all_sources() -> Vec<Source> {
-    RUST_DIRS
-        .iter()
-        .flat_map(|dir| sources_under(dir))
-        .collect()
+    RUST_DIRS.iter().flat_map(|dir| sources_under(dir)).collect()
 }
 
 #[test]
@@ -79,51 +66,29 @@ fn parts_use_only_what_comes_before_them() {
 #[test]
 fn pure_parts_hold_no_async_sockets_files_environment_or_clock() {
     let sources = sources_under("src");
-    expect_none(
-        &sources
-            .iter()
-            .flat_map(words::check_purity)
-            .collect::<Vec<_>>(),
-    );
+    expect_none(&sources.iter().flat_map(words::check_purity).collect::<Vec<_>>());
 }
 
 #[test]
 fn only_config_reads_the_environment_and_only_output_prints() {
     let sources = sources_under("src");
-    expect_none(
-        &sources
-            .iter()
-            .flat_map(words::check_owners)
-            .collect::<Vec<_>>(),
-    );
+    expect_none(&sources.iter().flat_map(words::check_owners).collect::<Vec<_>>());
 }
 
 #[test]
 fn nothing_unwraps_outside_tests() {
     let sources = sources_under("src");
-    expect_none(
-        &sources
-            .iter()
-            .flat_map(words::check_unwrap)
-            .collect::<Vec<_>>(),
-    );
+    expect_none(&sources.iter().flat_map(words::check_unwrap).collect::<Vec<_>>());
 }
 
 #[test]
 fn what_is_left_to_do_has_an_issue() {
-    expect_none(
-        &all_sources()
-            .iter()
-            .flat_map(words::check_left_to_do)
-            .collect::<Vec<_>>(),
-    );
+    expect_none(&all_sources().iter().flat_map(words::check_left_to_do).collect::<Vec<_>>());
 }
 
 #[test]
 fn every_file_says_what_it_is() {
-    let silent = all_sources()
-        .into_iter()
-        .filter(|source| !source.raw.starts_with("//!"));
+    let silent = all_sources().into_iter().filter(|source| !source.raw.starts_with("//!"));
     let findings = silent.map(|source| Finding {
         file: source.path,
         line: 1,
@@ -135,15 +100,10 @@ fn every_file_says_what_it_is() {
 
 #[test]
 fn no_file_is_too_long() {
-    let long = all_sources()
-        .into_iter()
-        .filter(|s| s.raw.lines().count() > FILE_LINES_MAX);
+    let long = all_sources().into_iter().filter(|s| s.raw.lines().count() > FILE_LINES_MAX);
     let findings = long.map(|source| Finding {
         line: FILE_LINES_MAX,
-        rule: format!(
-            "{} lines, at most {FILE_LINES_MAX}",
-            source.raw.lines().count()
-        ),
+        rule: format!("{} lines, at most {FILE_LINES_MAX}", source.raw.lines().count()),
         file: source.path,
         instead: "split it where its subject changes; aim at 400",
     });
@@ -194,22 +154,12 @@ fn every_part_has_its_place_in_the_map() {
         match inside.rsplit_once('/') {
             None => places.push(inside.to_owned()),
             Some((directories, _)) => {
-                places.extend(
-                    directories
-                        .split('/')
-                        .map(|directory| format!("{directory}/")),
-                );
+                places.extend(directories.split('/').map(|directory| format!("{directory}/")));
             }
         }
     }
     places.sort();
     places.dedup();
-    let missing: Vec<_> = places
-        .iter()
-        .filter(|place| !map.contains(place.as_str()))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "docs/ARCHITECTURE.md does not mention {missing:?} of src/"
-    );
+    let missing: Vec<_> = places.iter().filter(|place| !map.contains(place.as_str())).collect();
+    assert!(missing.is_empty(), "docs/ARCHITECTURE.md does not mention {missing:?} of src/");
 }

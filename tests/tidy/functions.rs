@@ -20,20 +20,14 @@ pub fn functions(masked: &str) -> Vec<Function> {
             continue;
         }
         let signature = &masked[at + 3..];
-        let name: String = signature
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
+        let name: String =
+            signature.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         let Some(open) = body_start(signature) else {
             continue;
         };
         let close = closing_brace(masked, at + 3 + open);
         let line = line_of(masked, at);
-        found.push(Function {
-            name,
-            line,
-            lines: line_of(masked, close) - line + 1,
-        });
+        found.push(Function { name, line, lines: line_of(masked, close) - line + 1 });
     }
     found
 }
@@ -63,9 +57,6 @@ fn functions_are_counted_with_their_braces() {
     let source =
         "trait T { fn a(&self) -> [u8; 2]; }\nfn b(f: fn(u8) -> u8) {\n  {\n  }\n}\nfn c() {}";
     let counted = functions(source);
-    let counted: Vec<_> = counted
-        .iter()
-        .map(|f| (f.name.as_str(), f.line, f.lines))
-        .collect();
+    let counted: Vec<_> = counted.iter().map(|f| (f.name.as_str(), f.line, f.lines)).collect();
     assert_eq!(counted, [("b", 2, 4), ("c", 6, 1)]);
 }

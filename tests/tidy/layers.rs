@@ -53,11 +53,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
             None => true,
         };
         if !is_allowed {
-            findings.push(finding(
-                offset,
-                format!("`{own_part}` may not use `{used}`"),
-                INSTEAD,
-            ));
+            findings.push(finding(offset, format!("`{own_part}` may not use `{used}`"), INSTEAD));
         }
     }
     findings
@@ -91,10 +87,7 @@ fn used_parts(masked: &str, path: &str) -> Vec<(usize, String)> {
 /// `a::b` gives a; `{a::{b, c}, d}` gives a and d.
 fn members(path: &str) -> Vec<String> {
     let name = |text: &str| -> String {
-        text.trim_start()
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect()
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
     };
     if !path.starts_with('{') {
         return vec![name(path)];
@@ -119,26 +112,17 @@ fn members(path: &str) -> Vec<String> {
 
 #[cfg(test)]
 fn broken(path: &str, code: &str) -> Vec<String> {
-    check(&Source::new(path, code))
-        .into_iter()
-        .map(|finding| finding.rule)
-        .collect()
+    check(&Source::new(path, code)).into_iter().map(|finding| finding.rule).collect()
 }
 
 #[test]
 fn siblings_and_later_parts_are_refused() {
     for (path, code) in [
         ("src/protocol/id.rs", "use crate::ledger::Hold;"),
-        (
-            "src/store/local/mod.rs",
-            "use crate::{model::Key, upstream};",
-        ),
+        ("src/store/local/mod.rs", "use crate::{model::Key, upstream};"),
         ("src/proxy/call.rs", "fn f() { crate::admin::g() }"),
         ("src/model/mod.rs", "use super::gate::Charge;"),
-        (
-            "src/gate/checks/ip.rs",
-            "use super::super::super::store::Store;",
-        ),
+        ("src/gate/checks/ip.rs", "use super::super::super::store::Store;"),
         ("src/cli/wrap.rs", "use crate::main::x;"),
         ("src/misc.rs", ""),
     ] {
@@ -149,15 +133,9 @@ fn siblings_and_later_parts_are_refused() {
 #[test]
 fn earlier_parts_and_the_own_part_are_fine() {
     for (path, code) in [
-        (
-            "src/gate/mod.rs",
-            "use crate::{model::{self, Key}, ledger::Demand, gate::checks};",
-        ),
+        ("src/gate/mod.rs", "use crate::{model::{self, Key}, ledger::Demand, gate::checks};"),
         ("src/main.rs", "use paygate::cli;"),
-        (
-            "src/store/mod.rs",
-            "use super::gate::Charge; // crate::upstream",
-        ),
+        ("src/store/mod.rs", "use super::gate::Charge; // crate::upstream"),
         ("src/store/local/writer.rs", "use super::upstream_of_rows;"),
         ("src/lib.rs", "pub mod upstream;"),
         ("src/app.rs", "use crate::config::Config;"),

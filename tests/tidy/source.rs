@@ -20,27 +20,14 @@ impl Source {
     pub fn new(path: &str, raw: &str) -> Self {
         let masked = mask(raw);
         let is_test_file = path.ends_with("/tests.rs") || path.contains("/tests/");
-        let shipped = if is_test_file {
-            String::new()
-        } else {
-            without_tests(&masked)
-        };
-        Self {
-            path: path.to_owned(),
-            raw: raw.to_owned(),
-            masked,
-            shipped,
-        }
+        let shipped = if is_test_file { String::new() } else { without_tests(&masked) };
+        Self { path: path.to_owned(), raw: raw.to_owned(), masked, shipped }
     }
 
     /// The part it belongs to: the folder or file directly under `src`.
     pub fn part(&self) -> &str {
         let inside = self.path.trim_start_matches("src/");
-        inside
-            .split('/')
-            .next()
-            .unwrap_or(inside)
-            .trim_end_matches(".rs")
+        inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
     }
 }
 
@@ -108,9 +95,7 @@ fn blank(masked: &mut [u8], range: Range<usize>) {
 
 /// Where `what` begins at or after `from`, or the end.
 fn find(bytes: &[u8], from: usize, what: &[u8]) -> usize {
-    let found = bytes[from..]
-        .windows(what.len())
-        .position(|window| window == what);
+    let found = bytes[from..].windows(what.len()).position(|window| window == what);
     found.map_or(bytes.len(), |offset| from + offset)
 }
 
@@ -152,14 +137,8 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
 
 /// `r"…"`, `r#"…"#`, `b"…"`, `br"…"`, `c"…"`; `start` itself if this is none of them.
 fn end_of_prefixed_string(bytes: &[u8], start: usize) -> usize {
-    let prefix = bytes[start..]
-        .iter()
-        .take_while(|byte| b"rbc".contains(byte))
-        .count();
-    let hashes = bytes[start + prefix..]
-        .iter()
-        .take_while(|byte| **byte == b'#')
-        .count();
+    let prefix = bytes[start..].iter().take_while(|byte| b"rbc".contains(byte)).count();
+    let hashes = bytes[start + prefix..].iter().take_while(|byte| **byte == b'#').count();
     let quote = start + prefix + hashes;
     let is_raw = bytes[start..start + prefix].contains(&b'r');
     if prefix > 2 || bytes.get(quote) != Some(&b'"') || (hashes > 0 && !is_raw) {
@@ -184,11 +163,7 @@ fn end_of_character(bytes: &[u8], start: usize) -> usize {
         0xE0..0xF0 => 3,
         _ => 4,
     });
-    if bytes.get(start + 1 + length) == Some(&b'\'') {
-        start + length + 2
-    } else {
-        start
-    }
+    if bytes.get(start + 1 + length) == Some(&b'\'') { start + length + 2 } else { start }
 }
 
 /// Where the brace that opens at `open` closes.
@@ -208,12 +183,7 @@ pub fn closing_brace(masked: &str, open: usize) -> usize {
 /// Blanks every item under `#[cfg(test)]` and every function under `#[test]`.
 pub fn without_tests(masked: &str) -> String {
     let mut shipped = masked.as_bytes().to_vec();
-    for attribute in [
-        "#[cfg(test)]",
-        "#[cfg(all(test",
-        "#[cfg(any(test",
-        "#[test]",
-    ] {
+    for attribute in ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(any(test", "#[test]"] {
         for (at, _) in masked.match_indices(attribute) {
             let after = &masked[at..];
             let brace = after.find('{').unwrap_or(after.len());
@@ -235,10 +205,7 @@ fn masking_keeps_code_lines_and_columns() {
     let masked = mask(raw);
     assert_eq!(masked.lines().count(), raw.lines().count());
     assert!(!masked.contains(['{', '}', '/', '"']), "{masked}");
-    assert!(
-        masked.contains("f::<'a>(") && masked.ends_with(')'),
-        "{masked}"
-    );
+    assert!(masked.contains("f::<'a>(") && masked.ends_with(')'), "{masked}");
     assert_eq!(mask("b\"{\" br##\"}\"#\"## c\"{\" rest").trim(), "rest");
 }
 

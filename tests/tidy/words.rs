@@ -24,14 +24,7 @@ const PURE_INSTEAD: &str = "take what you need as an argument; time, files and s
 const READS_ENVIRONMENT: [&str; 4] = ["env::var", "env::vars", "env::var_os", "env::vars_os"];
 const ENVIRONMENT_INSTEAD: &str = "make it an option of the part; config fills it in";
 
-const PRINTS: [&str; 6] = [
-    "println!",
-    "print!",
-    "eprintln!",
-    "eprint!",
-    "io::stdout",
-    "dbg!",
-];
+const PRINTS: [&str; 6] = ["println!", "print!", "eprintln!", "eprint!", "io::stdout", "dbg!"];
 const PRINTERS: [&str; 2] = ["src/cli/output.rs", "src/cli/demo_server.rs"];
 const PRINT_INSTEAD: &str = "log with tracing, or print through cli/output.rs: in stdio mode stdout belongs to the protocol";
 
@@ -55,12 +48,7 @@ pub fn check_owners(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     if source.part() != "config" {
         let rule = |word: &str| format!("`{word}` outside config/");
-        findings.extend(banned(
-            source,
-            &READS_ENVIRONMENT,
-            rule,
-            ENVIRONMENT_INSTEAD,
-        ));
+        findings.extend(banned(source, &READS_ENVIRONMENT, rule, ENVIRONMENT_INSTEAD));
     }
     if !PRINTERS.contains(&source.path.as_str()) {
         let rule = |word: &str| format!("`{word}` outside {}", PRINTERS.join(" and "));
@@ -71,20 +59,13 @@ pub fn check_owners(source: &Source) -> Vec<Finding> {
 
 /// `unwrap()` outside tests.
 pub fn check_unwrap(source: &Source) -> Vec<Finding> {
-    banned(
-        source,
-        &[".unwrap()"],
-        |_| "`unwrap()` outside tests".into(),
-        UNWRAP_INSTEAD,
-    )
+    banned(source, &[".unwrap()"], |_| "`unwrap()` outside tests".into(), UNWRAP_INSTEAD)
 }
 
 /// What is left to do names its issue: the word, then `(#12)`.
 pub fn check_left_to_do(source: &Source) -> Vec<Finding> {
     let names_issue = |after: &str| {
-        let number = after
-            .strip_prefix("(#")
-            .and_then(|rest| rest.split_once(')'));
+        let number = after.strip_prefix("(#").and_then(|rest| rest.split_once(')'));
         number.is_some_and(|(digits, _)| {
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
         })
@@ -114,11 +95,7 @@ fn banned(
         for (at, _) in code.text.match_indices(word) {
             if is_whole(&code.text, at, word) {
                 let line = line_of(&code.text, at.min(code.grouped_from));
-                let line = if at < code.grouped_from {
-                    line
-                } else {
-                    code.line_of_group(at)
-                };
+                let line = if at < code.grouped_from { line } else { code.line_of_group(at) };
                 findings.push(Finding {
                     file: source.path.clone(),
                     line,
@@ -165,10 +142,7 @@ fn spell_out_groups(shipped: &str) -> Spelled {
     };
     for (at, _) in shipped.match_indices("use ") {
         let statement = shipped[at + 4..].split(';').next().unwrap_or_default();
-        let is_start = !shipped[..at]
-            .chars()
-            .next_back()
-            .is_some_and(char::is_alphanumeric);
+        let is_start = !shipped[..at].chars().next_back().is_some_and(char::is_alphanumeric);
         if is_start && statement.contains('{') {
             let plain: String = statement.split_whitespace().collect();
             for path in expand("", &plain) {
@@ -220,11 +194,8 @@ fn pure_parts_are_searched_in_paths_and_groups() {
     assert_eq!(found, [2, 4, 4]);
     assert!(check_purity(&Source::new("src/store/x.rs", code)).is_empty());
     assert!(
-        check_purity(&Source::new(
-            "src/gate/x.rs",
-            "use std::net::IpAddr; fn asyncs() {}"
-        ))
-        .is_empty()
+        check_purity(&Source::new("src/gate/x.rs", "use std::net::IpAddr; fn asyncs() {}"))
+            .is_empty()
     );
 }
 
@@ -232,14 +203,8 @@ fn pure_parts_are_searched_in_paths_and_groups() {
 fn the_environment_and_the_output_have_owners() {
     let code = "fn f() { std::env::var(\"X\"); println!(); }";
     assert_eq!(check_owners(&Source::new("src/app.rs", code)).len(), 2);
-    assert_eq!(
-        check_owners(&Source::new("src/config/env.rs", code)).len(),
-        1
-    );
-    assert_eq!(
-        check_owners(&Source::new("src/cli/output.rs", code)).len(),
-        1
-    );
+    assert_eq!(check_owners(&Source::new("src/config/env.rs", code)).len(), 1);
+    assert_eq!(check_owners(&Source::new("src/cli/output.rs", code)).len(), 1);
 }
 
 #[test]
@@ -252,8 +217,5 @@ fn unwrap_is_found_outside_tests_only() {
 #[test]
 fn work_left_needs_a_number() {
     let code = format!("// {LEFT_TO_DO}(#12): x\n// {LEFT_TO_DO}: y\n// {LEFT_TO_DO}(#): z");
-    assert_eq!(
-        lines(&check_left_to_do(&Source::new("src/a.rs", &code))),
-        [2, 3]
-    );
+    assert_eq!(lines(&check_left_to_do(&Source::new("src/a.rs", &code))), [2, 3]);
 }
