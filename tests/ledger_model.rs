@@ -3,6 +3,7 @@
 //!
 //! The seed is fixed, so a run is reproducible. For longer runs by hand:
 //! `PAYGATE_MODEL_CASES=20000 PAYGATE_MODEL_SEED=7 cargo nextest run --test ledger_model`.
+#![allow(clippy::expect_used, reason = "a helper that fails a test panics")]
 
 mod support_model;
 
