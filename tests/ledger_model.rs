@@ -114,7 +114,10 @@ impl World {
             Operation::ResolveAgain { pick } => self.resolve_again(*pick),
             Operation::HoldAgain { pick, shape } => self.hold_again(*pick, shape),
             Operation::Expire => self.expire(),
-            Operation::Restart => self.restart(),
+            Operation::Restart => {
+                self.restart();
+                Ok(())
+            }
             Operation::Jump(jump) => {
                 self.clock = jump.from(self.clock);
                 self.naive.pass(self.clock);
@@ -283,7 +286,7 @@ impl World {
         Ok(())
     }
 
-    fn restart(&mut self) -> Checked {
+    fn restart(&mut self) {
         let mut book = Book::default();
         book.advance(self.naive.now);
         for (id, account) in self.book.accounts() {
@@ -294,7 +297,6 @@ impl World {
             book.reopen(hold.clone());
         }
         self.book = book;
-        Ok(())
     }
 
     /// Every number of the book against the sum of what happened.
@@ -335,7 +337,7 @@ impl World {
                 Entry::Hold(_) => waiting.push(entry),
                 Entry::Resolution(resolution) => {
                     let of_call = |hold: &&Entry| matches!(hold, Entry::Hold(hold) if hold.call == resolution.call);
-                    let place = waiting.iter().position(|hold| of_call(hold));
+                    let place = waiting.iter().position(of_call);
                     moved.push(waiting.remove(place.expect("a hold comes first")));
                     moved.push(entry);
                 }
