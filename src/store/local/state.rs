@@ -248,10 +248,9 @@ impl State {
         self.keys.get(id)
     }
 
-    /// The key that a credential opens, if that key is in memory; `None` if it must be looked up.
-    pub(super) fn key_opened_by(&self, digest: &Digest, now: Time) -> Option<Option<Arc<Key>>> {
-        let key = self.keys.get(self.digests.get(digest)?)?;
-        Some(key.opened_by(digest, now).then(|| Arc::clone(key)))
+    /// The key that has or had this credential, if it is in memory.
+    pub(super) fn key_with(&self, digest: &Digest) -> Option<&Arc<Key>> {
+        self.keys.get(self.digests.get(digest)?)
     }
 
     /// Puts in what was read from the file, unless memory knows better already.

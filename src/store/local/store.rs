@@ -47,12 +47,14 @@ impl Store for LocalStore {
         digest: Digest,
         now: Time,
     ) -> Result<Option<Arc<Key>>, StoreError> {
-        if let Some(known) = self.shared.lock().key_opened_by(&digest, now) {
-            return Ok(known);
+        let mut key = self.shared.lock().key_with(&digest).map(Arc::clone);
+        if key.is_none() {
+            let found = self
+                .readers
+                .read(move |connection| read::key_by_digest(connection, &digest))
+                .await?;
+            key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
         }
-        let found =
-            self.readers.read(move |connection| read::key_by_digest(connection, &digest)).await?;
-        let key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
         Ok(key.filter(|key| key.opened_by(&digest, now)))
     }
 
