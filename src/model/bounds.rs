@@ -31,6 +31,12 @@ pub const ROLLING_BUCKETS: i64 = 60;
 /// refused as retryable, because a disk that is this far behind is not keeping up.
 pub const JOURNAL_QUEUE_ROWS_MAX: usize = 16_384;
 
+/// Journal rows that are worth a commit although nobody waits for it.
+pub const JOURNAL_BATCH_ROWS: usize = 1_024;
+
+/// How long a call waits for room in the journal's queue before it is refused as retryable.
+pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a hold may wait for its resolution before the journal gets it as a row of its own.
 /// A call that ends sooner costs one row instead of two. A crash loses at most the rate counts of
 /// calls younger than this, none of which were answered.
