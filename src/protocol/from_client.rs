@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::object::{self, Object, Member, string};
+use super::object::{self, Member, Object, string};
 use super::spelling;
 use super::to_client::{self, ErrorCode, ErrorObject, NO_ID};
 
@@ -88,7 +88,11 @@ impl Invalid {
     }
 
     fn parse() -> Self {
-        Self { id: NO_ID.to_owned(), code: ErrorCode::ParseError, message: "Parse error".to_owned() }
+        Self {
+            id: NO_ID.to_owned(),
+            code: ErrorCode::ParseError,
+            message: "Parse error".to_owned(),
+        }
     }
 
     fn params(id: &str, name: &str) -> Self {
@@ -159,7 +163,9 @@ impl<'a> Message<'a> {
         let params = match object.get("params") {
             None => Ok(Params::Absent),
             Some(text) if text.starts_with('[') => Ok(Params::Array(text)),
-            Some(text) if text.starts_with('{') => ParamsObject::read(text, &method).map(Params::Object),
+            Some(text) if text.starts_with('{') => {
+                ParamsObject::read(text, &method).map(Params::Object)
+            }
             Some(_) => return Err(invalid("\"params\" must be an object or an array")),
         };
         let Some(id) = id else {

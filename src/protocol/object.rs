@@ -68,7 +68,8 @@ impl<'de> Visitor<'de> for ReadMembers {
         while let Some((raw_name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let raw_name = raw_name.get();
             // A half of a surrogate pair: readers differ about what it is.
-            let name = string(raw_name).ok_or_else(|| A::Error::custom("a name that is no text"))?;
+            let name =
+                string(raw_name).ok_or_else(|| A::Error::custom("a name that is no text"))?;
             members.push(Member { raw_name, name, value: value.get() });
         }
         Ok(Object { members })
@@ -99,7 +100,8 @@ mod tests {
     fn values_stay_as_written_and_names_are_decoded() {
         let text = r#" {"a" : 1.50, "\u0062":{"x":1,"x":2} ,"c":"\ud800"} "#;
         let object = Object::read(text).unwrap();
-        let read: Vec<_> = object.members().iter().map(|m| (m.raw_name, &*m.name, m.value)).collect();
+        let read: Vec<_> =
+            object.members().iter().map(|m| (m.raw_name, &*m.name, m.value)).collect();
         let expected = [
             (r#""a""#, "a", "1.50"),
             (r#""\u0062""#, "b", r#"{"x":1,"x":2}"#),

@@ -10,7 +10,8 @@ use super::object::Object;
 pub const TOP: &[&str] = &["jsonrpc", "id", "method", "params"];
 
 /// Members with a meaning in `params` and in each call of a batch.
-pub const PARAMS: &[&str] = &["name", "uri", "arguments", "_meta", "task", "taskId", "requestState"];
+pub const PARAMS: &[&str] =
+    &["name", "uri", "arguments", "_meta", "task", "taskId", "requestState"];
 
 /// The one member with a meaning in `_meta`.
 pub const META: &[&str] = &["progressToken"];

@@ -28,7 +28,12 @@ pub fn request(request: &Request<'_>, id: u64) -> Vec<u8> {
 }
 
 /// The line for one call of a batch.
-pub fn tool_call(tool: &str, arguments: Option<&str>, meta: Option<&Object<'_>>, id: u64) -> Vec<u8> {
+pub fn tool_call(
+    tool: &str,
+    arguments: Option<&str>,
+    meta: Option<&Object<'_>>,
+    id: u64,
+) -> Vec<u8> {
     let mut line = opened(id, "tools/call", tool.len() + arguments.map_or(0, str::len) + 64);
     line.extend_from_slice(b",\"params\":{\"name\":");
     push_json(&mut line, tool);

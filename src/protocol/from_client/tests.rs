@@ -20,7 +20,9 @@ fn refused(text: &str) -> (i32, String) {
 
 #[test]
 fn ids_are_kept_as_written() {
-    for id in ["1", "-1", "1.5", "1e3", "-0", "123456789012345678901234567890", r#""a\u0041 b""#, r#""""#] {
+    for id in
+        ["1", "-1", "1.5", "1e3", "-0", "123456789012345678901234567890", r#""a\u0041 b""#, r#""""#]
+    {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
         assert_eq!(request(&text).id, id);
     }
@@ -56,8 +58,16 @@ fn what_is_no_message_is_refused_with_the_id_if_it_is_known() {
         (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","Name":"y"}}"#, -32602, "1"),
         (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"uri":1,"uri":2}}"#, -32602, "1"),
         (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"tas\u212aId":1}}"#, -32602, "1"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"progresstoken":1}}}"#, -32602, "1"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call_batch","params":{"calls":[],"Calls":[]}}"#, -32602, "1"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"progresstoken":1}}}"#,
+            -32602,
+            "1",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call_batch","params":{"calls":[],"Calls":[]}}"#,
+            -32602,
+            "1",
+        ),
     ];
     for (text, code, id) in cases {
         assert_eq!(refused(text), (code, id.to_owned()), "{text}");
@@ -73,7 +83,10 @@ fn notifications_responses_and_arrays_are_told_apart() {
         Incoming::Single(Message::Response) => "response",
         Incoming::Batch(_) => "batch",
     };
-    assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":1,"NAME":2}}"#), "notification");
+    assert_eq!(
+        kind(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":1,"NAME":2}}"#),
+        "notification"
+    );
     assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "response");
     assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"a","error":{}}"#), "response");
     assert_eq!(kind(" \n[1, {}, []]"), "batch");
