@@ -11,7 +11,7 @@ impl Proxy {
     pub(super) async fn cancelled(&self, caller: &Caller, params: &Params<'_>) {
         let Some(raw_id) = params.get("requestId") else { return };
         let Ok(identity) = self.identify(caller).await else { return };
-        let name = identity.usable_key_id().and_then(|key| Name::new(key, raw_id));
+        let name = identity.entitled_key().and_then(|key| Name::new(&key.id, raw_id));
         let Some(ours) = name.and_then(|name| self.calls.the_one(&name)) else { return };
         let reason = params.get("reason").and_then(string);
         let reason = reason.as_deref().unwrap_or("the client cancelled the request");

@@ -143,7 +143,9 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
         if let Ok(Incoming::Batch(entries)) = read(&bytes) {
-            entries.iter().for_each(|entry| drop(Message::read(entry)));
+            for entry in entries {
+                drop(Message::read(entry));
+            }
         }
     }
 
