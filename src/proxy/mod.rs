@@ -1,6 +1,9 @@
 //! The life of a call, from a message to its answer: identify, judge, hold, send, settle, answer.
 //! Knows nothing of HTTP: a front hands in an [`Inbound`] and writes the [`Reply`] it gets.
 
+mod placeholder;
+pub use placeholder::{Proxy, ProxyOptions};
+
 use std::net::IpAddr;
 
 use bytes::Bytes;

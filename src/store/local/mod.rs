@@ -10,6 +10,9 @@
 //! restart reads the file, which decides.
 
 
+mod placeholder;
+pub use placeholder::{LocalOptions, LocalStore, OpenError, VerifyError, VerifyReport, verify};
+
 /// When an answer may leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
