@@ -1,4 +1,4 @@
 //! The operator's API: one file per noun.
 
 mod placeholder;
-pub use placeholder::{AdminOptions, AdminState, router};
+pub use placeholder::{AdminOptions, ClientAddress, Denied, router};

@@ -8,21 +8,20 @@ use secrecy::SecretString;
 use crate::gate::Policy;
 use crate::store::Store;
 
+pub type Denied = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub std::net::IpAddr);
+
 pub struct AdminOptions {
     pub admin_key: SecretString,
     pub name: String,
     pub policy: Arc<Policy>,
     pub refund_on_failure: bool,
+    pub body_bytes_max: usize,
+    pub denied: Denied,
 }
 
-pub struct AdminState;
-
-impl AdminState {
-    pub fn new(_options: AdminOptions, _store: Arc<dyn Store>) -> Self {
-        Self
-    }
-}
-
-pub fn router(_state: AdminState) -> axum::Router {
+pub fn router(_options: AdminOptions, _store: Arc<dyn Store>) -> axum::Router {
     axum::Router::new()
 }

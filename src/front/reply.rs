@@ -261,3 +261,178 @@ fn when(denied: &Denied) -> String {
         None => "Try again later.".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::denial::QuotaKind;
+    use crate::model::ids::CallId;
+    use crate::model::time::Time;
+    use crate::proxy::Answer;
+    use crate::store::Reading;
+
+    fn refused(denial: Denial) -> Refused {
+        let denied = Denied {
+            denial,
+            failed_index: 0,
+            credits_required: 5,
+            opens_at: None,
+            exceeds_limit_alone: false,
+        };
+        let reading = Some(Reading { available: 3, rate: None });
+        Refused {
+            id: "\"a\\u0000b\"".to_owned(),
+            denied,
+            retry_after_ms: None,
+            batch_calls: None,
+            is_tool_call: true,
+            shown: Shown { call: Some(CallId::from_random([1; 16])), reading },
+        }
+    }
+
+    fn style(style: DenialStyle) -> DenialOptions {
+        DenialOptions { style, top_up_url: None }
+    }
+
+    fn written(refused: Refused, options: &DenialOptions) -> (Written, Value) {
+        let written = write(Reply::Denied(Box::new(refused)), options);
+        let json = serde_json::from_slice(written.text.as_ref().unwrap()).unwrap();
+        (written, json)
+    }
+
+    #[test]
+    fn a_legacy_denial_is_an_error_in_a_200() {
+        let denial = Denial::InsufficientCredits { need: 5, have: 3 };
+        for options in [style(DenialStyle::Auto), style(DenialStyle::Error)] {
+            let (written, json) = written(refused(denial.clone()), &options);
+            assert_eq!((written.status, written.retry_after_s), (200, None));
+            assert_eq!(written.shown.reading.map(|reading| reading.available), Some(3));
+            let reason = "insufficient_credits: need 5, have 3";
+            assert_eq!(
+                json,
+                json!({"jsonrpc": "2.0", "id": "a\u{0}b", "error": {
+                    "code": -32402, "message": format!("Payment required: {reason}"),
+                    "data": {"creditsRequired": 5, "remainingCredits": 3, "reason": reason},
+                }})
+            );
+        }
+    }
+
+    #[test]
+    fn what_helps_is_told() {
+        let mut limited = refused(Denial::RateLimited { limit: 60 });
+        limited.retry_after_ms = Some(1_001);
+        let options = DenialOptions {
+            style: DenialStyle::Http,
+            top_up_url: Some("https://a.example/buy?\"".to_owned()),
+        };
+        let (written, json) = written(limited, &options);
+        assert_eq!((written.status, written.retry_after_s), (429, Some(2)));
+        assert_eq!(json["error"]["data"]["retryAfterMs"], 1_001);
+        assert_eq!(json["error"]["data"]["topUpUrl"], "https://a.example/buy?\"");
+    }
+
+    #[test]
+    fn a_batch_tells_what_became_of_every_call() {
+        let mut batch = refused(Denial::ToolDenied("b".to_owned()));
+        batch.batch_calls = Some(3);
+        batch.is_tool_call = false;
+        batch.denied.failed_index = 1;
+        let (_, json) = written(batch, &style(DenialStyle::Result));
+        assert_eq!(
+            json["error"]["data"],
+            json!({
+                "failedIndex": 1, "totalCreditsRequired": 5, "remainingCredits": 3,
+                "reason": "tool_denied: b is in deniedTools",
+                "decisions": [
+                    {"index": 0, "reason": "batch_rejected"},
+                    {"index": 1, "reason": "tool_denied: b is in deniedTools"},
+                    {"index": 2, "reason": "batch_rejected"},
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn a_batch_that_never_fits_is_not_told_to_wait() {
+        let mut batch = refused(Denial::RateLimited { limit: 2 });
+        batch.batch_calls = Some(3);
+        batch.retry_after_ms = Some(1_000);
+        batch.denied.exceeds_limit_alone = true;
+        let (written, json) = written(batch, &style(DenialStyle::Http));
+        let data = &json["error"]["data"];
+        assert_eq!(data["exceedsLimitAlone"], true);
+        assert_eq!((data.get("retryAfterMs"), written.retry_after_s), (None, None));
+    }
+
+    #[test]
+    fn nobody_learns_a_balance_before_key_and_address_have_passed() {
+        for denial in [
+            Denial::MissingApiKey,
+            Denial::InvalidApiKey,
+            Denial::ApiKeyExpired,
+            Denial::NamespaceSuspended,
+            Denial::IpNotAllowed("192.0.2.1".parse().unwrap()),
+        ] {
+            let (written, json) = written(refused(denial), &style(DenialStyle::Error));
+            assert_eq!(json["error"]["data"]["remainingCredits"], 0);
+            assert!(written.shown.reading.is_none());
+            assert!(written.shown.call.is_some());
+        }
+    }
+
+    #[test]
+    fn a_result_can_be_read_by_a_model() {
+        let mut limited = refused(Denial::ToolRateLimited { tool: "search".to_owned(), limit: 2 });
+        limited.denied.opens_at = Time::parse("2026-03-01T12:00:00Z");
+        limited.retry_after_ms = Some(5);
+        let (written, json) = written(limited, &style(DenialStyle::Result));
+        assert_eq!(written.status, 200);
+        let result = &json["result"];
+        assert_eq!(result["isError"], true);
+        assert_eq!(
+            result["content"],
+            json!([{"type": "text", "text": "The limit of 2 calls a minute of the tool search is used up. \
+                     Try again after 2026-03-01T12:00:00.000Z."}])
+        );
+        assert_eq!(result["_meta"]["dev.paygate/denial"]["retryAfterMs"], 5);
+        assert_eq!(json.get("error"), None);
+    }
+
+    #[test]
+    fn http_statuses() {
+        let quota = |quota| Denial::QuotaExceeded { quota, used: 1, need: 1, limit: 1, in_batch: false };
+        for (denial, status) in [
+            (Denial::MissingApiKey, 401),
+            (Denial::InvalidApiKey, 401),
+            (Denial::ApiKeyExpired, 401),
+            (Denial::NamespaceSuspended, 403),
+            (Denial::IpNotAllowed("::1".parse().unwrap()), 403),
+            (Denial::ToolNotAllowed("a".to_owned()), 403),
+            (Denial::ToolDenied("a".to_owned()), 403),
+            (Denial::RateLimited { limit: 1 }, 429),
+            (Denial::ToolRateLimited { tool: "a".to_owned(), limit: 1 }, 429),
+            (Denial::InsufficientCredits { need: 1, have: 0 }, 402),
+            (Denial::SpendingLimitExceeded { limit: 1, spent: 1, need: 1 }, 402),
+            (quota(QuotaKind::DailyCalls), 402),
+        ] {
+            let (written, json) = written(refused(denial), &style(DenialStyle::Http));
+            assert_eq!((written.status, &json["error"]["code"]), (status, &json!(-32402)));
+        }
+    }
+
+    #[test]
+    fn other_replies() {
+        let options = DenialOptions::default();
+        let accepted = write(Reply::Accepted, &options);
+        assert_eq!((accepted.status, accepted.text), (202, None));
+        let malformed = write(Reply::Malformed(b"{}".to_vec()), &options);
+        assert_eq!((malformed.status, malformed.text), (400, Some(b"{}".to_vec())));
+        let answer = Answer { text: b"[]".to_vec(), shown: Shown::default() };
+        let message = write(Reply::Message(answer), &options);
+        assert_eq!((message.status, message.text), (200, Some(b"[]".to_vec())));
+        assert_eq!([0, 1, 1000, 1001].map(whole_seconds), [0, 1, 1, 2]);
+    }
+}

@@ -1,4 +1,4 @@
-//! Reads a request's body, within its bound and in time.
+//! Reads the body of a message, within its bound and in time.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
-use super::respond::{Response, error, rpc_error, then_close};
+use super::respond::{Response, rpc_error, then_close};
 use crate::model::bounds;
 
 /// Why a body was not read to its end.
@@ -54,14 +54,8 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, BodyFaul
 }
 
 impl BodyFault {
-    /// The answer on `/mcp`.
-    pub(super) fn rpc_response(self) -> Response {
-        then_close(rpc_error(self.status(), &self.message()))
-    }
-
-    /// The answer on any other path.
     pub(super) fn response(self) -> Response {
-        then_close(error(self.status(), &self.message()))
+        then_close(rpc_error(self.status(), &self.message()))
     }
 
     fn status(self) -> StatusCode {

@@ -43,7 +43,7 @@ pub(super) async fn serve(
     };
     let body = match body::read(body, service.body_bytes_max()).await {
         Ok(body) => body,
-        Err(fault) => return fault.rpc_response(),
+        Err(fault) => return fault.response(),
     };
     let credential = credential(&head.headers);
     let inbound = Inbound { body, credential, address, protocol_version };

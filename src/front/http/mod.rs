@@ -106,7 +106,7 @@ impl HttpFront {
 
     /// Closes the listener and every connection, each after the answer that it owes. What is not
     /// done within `grace` is cut off.
-    pub async fn stop(mut self, grace: Duration) {
+    pub async fn stop(&mut self, grace: Duration) {
         self.drain();
         self.stop.send_replace(true);
         if tokio::time::timeout(grace, &mut self.accepting).await.is_err() {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -15,7 +14,8 @@ use tower::ServiceExt;
 use super::client_address::client_address;
 use super::guard::Guard;
 use super::respond::{Response, empty, json, method_not_allowed};
-use super::{HttpOptions, Served, about, body, cors, health, mcp};
+use super::{HttpOptions, Served, about, cors, health, mcp};
+use crate::admin::ClientAddress;
 use crate::front::reply::DenialOptions;
 use crate::model::address::unmapped;
 use crate::proxy::Proxy;
@@ -78,15 +78,10 @@ impl Service {
         }
     }
 
-    /// The admin API gets whole bodies, so that its handlers are bounded like everything else.
+    /// The admin API bounds its bodies itself, after it has asked for the key.
     async fn admin(&self, request: Request<Incoming>, address: IpAddr) -> Response {
-        let (head, body) = request.into_parts();
-        let body = match body::read(body, self.options.body_bytes_max).await {
-            Ok(body) => body,
-            Err(fault) => return fault.response(),
-        };
-        let mut request = Request::from_parts(head, axum::body::Body::from(body));
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 0)));
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ClientAddress(address));
         match self.served.admin.clone().oneshot(request).await {
             Ok(response) => response.map(Either::Right),
             Err(never) => match never {},

@@ -52,7 +52,7 @@ pub fn verify(_path: &Path) -> Result<VerifyReport, VerifyError> {
 pub struct LocalStore;
 
 impl LocalStore {
-    pub fn open(_options: LocalOptions, _now: Time) -> Result<Self, OpenError> {
+    pub fn open(_options: &LocalOptions, _now: Time) -> Result<Self, OpenError> {
         Ok(Self)
     }
 }
