@@ -15,7 +15,7 @@ use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
 use crate::protocol::to_server;
 use crate::upstream::Failure;
-use crate::upstream::calls::Outcome;
+use crate::upstream::Outcome;
 
 /// One call of a batch.
 #[derive(Debug)]

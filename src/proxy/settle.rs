@@ -6,7 +6,7 @@ use crate::ledger::ResolutionKind;
 use crate::protocol::result_kind::ResultKind;
 use crate::store::{self, ItemEnd, Reading, Show, StoreError, clock};
 use crate::upstream::Failure;
-use crate::upstream::calls::Outcome;
+use crate::upstream::Outcome;
 
 /// What became of the books.
 #[derive(Debug)]
