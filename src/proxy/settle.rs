@@ -5,8 +5,7 @@ use super::hold::Held;
 use crate::ledger::ResolutionKind;
 use crate::protocol::result_kind::ResultKind;
 use crate::store::{self, ItemEnd, Reading, Show, StoreError, clock};
-use crate::upstream::Failure;
-use crate::upstream::calls::Outcome;
+use crate::upstream::{Failure, Outcome};
 
 /// What became of the books.
 #[derive(Debug)]
