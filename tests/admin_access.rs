@@ -204,7 +204,7 @@ fn status_has_its_shape() {
 fn refused_calls_are_counted_by_reason() {
     let paygate = start();
     for _ in 0..2 {
-        paygate.call("pg_wrong", "echo", &json!({}));
+        paygate.call("pg_wrong", "instant", &json!({}));
     }
     let status = paygate.admin_get("/status").json();
     assert_eq!(status["usage"]["totalDenied"], 2, "{status}");
