@@ -30,6 +30,12 @@ impl Environment {
         Self::from_pairs(env::vars_os())
     }
 
+    /// All that the guarded server may inherit. What is meant for Paygate is taken out where the
+    /// server is started.
+    pub fn inherited() -> Vec<(OsString, OsString)> {
+        env::vars_os().collect()
+    }
+
     /// Takes the environment from the caller.
     pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
         pairs: impl IntoIterator<Item = (N, V)>,
@@ -64,10 +70,7 @@ impl Environment {
             };
             match checked {
                 Ok(value) if draft.admin_key.is_none() => {
-                    draft.admin_key = Some(Placed {
-                        value,
-                        place: Place::Nowhere,
-                    });
+                    draft.admin_key = Some(Placed { value, place: Place::Nowhere });
                 }
                 Ok(_) => {}
                 Err(rule) => {
