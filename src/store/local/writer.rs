@@ -53,7 +53,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            let saving = self.saves.prepare(&mut state);
+            let saving = self.saves.prepare(&mut state, &self.open_holds);
             if state.stopping || state.queue.is_urgent() || saving {
                 break;
             }
@@ -77,7 +77,7 @@ impl Writer {
         let saving = self.saves.is_running() || stop;
         let batch = state.queue.take(&state.book, saving);
         if stop {
-            self.saves.take_all(state);
+            self.saves.take_all(state, &self.open_holds);
         } else {
             self.saves.take_some(state);
         }
@@ -110,7 +110,7 @@ impl Writer {
                 Write::Once(once) => write_once(&transaction, once)?,
             }
         }
-        self.saves.write(&transaction, seq, &self.open_holds)?;
+        self.saves.write(&transaction, seq)?;
         if self.ephemeral {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
             transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
