@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::records::to_json;
+use super::records::{forget_once, to_json};
 use super::schema::set_meta;
 use super::state::State;
 use crate::ledger::Account;
 use crate::model::bounds::{ACCOUNTS_SAVE_EVERY, ACCOUNTS_SAVED_PER_COMMIT, REPLAY_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
 
 /// How often accounts are saved, and how many at a time.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub(super) struct SavePass {
     began_after: i64,
     /// Journal rows of the holds that were open then.
     open_before: Vec<i64>,
+    /// Ledger time when the last account was copied.
+    clock: Time,
     last_row: i64,
     last_pass: Instant,
 }
@@ -68,6 +71,7 @@ impl SavePass {
             running: false,
             began_after: last_row,
             open_before: Vec::new(),
+            clock: Time::ZERO,
             last_row,
             last_pass: Instant::now(),
         }
@@ -127,6 +131,7 @@ impl SavePass {
             }
         }
         self.finishing = self.left.is_empty();
+        self.clock = state.book.now();
     }
 
     /// Writes the copies, true up to `seq`.
@@ -142,6 +147,8 @@ impl SavePass {
                 insert.execute([row])?;
             }
             set_meta(connection, "replay_after", self.began_after)?;
+            set_meta(connection, "clock", self.clock.ms())?;
+            forget_once(connection, self.clock)?;
         }
         Ok(())
     }
