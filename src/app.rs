@@ -1,1 +1,151 @@
-//! Assembles all parts from a Config; starts, waits, drains and stops them.
+//! Assembles all parts from a Config: start, wait, drain, stop.
+//!
+//! The order of starting is the order in which mistakes are cheapest: the port, then the books,
+//! then the server, which may take half a minute to come up. The order of stopping keeps the
+//! promise: no more messages, calls in flight finish and settle, then the server ends, then the
+//! books close.
+
+mod background;
+mod books;
+mod keys;
+mod options;
+mod stop;
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::admin;
+use crate::config::{Backend, Config};
+use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::proxy::Proxy;
+use crate::store::local::OpenError;
+use crate::store::{Store, StoreError};
+use crate::upstream::{ChildLink, StartError};
+
+use background::Background;
+pub use keys::DEMO_CREDITS;
+pub use stop::{Signals, Stopped};
+
+/// A running Paygate.
+pub struct App {
+    front: HttpFront,
+    proxy: Arc<Proxy>,
+    store: Arc<dyn Store>,
+    link: ChildLink,
+    background: Background,
+    about: About,
+}
+
+/// What an operator is told about a running Paygate.
+#[derive(Debug)]
+pub struct About {
+    /// Where it listens, with the real port.
+    pub address: SocketAddr,
+    /// What the guarded server says it is, or its command.
+    pub server: String,
+    /// How many tools it lists.
+    pub tools: usize,
+    /// The admin key if it was made at this start and is nowhere else.
+    pub new_admin_key: Option<String>,
+    /// A key to try the demo with.
+    pub demo_key: Option<String>,
+    /// Keys that were imported at this start.
+    pub imported: usize,
+}
+
+/// Why it did not start. Each says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// No port.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// No books.
+    #[error(transparent)]
+    Books(#[from] OpenError),
+    /// No server to guard.
+    #[error(transparent)]
+    Server(#[from] StartError),
+    /// The demo is this program itself.
+    #[error(
+        "the demo server cannot be started: this program does not find itself ({0}); guard a server of yours with \
+         --server instead"
+    )]
+    NoProgram(io::Error),
+    /// No randomness.
+    #[error("the system gives no random bytes for keys ({0})")]
+    NoRandomness(getrandom::Error),
+    /// A key could not be written.
+    #[error(
+        "the key {key} could not be written to the books: {why}; choose another file with --db, or run without one \
+         with --ephemeral"
+    )]
+    Key {
+        /// Its ends.
+        key: String,
+        /// What the store says.
+        why: StoreError,
+    },
+}
+
+impl App {
+    /// Starts everything. `environment` is what the guarded server inherits.
+    pub async fn start(
+        config: &Config,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<Self, AppError> {
+        let listener = Listener::bind(config.host, config.port).await?;
+        let store = books::open(config)?;
+        let link = ChildLink::start(options::child(config, environment)?).await?;
+        let started = Self::assemble(config, listener, Arc::clone(&store), link.clone()).await;
+        if started.is_err() {
+            stop::server_and_books(&link, store.as_ref()).await;
+        }
+        started
+    }
+
+    async fn assemble(
+        config: &Config,
+        listener: Listener,
+        store: Arc<dyn Store>,
+        link: ChildLink,
+    ) -> Result<Self, AppError> {
+        let imported = keys::import(&config.import_keys, store.as_ref()).await?;
+        let demo_key = match config.backend {
+            Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
+            Backend::Command(_) => None,
+        };
+        let admin_key = keys::admin(config.admin_key.as_ref())?;
+        let policy = options::policy(config);
+        let proxy =
+            Proxy::new(options::proxy(config, policy.clone()), Arc::clone(&store), link.clone());
+        let proxy = Arc::new(proxy);
+        let admin = admin::router(
+            options::admin(config, policy, admin_key.secret.clone(), &proxy),
+            Arc::clone(&store),
+        );
+        let served = Served {
+            proxy: Arc::clone(&proxy),
+            store: Arc::clone(&store),
+            link: link.clone(),
+            admin,
+        };
+        let about = About {
+            address: listener.address(),
+            server: options::server_title(&link),
+            tools: link.tools().len(),
+            new_admin_key: admin_key.shown,
+            demo_key,
+            imported,
+        };
+        let front = HttpFront::start(listener, options::http(config), served);
+        let background = Background::start(&store);
+        Ok(Self { front, proxy, store, link, background, about })
+    }
+
+    /// What to tell an operator.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+}

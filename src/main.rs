@@ -1,5 +1,5 @@
 //! Parse, run, exit code. Everything else is in the library.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    paygate::cli::run(std::env::args_os())
 }

@@ -1,5 +1,10 @@
 //! The store's contract, and what the embedded store adds to it: restarts, crashes, verification.
 //! A crash is the file as another process would find it: copied, with its log, while it is open.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,7 +58,7 @@ impl Drop for Folder {
 }
 
 fn open(path: &Path, durability: Durability) -> LocalStore {
-    LocalStore::open(LocalOptions { path: Some(path.to_owned()), durability }, now()).unwrap()
+    LocalStore::open(&LocalOptions { path: Some(path.to_owned()), durability }, now()).unwrap()
 }
 
 fn raw(number: u8) -> RawKey {
@@ -110,7 +115,7 @@ const PAID: ItemEnd = ItemEnd { paid: true, outcome: "result" };
 const FREE: ItemEnd = ItemEnd { paid: false, outcome: "timeout" };
 
 fn deadline() -> Time {
-    now().plus(Duration::from_secs(60))
+    now().plus(Duration::from_mins(1))
 }
 
 async fn call(store: &LocalStore, key: &Key, id: u8, tools: &[&str], ends: &[ItemEnd]) -> i64 {
@@ -257,7 +262,7 @@ async fn a_repeated_request_changes_nothing() {
     let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five"), now);
     assert_eq!(again(now()).await.unwrap(), 105);
     assert_eq!(
-        again(now().plus(Duration::from_secs(86_400))).await.unwrap(),
+        again(now().plus(Duration::from_hours(24))).await.unwrap(),
         115,
         "24 hours later it is new"
     );
@@ -310,7 +315,7 @@ async fn files_that_are_not_ours_are_left_alone() {
     let folder = Folder::new("foreign");
     let refused = |path: &Path| {
         let options = LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer };
-        LocalStore::open(options, now()).err().expect("it opened")
+        LocalStore::open(&options, now()).err().expect("it opened")
     };
     let text = folder.0.join("notes.txt");
     std::fs::write(&text, "this is a letter, not a database, and long enough to be looked at")
@@ -336,7 +341,7 @@ async fn files_that_are_not_ours_are_left_alone() {
 
 #[tokio::test]
 async fn an_ephemeral_store_has_no_file() {
-    let store = LocalStore::open(LocalOptions::default(), now()).unwrap();
+    let store = LocalStore::open(&LocalOptions::default(), now()).unwrap();
     let key = made(&store, 1, 10).await;
     assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 8);
     assert_eq!(store.usage(Some("default")).await.unwrap().len(), 1);

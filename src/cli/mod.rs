@@ -1,3 +1,39 @@
-//! The command line: one file per command.
+//! The command line: one file per command. [`output`] is the only one that prints.
 
+mod banner;
 pub mod demo_server;
+mod health;
+mod ledger_verify;
+mod output;
+mod wrap;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::config::{self, Command};
+
+/// Runs the command that the arguments name (the program's own name first): 0 if it did what it
+/// was asked, 1 if not.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match config::parse(arguments) {
+        Ok(command) => command,
+        Err(printout) => {
+            output::error(&printout.stderr);
+            output::print(&printout.stdout);
+            return ExitCode::from(printout.exit_code);
+        }
+    };
+    let done = match command {
+        Command::Wrap(flags) => wrap::run(&flags),
+        Command::DemoServer => demo_server::run().map_err(|why| format!("demo-server: {why}")),
+        Command::Health(flags) => health::run(&flags),
+        Command::LedgerVerify(flags) => ledger_verify::run(&flags),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            output::error(&message);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -30,6 +30,12 @@ impl Environment {
         Self::from_pairs(env::vars_os())
     }
 
+    /// All that the guarded server may inherit. What is meant for Paygate is taken out where the
+    /// server is started.
+    pub fn inherited() -> Vec<(OsString, OsString)> {
+        env::vars_os().collect()
+    }
+
     /// Takes the environment from the caller.
     pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
         pairs: impl IntoIterator<Item = (N, V)>,

@@ -54,13 +54,13 @@ pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
 /// The keys of `globalQuota`.
 pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
     quota("dailyCallLimit", "dailyCalls", "Calls in a UTC day.", |quota, entry, findings| {
-        quota.daily_calls = entry.number(findings).unwrap_or(0)
+        quota.daily_calls = entry.number(findings).unwrap_or(0);
     }),
     quota("monthlyCallLimit", "monthlyCalls", "Calls in a UTC month.", |quota, entry, findings| {
-        quota.monthly_calls = entry.number(findings).unwrap_or(0)
+        quota.monthly_calls = entry.number(findings).unwrap_or(0);
     }),
     quota("dailyCreditLimit", "dailyCredits", "Credits in a UTC day.", |quota, entry, findings| {
-        quota.daily_credits = entry.number(findings).unwrap_or(0)
+        quota.daily_credits = entry.number(findings).unwrap_or(0);
     }),
     quota(
         "monthlyCreditLimit",

@@ -17,10 +17,10 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub const BATCH_CALLS_MAX: usize = 100;
 
 /// `requestTimeoutMs`: how long a call may take before it is answered with a timeout.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(60_000);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// `maxRequestTimeoutMs`: the hard ceiling that no progress extends.
-pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_millis(600_000);
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// Buckets of a rolling window: an event may leave late by one of them, a second for a minute.
 pub const ROLLING_BUCKETS: i64 = 60;
@@ -31,6 +31,12 @@ pub const ROLLING_BUCKETS: i64 = 60;
 /// refused as retryable, because a disk that is this far behind is not keeping up.
 pub const JOURNAL_QUEUE_ROWS_MAX: usize = 16_384;
 
+/// Journal rows that are worth a commit although nobody waits for it.
+pub const JOURNAL_BATCH_ROWS: usize = 1_024;
+
+/// How long a call waits for room in the journal's queue before it is refused as retryable.
+pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a hold may wait for its resolution before the journal gets it as a row of its own.
 /// A call that ends sooner costs one row instead of two. A crash loses at most the rate counts of
 /// calls younger than this, none of which were answered.
@@ -40,7 +46,7 @@ pub const HOLD_ROW_DELAY: Duration = Duration::from_millis(25);
 pub const REPLAY_ROWS_MAX: i64 = 500_000;
 
 /// Time after which lagging accounts are saved even if there were few rows.
-pub const ACCOUNTS_SAVE_EVERY: Duration = Duration::from_secs(60);
+pub const ACCOUNTS_SAVE_EVERY: Duration = Duration::from_mins(1);
 
 /// Accounts saved with one commit: small enough that no answer waits for it noticeably.
 pub const ACCOUNTS_SAVED_PER_COMMIT: usize = 64;
@@ -52,7 +58,7 @@ pub const EPHEMERAL_JOURNAL_ROWS_MAX: i64 = 100_000;
 pub const ONCE_MAX: usize = 100_000;
 
 /// How long an idempotency key is remembered.
-pub const ONCE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+pub const ONCE_TTL: Duration = Duration::from_hours(24);
 
 /// Connections that read beside the writer: one for key lookups, one for a report.
 pub const READERS: usize = 2;
@@ -142,3 +148,65 @@ pub const STDERR_LINES_KEPT: usize = 20;
 
 /// Lines of stderr that are logged in one second; the rest is counted.
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 200;
+
+// ---- front -----------------------------------------------------------------------------------
+
+/// Connections open at a time; more wait in the system's queue. Where the system allows fewer open
+/// files, fewer.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Open files that are left for everything that is not a client's connection: the database, the
+/// child's pipes, logs.
+pub const FILES_RESERVED: usize = 64;
+
+/// Bytes of a request's line and headers together.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 100;
+
+/// How long the head of a request may take; so also how long a connection may be idle.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the body of a request may take.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take no byte of an answer that waits for it.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// The pause after a connection could not be accepted, for instance because files ran out.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long what a client still sends after its answer is read and dropped. Closing earlier would
+/// reset the connection, and the answer with it.
+pub const LINGER_WAIT: Duration = Duration::from_secs(3);
+
+/// Bytes that are read and dropped meanwhile.
+pub const LINGER_BYTES_MAX: usize = 256 << 20;
+
+/// Entries of forwarded-for headers that are looked at, from the right.
+pub const FORWARDED_HOPS_MAX: usize = 32;
+
+/// How long calls in flight may take to finish once Paygate is told to stop.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(30);
+
+/// How often the drain looks whether it is done.
+pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// How long the connections may take to write what they have once no call is in flight.
+pub const CONNECTIONS_STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the child may take to end by itself.
+pub const CHILD_STOP_GRACE: Duration = Duration::from_secs(4);
+
+/// How long a child may take to be gone when somebody forces the end.
+pub const FORCED_STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// How often holds whose deadline has passed are released.
+pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long `paygate health` waits.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that `paygate health` reads.
+pub const HEALTH_BYTES_MAX: usize = 64 << 10;

@@ -2,6 +2,11 @@
 //!
 //! Nothing here sleeps for luck: a test waits for a condition, with a ceiling that only a failure
 //! reaches.
+#![allow(
+    clippy::unwrap_used,
+    clippy::similar_names,
+    reason = "a test that cannot go on should say where"
+)]
 
 mod calls;
 mod life;

@@ -66,7 +66,7 @@ pub enum OpenError {
 impl LocalStore {
     /// Opens the books, making them if there are none, and releases the holds of calls that were in
     /// flight when they were last open.
-    pub fn open(options: LocalOptions, now: Time) -> Result<Self, OpenError> {
+    pub fn open(options: &LocalOptions, now: Time) -> Result<Self, OpenError> {
         let path = options.path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
         let failed = |error: rusqlite::Error| describe(&path, &error);
         let lock = options.path.as_deref().map(lock_file).transpose()?;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use crate::ledger::{Book, Hold, Resolution};
-use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_QUEUE_ROWS_MAX};
+use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
 use crate::store::{CallEnd, Durable};
@@ -51,9 +51,9 @@ impl Queue {
         self.batch.writes.len().max(self.young.len()) >= JOURNAL_QUEUE_ROWS_MAX
     }
 
-    /// Does somebody wait?
+    /// Does somebody wait, or is there a good batch to write?
     pub(super) fn is_urgent(&self) -> bool {
-        !self.batch.waiters.is_empty()
+        !self.batch.waiters.is_empty() || self.batch.writes.len() >= JOURNAL_BATCH_ROWS
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use tokio::sync::Notify;
+
 use super::Durability;
 use super::queue::{Queue, Write};
 use super::read::Readers;
@@ -35,6 +37,8 @@ pub struct LocalStore {
 pub(super) struct Shared {
     state: Mutex<State>,
     pub(super) wake: Condvar,
+    /// Told whenever the writer has taken what waited.
+    pub(super) room: Notify,
     pub(super) durability: Durability,
 }
 
@@ -56,7 +60,7 @@ pub(super) struct State {
 
 impl Shared {
     pub(super) fn new(state: State, durability: Durability) -> Self {
-        Self { state: Mutex::new(state), wake: Condvar::new(), durability }
+        Self { state: Mutex::new(state), wake: Condvar::new(), room: Notify::new(), durability }
     }
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
@@ -130,7 +134,7 @@ impl Shared {
             Reading::of(state.book.account(&key.account()), &show, state.book.now().max(now));
         let waits = kind == ResolutionKind::Captured && self.durability != Durability::None;
         let durable = if waits { state.queue.durable() } else { Durable::NOW };
-        if waits {
+        if state.queue.is_urgent() {
             self.nudge(state);
         }
         Ok((reading, durable))
@@ -248,10 +252,9 @@ impl State {
         self.keys.get(id)
     }
 
-    /// The key that a credential opens, if that key is in memory; `None` if it must be looked up.
-    pub(super) fn key_opened_by(&self, digest: &Digest, now: Time) -> Option<Option<Arc<Key>>> {
-        let key = self.keys.get(self.digests.get(digest)?)?;
-        Some(key.opened_by(digest, now).then(|| Arc::clone(key)))
+    /// The key that has or had this credential, if it is in memory.
+    pub(super) fn key_with(&self, digest: &Digest) -> Option<&Arc<Key>> {
+        self.keys.get(self.digests.get(digest)?)
     }
 
     /// Puts in what was read from the file, unless memory knows better already.

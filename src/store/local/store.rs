@@ -9,6 +9,7 @@ use super::read;
 use super::state::LocalStore;
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::bounds::JOURNAL_ROOM_WAIT;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -47,12 +48,14 @@ impl Store for LocalStore {
         digest: Digest,
         now: Time,
     ) -> Result<Option<Arc<Key>>, StoreError> {
-        if let Some(known) = self.shared.lock().key_opened_by(&digest, now) {
-            return Ok(known);
+        let mut key = self.shared.lock().key_with(&digest).map(Arc::clone);
+        if key.is_none() {
+            let found = self
+                .readers
+                .read(move |connection| read::key_by_digest(connection, &digest))
+                .await?;
+            key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
         }
-        let found =
-            self.readers.read(move |connection| read::key_by_digest(connection, &digest)).await?;
-        let key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
         Ok(key.filter(|key| key.opened_by(&digest, now)))
     }
 
@@ -106,8 +109,15 @@ impl Store for LocalStore {
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
-        let durable = self.shared.hold(charge, now, deadline)?;
-        durable.wait().await.map_err(HoldRefused::Unavailable)
+        let mut held = self.shared.hold(charge, now, deadline);
+        if matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy))) {
+            let room = self.shared.room.notified();
+            // Back-pressure: the call waits for the disk, within its bound.
+            if tokio::time::timeout(JOURNAL_ROOM_WAIT, room).await.is_ok() {
+                held = self.shared.hold(charge, now, deadline);
+            }
+        }
+        held?.wait().await.map_err(HoldRefused::Unavailable)
     }
 
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError> {

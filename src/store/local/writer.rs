@@ -66,7 +66,10 @@ impl Writer {
                 break;
             }
         }
-        self.take(&mut state)
+        let taken = self.take(&mut state);
+        drop(state);
+        shared.room.notify_waiters();
+        taken
     }
 
     fn take(&mut self, state: &mut State) -> (Batch, bool) {

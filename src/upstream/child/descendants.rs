@@ -107,6 +107,10 @@ impl Family {
 
     /// Kills and collects all descendants, in rounds, until none is found. Blocks for as long as
     /// that takes, bounded. Returns how many are left.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "runs on a blocking thread, a few milliseconds a round"
+    )]
     pub(super) fn end(&self) -> usize {
         for _ in 0..bounds::DESCENDANT_KILL_ROUNDS {
             let members = self.members();

@@ -1,0 +1,51 @@
+//! Work that nobody asked for: it takes no input, may be repeated, and ends with the app.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::model::bounds;
+use crate::store::{Store, clock};
+
+/// The tasks that run beside the front.
+#[derive(Debug)]
+pub(super) struct Background {
+    stop: watch::Sender<bool>,
+    expiry: JoinHandle<()>,
+}
+
+impl Background {
+    pub(super) fn start(store: &Arc<dyn Store>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped));
+        Self { stop, expiry }
+    }
+
+    /// Ends them, each after what it is doing.
+    pub(super) async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(why) = self.expiry.await {
+            tracing::error!(target: "app", %why, "holds were not released on time any more");
+        }
+    }
+}
+
+/// Releases the holds of calls that never ended.
+async fn expire_holds(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(bounds::EXPIRE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => {}
+        }
+        match store.expire(clock::now()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(target: "app", count, "holds ran out and were released"),
+            // A closed store says so in `/health`; there is nothing to add every second.
+            Err(why) => tracing::debug!(target: "app", %why, "holds could not be released"),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `paygate wrap`: guards a server until it is told to stop.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{banner, output};
+use crate::app::{App, Signals, Stopped};
+use crate::config::{self, Config, Environment, WrapFlags};
+use crate::model::bounds;
+
+pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
+    let (config, warnings) = config::load(flags, &Environment::read(), config::read_file)
+        .map_err(|report| report.to_string())?;
+    if !warnings.is_empty() {
+        output::error(&warnings.to_string());
+    }
+    output::start_log();
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
+    let done = runtime.block_on(guard(&config));
+    end(runtime);
+    done
+}
+
+async fn guard(config: &Config) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(no_runtime)?;
+    let app = tokio::select! {
+        started = App::start(config, Environment::inherited()) => {
+            started.map_err(|why| format!("paygate: {why}"))?
+        }
+        () = signals.next() => return Err("paygate: told to stop before it had started".to_owned()),
+    };
+    output::print(&banner::text(config, app.about()));
+    match app.run(&mut signals).await {
+        Stopped::Drained | Stopped::CutOff => Ok(()),
+        Stopped::Forced => {
+            Err("paygate: stopped by force; calls in flight were not finished and are not charged"
+                .to_owned())
+        }
+    }
+}
+
+fn no_runtime(why: io::Error) -> String {
+    format!("paygate: the system does not let it run: {why}")
+}
+
+/// Tasks that have not ended by now do not keep the process alive. The pause lets a server that was
+/// only just being started be ended with all that it started itself.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(bounds::FORCED_STOP_WAIT);
+}

@@ -1,0 +1,56 @@
+//! `GET /`: what this is and where to go on.
+
+use serde::{Serialize, Serializer};
+
+/// Name and one line of every endpoint that exists.
+const ENDPOINTS: &[(&str, &str)] = &[
+    ("mcp", "POST /mcp — MCP over HTTP (X-API-Key for what is sold)"),
+    ("balance", "GET /balance — Credits and limits of a key (X-API-Key)"),
+    ("health", "GET /health — Health of this server (no auth)"),
+    ("status", "GET /status — Keys and usage (X-Admin-Key)"),
+    ("createKey", "POST /keys — Create an API key (X-Admin-Key)"),
+    ("listKeys", "GET /keys — List API keys (X-Admin-Key)"),
+    ("revokeKey", "POST /keys/revoke — Revoke an API key (X-Admin-Key)"),
+    ("rotateKey", "POST /keys/rotate — Replace the credential of an API key (X-Admin-Key)"),
+    ("setAcl", "POST /keys/acl — Set the tools that a key may call (X-Admin-Key)"),
+    ("setExpiry", "POST /keys/expiry — Set or remove a key's expiry (X-Admin-Key)"),
+    ("topUp", "POST /topup — Add credits to a key (X-Admin-Key)"),
+    ("limits", "POST /limits — Set a key's spending limit (X-Admin-Key)"),
+    ("setQuota", "POST /keys/quota — Set a key's daily and monthly quota (X-Admin-Key)"),
+    ("setTags", "POST /keys/tags — Set a key's tags (X-Admin-Key)"),
+    ("setIpAllowlist", "POST /keys/ip — Set the addresses a key may call from (X-Admin-Key)"),
+    ("searchKeys", "POST /keys/search — Find keys by tag (X-Admin-Key)"),
+    ("namespaces", "GET /namespaces — List namespaces (X-Admin-Key)"),
+];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct About<'a> {
+    name: &'a str,
+    version: &'static str,
+    endpoints: Endpoints,
+    shadow_mode: bool,
+    oauth: bool,
+    redis: bool,
+}
+
+struct Endpoints;
+
+impl Serialize for Endpoints {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(ENDPOINTS.iter().copied())
+    }
+}
+
+/// The whole answer; it never changes while Paygate runs.
+pub(super) fn text(name: &str, shadow_mode: bool) -> Vec<u8> {
+    let about = About {
+        name,
+        version: env!("CARGO_PKG_VERSION"),
+        endpoints: Endpoints,
+        shadow_mode,
+        oauth: false,
+        redis: false,
+    };
+    serde_json::to_vec(&about).unwrap_or_default()
+}

@@ -1,0 +1,86 @@
+//! One connection from its first byte to its last.
+//!
+//! Its end is unhurried: if a client is still sending when its answer is complete (a body that is
+//! too large), closing at once would make the system reset the connection, and the client would
+//! never read why. So the write side is closed first and what still comes is read and dropped,
+//! within bounds.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::patience::Patient;
+use super::respond::Response;
+use super::service::Service;
+use crate::model::bounds;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response, std::convert::Infallible>> + Send>>;
+
+/// Serves one connection until it ends or `stop` says so.
+pub(super) async fn run(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Arc<Service>,
+    mut stop: watch::Receiver<bool>,
+) {
+    if let Err(why) = stream.set_nodelay(true) {
+        tracing::debug!(target: "front", %why, "answers may be held back a little");
+    }
+    let answer = move |request: Request<Incoming>| -> Answer {
+        let service = Arc::clone(&service);
+        Box::pin(async move { Ok(service.serve(request, peer).await) })
+    };
+    let stream = TokioIo::new(Patient::new(stream, bounds::WRITE_STALL_MAX));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds::HEAD_TIMEOUT)
+        .max_headers(bounds::HEADERS_MAX)
+        .max_buf_size(bounds::HEAD_BYTES_MAX)
+        .serve_connection(stream, service_fn(answer));
+    let ended = tokio::select! {
+        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
+        () = wanted(&mut stop) => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
+        }
+    };
+    if let Err(why) = ended {
+        // Clients go away all the time.
+        tracing::debug!(target: "front", %peer, %why, "a connection ended early");
+    }
+    linger(connection.into_parts().io.into_inner()).await;
+}
+
+/// Waits until the front is told to stop; if it is gone, that too.
+async fn wanted(stop: &mut watch::Receiver<bool>) {
+    stop.wait_for(|stop| *stop).await.ok();
+}
+
+async fn linger(mut stream: Patient) {
+    let drop_what_comes = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut scratch = vec![0_u8; 16 << 10];
+        let mut dropped = 0_usize;
+        while let Ok(size @ 1..) = stream.read(&mut scratch).await {
+            dropped = dropped.saturating_add(size);
+            if dropped > bounds::LINGER_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Too slow or too much: then the connection is reset after all.
+    timeout(bounds::LINGER_WAIT, drop_what_comes).await.ok();
+}

@@ -1,0 +1,97 @@
+//! `GET /health`: the truth about this process, its server and its books, for whoever decides
+//! whether to send calls here.
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::respond::{Response, json};
+use super::service::Service;
+use crate::store::StoreError;
+use crate::upstream::Status;
+
+#[derive(Serialize)]
+struct Health<'a> {
+    status: &'static str,
+    uptime: u64,
+    version: &'static str,
+    inflight: usize,
+    upstream: Upstream<'a>,
+    store: String,
+}
+
+#[derive(Serialize)]
+struct Upstream<'a> {
+    status: &'static str,
+    server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+pub(super) fn serve(service: &Service) -> Response {
+    let upstream = service.link().status();
+    let store = service.store().health();
+    let (status, word) = judge(service.is_draining(), &upstream, &store);
+    let health = Health {
+        status: word,
+        uptime: service.uptime().as_secs(),
+        version: env!("CARGO_PKG_VERSION"),
+        inflight: service.proxy().in_flight(),
+        upstream: describe(&upstream, service.link().server()),
+        store: match store {
+            Ok(()) => "ok".to_owned(),
+            Err(StoreError::Closed(why)) => format!("closed: {why}"),
+            Err(why) => why.to_string(),
+        },
+    };
+    json(status, serde_json::to_vec(&health).unwrap_or_default())
+}
+
+fn judge(
+    is_draining: bool,
+    upstream: &Status,
+    store: &Result<(), StoreError>,
+) -> (StatusCode, &'static str) {
+    match store {
+        _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        _ if !upstream.is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Ok(()) => (StatusCode::OK, "healthy"),
+        // The disk is slow: calls are refused now and then, and taken again.
+        Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    }
+}
+
+fn describe<'a>(status: &'a Status, server: &'a str) -> Upstream<'a> {
+    let (status, attempt, why) = match status {
+        Status::Starting => ("starting", None, None),
+        Status::Ready => ("ready", None, None),
+        Status::Restarting { attempt, why } => ("restarting", Some(*attempt), Some(&**why)),
+        Status::Stopped { why } => ("stopped", None, Some(&**why)),
+    };
+    Upstream { status, server, attempt, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_follows_its_parts() {
+        let restarting = Status::Restarting { attempt: 1, why: "exit status: 3".into() };
+        let closed = || Err(StoreError::Closed("disk full".to_owned()));
+        for (is_draining, upstream, store, expected) in [
+            (false, Status::Ready, Ok(()), (200, "healthy")),
+            (false, Status::Ready, Err(StoreError::Busy), (200, "degraded")),
+            (false, Status::Ready, closed(), (503, "unavailable")),
+            (false, restarting, Ok(()), (503, "unavailable")),
+            (false, Status::Starting, Ok(()), (503, "unavailable")),
+            (true, Status::Ready, Ok(()), (503, "draining")),
+            (true, Status::Ready, closed(), (503, "draining")),
+        ] {
+            let (status, word) = judge(is_draining, &upstream, &store);
+            assert_eq!((status.as_u16(), word), expected, "{is_draining} {upstream:?} {store:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `POST /mcp`: one message in, its answer out.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+
+use super::media::{self, Wrapping};
+use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_close};
+use super::service::Service;
+use super::{body, respond::empty};
+use crate::front::reply::{self, Written, whole_seconds};
+use crate::proxy::{Inbound, Shown};
+
+/// The versions of the legacy era, which is the one that is served.
+const PROTOCOL_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const CALL_ID: HeaderName = HeaderName::from_static("x-paygate-call-id");
+const CREDITS_REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+pub(super) async fn serve(
+    service: &Service,
+    request: Request<Incoming>,
+    address: IpAddr,
+) -> Response {
+    if request.method() != Method::POST {
+        return method_not_allowed("POST");
+    }
+    if service.is_draining() {
+        return then_close(error(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down"));
+    }
+    let (head, body) = request.into_parts();
+    let (wrapping, protocol_version) = match negotiate(&head.headers) {
+        Ok(negotiated) => negotiated,
+        Err(refusal) => return *refusal,
+    };
+    let body = match body::read(body, service.body_bytes_max()).await {
+        Ok(body) => body,
+        Err(fault) => return fault.response(),
+    };
+    let credential = credential(&head.headers);
+    let inbound = Inbound { body, credential, address, protocol_version };
+    let reply = service.proxy().handle(inbound).await;
+    respond(reply::write(reply, service.denials()), wrapping)
+}
+
+/// What the headers ask for, or the answer that refuses it.
+fn negotiate(headers: &HeaderMap) -> Result<(Wrapping, Option<String>), Box<Response>> {
+    let refuse = |status, message: &str| Err(Box::new(rpc_error(status, message)));
+    if !media::sends_json(headers) {
+        let message = "The body must be JSON: send Content-Type: application/json";
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    }
+    let Some(wrapping) = media::wanted(headers) else {
+        let message =
+            "Answers are application/json or text/event-stream: the Accept header allows neither";
+        return refuse(StatusCode::NOT_ACCEPTABLE, message);
+    };
+    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
+    let version = match (versions.next().map(HeaderValue::to_str), versions.next()) {
+        (None, _) => None,
+        (Some(Ok(version)), None) if PROTOCOL_VERSIONS.contains(&version) => {
+            Some(version.to_owned())
+        }
+        (Some(_), _) => {
+            let message = format!(
+                "Unsupported MCP-Protocol-Version; this server speaks {}",
+                PROTOCOL_VERSIONS.join(", ")
+            );
+            return refuse(StatusCode::BAD_REQUEST, &message);
+        }
+    };
+    Ok((wrapping, version))
+}
+
+/// The raw key. What cannot be one, two headers or foreign bytes, becomes a text that opens
+/// nothing: it was shown and it is invalid.
+pub(super) fn credential(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(API_KEY).iter().filter(|value| !value.is_empty());
+    let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+fn respond(written: Written, wrapping: Wrapping) -> Response {
+    let status = StatusCode::from_u16(written.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let Some(text) = written.text else { return empty(status) };
+    let mut response = match wrapping {
+        // Only a 200 is a stream; what HTTP itself refuses is read as JSON.
+        Wrapping::Events if status == StatusCode::OK => {
+            let mut response = respond::with_body(status, Bytes::from(media::event(&text)));
+            media::event_headers(response.headers_mut());
+            response
+        }
+        Wrapping::Events | Wrapping::Json => respond::json(status, text),
+    };
+    show(response.headers_mut(), &written.shown);
+    if let Some(seconds) = written.retry_after_s {
+        response.headers_mut().insert(hyper::header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn show(headers: &mut HeaderMap, shown: &Shown) {
+    if let Some(call) = shown.call
+        && let Ok(value) = HeaderValue::try_from(call.to_string())
+    {
+        headers.insert(CALL_ID, value);
+    }
+    if let Some(reading) = shown.reading {
+        headers.insert(CREDITS_REMAINING, reading.available.into());
+    }
+    if let Some(rate) = shown.rate() {
+        headers.insert(RATE_LIMIT, rate.limit.into());
+        headers.insert(RATE_REMAINING, rate.remaining.into());
+        headers.insert(RATE_RESET, whole_seconds(rate.reset_ms).into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::CallId;
+    use crate::store::{RateState, Reading};
+
+    #[test]
+    fn credentials() {
+        let cases: [(&[&[u8]], Option<&str>); 6] = [
+            (&[], None),
+            (&[b""], None),
+            (&[b"pg_1"], Some("pg_1")),
+            (&[b"pg_1", b""], Some("pg_1")),
+            (&[b"pg_1", b"pg_1"], Some("pg_1, pg_1")),
+            (&[b"pg_\xff"], Some("pg_\u{fffd}")),
+        ];
+        for (values, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(API_KEY, HeaderValue::from_bytes(value).unwrap());
+            }
+            assert_eq!(credential(&headers).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn versions() {
+        for (values, expected) in [
+            (&[][..], Some(None)),
+            (&["2024-11-05"], Some(Some("2024-11-05"))),
+            (&["2025-11-25"], Some(Some("2025-11-25"))),
+            (&["2026-07-28"], None),
+            (&[""], None),
+            (&["2025-06-18", "2025-06-18"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(PROTOCOL_VERSION, value.parse().unwrap());
+            }
+            let found = negotiate(&headers).ok().map(|(_, version)| version);
+            let expected = expected.map(|version| version.map(str::to_owned));
+            assert_eq!(found, expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_go_into_headers() {
+        let rate = RateState { limit: 60, remaining: 59, reset_ms: 59_001 };
+        let reading = Some(Reading { available: -3, rate: Some(rate) });
+        let shown = Shown { call: Some(CallId::from_random([7; 16])), reading };
+        let written =
+            Written { status: 200, text: Some(b"{}".to_vec()), shown, retry_after_s: None };
+        let response = respond(written, Wrapping::Events);
+        let header = |name| response.headers()[name].to_str().unwrap();
+        assert_eq!(header("x-paygate-call-id"), format!("call_{}", "07".repeat(16)));
+        assert_eq!(header("x-credits-remaining"), "-3");
+        assert_eq!(header("x-ratelimit-limit"), "60");
+        assert_eq!(header("x-ratelimit-remaining"), "59");
+        assert_eq!(header("x-ratelimit-reset"), "60");
+        assert_eq!(header("content-type"), "text/event-stream");
+    }
+}

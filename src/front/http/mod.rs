@@ -1,0 +1,116 @@
+//! The HTTP front: an accept loop of our own on hyper, because every connection is bounded, counted
+//! and drained here, and `/mcp` works on hyper's bodies without a layer between.
+//!
+//! Reading order: `listener` takes connections, `connection` runs one, `service` sends each request
+//! through the layers (`guard`, `cors`, `client_address`) to its handler: `mcp`, `health`, `about`,
+//! or the admin API's router.
+
+mod about;
+mod body;
+mod client_address;
+mod connection;
+mod cors;
+mod guard;
+mod health;
+mod listener;
+mod mcp;
+mod media;
+mod patience;
+mod respond;
+mod service;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use listener::{BindError, Listener};
+
+use super::reply::DenialOptions;
+use crate::proxy::Proxy;
+use crate::store::Store;
+use crate::upstream::ChildLink;
+use service::Service;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Name shown to clients.
+    pub name: String,
+    /// Is nothing refused and nothing charged? Shown only.
+    pub shadow_mode: bool,
+    /// Bytes of a request body.
+    pub body_bytes_max: usize,
+    /// Connections open at a time.
+    pub connections_max: usize,
+    /// Peers whose forwarded client addresses are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Host headers that are answered, in lower case, with or without a port; empty for the
+    /// loopback rule.
+    pub allowed_hosts: Vec<String>,
+    /// Origins that are answered beside none and loopback, in lower case.
+    pub allowed_origins: Vec<String>,
+    /// How refusals look.
+    pub denials: DenialOptions,
+}
+
+/// What the front serves.
+#[derive(Clone)]
+pub struct Served {
+    /// The life of a call.
+    pub proxy: Arc<Proxy>,
+    /// Whose health is shown.
+    pub store: Arc<dyn Store>,
+    /// Whose status is shown.
+    pub link: ChildLink,
+    /// Every path that is not the front's own.
+    pub admin: axum::Router,
+}
+
+/// A running front.
+#[derive(Debug)]
+pub struct HttpFront {
+    address: SocketAddr,
+    draining: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl HttpFront {
+    /// Begins to take connections.
+    pub fn start(listener: Listener, options: HttpOptions, served: Served) -> Self {
+        let address = listener.address();
+        let draining = Arc::new(AtomicBool::new(false));
+        let connections_max = options.connections_max;
+        let service = Service::new(address, options, served, Arc::clone(&draining));
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(listener.accept(Arc::new(service), connections_max, stopped));
+        Self { address, draining, stop, accepting }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more messages: they are answered with 503, and so is `/health`. The listener stays
+    /// open, so that whoever asks is told.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Closes the listener and every connection, each after the answer that it owes. What is not
+    /// done within `grace` is cut off.
+    pub async fn stop(&mut self, grace: Duration) {
+        self.drain();
+        self.stop.send_replace(true);
+        if tokio::time::timeout(grace, &mut self.accepting).await.is_err() {
+            tracing::warn!(target: "front", "connections were cut off: they were not done in time");
+            self.accepting.abort();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! One request through the layers to its handler.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use tower::ServiceExt;
+
+use super::client_address::client_address;
+use super::guard::Guard;
+use super::respond::{Response, empty, json, method_not_allowed};
+use super::{HttpOptions, Served, about, cors, health, mcp};
+use crate::admin::ClientAddress;
+use crate::front::reply::DenialOptions;
+use crate::model::address::unmapped;
+use crate::proxy::Proxy;
+use crate::store::Store;
+use crate::upstream::ChildLink;
+
+/// What every request of a front shares.
+pub(super) struct Service {
+    options: HttpOptions,
+    served: Served,
+    guard: Guard,
+    about: Bytes,
+    draining: Arc<AtomicBool>,
+    since: Instant,
+}
+
+impl Service {
+    pub(super) fn new(
+        address: SocketAddr,
+        options: HttpOptions,
+        served: Served,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        let guard = Guard {
+            loopback: unmapped(address.ip()).is_loopback(),
+            hosts: options.allowed_hosts.clone(),
+            origins: options.allowed_origins.clone(),
+        };
+        let about = about::text(&options.name, options.shadow_mode).into();
+        Self { options, served, guard, about, draining, since: Instant::now() }
+    }
+
+    /// Answers one request, whatever it is.
+    pub(super) async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
+        let peer_address = unmapped(peer.ip());
+        let origin = match self.guard.check(request.headers(), request.uri(), peer_address) {
+            Ok(origin) => origin,
+            Err(refusal) => return *refusal,
+        };
+        let cors = origin.filter(|_| cors::applies_to(request.uri().path()));
+        let mut response = self.route(request, peer_address).await;
+        if let Some(origin) = cors {
+            cors::allow(response.headers_mut(), origin);
+        }
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
+        if request.method() == Method::OPTIONS {
+            return empty(StatusCode::NO_CONTENT);
+        }
+        let trusted = &self.options.trusted_proxies;
+        let address = client_address(request.headers(), peer, trusted);
+        match (request.uri().path(), request.method()) {
+            ("/mcp", _) => mcp::serve(self, request, address).await,
+            ("/health", &Method::GET | &Method::HEAD) => health::serve(self),
+            ("/", &Method::GET | &Method::HEAD) => json(StatusCode::OK, self.about.clone()),
+            ("/health" | "/", _) => method_not_allowed("GET, HEAD"),
+            _ => self.admin(request, address).await,
+        }
+    }
+
+    /// The admin API bounds its bodies itself, after it has asked for the key.
+    async fn admin(&self, request: Request<Incoming>, address: IpAddr) -> Response {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ClientAddress(address));
+        match self.served.admin.clone().oneshot(request).await {
+            Ok(response) => response.map(Either::Right),
+            Err(never) => match never {},
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(super) fn body_bytes_max(&self) -> usize {
+        self.options.body_bytes_max
+    }
+
+    pub(super) fn denials(&self) -> &DenialOptions {
+        &self.options.denials
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    pub(super) fn proxy(&self) -> &Arc<Proxy> {
+        &self.served.proxy
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.served.store
+    }
+
+    pub(super) fn link(&self) -> &ChildLink {
+        &self.served.link
+    }
+}
