@@ -3,6 +3,7 @@
 //!
 //! Each key has made one paid call before, so that a counter that was set to zero is seen too. Each
 //! test ends with `paygate ledger verify`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
 
 #[path = "../support/mod.rs"]
 mod support;
