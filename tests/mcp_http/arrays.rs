@@ -12,10 +12,18 @@ fn array(entries: &[String]) -> String {
 fn each_entry_is_paid_for() {
     let paygate = start(json!({"defaultCreditsPerCall": 5}));
     let (key, _) = paygate.create_key(&json!({"credits": 12}));
-    let entry = |id: &str, nonce: &str| call_text(id, "instant", &format!(r#"{{"nonce":"{nonce}"}}"#));
+    let entry =
+        |id: &str, nonce: &str| call_text(id, "instant", &format!(r#"{{"nonce":"{nonce}"}}"#));
     let ping = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#.to_owned();
     let notification = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
-    let body = array(&[entry("1", "a"), ping, notification, entry("2", "b"), "5".to_owned(), entry("3", "c")]);
+    let body = array(&[
+        entry("1", "a"),
+        ping,
+        notification,
+        entry("2", "b"),
+        "5".to_owned(),
+        entry("3", "c"),
+    ]);
     for version in [None, Some("2025-03-26")] {
         let mut request = raw_request(&key, body.clone());
         if let Some(version) = version {
@@ -51,7 +59,8 @@ fn without_a_key_nothing_in_an_array_runs() {
 #[test]
 fn an_array_of_notifications_has_no_answer() {
     let paygate = start(json!({}));
-    let response = post(&paygate, "", r#"[{"jsonrpc":"2.0","method":"notifications/initialized"}]"#);
+    let response =
+        post(&paygate, "", r#"[{"jsonrpc":"2.0","method":"notifications/initialized"}]"#);
     assert_eq!((response.status, response.text().as_str()), (202, ""));
 }
 

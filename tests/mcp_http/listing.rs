@@ -26,10 +26,22 @@ fn every_tool_has_its_price() {
         },
     }));
     let cases = [
-        ("sleep", json!({"creditsPerCall": 2, "creditsPerKbInput": 0, "rateLimitPerMin": 50, "pricingModel": "flat"})),
-        ("instant", json!({"creditsPerCall": 7, "creditsPerKbInput": 0, "rateLimitPerMin": 5, "pricingModel": "flat"})),
-        ("big", json!({"creditsPerCall": 2, "creditsPerKbInput": 1.25, "rateLimitPerMin": 50, "pricingModel": "dynamic"})),
-        ("meta", json!({"creditsPerCall": 0, "creditsPerKbInput": 0, "rateLimitPerMin": 50, "pricingModel": "flat"})),
+        (
+            "sleep",
+            json!({"creditsPerCall": 2, "creditsPerKbInput": 0, "rateLimitPerMin": 50, "pricingModel": "flat"}),
+        ),
+        (
+            "instant",
+            json!({"creditsPerCall": 7, "creditsPerKbInput": 0, "rateLimitPerMin": 5, "pricingModel": "flat"}),
+        ),
+        (
+            "big",
+            json!({"creditsPerCall": 2, "creditsPerKbInput": 1.25, "rateLimitPerMin": 50, "pricingModel": "dynamic"}),
+        ),
+        (
+            "meta",
+            json!({"creditsPerCall": 0, "creditsPerKbInput": 0, "rateLimitPerMin": 50, "pricingModel": "flat"}),
+        ),
     ];
     let listed = tools(&paygate, "");
     for (name, mut pricing) in cases {

@@ -21,14 +21,25 @@ fn refused(cases: &[(&str, Value)], code: i64) {
 
 #[test]
 fn what_is_not_json() {
-    let cases = ["", "{", "}", "hello", r#"{"jsonrpc":"2.0","id":1,"method":"ping"}x"#, "[", "[1,", "{'a':1}", "\u{feff}{}"];
+    let cases = [
+        "",
+        "{",
+        "}",
+        "hello",
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping"}x"#,
+        "[",
+        "[1,",
+        "{'a':1}",
+        "\u{feff}{}",
+    ];
     refused(&cases.map(|body| (body, Value::Null)), -32700);
 }
 
 #[test]
 fn bytes_that_are_not_utf8() {
     let paygate = start(json!({}));
-    let response = post(&paygate, "", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}".to_vec());
+    let response =
+        post(&paygate, "", b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}".to_vec());
     assert_eq!(response.error_code(), -32700, "{}", response.text());
 }
 
@@ -67,9 +78,13 @@ fn members_that_are_written_twice_or_in_a_second_way() {
         (r#"{"jsonrpc":"2.0","id":7,"method":"ping","param\u017f":{}}"#, json!(7)),
     ];
     refused(&top, -32600);
-    let call = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{params}}}"#);
+    let call = |params: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{params}}}"#)
+    };
     let batch = |item: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call_batch","params":{{"calls":[{item}]}}}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call_batch","params":{{"calls":[{item}]}}}}"#
+        )
     };
     let inside = [
         call(r#"{"name":"meta","name":"instant"}"#),
@@ -93,8 +108,16 @@ fn members_that_are_written_twice_or_in_a_second_way() {
 
 #[test]
 fn calls_without_a_name_are_free() {
-    let params = ["", r#","params":{}"#, r#","params":[]"#, r#","params":{"name":5}"#, r#","params":{"name":""}"#, r#","params":{"name":null}"#];
-    let bodies = params.map(|params| format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call"{params}}}"#));
+    let params = [
+        "",
+        r#","params":{}"#,
+        r#","params":[]"#,
+        r#","params":{"name":5}"#,
+        r#","params":{"name":""}"#,
+        r#","params":{"name":null}"#,
+    ];
+    let bodies =
+        params.map(|params| format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call"{params}}}"#));
     let cases: Vec<_> = bodies.iter().map(|body| (body.as_str(), json!(7))).collect();
     refused(&cases, -32602);
 }
