@@ -81,9 +81,9 @@ fn one_reason_after_the_other() {
     let served = refused.paygate.call(&refused.key, "instant", &json!({"nonce": "n"}));
     assert_eq!(served.tool_text(), "n");
 
-    refused.post("/keys/expiry", json!({"expiresAt": "2020-01-01T00:00:00Z"}));
     refused.post("/keys/ip", json!({"ips": ["192.0.2.0/24", "2001:db8::1"]}));
     refused.post("/keys/acl", json!({"allowedTools": ["sleep"], "deniedTools": ["instant"]}));
+    refused.post("/keys/expiry", json!({"expiresAt": "2020-01-01T00:00:00Z"}));
     refused.expect("api_key_expired", None, false);
     refused.post("/keys/expiry", json!({}));
     refused.expect("ip_not_allowed: 127.0.0.1 not in allowlist", None, false);
