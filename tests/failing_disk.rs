@@ -1,6 +1,7 @@
 //! A disk that fails under the books, injected from outside by a preloaded library: the store closes,
 //! nothing is acknowledged that is not on disk, and a restart finds everything that was.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
 
 mod support;
 

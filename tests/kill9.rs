@@ -4,7 +4,12 @@
 //!
 //! The kill comes after a number of answers, not after a time: each round is cut off at another
 //! point of its work, on a quick machine as on a slow one.
-#![allow(clippy::cast_possible_truncation, reason = "small random numbers")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails a test panics; random numbers are small"
+)]
 
 #[path = "kill9/client.rs"]
 mod client;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use paygate::gate::{self, CallFacts, Charge, Policy, Request};
 use paygate::ledger::{CreditKind, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, ToolList};
+use paygate::model::key::{IpAllowlist, Key, OldCredential, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
@@ -87,8 +87,9 @@ impl World {
     pub(crate) async fn act(&mut self) {
         match self.random.below(100) {
             0..4 if self.keys.len() < KEYS_MAX => self.create_key().await,
-            0..12 => self.credit().await,
-            12..16 => self.now += i64::try_from(self.random.below(30_000)).unwrap(),
+            0..6 => self.rotate().await,
+            0..14 => self.credit().await,
+            14..16 => self.now += i64::try_from(self.random.below(30_000)).unwrap(),
             16..20 => self.expire().await,
             20..24 => drop(self.store.usage(None).await.unwrap()),
             24..26 => self.look_at_a_crash().await,
@@ -126,12 +127,29 @@ impl World {
         self.model.granted.push(credits);
     }
 
+    /// Calls that were judged before go on: their holds are open.
+    async fn rotate(&mut self) {
+        let index = self.random.index(self.keys.len());
+        self.counted += 1;
+        let mut bytes = [0xff; 24];
+        bytes[..8].copy_from_slice(&self.counted.to_be_bytes());
+        let raw = RawKey::from_random(bytes);
+        let key = &self.keys[index];
+        let old = Some(OldCredential { digest: key.digest, until: self.time() });
+        let rotated = Key { digest: raw.digest(), ends: raw.ends(), old, ..key.clone() };
+        let rotated = self.store.update_key(rotated).await.unwrap();
+        let gone = self.store.key_by_digest(key.digest, self.time()).await.unwrap();
+        assert!(gone.is_none(), "seed {}: an old credential opens {}", self.seed, key.id);
+        self.keys[index] = (*rotated).clone();
+    }
+
     async fn credit(&mut self) {
         let key = self.random.index(self.keys.len());
         let amount = 1 + i64::try_from(self.random.below(20)).unwrap();
-        let (amount, kind) = match self.random.chance(20) {
-            true => (-amount, CreditKind::Adjustment),
-            false => (amount, CreditKind::Grant),
+        let (amount, kind) = if self.random.chance(20) {
+            (-amount, CreditKind::Adjustment)
+        } else {
+            (amount, CreditKind::Grant)
         };
         self.counted += 1;
         let id = Digest::of(&self.counted.to_be_bytes());
@@ -283,7 +301,7 @@ fn open(path: &Path, random: &mut Random, now: i64) -> LocalStore {
     let options = LocalOptions { path: Some(path.to_owned()), durability };
     let pace = SavePace {
         rows: 1 + i64::try_from(random.below(12)).unwrap(),
-        every: Duration::from_secs(3_600),
+        every: Duration::from_hours(1),
         accounts_per_commit: 1 + random.index(2),
     };
     LocalStore::open_at_pace(&options, pace, Time::from_ms(now))
