@@ -17,6 +17,8 @@ pub(crate) struct Journal {
     grants: Vec<(String, i64)>,
     ends: HashMap<String, End>,
     days: Vec<i64>,
+    /// Calls that a start has released.
+    pub(crate) recovered: usize,
 }
 
 impl Journal {
@@ -41,7 +43,9 @@ impl Journal {
             assert!(twice.is_none(), "{id} ended twice");
         }
         let days = rows("SELECT NULL, '', at / 86400000, 0 FROM journal GROUP BY 3");
+        let recovered = rows("SELECT NULL, '', seq, 0 FROM journal WHERE kind = 'recover'");
         Self {
+            recovered: recovered.len(),
             grants: grants.into_iter().map(|(_, account, amount, _)| (account, amount)).collect(),
             ends,
             days: days.into_iter().map(|(_, _, day, _)| day).collect(),
