@@ -131,10 +131,9 @@ pub(super) fn child(
             options
         }
         Backend::Command(ServerCommand { program, args }) => {
-            let name = Path::new(program).file_name().map_or_else(
-                || program.clone(),
-                |name| name.to_string_lossy().into_owned(),
-            );
+            let name = Path::new(program)
+                .file_name()
+                .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
             let mut options = ChildOptions::new(name, program);
             options.arguments = args.iter().map(OsString::from).collect();
             options

@@ -97,7 +97,9 @@ fn books(config: &Config) -> String {
 
 fn admin_key(about: &About) -> String {
     match &about.new_admin_key {
-        Some(key) => format!("{key} (made for this run; --admin-key or PAYGATE_ADMIN_KEY sets one)"),
+        Some(key) => {
+            format!("{key} (made for this run; --admin-key or PAYGATE_ADMIN_KEY sets one)")
+        }
         None => "as configured".to_owned(),
     }
 }
@@ -111,7 +113,9 @@ fn demo(address: SocketAddr, key: &str, admin_key: Option<&str>) -> Vec<String> 
         format!("Try it with this API key, which has {DEMO_CREDITS} credits: {key}"),
         String::new(),
         "  call a tool:".to_owned(),
-        format!("curl -i {url}/mcp -H 'Content-Type: application/json' -H 'X-API-Key: {key}' -d '{body}'"),
+        format!(
+            "curl -i {url}/mcp -H 'Content-Type: application/json' -H 'X-API-Key: {key}' -d '{body}'"
+        ),
         String::new(),
         "  see what is left:".to_owned(),
         format!("curl {url}/balance -H 'X-API-Key: {key}'"),

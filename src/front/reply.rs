@@ -403,7 +403,8 @@ mod tests {
 
     #[test]
     fn http_statuses() {
-        let quota = |quota| Denial::QuotaExceeded { quota, used: 1, need: 1, limit: 1, in_batch: false };
+        let quota =
+            |quota| Denial::QuotaExceeded { quota, used: 1, need: 1, limit: 1, in_batch: false };
         for (denial, status) in [
             (Denial::MissingApiKey, 401),
             (Denial::InvalidApiKey, 401),

@@ -72,7 +72,10 @@ impl BodyFault {
                 "The request body is larger than {bytes_max} bytes, the limit of this server (maxBodyBytes)"
             ),
             Self::Slow => {
-                format!("The request body did not arrive within {} s", bounds::BODY_TIMEOUT.as_secs())
+                format!(
+                    "The request body did not arrive within {} s",
+                    bounds::BODY_TIMEOUT.as_secs()
+                )
             }
             Self::Broken => "The request body ended early or is malformed".to_owned(),
         }

@@ -89,8 +89,7 @@ pub(super) fn credential(headers: &HeaderMap) -> Option<String> {
 }
 
 fn respond(written: Written, wrapping: Wrapping) -> Response {
-    let status =
-        StatusCode::from_u16(written.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(written.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let Some(text) = written.text else { return empty(status) };
     let mut response = match wrapping {
         // Only a 200 is a stream; what HTTP itself refuses is read as JSON.
@@ -174,7 +173,8 @@ mod tests {
         let rate = RateState { limit: 60, remaining: 59, reset_ms: 59_001 };
         let reading = Some(Reading { available: -3, rate: Some(rate) });
         let shown = Shown { call: Some(CallId::from_random([7; 16])), reading };
-        let written = Written { status: 200, text: Some(b"{}".to_vec()), shown, retry_after_s: None };
+        let written =
+            Written { status: 200, text: Some(b"{}".to_vec()), shown, retry_after_s: None };
         let response = respond(written, Wrapping::Events);
         let header = |name| response.headers()[name].to_str().unwrap();
         assert_eq!(header("x-paygate-call-id"), format!("call_{}", "07".repeat(16)));

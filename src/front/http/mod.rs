@@ -88,8 +88,7 @@ impl HttpFront {
         let connections_max = options.connections_max;
         let service = Service::new(address, options, served, Arc::clone(&draining));
         let (stop, stopped) = watch::channel(false);
-        let accepting =
-            tokio::spawn(listener.accept(Arc::new(service), connections_max, stopped));
+        let accepting = tokio::spawn(listener.accept(Arc::new(service), connections_max, stopped));
         Self { address, draining, stop, accepting }
     }
 

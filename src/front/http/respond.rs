@@ -22,7 +22,9 @@ pub(super) fn empty(status: StatusCode) -> Response {
 
 pub(super) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response {
     let mut response = with_body(status, text.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
