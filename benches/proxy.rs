@@ -42,7 +42,7 @@ use std::env;
 use std::fs;
 use std::process::ExitCode;
 
-use disk::Disk;
+use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
 const PARTS: [&str; 6] = ["fsync", "ratio", "memory", "keys", "noise", "start"];
@@ -67,10 +67,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if is_bench && args.is_empty() {
-        args = PARTS[..DEFAULT_PARTS]
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        args = PARTS[..DEFAULT_PARTS].iter().map(ToString::to_string).collect();
     }
     if !args.is_empty() {
         run(&args);
@@ -82,7 +79,7 @@ fn run(parts: &[String]) {
     contestants::build_child();
     let settings = Settings::from_env();
     let mut disk = Disk::open();
-    disk.sample(300);
+    disk.sample(FIRST_SAMPLES);
     let mut text = report::machine();
     for part in parts {
         eprintln!("measuring: {part}");

@@ -120,6 +120,7 @@ impl App {
         let policy = options::policy(config);
         let proxy =
             Proxy::new(options::proxy(config, policy.clone()), Arc::clone(&store), link.clone());
+        let proxy = Arc::new(proxy);
         let admin = admin::router(
             options::admin(config, policy, admin_key.secret.clone(), &proxy),
             Arc::clone(&store),

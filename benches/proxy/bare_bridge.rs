@@ -35,44 +35,28 @@ const READ_BUFFER_SIZE: usize = 256 * 1024;
 
 /// Runs the bridge before `command` until it is killed. Prints its address like Paygate does.
 pub fn run(command: &[String]) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(command))
 }
 
 async fn serve(command: &[String]) -> io::Result<()> {
-    let (program, args) = command
-        .split_first()
-        .ok_or_else(|| io::Error::other("no server command"))?;
+    let (program, args) =
+        command.split_first().ok_or_else(|| io::Error::other("no server command"))?;
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let stdin = child
-        .stdin
-        .take()
-        .ok_or_else(|| io::Error::other("no stdin"))?;
-    let stdout = child
-        .stdout
-        .take()
-        .ok_or_else(|| io::Error::other("no stdout"))?;
+    let stdin = child.stdin.take().ok_or_else(|| io::Error::other("no stdin"))?;
+    let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no stdout"))?;
     let (lines, queue) = mpsc::channel(QUEUE_LENGTH);
-    let bridge = Arc::new(Bridge {
-        lines,
-        pending: Pending::default(),
-    });
+    let bridge = Arc::new(Bridge { lines, pending: Pending::default() });
     tokio::spawn(write_lines(stdin, queue));
     let reader = tokio::spawn(read_lines(stdout, Arc::clone(&bridge)));
 
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    writeln!(
-        io::stdout(),
-        "listening on http://{}",
-        listener.local_addr()?
-    )?;
+    writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     tokio::spawn(accept(listener, bridge));
     // When the child has nothing more to say the bridge has nothing more to do.
     reader.await.map_err(io::Error::other)?
@@ -88,9 +72,7 @@ async fn accept(listener: TcpListener, bridge: Arc<Bridge>) -> io::Result<()> {
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).pipeline_flush(true);
             // A client that goes away ends its connection and nothing else.
-            http.serve_connection(TokioIo::new(stream), service)
-                .await
-                .ok();
+            http.serve_connection(TokioIo::new(stream), service).await.ok();
         });
     }
 }
@@ -115,18 +97,12 @@ struct Bridge {
 impl Pending {
     fn insert(&self, call: Call) -> u64 {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, call);
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(id, call);
         id
     }
 
     fn remove(&self, id: u64) -> Option<Call> {
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 }
 

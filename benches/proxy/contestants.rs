@@ -60,9 +60,7 @@ impl Contestant {
             .expect("the bare bridge starts");
         let mut line = String::new();
         let stdout = process.0.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("the bare bridge tells its address");
+        BufReader::new(stdout).read_line(&mut line).expect("the bare bridge tells its address");
         let address = line.trim().trim_start_matches("listening on http://");
         initialize(address);
         Self {
@@ -78,12 +76,7 @@ impl Contestant {
         let paygate = setup(durability).start();
         let address = paygate.address.parse().expect("an address");
         let keys = create_keys(address, keys);
-        Self {
-            label,
-            address,
-            keys,
-            process: Process::Paygate(Box::new(paygate)),
-        }
+        Self { label, address, keys, process: Process::Paygate(Box::new(paygate)) }
     }
 
     /// Resident memory of the process itself, in KiB.
@@ -107,10 +100,7 @@ fn initialize(address: &str) {
         "clientInfo": {"name": "bench", "version": "1"},
     });
     let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
-    let response = Request::new("POST", "/mcp")
-        .json(&body)
-        .send(address)
-        .expect("an answer");
+    let response = Request::new("POST", "/mcp").json(&body).send(address).expect("an answer");
     assert!(response.json()["result"].is_object(), "{}", response.text());
 }
 
@@ -124,9 +114,7 @@ pub fn setup(durability: &str) -> Setup {
         "globalQuota": quota(),
         "durability": durability,
     });
-    Setup::in_dir(TempDir::within(&disk_dir()))
-        .without_child_log()
-        .config(config)
+    Setup::in_dir(TempDir::within(&disk_dir())).without_child_log().config(config)
 }
 
 fn quota() -> Value {
@@ -143,25 +131,15 @@ pub fn disk_dir() -> PathBuf {
     let dir = env::var_os("BENCH_DIR").map_or_else(|| target_dir().join("tmp"), PathBuf::from);
     fs::create_dir_all(&dir).expect("the directory for databases can be made");
     let filesystem = rustix::fs::statfs(&dir).expect("it lies on a file system");
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the type differs between platforms"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between platforms")]
     let kind = filesystem.f_type as i64;
-    assert_ne!(
-        kind,
-        TMPFS,
-        "{} is in memory: set BENCH_DIR to a disk",
-        dir.display()
-    );
+    assert_ne!(kind, TMPFS, "{} is in memory: set BENCH_DIR to a disk", dir.display());
     dir
 }
 
 /// Creates so many keys, each with every limit on.
 pub fn create_keys(address: SocketAddr, count: usize) -> Arc<[String]> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let mut creators = JoinSet::new();
         for index in 0..CREATORS.min(count) {
@@ -186,11 +164,7 @@ async fn create_share(address: SocketAddr, count: usize) -> Vec<String> {
     let mut keys = Vec::with_capacity(count);
     for _ in 0..count {
         let answer = wire.exchange(&request).await;
-        assert!(
-            answer.starts_with(b"HTTP/1.1 201 "),
-            "no key: {}",
-            show(answer)
-        );
+        assert!(answer.starts_with(b"HTTP/1.1 201 "), "no key: {}", show(answer));
         let body = memchr::memmem::find(answer, b"\r\n\r\n").expect("a whole answer") + 4;
         let created: Value = serde_json::from_slice(&answer[body..]).expect("JSON");
         keys.push(created["key"].as_str().expect("a raw key").to_owned());
@@ -202,13 +176,7 @@ async fn create_share(address: SocketAddr, count: usize) -> Vec<String> {
 pub fn build_child() {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--example",
-            "scripted-child",
-        ])
+        .args(["build", "--quiet", "--release", "--example", "scripted-child"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .status()
         .expect("cargo runs");

@@ -73,9 +73,7 @@ pub struct Measured {
 impl Load {
     /// Runs it on this thread. Panics when an answer is not the caller's own.
     pub fn run(&self) -> Measured {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime starts").block_on(self.measure())
     }
 
@@ -96,11 +94,7 @@ impl Load {
             Spread::Random => self.duration.as_secs_f64(),
             Spread::EachOnce => elapsed.as_secs_f64(),
         };
-        assert!(
-            !latencies.is_empty(),
-            "no call was answered within {:?}",
-            self.duration
-        );
+        assert!(!latencies.is_empty(), "no call was answered within {:?}", self.duration);
         latencies.sort_unstable();
         Measured {
             calls_per_second: latencies.len() as f64 / seconds,
@@ -147,10 +141,7 @@ struct Caller {
 impl Caller {
     async fn open(load: &Load, index: usize) -> Self {
         let key = load.keys.first().expect("there is a key");
-        assert!(
-            load.keys.iter().all(|other| other.len() == key.len()),
-            "keys differ in length"
-        );
+        assert!(load.keys.iter().all(|other| other.len() == key.len()), "keys differ in length");
         let header = format!("X-API-Key: {key}\r\n");
         let request = wire::post(load.address, "/mcp", &header, &load.tool.body());
         let find = |what: &str| memmem::find(&request, what.as_bytes()).expect("it was put there");
@@ -195,11 +186,7 @@ impl Random {
     }
 
     fn below(&mut self, count: usize) -> usize {
-        if count == 1 {
-            0
-        } else {
-            (self.next() % count as u64) as usize
-        }
+        if count == 1 { 0 } else { (self.next() % count as u64) as usize }
     }
 
     fn nonce(&mut self) -> [u8; NONCE_LENGTH] {

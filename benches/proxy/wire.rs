@@ -20,9 +20,7 @@ pub struct Wire {
 
 impl Wire {
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address)
-            .await
-            .expect("it accepts connections");
+        let stream = TcpStream::connect(address).await.expect("it accepts connections");
         stream.set_nodelay(true).expect("nodelay can be set");
         Self {
             stream,
@@ -34,19 +32,12 @@ impl Wire {
     /// Sends a whole request and waits for the whole answer, head and body.
     pub async fn exchange(&mut self, request: &[u8]) -> &[u8] {
         let exchange = async {
-            self.stream
-                .write_all(request)
-                .await
-                .expect("the request can be sent");
+            self.stream.write_all(request).await.expect("the request can be sent");
             let mut filled = 0;
             loop {
                 let read = self.stream.read(&mut self.answer[filled..]).await;
                 let count = read.expect("the answer can be read");
-                assert!(
-                    count > 0,
-                    "closed before the answer: {}",
-                    show(&self.answer[..filled])
-                );
+                assert!(count > 0, "closed before the answer: {}", show(&self.answer[..filled]));
                 filled += count;
                 if is_whole(&self.answer[..filled], &self.end_of_head) {
                     return filled;
@@ -80,14 +71,9 @@ fn is_whole(answer: &[u8], end_of_head: &memmem::Finder<'_>) -> bool {
 
 fn content_length(head: &[u8]) -> Option<usize> {
     let name = b"\r\ncontent-length:";
-    let at = memchr::memchr_iter(b'\r', head).find(|at| {
-        head[*at..]
-            .get(..name.len())
-            .is_some_and(|n| n.eq_ignore_ascii_case(name))
-    })?;
-    let value = head[at + name.len()..]
-        .split(|byte| *byte == b'\r')
-        .next()?;
+    let at = memchr::memchr_iter(b'\r', head)
+        .find(|at| head[*at..].get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name)))?;
+    let value = head[at + name.len()..].split(|byte| *byte == b'\r').next()?;
     str::from_utf8(value).ok()?.trim().parse().ok()
 }
 

@@ -1,4 +1,156 @@
-//! The operator's API: one file per noun.
+//! The operator's API: one file per noun. [`router`] is built from the one table in `routes.rs`,
+//! which also says who may call what.
+//!
+//! Must never: show or log a raw key outside the answer that made it, change a record or a balance
+//! except through the store, or answer before that change is durable.
 
-mod placeholder;
-pub use placeholder::{AdminOptions, ClientAddress, Denied, router};
+mod acl;
+mod answer;
+mod auth;
+mod balance;
+mod body;
+mod expiry;
+mod fields;
+mod ip;
+mod keys;
+mod limits;
+mod namespaces;
+mod number;
+mod once;
+mod query;
+mod quota;
+mod revoke;
+mod rotate;
+mod routes;
+mod search;
+mod status;
+mod subject;
+mod tags;
+mod topup;
+mod usage;
+mod view;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use secrecy::SecretString;
+
+use crate::gate::Policy;
+use crate::model::time::Time;
+use crate::store::{Store, clock};
+use answer::{Answer, Problem};
+use auth::AdminAuth;
+use routes::{Access, ROUTES, Route};
+
+/// How often each reason has refused a call since the start.
+pub type Denied = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
+/// What the operator's API has to know.
+#[derive(Clone)]
+pub struct AdminOptions {
+    /// Opens every admin endpoint.
+    pub admin_key: SecretString,
+    /// Shown to people.
+    pub name: String,
+    /// Prices and limits that hold for everybody.
+    pub policy: Arc<Policy>,
+    /// Is a call that ends in an error free?
+    pub refund_on_failure: bool,
+    /// Largest body of a request.
+    pub body_bytes_max: usize,
+    /// Refused calls by reason.
+    pub denied: Denied,
+}
+
+impl fmt::Debug for AdminOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminOptions").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The client's address, which the front puts into a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+/// What every handler works with.
+struct Admin {
+    options: AdminOptions,
+    store: Arc<dyn Store>,
+    auth: AdminAuth,
+}
+
+/// One request, its body read.
+struct Call {
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+    address: IpAddr,
+    now: Time,
+}
+
+/// All endpoints of this part; any other path is answered with 404.
+pub fn router(options: AdminOptions, store: Arc<dyn Store>) -> Router {
+    let auth = AdminAuth::new(&options.admin_key);
+    let admin = Arc::new(Admin { options, store, auth });
+    let mut router = Router::new();
+    for (index, route) in ROUTES.iter().enumerate() {
+        let path = route.path;
+        if ROUTES.iter().take(index).any(|earlier| earlier.path == path) {
+            continue;
+        }
+        let dispatch =
+            move |State(admin): State<Arc<Admin>>, request: Request| dispatch(admin, path, request);
+        router = router.route(path, any(dispatch));
+    }
+    router.fallback(|| async { Problem::not_found("Not found").respond() }).with_state(admin)
+}
+
+async fn dispatch(admin: Arc<Admin>, path: &'static str, request: Request) -> Response {
+    match answer(admin, path, request).await {
+        Ok(answer) => answer.respond(),
+        Err(problem) => problem.respond(),
+    }
+}
+
+/// Method, then right, then body: who may not call learns nothing and costs little.
+async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answer, Problem> {
+    let route = find_route(path, request.method())?;
+    let (parts, body) = request.into_parts();
+    let address = parts.extensions.get::<ClientAddress>();
+    let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.0);
+    match route.access {
+        Access::Public => {}
+        Access::Admin => admin.auth.check(&parts.headers, address).await?,
+    }
+    let body = if route.method == Method::POST {
+        body::read(body, admin.options.body_bytes_max).await?
+    } else {
+        Bytes::new()
+    };
+    let call = Call { uri: parts.uri, headers: parts.headers, body, address, now: clock::now() };
+    (route.handler)(admin, call).await
+}
+
+/// HEAD is served as GET; the HTTP layer leaves the body out.
+fn find_route(path: &str, method: &Method) -> Result<&'static Route, Problem> {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let of_path = || ROUTES.iter().filter(|route| route.path == path);
+    if let Some(route) = of_path().find(|route| route.method == method) {
+        return Ok(route);
+    }
+    let mut allowed = Vec::new();
+    for route in of_path() {
+        allowed.push(route.method.as_str());
+        if route.method == Method::GET {
+            allowed.push("HEAD");
+        }
+    }
+    Err(Problem::method_not_allowed(&allowed.join(", ")))
+}

@@ -38,9 +38,7 @@ pub fn serve(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> 
     let mut line = Vec::new();
     loop {
         line.clear();
-        let size = (&mut input)
-            .take(to_u64(LINE_BYTES_MAX) + 1)
-            .read_until(b'\n', &mut line)?;
+        let size = (&mut input).take(to_u64(LINE_BYTES_MAX) + 1).read_until(b'\n', &mut line)?;
         if size == 0 {
             return Ok(());
         }
@@ -96,9 +94,7 @@ fn present<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawVal
 
 /// Reads members by name. A list in place of an object is refused: its elements have no names.
 fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
-    text.starts_with('{')
-        .then(|| serde_json::from_str(text).ok())
-        .flatten()
+    text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 /// One line holds a message or, in protocol 2025-03-26, a list of them.
@@ -108,10 +104,8 @@ fn answer_line(line: &[u8]) -> Option<String> {
     };
     match serde_json::from_str::<Vec<&RawValue>>(whole.get()) {
         Ok(messages) if !messages.is_empty() => {
-            let answers: Vec<String> = messages
-                .iter()
-                .filter_map(|message| answer_message(message.get()))
-                .collect();
+            let answers: Vec<String> =
+                messages.iter().filter_map(|message| answer_message(message.get())).collect();
             (!answers.is_empty()).then(|| format!("[{}]", answers.join(",")))
         }
         _ => answer_message(whole.get()),
@@ -165,9 +159,7 @@ fn initialize(params: Option<&RawValue>) -> Value {
     let version = params
         .and_then(|params| object::<Params>(params.get()))
         .and_then(|asked| {
-            PROTOCOL_VERSIONS
-                .into_iter()
-                .find(|known| *known == asked.protocol_version)
+            PROTOCOL_VERSIONS.into_iter().find(|known| *known == asked.protocol_version)
         })
         .unwrap_or(newest);
     json!({
@@ -217,20 +209,8 @@ fn tools() -> [Value; 4] {
         "b": { "type": "integer", "description": "The second term." },
     });
     [
-        tool(
-            "echo",
-            "Echo",
-            "Gives the text back as it is.",
-            &text,
-            &["text"],
-        ),
-        tool(
-            "add",
-            "Add",
-            "Adds two whole numbers exactly.",
-            &terms,
-            &["a", "b"],
-        ),
+        tool("echo", "Echo", "Gives the text back as it is.", &text, &["text"]),
+        tool("add", "Add", "Adds two whole numbers exactly.", &terms, &["a", "b"]),
         tool(
             "word_count",
             "Count words",
@@ -238,13 +218,7 @@ fn tools() -> [Value; 4] {
             &text,
             &["text"],
         ),
-        tool(
-            "now",
-            "Current time",
-            "Gives the current time in UTC, as RFC 3339.",
-            &json!({}),
-            &[],
-        ),
+        tool("now", "Current time", "Gives the current time in UTC, as RFC 3339.", &json!({}), &[]),
     ]
 }
 
@@ -299,9 +273,7 @@ fn add(arguments: &str) -> Result<String, String> {
     let terms = object::<Terms<'_>>(arguments)
         .ok_or_else(|| "The arguments \"a\" and \"b\" are needed, once each.".to_owned())?;
     let (a, b) = (term("a", terms.a)?, term("b", terms.b)?);
-    a.checked_add(b)
-        .map(|sum| sum.to_string())
-        .ok_or_else(|| "The sum is too large.".to_owned())
+    a.checked_add(b).map(|sum| sum.to_string()).ok_or_else(|| "The sum is too large.".to_owned())
 }
 
 fn term(name: &str, value: &RawValue) -> Result<i128, String> {
@@ -310,8 +282,7 @@ fn term(name: &str, value: &RawValue) -> Result<i128, String> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("The argument \"{name}\" must be a whole number."));
     }
-    text.parse()
-        .map_err(|_| format!("The argument \"{name}\" is too large."))
+    text.parse().map_err(|_| format!("The argument \"{name}\" is too large."))
 }
 
 fn word_count(text: &str) -> String {
@@ -332,7 +303,5 @@ fn word_count(text: &str) -> String {
 fn now() -> String {
     // Whole milliseconds: enough to see that each call is a new one.
     let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_millisecond(now.as_millisecond())
-        .unwrap_or(now)
-        .to_string()
+    jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now).to_string()
 }

@@ -24,7 +24,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match command {
-        Command::Wrap(flags) => wrap::run(*flags),
+        Command::Wrap(flags) => wrap::run(&flags),
         Command::DemoServer => demo_server::run().map_err(|why| format!("demo-server: {why}")),
         Command::Health(flags) => health::run(&flags),
         Command::LedgerVerify(flags) => ledger_verify::run(&flags),

@@ -9,7 +9,7 @@ use crate::app::{App, Signals, Stopped};
 use crate::config::{self, Config, Environment, WrapFlags};
 use crate::model::bounds;
 
-pub(super) fn run(flags: WrapFlags) -> Result<(), String> {
+pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
     let (config, warnings) = config::load(flags, &Environment::read(), config::read_file)
         .map_err(|report| report.to_string())?;
     if !warnings.is_empty() {

@@ -49,10 +49,7 @@ pub(super) fn host(text: &str) -> Checked<IpAddr> {
     if text.eq_ignore_ascii_case("localhost") {
         return Ok(super::settings::HOST_DEFAULT);
     }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| {
         "Must be an IP address of this machine, such as 127.0.0.1, 0.0.0.0 (all of IPv4) or :: \
          (all)."
@@ -110,13 +107,9 @@ pub(super) fn variable_name(text: &str) -> Checked<()> {
 
 /// An IP address or CIDR range. IPv4 in IPv6 clothes is undressed, as client addresses are.
 pub(super) fn network(text: &str) -> Checked<IpNet> {
-    let net = text
-        .parse::<IpAddr>()
-        .map(IpNet::from)
-        .or_else(|_| text.parse::<IpNet>())
-        .map_err(|_| {
-            "Must be an IP address or a CIDR range, such as 10.0.0.0/8 or fd00::/8.".to_owned()
-        })?;
+    let net = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()).map_err(
+        |_| "Must be an IP address or a CIDR range, such as 10.0.0.0/8 or fd00::/8.".to_owned(),
+    )?;
     if let IpNet::V6(six) = net
         && let Some(four) = six.addr().to_ipv4_mapped()
         && let Some(prefix) = six.prefix_len().checked_sub(96)
@@ -130,9 +123,7 @@ pub(super) fn network(text: &str) -> Checked<IpNet> {
 /// What a Host header may say: a name or address with or without port, in small letters.
 pub(super) fn allowed_host(text: &str) -> Checked<String> {
     let rule = "Must be a host as in a Host header: example.com, or example.com:8443.";
-    authority(text)
-        .map(|()| text.to_ascii_lowercase())
-        .ok_or_else(|| rule.to_owned())
+    authority(text).map(|()| text.to_ascii_lowercase()).ok_or_else(|| rule.to_owned())
 }
 
 /// What an Origin header may say.
@@ -143,9 +134,7 @@ pub(super) fn allowed_origin(text: &str) -> Checked<String> {
         .split_once("://")
         .filter(|(scheme, rest)| {
             !scheme.is_empty()
-                && scheme
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
                 && authority(rest).is_some()
         })
         .map(|_| lower.clone())
@@ -158,12 +147,7 @@ fn authority(text: &str) -> Option<()> {
         Some(rest) => {
             let (address, after) = rest.split_once(']')?;
             address.parse::<std::net::Ipv6Addr>().ok()?;
-            (
-                address,
-                after
-                    .strip_prefix(':')
-                    .or(after.is_empty().then_some("0"))?,
-            )
+            (address, after.strip_prefix(':').or(after.is_empty().then_some("0"))?)
         }
         None => text.split_once(':').unwrap_or((text, "0")),
     };
@@ -196,10 +180,7 @@ pub(super) fn split_command(text: &str) -> Checked<ServerCommand> {
         .map_err(|_| "A quote is opened and never closed.".to_owned())?
         .into_iter();
     match words.next().filter(|program| !program.is_empty()) {
-        Some(program) => Ok(ServerCommand {
-            program,
-            args: words.collect(),
-        }),
+        Some(program) => Ok(ServerCommand { program, args: words.collect() }),
         None => Err("It names no program.".to_owned()),
     }
 }
@@ -212,10 +193,7 @@ mod tests {
     fn command_lines_split_like_a_shell() {
         for (text, expected) in [
             ("node server.js", Ok(vec!["node", "server.js"])),
-            (
-                "node -e 'x y' \"a b\"",
-                Ok(vec!["node", "-e", "x y", "a b"]),
-            ),
+            ("node -e 'x y' \"a b\"", Ok(vec!["node", "-e", "x y", "a b"])),
             ("a\\ b ''", Ok(vec!["a b", ""])),
             ("  spaced   out ", Ok(vec!["spaced", "out"])),
             ("echo $HOME *", Ok(vec!["echo", "$HOME", "*"])),

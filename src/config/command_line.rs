@@ -57,19 +57,11 @@ fn usage() -> String {
 }
 
 fn printed(stdout: String) -> Printout {
-    Printout {
-        stdout,
-        stderr: String::new(),
-        exit_code: 0,
-    }
+    Printout { stdout, stderr: String::new(), exit_code: 0 }
 }
 
 fn with_usage(stderr: String) -> Printout {
-    Printout {
-        stdout: usage(),
-        stderr,
-        exit_code: 1,
-    }
+    Printout { stdout: usage(), stderr, exit_code: 1 }
 }
 
 /// Puts the parser's error the way Paygate answers.
@@ -89,10 +81,6 @@ fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
                 .unwrap_or_default();
             with_usage(format!("Unknown command: {name}\n\n{tip}"))
         }
-        _ => Printout {
-            stdout: String::new(),
-            stderr: text,
-            exit_code: 1,
-        },
+        _ => Printout { stdout: String::new(), stderr: text, exit_code: 1 },
     }
 }

@@ -24,10 +24,7 @@ impl Source<'_> {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place::File {
             line: before.matches('\n').count() + 1,
-            column: before
-                .get(line_start..)
-                .map_or(0, |line| line.chars().count())
-                + 1,
+            column: before.get(line_start..).map_or(0, |line| line.chars().count()) + 1,
         }
     }
 }
@@ -52,10 +49,7 @@ impl<'a> Entry<'a> {
 
     /// Puts the place beside a value.
     pub(super) fn placed<T>(&self, value: Option<T>) -> Option<Placed<T>> {
-        value.map(|value| Placed {
-            value,
-            place: self.place(),
-        })
+        value.map(|value| Placed { value, place: self.place() })
     }
 
     /// A member of this value: an element of a list or a free-named member of an object.
@@ -76,12 +70,7 @@ impl<'a> Entry<'a> {
         message: impl Into<String>,
         hint: Option<&str>,
     ) {
-        findings.error(
-            self.place(),
-            self.field.as_str(),
-            message,
-            hint.map(str::to_owned),
-        );
+        findings.error(self.place(), self.field.as_str(), message, hint.map(str::to_owned));
     }
 
     /// Refuses a value of the wrong type. A secret is not repeated.
@@ -158,10 +147,8 @@ impl<'a> Entry<'a> {
         self.text(findings, |text| {
             let found = C::CHOICES.iter().find(|(word, _)| *word == text);
             found.map(|(_, choice)| *choice).ok_or_else(|| {
-                let words: Vec<String> = C::CHOICES
-                    .iter()
-                    .map(|(word, _)| format!("\"{word}\""))
-                    .collect();
+                let words: Vec<String> =
+                    C::CHOICES.iter().map(|(word, _)| format!("\"{word}\"")).collect();
                 format!("Must be one of {}.", words.join(", "))
             })
         })

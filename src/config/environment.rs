@@ -70,10 +70,7 @@ impl Environment {
             };
             match checked {
                 Ok(value) if draft.admin_key.is_none() => {
-                    draft.admin_key = Some(Placed {
-                        value,
-                        place: Place::Nowhere,
-                    });
+                    draft.admin_key = Some(Placed { value, place: Place::Nowhere });
                 }
                 Ok(_) => {}
                 Err(rule) => {

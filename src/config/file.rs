@@ -25,9 +25,7 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Reads the file's text. One of the two functions of `config` that do I/O.
 pub fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let size = File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
+    let size = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if u64::try_from(size).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         let message = format!("the file is larger than {FILE_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
@@ -107,9 +105,10 @@ pub(super) fn walk<T>(
             continue;
         };
         if let Some(first) = seen.insert(key.name, written) {
-            let message = match first == written {
-                true => "Given twice.".to_owned(),
-                false => format!("Given twice: \"{first}\" is the same."),
+            let message = if first == written {
+                "Given twice.".to_owned()
+            } else {
+                format!("Given twice: \"{first}\" is the same.")
             };
             findings.error(place, field, message, None);
             continue;

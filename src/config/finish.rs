@@ -1,5 +1,6 @@
 //! From what was given to what holds: defaults, and the checks across keys.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,9 +22,8 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let backend = backend(&draft, findings);
     let books = books(&draft, findings);
-    let request_timeout_max = draft
-        .request_timeout_max_ms
-        .map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
+    let request_timeout_max =
+        draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
     let request_timeout = timeout(
         "requestTimeoutMs",
         "requestTimeoutMs",
@@ -32,29 +32,14 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         findings,
     );
     warn(&draft, findings);
-    let default_credits = draft
-        .default_credits
-        .unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
-    let tools = draft
-        .tools
-        .into_iter()
-        .map(|(name, tool)| {
-            let tool = tool_pricing(&name, &tool, default_credits, request_timeout_max, findings);
-            (name, tool)
-        })
-        .collect();
+    let pricing = pricing(&draft.tools, draft.default_credits, request_timeout_max, findings);
     Some(Config {
         backend: backend?,
-        name: draft
-            .name
-            .unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
+        name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
         books,
-        pricing: Pricing {
-            default_credits,
-            tools,
-        },
+        pricing,
         rate_limit_per_min: draft
             .rate_limit_per_min
             .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
@@ -74,11 +59,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         durability: draft.durability.unwrap_or(Durability::Answer),
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
         child_env: draft.child_env,
-        trusted_proxies: draft
-            .trusted_proxies
-            .into_iter()
-            .map(|net| net.value)
-            .collect(),
+        trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
@@ -120,10 +101,7 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         return None;
     };
     if let Some(args) = &draft.server_args {
-        return Some(ServerCommand {
-            program: command.value.clone(),
-            args: args.value.clone(),
-        });
+        return Some(ServerCommand { program: command.value.clone(), args: args.value.clone() });
     }
     match check::split_command(&command.value) {
         Ok(command) => Some(command),
@@ -155,6 +133,22 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
         None if ephemeral || draft.demo => Books::Ephemeral,
         None => Books::File(PathBuf::from(settings::DB_DEFAULT)),
     }
+}
+
+/// An entry without a price has the default one.
+fn pricing(
+    tools: &BTreeMap<String, ToolDraft>,
+    default_credits: Option<i64>,
+    request_timeout_max: Duration,
+    findings: &mut Findings,
+) -> Pricing {
+    let default_credits = default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
+    let mut pricing = Pricing { default_credits, tools: BTreeMap::new() };
+    for (name, tool) in tools {
+        let tool = tool_pricing(name, tool, default_credits, request_timeout_max, findings);
+        pricing.tools.insert(name.clone(), tool);
+    }
+    pricing
 }
 
 fn tool_pricing(
@@ -207,9 +201,7 @@ fn millis(value: i64) -> Duration {
 
 /// A size that was given within its bounds, or the default.
 fn size(given: Option<i64>, fallback: usize) -> usize {
-    given
-        .and_then(|value| usize::try_from(value).ok())
-        .unwrap_or(fallback)
+    given.and_then(|value| usize::try_from(value).ok()).unwrap_or(fallback)
 }
 
 /// What is allowed and worth a word.

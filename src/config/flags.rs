@@ -160,7 +160,7 @@ pub struct NotBuiltFlags {
     pub webhook_url: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub webhook_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true, allow_negative_numbers = true)]
     pub webhook_retries: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub redis_url: Option<Dropped>,
@@ -174,10 +174,7 @@ pub struct NotBuiltFlags {
 #[derive(Debug, Clone, Copy)]
 pub struct Dropped;
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the parser's interface wants a result"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the parser's interface wants a result")]
 fn drop_value(_: &str) -> Result<Dropped, Infallible> {
     Ok(Dropped)
 }
@@ -186,11 +183,7 @@ fn drop_value(_: &str) -> Result<Dropped, Infallible> {
 #[derive(Debug, Clone, Args)]
 pub struct HealthFlags {
     /// Where to ask
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:3402/health"
-    )]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3402/health")]
     pub url: String,
 }
 

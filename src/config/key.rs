@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::entry::Entry;
-use super::number::NumberFault;
+use super::number::{self, NumberFault};
 use super::problem::Findings;
 use super::settings::Choice;
 use crate::model::bounds::COUNTER_MAX;
@@ -118,17 +118,14 @@ impl Kind {
         let must = |rule: &str, hint: Option<String>| {
             // The port's message has no colon: it is kept as paygate-mcp printed it.
             let colon = if matches!(self, Self::Port) { "" } else { ":" };
-            Err(Refusal {
-                message: format!("Invalid {subject}{colon} {value}. {rule}"),
-                hint,
-            })
+            Err(Refusal { message: format!("Invalid {subject}{colon} {value}. {rule}"), hint })
         };
         let bounds = match self {
             Self::Port => Some((0, 65_535)),
             Self::Within(min, max) => Some((min, max)),
             _ => None,
         };
-        let quotes = "write a whole number in digits, without quotes".to_owned();
+        let quotes = "write a whole number in digits".to_owned();
         match (parsed, bounds) {
             (Ok(number), None) => Ok(number),
             (Ok(number), Some((min, max))) if (min..=max).contains(&number) => Ok(number),
@@ -152,22 +149,19 @@ impl Kind {
             }
             (Err(NumberFault::Decimals(decimals)), None) => must(
                 "Must be a whole number.",
-                matches!(self, Self::Credits).then(|| scaling_hint(decimals)),
+                matches!(self, Self::Credits).then(|| scaling_hint(value, decimals)),
             ),
         }
     }
 }
 
 /// How to keep a fractional price without changing what anybody pays.
-fn scaling_hint(decimals: u32) -> String {
-    let factor = match decimals {
-        1..=9 => 10_i64.pow(decimals).to_string(),
-        _ => format!("10^{decimals}"),
-    };
-    format!(
-        "credits are whole; multiply every price, balance and credit limit by {factor}, and sell \
-         {factor} credits where you sold one"
-    )
+fn scaling_hint(value: &str, decimals: u32) -> String {
+    let rule = "credits are whole; multiply every price, balance and credit limit by";
+    match (number::scaled(value, decimals), 10_i64.checked_pow(decimals)) {
+        (Ok(whole), Some(factor)) => format!("{rule} {factor}, so that {value} becomes {whole}"),
+        _ => "credits are whole; no multiple of this fits".to_owned(),
+    }
 }
 
 impl fmt::Display for Kind {

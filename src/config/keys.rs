@@ -26,15 +26,7 @@ pub(super) const fn key<T>(
     about: &'static str,
     read: fn(&mut T, &Entry<'_>, &mut Findings),
 ) -> Key<T> {
-    Key {
-        name,
-        alias: "",
-        kind,
-        fallback,
-        flag,
-        about,
-        read: Read::With(read),
-    }
+    Key { name, alias: "", kind, fallback, flag, about, read: Read::With(read) }
 }
 
 /// A row for a key that this version refuses.
@@ -338,21 +330,14 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("toolSeparator", "several servers behind one Paygate"),
     not_built("upstreamHeaders", "servers reached over HTTP"),
     not_built("forwardIdentity", "telling the server who calls"),
-    not_built(
-        "idempotencyTtlSeconds",
-        "a time of your own for idempotency keys",
-    ),
+    not_built("idempotencyTtlSeconds", "a time of your own for idempotency keys"),
     not_built("metricsToken", "metrics"),
     not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),
 ];
 
 fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
-    values
-        .into_iter()
-        .flatten()
-        .map(|placed| placed.value)
-        .collect()
+    values.into_iter().flatten().map(|placed| placed.value).collect()
 }
 
 #[cfg(test)]
@@ -365,11 +350,7 @@ mod tests {
     fn each_name_once() {
         fn names<T>(keys: &[Key<T>]) -> Vec<&'static str> {
             let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
-            names.extend(
-                keys.iter()
-                    .map(|key| key.alias)
-                    .filter(|alias| !alias.is_empty()),
-            );
+            names.extend(keys.iter().map(|key| key.alias).filter(|alias| !alias.is_empty()));
             names.sort_unstable();
             names
         }

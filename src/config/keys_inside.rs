@@ -53,24 +53,15 @@ pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
 
 /// The keys of `globalQuota`.
 pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
-    quota(
-        "dailyCallLimit",
-        "dailyCalls",
-        "Calls in a UTC day.",
-        |quota, entry, findings| quota.daily_calls = entry.number(findings).unwrap_or(0),
-    ),
-    quota(
-        "monthlyCallLimit",
-        "monthlyCalls",
-        "Calls in a UTC month.",
-        |quota, entry, findings| quota.monthly_calls = entry.number(findings).unwrap_or(0),
-    ),
-    quota(
-        "dailyCreditLimit",
-        "dailyCredits",
-        "Credits in a UTC day.",
-        |quota, entry, findings| quota.daily_credits = entry.number(findings).unwrap_or(0),
-    ),
+    quota("dailyCallLimit", "dailyCalls", "Calls in a UTC day.", |quota, entry, findings| {
+        quota.daily_calls = entry.number(findings).unwrap_or(0);
+    }),
+    quota("monthlyCallLimit", "monthlyCalls", "Calls in a UTC month.", |quota, entry, findings| {
+        quota.monthly_calls = entry.number(findings).unwrap_or(0);
+    }),
+    quota("dailyCreditLimit", "dailyCredits", "Credits in a UTC day.", |quota, entry, findings| {
+        quota.daily_credits = entry.number(findings).unwrap_or(0);
+    }),
     quota(
         "monthlyCreditLimit",
         "monthlyCredits",
@@ -99,9 +90,7 @@ pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
             continue;
         }
         if let Some(value) = member.text(findings, check::argument) {
-            draft
-                .child_env
-                .insert(name.to_owned(), SecretString::from(value));
+            draft.child_env.insert(name.to_owned(), SecretString::from(value));
         }
     }
 }
@@ -109,19 +98,13 @@ pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
 pub(super) fn read_global_quota(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
     let subject = |name: &str| name.to_owned();
     if let Some(object) = entry.object(findings) {
-        walk(
-            object,
-            entry,
-            GLOBAL_QUOTA,
-            &subject,
-            &mut draft.quota,
-            findings,
-        );
+        walk(object, entry, GLOBAL_QUOTA, &subject, &mut draft.quota, findings);
     }
 }
 
 pub(super) fn read_tool_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
-    for (name, member) in entry.members(findings, shown) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.subject = format!("toolPricing entry \"{}\"", shown(name));
         let subject = |key: &str| format!("{key} for \"{}\"", shown(name));
         let mut tool = ToolDraft::default();
         if let Some(object) = member.object(findings) {

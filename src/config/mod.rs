@@ -2,14 +2,14 @@
 //!
 //! An operator who mistypes a price must hear about it before the first customer does, and about
 //! every mistake at once. So nothing is guessed and nothing is dropped: each source is read into
-//! one [`draft`], every problem goes into one [`Report`] that names its file, line and column or
+//! one draft, every problem goes into one [`Report`] that names its file, line and column or
 //! its flag, and a [`Config`] exists only if there is no error.
 //!
 //! Precedence: flag, file, environment, default. `config` does I/O in two functions only,
 //! [`read_file`] and [`Environment::read`]; all the rest takes values.
 //!
-//! The ordered list of all keys is [`keys::TOP_LEVEL`] with the two lists beside it. From it come
-//! the walk over the file, the check for unknown keys and `docs/reference/config.md`.
+//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the two lists in `keys_inside`.
+//! From it come the walk over the file, the check for unknown keys and `docs/reference/config.md`.
 
 mod check;
 mod command_line;
@@ -48,10 +48,10 @@ use problem::Findings;
 /// Makes one checked configuration of all sources, or a report of every problem in them.
 ///
 /// On success the report beside the configuration holds warnings only, often none.
-/// `read_file` is [`read_file`](self::read_file) outside tests; it is called only when a file
+/// `read_file` is [`read_file`] outside tests; it is called only when a file
 /// was named.
 pub fn load(
-    flags: WrapFlags,
+    flags: &WrapFlags,
     environment: &Environment,
     read_file: impl FnOnce(&Path) -> io::Result<String>,
 ) -> Result<(Config, Report), Report> {

@@ -25,9 +25,7 @@ pub(super) fn scaled(text: &str, decimals: u32) -> Result<i64, NumberFault> {
     };
     let (mantissa, exponent) = unsigned
         .split_once(['e', 'E'])
-        .map_or((unsigned, None), |(mantissa, exponent)| {
-            (mantissa, Some(exponent))
-        });
+        .map_or((unsigned, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
     if !is_digits(whole) || !is_digits(fraction) {
         return Err(NumberFault::NotANumber);
@@ -45,9 +43,7 @@ pub(super) fn scaled(text: &str, decimals: u32) -> Result<i64, NumberFault> {
     // The number is `significant` divided by ten to this; negative where zeros follow.
     let places = to_i64(fraction.len()) - exponent - to_i64(dropped);
     if places > i64::from(decimals) {
-        return Err(NumberFault::Decimals(
-            u32::try_from(places).unwrap_or(u32::MAX),
-        ));
+        return Err(NumberFault::Decimals(u32::try_from(places).unwrap_or(u32::MAX)));
     }
     let zeros = u32::try_from(i64::from(decimals) - places).map_err(|_| NumberFault::TooLarge)?;
     let factor = 10_i64.checked_pow(zeros).ok_or(NumberFault::TooLarge)?;

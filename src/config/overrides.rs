@@ -14,9 +14,9 @@ use super::problem::{Findings, Place, masked, shown};
 use super::settings::ImportKey;
 
 /// Checks every flag that was given and lets it win.
-pub(super) fn apply(flags: WrapFlags, draft: &mut Draft, findings: &mut Findings) {
+pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
     refuse_not_built(&flags.not_built, draft, findings);
-    backend_and_books(&flags, draft, findings);
+    backend_and_books(flags, draft, findings);
     let mut number = |flag, field: &str, kind, text: &Option<String>, slot: &mut Option<i64>| {
         if let Some(text) = text {
             *slot = flag_number(flag, field, field, kind, text, findings);
@@ -60,27 +60,16 @@ pub(super) fn apply(flags: WrapFlags, draft: &mut Draft, findings: &mut Findings
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "every slot of a draft is optional"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "every slot of a draft is optional")]
 fn placed<T>(flag: &'static str, value: T) -> Option<Placed<T>> {
-    Some(Placed {
-        value,
-        place: Place::Flag(flag),
-    })
+    Some(Placed { value, place: Place::Flag(flag) })
 }
 
 fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
     draft.demo = flags.demo;
     if let Some(text) = &flags.server {
-        draft.server_flag = flag_text(
-            "--server",
-            "serverCommand",
-            text,
-            check::split_command,
-            findings,
-        );
+        draft.server_flag =
+            flag_text("--server", "serverCommand", text, check::split_command, findings);
         draft.backend_refused |= draft.server_flag.is_none();
     }
     if flags.demo && flags.server.is_some() {
@@ -176,18 +165,9 @@ fn tool_prices(list: &str, findings: &mut Findings) -> BTreeMap<String, ToolDraf
         };
         let field = format!("toolPricing.{}.creditsPerCall", shown(tool));
         let subject = format!("creditsPerCall for \"{}\"", shown(tool));
-        let credits_per_call = flag_number(
-            "--tool-price",
-            &field,
-            &subject,
-            Kind::Credits,
-            credits,
-            findings,
-        );
-        let entry = ToolDraft {
-            credits_per_call,
-            ..ToolDraft::default()
-        };
+        let credits_per_call =
+            flag_number("--tool-price", &field, &subject, Kind::Credits, credits, findings);
+        let entry = ToolDraft { credits_per_call, ..ToolDraft::default() };
         if tools.insert(tool.to_owned(), entry).is_some() {
             findings.error(place, field, "Given twice.", None);
         }
@@ -207,14 +187,8 @@ fn import_keys(list: &str, draft: &mut Draft, findings: &mut Findings) {
         };
         let field = format!("importKeys.{}", masked(raw));
         let subject = format!("credits for imported key \"{}\"", masked(raw));
-        let credits = flag_number(
-            "--import-key",
-            &field,
-            &subject,
-            Kind::Credits,
-            credits,
-            findings,
-        );
+        let credits =
+            flag_number("--import-key", &field, &subject, Kind::Credits, credits, findings);
         if given.contains(&raw) {
             findings.error(place, field, "Given twice.", None);
             continue;
@@ -222,13 +196,8 @@ fn import_keys(list: &str, draft: &mut Draft, findings: &mut Findings) {
         given.push(raw);
         match (check::raw_key(raw), credits) {
             (Ok(secret), Some(credits)) => {
-                draft
-                    .import_keys
-                    .retain(|key| key.raw.expose_secret() != raw);
-                draft.import_keys.push(ImportKey {
-                    raw: secret,
-                    credits,
-                });
+                draft.import_keys.retain(|key| key.raw.expose_secret() != raw);
+                draft.import_keys.push(ImportKey { raw: secret, credits });
             }
             (Err(rule), _) => findings.error(place, field, rule, None),
             (Ok(_), None) => {}
@@ -244,21 +213,9 @@ fn split_pair(item: &str) -> Option<(&str, &str)> {
 
 fn refuse_not_built(flags: &NotBuiltFlags, draft: &mut Draft, findings: &mut Findings) {
     let refused = [
-        (
-            "--remote-url",
-            flags.remote_url,
-            "servers reached over HTTP",
-        ),
-        (
-            "--state-file",
-            flags.state_file,
-            "the import of state files",
-        ),
-        (
-            "--stripe-secret",
-            flags.stripe_secret,
-            "payments through Stripe",
-        ),
+        ("--remote-url", flags.remote_url, "servers reached over HTTP"),
+        ("--state-file", flags.state_file, "the import of state files"),
+        ("--stripe-secret", flags.stripe_secret, "payments through Stripe"),
         ("--webhook-url", flags.webhook_url, "webhooks"),
         ("--webhook-secret", flags.webhook_secret, "webhooks"),
         ("--webhook-retries", flags.webhook_retries, "webhooks"),

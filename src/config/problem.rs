@@ -17,8 +17,8 @@ pub enum Severity {
     Warning,
 }
 
-/// Where a problem is. The order is that of reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In no single place.
     Nowhere,
@@ -64,19 +64,16 @@ enum Outcome {
 impl Report {
     /// The file could not be read or is not JSON, so nothing in it could be checked.
     pub(super) fn unreadable(fault: &str) -> Self {
-        Self {
-            file_name: None,
-            outcome: Outcome::Unreadable(fault.to_owned()),
-        }
+        Self { file_name: None, outcome: Outcome::Unreadable(fault.to_owned()) }
     }
 
     /// Whether Paygate cannot start.
     pub fn has_errors(&self) -> bool {
         match &self.outcome {
             Outcome::Unreadable(_) => true,
-            Outcome::Read(problems) => problems
-                .iter()
-                .any(|problem| problem.severity == Severity::Error),
+            Outcome::Read(problems) => {
+                problems.iter().any(|problem| problem.severity == Severity::Error)
+            }
         }
     }
 
@@ -193,12 +190,17 @@ impl Findings {
 
     /// Sorts them: errors, then warnings; each as they come in the file, then in the flags.
     pub(super) fn into_report(mut self, file_name: Option<String>) -> Report {
-        self.0
-            .sort_by_key(|problem| (problem.severity, problem.place));
-        Report {
-            file_name,
-            outcome: Outcome::Read(self.0),
-        }
+        self.0.sort_by_key(|problem| (problem.severity, position(problem.place)));
+        Report { file_name, outcome: Outcome::Read(self.0) }
+    }
+}
+
+/// The order of a report: the whole, the file from its start, the flags as they were found.
+fn position(place: Place) -> (u8, usize, usize) {
+    match place {
+        Place::Nowhere => (0, 0, 0),
+        Place::File { line, column } => (1, line, column),
+        Place::Flag(_) => (2, 0, 0),
     }
 }
 

@@ -60,10 +60,7 @@ fn section<T>(page: &mut String, heading: &str, keys: &[Key<T>]) {
             flag => format!("`{flag}`"),
         };
         let (name, kind, fallback, about) = (key.name, key.kind, key.fallback, key.about);
-        line(
-            page,
-            format_args!("| `{name}`{alias} | {kind} | {fallback} | {flag} | {about} |"),
-        );
+        line(page, format_args!("| `{name}`{alias} | {kind} | {fallback} | {flag} | {about} |"));
     }
 }
 

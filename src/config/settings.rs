@@ -214,11 +214,8 @@ impl Choice for DenialStyle {
 }
 
 impl Choice for Durability {
-    const CHOICES: &'static [(&'static str, Self)] = &[
-        ("answer", Self::Answer),
-        ("call", Self::Call),
-        ("none", Self::None),
-    ];
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("answer", Self::Answer), ("call", Self::Call), ("none", Self::None)];
 }
 
 impl Choice for UnlistedTools {

@@ -1,1 +1,3 @@
 //! What happened, and who is told.
+
+pub mod denials;

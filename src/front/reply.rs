@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::gate::Denied;
 use crate::model::denial::Denial;
-use crate::proxy::{Refused, Reply, Shown};
+use crate::proxy::{Part, Refused, Reply, Several, Shown};
 
 /// The error code of a denial.
 const PAYMENT_REQUIRED: i32 = -32402;
@@ -64,8 +64,27 @@ pub fn write(reply: Reply, options: &DenialOptions) -> Written {
             retry_after_s: None,
         },
         Reply::Malformed(text) => Written { status: 400, text: Some(text), ..Written::default() },
+        Reply::Several(several) => write_array(several, options),
         Reply::Denied(refused) => write_denial(&refused, options),
     }
+}
+
+/// An array of answers is always 200: its entries may differ.
+fn write_array(several: Several, options: &DenialOptions) -> Written {
+    let mut text = vec![b'['];
+    for (index, part) in several.parts.into_iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        match part {
+            Part::Message(answer) => text.extend(answer.text),
+            Part::Denied(refused) => {
+                text.extend(write_denial(&refused, options).text.unwrap_or_default())
+            }
+        }
+    }
+    text.push(b']');
+    Written { status: 200, text: Some(text), shown: several.shown, retry_after_s: None }
 }
 
 fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {

@@ -141,7 +141,9 @@ impl Charge {
             };
             if demand.amount < 0 { kept.saturating_neg() } else { kept }
         });
-        (kept.collect(), credits)
+        // A charge that asks for no credits, as in shadow mode, takes none, whatever its prices.
+        let asks = self.limits.iter().any(|(limit, _)| matches!(limit, Limit::Credits));
+        (kept.collect(), if asks { credits } else { 0 })
     }
 
     /// In shadow mode calls are counted by their rates and nothing else, and never refused.

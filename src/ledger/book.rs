@@ -80,6 +80,11 @@ impl Book {
         self.now
     }
 
+    /// The last moment that the books have seen.
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
     /// Puts an account in, as loaded or new.
     pub fn insert(&mut self, id: AccountId, account: Account) {
         self.accounts.insert(id, account);
@@ -113,12 +118,18 @@ impl Book {
     /// Would these demands be met now? Changes nothing.
     pub fn check(&self, clock: Time, demands: &[Demand]) -> Result<(), Refusal> {
         let now = self.now.max(clock);
+        let mut last: Option<(&AccountId, Option<&Account>)> = None;
         for (index, demand) in demands.iter().enumerate() {
             let same = |other: &&Demand| {
                 other.account == demand.account && other.counter == demand.counter
             };
             let before = demands.iter().take(index).filter(same);
-            let account = self.accounts.get(&demand.account);
+            // Demands on one account mostly stand together: it is looked up once.
+            let account = match last {
+                Some((id, account)) if *id == demand.account => account,
+                Some(_) | None => self.accounts.get(&demand.account),
+            };
+            last = Some((&demand.account, account));
             let counter = account.and_then(|account| account.counter(&demand.counter));
             let value = counter.map_or(0, |counter| counter.value(now));
             let value = before.fold(value, |sum, other| sum.saturating_add(other.amount));
@@ -206,7 +217,11 @@ impl Book {
 
     /// Replays one entry on those accounts only whose saved state does not hold it yet. Which holds
     /// are open is followed whatever the accounts.
-    pub fn apply_where(&mut self, entry: &Entry, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
+    pub fn apply_where(
+        &mut self,
+        entry: &Entry,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<(), LedgerError> {
         match entry {
             Entry::Credit { at, account, amount, kind } => {
                 self.advance(*at);
@@ -238,41 +253,54 @@ impl Book {
         if self.holds.contains_key(&hold.call) {
             return Err(LedgerError::HoldMismatch);
         }
-        for posting in hold.postings.iter().filter(|posting| takes(&posting.account)) {
-            let account = self.account_mut(&posting.account)?;
+        for postings in by_account(&hold.postings) {
+            let Some(first) = postings.first().filter(|first| takes(&first.account)) else {
+                continue;
+            };
+            let account = self.account_mut(&first.account)?;
             account.called(hold.at);
-            account
-                .add(&posting.counter, posting.window, hold.at, posting.amount)
-                .ok_or(LedgerError::OutOfRange)?;
-            if posting.counter == BALANCE {
-                let reserved = posting.amount.checked_neg().ok_or(LedgerError::OutOfRange)?;
-                account.change_held(reserved).ok_or(LedgerError::OutOfRange)?;
+            for posting in postings {
+                account
+                    .add(&posting.counter, posting.window, hold.at, posting.amount)
+                    .ok_or(LedgerError::OutOfRange)?;
+                if posting.counter == BALANCE {
+                    let reserved = posting.amount.checked_neg().ok_or(LedgerError::OutOfRange)?;
+                    account.change_held(reserved).ok_or(LedgerError::OutOfRange)?;
+                }
             }
         }
         self.holds.insert(hold.call, hold);
         Ok(())
     }
 
-    fn close(&mut self, resolution: &Resolution, takes: &dyn Fn(&AccountId) -> bool) -> Result<Hold, LedgerError> {
+    fn close(
+        &mut self,
+        resolution: &Resolution,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<Hold, LedgerError> {
         let hold = self.holds.remove(&resolution.call).ok_or(LedgerError::HoldMismatch)?;
         if resolution.kept.len() != hold.postings.len() {
             return Err(LedgerError::KeepsTooMuch);
         }
-        for (posting, kept) in hold.postings.iter().zip(&resolution.kept) {
-            let (low, high) = (posting.amount.min(0), posting.amount.max(0));
-            if *kept < low || *kept > high {
-                return Err(LedgerError::KeepsTooMuch);
-            }
-            if !takes(&posting.account) {
+        let mut all_kept = resolution.kept.iter();
+        for postings in by_account(&hold.postings) {
+            let Some(first) = postings.first().filter(|first| takes(&first.account)) else {
+                all_kept.by_ref().take(postings.len()).for_each(|_| {});
                 continue;
-            }
-            let given_back = kept.checked_sub(posting.amount).ok_or(LedgerError::OutOfRange)?;
-            let account = self.account_mut(&posting.account)?;
-            account
-                .add(&posting.counter, posting.window, hold.at, given_back)
-                .ok_or(LedgerError::OutOfRange)?;
-            if posting.counter == BALANCE {
-                account.change_held(posting.amount).ok_or(LedgerError::OutOfRange)?;
+            };
+            let account = self.account_mut(&first.account)?;
+            for (posting, kept) in postings.iter().zip(all_kept.by_ref()) {
+                let (low, high) = (posting.amount.min(0), posting.amount.max(0));
+                if *kept < low || *kept > high {
+                    return Err(LedgerError::KeepsTooMuch);
+                }
+                let given_back = kept.checked_sub(posting.amount).ok_or(LedgerError::OutOfRange)?;
+                account
+                    .add(&posting.counter, posting.window, hold.at, given_back)
+                    .ok_or(LedgerError::OutOfRange)?;
+                if posting.counter == BALANCE {
+                    account.change_held(posting.amount).ok_or(LedgerError::OutOfRange)?;
+                }
             }
         }
         Ok(hold)
@@ -281,6 +309,11 @@ impl Book {
     fn account_mut(&mut self, id: &AccountId) -> Result<&mut Account, LedgerError> {
         self.accounts.get_mut(id).ok_or(LedgerError::NotLoaded)
     }
+}
+
+/// Runs of postings to one account, which is then looked up once.
+fn by_account(postings: &[Posting]) -> impl Iterator<Item = &[Posting]> {
+    postings.chunk_by(|one, next| one.account == next.account)
 }
 
 fn posting(demand: &Demand) -> Posting {

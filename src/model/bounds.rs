@@ -17,10 +17,10 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub const BATCH_CALLS_MAX: usize = 100;
 
 /// `requestTimeoutMs`: how long a call may take before it is answered with a timeout.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(60_000);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// `maxRequestTimeoutMs`: the hard ceiling that no progress extends.
-pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_millis(600_000);
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// Buckets of a rolling window: an event may leave late by one of them, a second for a minute.
 pub const ROLLING_BUCKETS: i64 = 60;
@@ -31,6 +31,12 @@ pub const ROLLING_BUCKETS: i64 = 60;
 /// refused as retryable, because a disk that is this far behind is not keeping up.
 pub const JOURNAL_QUEUE_ROWS_MAX: usize = 16_384;
 
+/// Journal rows that are worth a commit although nobody waits for it.
+pub const JOURNAL_BATCH_ROWS: usize = 1_024;
+
+/// How long a call waits for room in the journal's queue before it is refused as retryable.
+pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a hold may wait for its resolution before the journal gets it as a row of its own.
 /// A call that ends sooner costs one row instead of two. A crash loses at most the rate counts of
 /// calls younger than this, none of which were answered.
@@ -40,7 +46,7 @@ pub const HOLD_ROW_DELAY: Duration = Duration::from_millis(25);
 pub const REPLAY_ROWS_MAX: i64 = 500_000;
 
 /// Time after which lagging accounts are saved even if there were few rows.
-pub const ACCOUNTS_SAVE_EVERY: Duration = Duration::from_secs(60);
+pub const ACCOUNTS_SAVE_EVERY: Duration = Duration::from_mins(1);
 
 /// Accounts saved with one commit: small enough that no answer waits for it noticeably.
 pub const ACCOUNTS_SAVED_PER_COMMIT: usize = 64;
@@ -52,7 +58,7 @@ pub const EPHEMERAL_JOURNAL_ROWS_MAX: i64 = 100_000;
 pub const ONCE_MAX: usize = 100_000;
 
 /// How long an idempotency key is remembered.
-pub const ONCE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+pub const ONCE_TTL: Duration = Duration::from_hours(24);
 
 /// Connections that read beside the writer: one for key lookups, one for a report.
 pub const READERS: usize = 2;
@@ -107,7 +113,7 @@ pub const CHILD_EXIT_WAIT: Duration = Duration::from_millis(500);
 
 /// How long what a child wrote last may take to be read: at most a pipe full, unless somebody
 /// else holds the pipe and would make us wait for nothing.
-pub const CHILD_DRAIN_WAIT: Duration = Duration::from_millis(200);
+pub const CHILD_DRAIN_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
 pub const CHILD_KILL_WAIT: Duration = Duration::from_secs(5);

@@ -118,14 +118,12 @@ impl Answer {
 
     /// `result` as a raw value, for putting it into a message of our own. Walks the text again.
     pub fn result(&self) -> Option<&RawValue> {
-        self.result_text()
-            .and_then(|text| serde_json::from_str(text).ok())
+        self.result_text().and_then(|text| serde_json::from_str(text).ok())
     }
 
     /// `error` as a raw value, for putting it into a message of our own. Walks the text again.
     pub fn error(&self) -> Option<&RawValue> {
-        self.error_text()
-            .and_then(|text| serde_json::from_str(text).ok())
+        self.error_text().and_then(|text| serde_json::from_str(text).ok())
     }
 }
 
@@ -194,10 +192,7 @@ impl<'a> Members<'a> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if self
-            .jsonrpc
-            .is_none_or(|version| version.get() != "\"2.0\"")
-        {
+        if self.jsonrpc.is_none_or(|version| version.get() != "\"2.0\"") {
             return Err("jsonrpc is not \"2.0\"");
         }
         match self.method {
@@ -232,17 +227,9 @@ impl<'a> Members<'a> {
             (None, None) => return Err("neither method, result nor error"),
         };
         let raw_id = self.id.ok_or("an answer without an id")?;
-        let id = raw_id
-            .get()
-            .parse()
-            .map_err(|_| "the id of an answer is not one of ours")?;
+        let id = raw_id.get().parse().map_err(|_| "the id of an answer is not one of ours")?;
         let id_range = position(text, raw_id);
-        Ok(Answer {
-            line: text.to_owned(),
-            id,
-            id_range,
-            body,
-        })
+        Ok(Answer { line: text.to_owned(), id, id_range, body })
     }
 }
 
@@ -366,10 +353,7 @@ mod tests {
             ),
         ];
         for (line, expected) in cases {
-            assert_eq!(
-                String::from_utf8(answer(line).with_id("\"a\"")).unwrap(),
-                expected
-            );
+            assert_eq!(String::from_utf8(answer(line).with_id("\"a\"")).unwrap(), expected);
         }
     }
 
@@ -382,10 +366,7 @@ mod tests {
 
         let error = answer(r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no"}}"#);
         assert!(error.is_error() && !error.is_tool_error());
-        assert_eq!(
-            error.error().unwrap().get(),
-            r#"{"code":-32602,"message":"no"}"#
-        );
+        assert_eq!(error.error().unwrap().get(), r#"{"code":-32602,"message":"no"}"#);
         assert!(error.result().is_none());
     }
 

@@ -1,16 +1,124 @@
 //! The life of a call, from a message to its answer: identify, judge, hold, send, settle, answer.
 //! Knows nothing of HTTP: a front hands in an [`Inbound`] and writes the [`Reply`] it gets.
+//!
+//! Reading order: this file sorts messages; `identify` says who asks; `call` and `batch` are what
+//! costs credits, `run` is the life of both, with `hold` (the permit) and `settle` (the outcome
+//! table) as its ends; `free`, `list` and `initialize` are the rest; `cancel` and `array` stand aside.
 
-mod placeholder;
-pub use placeholder::{Proxy, ProxyOptions};
+mod array;
+mod batch;
+mod call;
+mod cancel;
+mod denied;
+mod entropy;
+mod exchange;
+mod fault;
+mod free;
+mod hold;
+mod identify;
+mod in_flight;
+mod initialize;
+mod list;
+mod options;
+mod run;
+mod settle;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::events::denials::Denials;
 use crate::gate::Denied;
 use crate::model::ids::CallId;
-use crate::store::{RateState, Reading};
+use crate::protocol::from_client::{self, Incoming, Message};
+use crate::protocol::to_client::{self, ErrorObjectOwned};
+use crate::store::{RateState, Reading, Store};
+use crate::upstream::ChildLink;
+use exchange::Exchanges;
+use identify::Caller;
+use in_flight::InFlight;
+
+pub use list::pricing;
+pub use options::ProxyOptions;
+
+/// Guards one MCP server. Shared by all fronts.
+pub struct Proxy {
+    options: ProxyOptions,
+    store: Arc<dyn Store>,
+    link: ChildLink,
+    calls: InFlight,
+    denials: Denials,
+    exchanges: Exchanges,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("server", &self.link.server()).finish_non_exhaustive()
+    }
+}
+
+impl Proxy {
+    /// A proxy in front of a server.
+    pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: ChildLink) -> Self {
+        let (calls, denials, exchanges) = Default::default();
+        Self { options, store, link, calls, denials, exchanges }
+    }
+
+    /// Handles a body, from its bytes to what has to be written.
+    pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Reply {
+        let caller = Caller::new(&inbound, self.exchanges.enter());
+        match from_client::read(&inbound.body) {
+            Ok(Incoming::Single(message)) => self.message(&caller, &message).await,
+            Ok(Incoming::Batch(entries)) => {
+                let version = inbound.protocol_version.as_deref();
+                self.array(&caller, &inbound.body, &entries, version).await
+            }
+            Err(invalid) if invalid.is_about_params() => {
+                Reply::Message(Answer { text: invalid.text(), shown: Shown::default() })
+            }
+            Err(invalid) => Reply::Malformed(invalid.text()),
+        }
+    }
+
+    async fn message(self: &Arc<Self>, caller: &Caller, message: &Message<'_>) -> Reply {
+        match message {
+            Message::Request(request) => match request.method.as_ref() {
+                "tools/call" => self.tool_call(caller, request).await,
+                "tools/call_batch" => self.tool_batch(caller, request).await,
+                _ => self.free(caller, request).await,
+            },
+            // A tool that is called without an id is not called: nobody could be told what it cost.
+            Message::Notification { method, params } => {
+                if method == "notifications/cancelled" {
+                    self.cancelled(caller, params).await;
+                }
+                Reply::Accepted
+            }
+            Message::Response => Reply::Accepted,
+        }
+    }
+
+    /// Bodies that are being handled, calls whose client has left included.
+    pub fn in_flight(&self) -> usize {
+        self.exchanges.open()
+    }
+
+    /// Refusals since the start.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
+    /// The link to the guarded server.
+    pub fn link(&self) -> &ChildLink {
+        &self.link
+    }
+
+    /// How it was set up.
+    pub fn options(&self) -> &ProxyOptions {
+        &self.options
+    }
+}
 
 /// A body that arrived, with what the transport knows about its sender.
 #[derive(Debug)]
@@ -30,12 +138,38 @@ pub struct Inbound {
 pub enum Reply {
     /// A notification or a client's response was taken: 202, no body.
     Accepted,
-    /// JSON-RPC text (an answer, an error, or an array of them) that is complete.
+    /// JSON-RPC text (an answer or an error) that is complete.
     Message(Answer),
+    /// The answer to an array body: to be written as one array.
+    Several(Several),
     /// A refused request; only `front/reply.rs` knows how that looks.
     Denied(Box<Refused>),
     /// The body is no message at all: HTTP 400 with this JSON-RPC text.
     Malformed(Vec<u8>),
+}
+
+impl Reply {
+    fn error(id: &str, error: &ErrorObjectOwned, shown: Shown) -> Self {
+        Self::Message(Answer { text: to_client::error(id, error), shown })
+    }
+}
+
+/// Answers to the entries of an array body, at least one.
+#[derive(Debug)]
+pub struct Several {
+    /// In the order of the entries; those without an answer are left out.
+    pub parts: Vec<Part>,
+    /// The numbers after all of them. There is no single call id.
+    pub shown: Shown,
+}
+
+/// The answer to one entry.
+#[derive(Debug)]
+pub enum Part {
+    /// Complete JSON-RPC text.
+    Message(Answer),
+    /// A refused entry.
+    Denied(Box<Refused>),
 }
 
 /// A complete JSON-RPC text and the numbers that go with it.
@@ -79,3 +213,6 @@ pub struct Refused {
     /// The numbers.
     pub shown: Shown,
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,14 +19,20 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 
-pub use contract::{CallEnd, Durable, ItemEnd, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow};
+pub use contract::{
+    CallEnd, Durable, ItemEnd, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
+};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
 /// something says in its result when the change is durable.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The key that a credential opens at a moment.
-    async fn key_by_digest(&self, digest: Digest, now: Time) -> Result<Option<Arc<Key>>, StoreError>;
+    async fn key_by_digest(
+        &self,
+        digest: Digest,
+        now: Time,
+    ) -> Result<Option<Arc<Key>>, StoreError>;
 
     /// A key by id, whatever its state.
     async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError>;
@@ -36,7 +42,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a key with its first credits, durably. A repetition (`once`) changes nothing and
     /// returns the answer that the first one left.
-    async fn create_key(&self, key: Key, credits: i64, once: Option<Once>, now: Time) -> Result<Creation, StoreError>;
+    async fn create_key(
+        &self,
+        key: Key,
+        credits: i64,
+        once: Option<Once>,
+        now: Time,
+    ) -> Result<Creation, StoreError>;
 
     /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
     async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError>;
@@ -59,7 +71,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a hold. The numbers in the reading are those right after it; the answer to a captured
     /// call must wait for [`Durable`].
-    async fn settle(&self, settlement: Settlement, now: Time) -> Result<(Reading, Durable), StoreError>;
+    async fn settle(
+        &self,
+        settlement: Settlement,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError>;
 
     /// Releases holds whose deadline has passed; how many there were.
     async fn expire(&self, now: Time) -> Result<usize, StoreError>;
@@ -113,12 +129,26 @@ impl From<StoreError> for HoldRefused {
 pub fn settlement(charge: &Charge, ends: &[ItemEnd], show: Show) -> Settlement {
     let paid: Vec<bool> = ends.iter().map(|end| end.paid).collect();
     let (kept, charged) = charge.kept(&paid);
-    let kind = if paid.contains(&true) { ResolutionKind::Captured } else { ResolutionKind::Released };
+    let kind =
+        if paid.contains(&true) { ResolutionKind::Captured } else { ResolutionKind::Released };
     let ends = charge.items.iter().zip(ends).map(|(item, end)| CallEnd::of(item, *end));
-    Settlement { call: charge.call, key: charge.key.clone(), kind, kept, charged, ends: ends.collect(), show }
+    Settlement {
+        call: charge.call,
+        key: charge.key.clone(),
+        kind,
+        kept,
+        charged,
+        ends: ends.collect(),
+        show,
+    }
 }
 
 impl CallEnd {
+    /// A call that has not ended yet.
+    pub fn open(item: &Item) -> Self {
+        Self { tool: item.tool.clone(), price: item.price, charged: 0, outcome: "open" }
+    }
+
     fn of(item: &Item, end: ItemEnd) -> Self {
         let charged = if end.paid { item.price } else { 0 };
         Self { tool: item.tool.clone(), price: item.price, charged, outcome: end.outcome }

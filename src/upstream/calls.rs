@@ -55,11 +55,7 @@ impl<C: Clone> Calls<C> {
         let customers_max = calls_max.min(bounds::CHILD_CALLS_CEILING);
         let places = (customers_max + bounds::CHILD_OWN_CALLS_MAX).next_power_of_two();
         Self {
-            table: Mutex::new(Table {
-                carrier: None,
-                entries: Vec::new(),
-                free: Vec::new(),
-            }),
+            table: Mutex::new(Table { carrier: None, entries: Vec::new(), free: Vec::new() }),
             customers_max,
             stride: u64::try_from(places).unwrap_or(u64::MAX),
         }
@@ -76,11 +72,7 @@ impl<C: Clone> Calls<C> {
     /// Enters a request of Paygate itself: also while the link is not ready yet, and with room
     /// of its own.
     pub(super) fn enter_own(&self) -> Result<Ticket, Failure> {
-        self.place(
-            &mut self.lock(),
-            self.customers_max
-                .saturating_add(bounds::CHILD_OWN_CALLS_MAX),
-        )
+        self.place(&mut self.lock(), self.customers_max.saturating_add(bounds::CHILD_OWN_CALLS_MAX))
     }
 
     fn place(&self, table: &mut Table<C>, places_max: usize) -> Result<Ticket, Failure> {
@@ -88,10 +80,7 @@ impl<C: Clone> Calls<C> {
             return Err(Failure::Busy);
         }
         let index = table.free.pop().unwrap_or_else(|| {
-            table.entries.push(Entry {
-                uses: 0,
-                waiter: None,
-            });
+            table.entries.push(Entry { uses: 0, waiter: None });
             table.entries.len() - 1
         });
         let entry = table.entries.get_mut(index).ok_or(Failure::Busy)?;
@@ -105,8 +94,7 @@ impl<C: Clone> Calls<C> {
 
     /// Gives a call its outcome and frees its place. False if nobody waits under this id.
     pub(super) fn resolve(&self, id: u64, outcome: Outcome) -> bool {
-        self.take(id)
-            .is_some_and(|waiter| waiter.send(outcome).is_ok())
+        self.take(id).is_some_and(|waiter| waiter.send(outcome).is_ok())
     }
 
     /// Frees the place of a call whose caller is gone. False if it had its outcome already.
@@ -117,10 +105,7 @@ impl<C: Clone> Calls<C> {
     fn take(&self, id: u64) -> Option<oneshot::Sender<Outcome>> {
         let index = usize::try_from(id % self.stride).ok()?;
         let mut table = self.lock();
-        let entry = table
-            .entries
-            .get_mut(index)
-            .filter(|entry| entry.uses == id / self.stride)?;
+        let entry = table.entries.get_mut(index).filter(|entry| entry.uses == id / self.stride)?;
         let waiter = entry.waiter.take()?;
         table.free.push(index);
         Some(waiter)
@@ -202,9 +187,8 @@ mod tests {
         let calls = open(1);
         let held = calls.enter().unwrap();
         assert_eq!(calls.enter().unwrap_err(), Failure::Busy);
-        let own: Vec<_> = (0..bounds::CHILD_OWN_CALLS_MAX)
-            .map(|_| calls.enter_own().unwrap())
-            .collect();
+        let own: Vec<_> =
+            (0..bounds::CHILD_OWN_CALLS_MAX).map(|_| calls.enter_own().unwrap()).collect();
         assert_eq!(calls.enter_own().unwrap_err(), Failure::Busy);
         assert!(own.iter().all(|ticket| ticket.id != held.0.id));
     }
@@ -216,10 +200,7 @@ mod tests {
         calls.close();
         assert_eq!(calls.enter().unwrap_err(), Failure::Unavailable);
         assert_eq!(calls.fail_all(Failure::Exited), 1);
-        assert_eq!(
-            ticket.outcome.try_recv().unwrap().unwrap_err(),
-            Failure::Exited
-        );
+        assert_eq!(ticket.outcome.try_recv().unwrap().unwrap_err(), Failure::Exited);
         assert_eq!(calls.in_flight(), 0);
     }
 

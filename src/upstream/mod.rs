@@ -2,15 +2,16 @@
 //!
 //! A link carries JSON-RPC lines that already have an id of ours, and gives each one exactly one
 //! outcome: an answer or a [`Failure`]. What the outcome costs is not known here. Today there is
-//! one kind of link, a child process over stdio ([`child`]); [`calls`] and [`tools`] do not know
+//! one kind of link, a child process over stdio ([`child`]); `calls` and `tools` do not know
 //! about processes, so that remote sessions can stand on them too.
 
-pub mod calls;
+mod calls;
 pub mod child;
-pub mod tools;
+mod tools;
 
 use std::sync::Arc;
 
+pub use calls::Outcome;
 pub use child::{ChildLink, ChildOptions, Pending, Slot, StartError};
 pub use tools::ToolNames;
 

@@ -95,12 +95,7 @@ mod tests {
         let mut names = ToolNames::default();
         let next = names.add_page(r#"{"tools":[{"name":"a","x":{"name":"inner"}},{"name":"\u00e9 "}],"nextCursor":"p\"2"}"#);
         assert_eq!(next.unwrap().as_deref(), Some(r#""p\"2""#));
-        assert_eq!(
-            names
-                .add_page(r#"{"tools":[{"name":"A"}],"nextCursor":null}"#)
-                .unwrap(),
-            None
-        );
+        assert_eq!(names.add_page(r#"{"tools":[{"name":"A"}],"nextCursor":null}"#).unwrap(), None);
         assert_eq!(names.len(), 3);
         assert!(names.contains("a") && names.contains("A") && names.contains("é "));
         assert!(!names.contains("é") && !names.contains("inner"));
@@ -109,16 +104,10 @@ mod tests {
     #[test]
     fn what_is_no_list_is_said() {
         let mut names = ToolNames::default();
-        for result in [
-            "{}",
-            "[]",
-            r#"{"tools":[{"name":"a","name":"b"}]}"#,
-            r#"{"tools":[{"title":"a"}]}"#,
-        ] {
-            assert!(
-                matches!(names.add_page(result), Err(ToolsFault::NoList(_))),
-                "{result}"
-            );
+        for result in
+            ["{}", "[]", r#"{"tools":[{"name":"a","name":"b"}]}"#, r#"{"tools":[{"title":"a"}]}"#]
+        {
+            assert!(matches!(names.add_page(result), Err(ToolsFault::NoList(_))), "{result}");
         }
     }
 }

@@ -41,8 +41,7 @@ impl Request {
 
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
-        self.header("Content-Type", "application/json")
-            .body(body.to_string())
+        self.header("Content-Type", "application/json").body(body.to_string())
     }
 
     /// Sends it to `address` (`127.0.0.1:PORT`) and reads the whole answer.
@@ -63,11 +62,7 @@ impl Request {
     /// The request as it goes over the wire.
     pub fn to_bytes(&self, address: &str) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
-        let given = |name: &str| {
-            self.headers
-                .iter()
-                .any(|(n, _)| n.eq_ignore_ascii_case(name))
-        };
+        let given = |name: &str| self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
         if !given("host") {
             head.push_str(&format!("Host: {address}\r\n"));
         }
@@ -104,10 +99,7 @@ impl Response {
 
     /// The first header of that name, in any case of letters.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let found = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -117,21 +109,13 @@ impl Response {
 
     /// The body as JSON; of an event stream the data of the last event.
     pub fn json(&self) -> Value {
-        let is_stream = self
-            .header("content-type")
-            .is_some_and(|value| value.starts_with("text/event-stream"));
+        let is_stream =
+            self.header("content-type").is_some_and(|value| value.starts_with("text/event-stream"));
         if is_stream {
-            return self
-                .events()
-                .pop()
-                .unwrap_or_else(|| panic!("no event in {}", self.text()));
+            return self.events().pop().unwrap_or_else(|| panic!("no event in {}", self.text()));
         }
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!(
-                "the answer ({}) is not JSON ({error}): {}",
-                self.status,
-                self.text()
-            )
+            panic!("the answer ({}) is not JSON ({error}): {}", self.status, self.text())
         })
     }
 
@@ -139,16 +123,14 @@ impl Response {
     pub fn events(&self) -> Vec<Value> {
         let text = self.text();
         let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        data.map(|json| serde_json::from_str(json.trim()).expect("event data is JSON"))
-            .collect()
+        data.map(|json| serde_json::from_str(json.trim()).expect("event data is JSON")).collect()
     }
 
     /// The text of the first content block of a tool result.
     pub fn tool_text(&self) -> String {
         let json = self.json();
         let text = json["result"]["content"][0]["text"].as_str();
-        text.unwrap_or_else(|| panic!("no tool result in {json}"))
-            .to_owned()
+        text.unwrap_or_else(|| panic!("no tool result in {json}")).to_owned()
     }
 
     /// The code of a JSON-RPC error, 0 if the answer is none.
@@ -167,10 +149,7 @@ impl Response {
 fn read_response(stream: TcpStream, is_head: bool) -> io::Result<Response> {
     let mut reader = BufReader::new(stream);
     let status_line = read_line(&mut reader)?;
-    let status = status_line
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok());
+    let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status =
         status.ok_or_else(|| invalid(format!("not a status line of HTTP: {status_line:?}")))?;
     let mut headers = Vec::new();
@@ -179,16 +158,11 @@ fn read_response(stream: TcpStream, is_head: bool) -> io::Result<Response> {
         if line.is_empty() {
             break;
         }
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| invalid(format!("not a header: {line:?}")))?;
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| invalid(format!("not a header: {line:?}")))?;
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    let mut response = Response {
-        status,
-        headers,
-        body: Vec::new(),
-    };
+    let mut response = Response { status, headers, body: Vec::new() };
     if !is_head && !matches!(status, 204 | 304) {
         response.body = read_body(&mut reader, &response)?;
     }
@@ -203,9 +177,7 @@ fn read_body(reader: &mut impl BufRead, head: &Response) -> io::Result<Vec<u8>> 
     if is_chunked {
         while read_chunk(reader, &mut body)? {}
     } else if let Some(length) = head.header("content-length") {
-        let length = length
-            .parse()
-            .map_err(|_| invalid(format!("Content-Length: {length}")))?;
+        let length = length.parse().map_err(|_| invalid(format!("Content-Length: {length}")))?;
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
     } else {

@@ -11,11 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub fn target_dir() -> PathBuf {
     // target/<profile>/paygate
     let binary = Path::new(env!("CARGO_BIN_EXE_paygate"));
-    binary
-        .ancestors()
-        .nth(2)
-        .expect("the binary lies in target/<profile>")
-        .to_owned()
+    binary.ancestors().nth(2).expect("the binary lies in target/<profile>").to_owned()
 }
 
 /// The scripted child of the same profile as this test. `cargo test` builds it with all other
@@ -28,11 +24,7 @@ pub fn scripted_child() -> PathBuf {
         if !child.exists() {
             build_scripted_child(binary);
         }
-        assert!(
-            child.exists(),
-            "{} is missing after its build",
-            child.display()
-        );
+        assert!(child.exists(), "{} is missing after its build", child.display());
         child
     })
     .clone()
@@ -42,20 +34,11 @@ fn build_scripted_child(binary: &Path) {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--example", "scripted-child"]);
-    if binary
-        .parent()
-        .is_some_and(|directory| directory.ends_with("release"))
-    {
+    if binary.parent().is_some_and(|directory| directory.ends_with("release")) {
         build.arg("--release");
     }
-    let status = build
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(
-        status.success(),
-        "cargo build --example scripted-child failed"
-    );
+    let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+    assert!(status.success(), "cargo build --example scripted-child failed");
 }
 
 /// A directory of its own, removed when this is dropped.

@@ -30,10 +30,7 @@ pub struct Paygate {
 impl Paygate {
     /// Starts `command` and waits for the line with its address on either stream.
     pub fn start(setup: Setup, mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Guard(command.spawn().expect("the binary starts"));
         let stdout = collect(child.0.stdout.take().expect("stdout is piped"));
         let stderr = collect(child.0.stderr.take().expect("stderr is piped"));
@@ -53,13 +50,7 @@ impl Paygate {
             );
             thread::sleep(Duration::from_millis(5));
         };
-        Self {
-            address,
-            setup,
-            child,
-            stdout,
-            stderr,
-        }
+        Self { address, setup, child, stdout, stderr }
     }
 
     pub fn base_url(&self) -> String {
@@ -85,17 +76,12 @@ impl Paygate {
 
     /// Waits until `what` has been printed.
     pub fn wait_for_output(&self, what: &str) {
-        eventually(&format!("printing {what:?}"), || {
-            self.output().contains(what)
-        });
+        eventually(&format!("printing {what:?}"), || self.output().contains(what));
     }
 
     pub fn send(&self, request: &Request) -> Response {
         request.send(&self.address).unwrap_or_else(|error| {
-            panic!(
-                "{request:?} was not answered: {error}\nPaygate said: {}",
-                self.output()
-            )
+            panic!("{request:?} was not answered: {error}\nPaygate said: {}", self.output())
         })
     }
 
@@ -108,11 +94,7 @@ impl Paygate {
     }
 
     pub fn admin_post(&self, path: &str, body: &Value) -> Response {
-        self.send(
-            &Request::new("POST", path)
-                .header("X-Admin-Key", ADMIN_KEY)
-                .json(body),
-        )
+        self.send(&Request::new("POST", path).header("X-Admin-Key", ADMIN_KEY).json(body))
     }
 
     /// Creates a key; its raw form and its id.
@@ -122,9 +104,7 @@ impl Paygate {
         let created = response.json();
         let member = |name: &str| {
             let value = created[name].as_str();
-            value
-                .unwrap_or_else(|| panic!("no `{name}` in {created}"))
-                .to_owned()
+            value.unwrap_or_else(|| panic!("no `{name}` in {created}")).to_owned()
         };
         (member("key"), member("id"))
     }
@@ -139,9 +119,7 @@ impl Paygate {
     /// The available credits of the key.
     pub fn credits(&self, key: &str) -> i64 {
         let balance = self.balance(key);
-        balance["credits"]
-            .as_i64()
-            .unwrap_or_else(|| panic!("no credits in {balance}"))
+        balance["credits"].as_i64().unwrap_or_else(|| panic!("no credits in {balance}"))
     }
 
     /// One JSON-RPC request with id 1. An empty key sends no key header.
@@ -151,11 +129,7 @@ impl Paygate {
 
     /// One tool call.
     pub fn call(&self, key: &str, tool: &str, arguments: &Value) -> Response {
-        self.rpc(
-            key,
-            "tools/call",
-            &json!({"name": tool, "arguments": arguments}),
-        )
+        self.rpc(key, "tools/call", &json!({"name": tool, "arguments": arguments}))
     }
 
     /// SIGTERM, then waits for the drain and the end.
@@ -168,11 +142,7 @@ impl Paygate {
     pub fn kill9(mut self) {
         self.child.0.kill().expect("it can be killed");
         let status = self.child.0.wait().expect("it can be waited for");
-        assert_eq!(
-            status.signal(),
-            Some(9),
-            "it ended by itself before the kill: {status}"
-        );
+        assert_eq!(status.signal(), Some(9), "it ended by itself before the kill: {status}");
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -199,25 +169,16 @@ impl Paygate {
 /// The request that [`Paygate::rpc`] sends.
 pub fn rpc_request(key: &str, method: &str, params: &Value) -> Request {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    let request = Request::new("POST", "/mcp")
-        .header("Accept", "application/json")
-        .json(&body);
-    if key.is_empty() {
-        request
-    } else {
-        request.header("X-API-Key", key)
-    }
+    let request = Request::new("POST", "/mcp").header("Accept", "application/json").json(&body);
+    if key.is_empty() { request } else { request.header("X-API-Key", key) }
 }
 
 fn listening_address(text: &str) -> Option<String> {
     // Only whole lines: the port may still be on its way.
-    let line = text
-        .split_inclusive('\n')
-        .find(|line| line.contains(LISTENING) && line.ends_with('\n'))?;
+    let line =
+        text.split_inclusive('\n').find(|line| line.contains(LISTENING) && line.ends_with('\n'))?;
     let after = line.split(LISTENING).nth(1)?;
-    let address: String = after
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':'))
-        .collect();
+    let address: String =
+        after.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
     Some(address)
 }

@@ -30,10 +30,7 @@ impl Ended {
 
 /// Runs `command` until it ends by itself.
 pub fn run_to_end(mut command: Command) -> Ended {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(command.spawn().expect("the binary starts"));
     let stdout = collect(child.0.stdout.take().expect("stdout is piped"));
     let stderr = collect(child.0.stderr.take().expect("stderr is piped"));
@@ -50,11 +47,7 @@ pub fn run_to_end(mut command: Command) -> Ended {
         );
         thread::sleep(Duration::from_millis(10));
     };
-    Ended {
-        status,
-        stdout: stdout.finish(),
-        stderr: stderr.finish(),
-    }
+    Ended { status, stdout: stdout.finish(), stderr: stderr.finish() }
 }
 
 /// Everything a stream has said so far.
@@ -66,10 +59,7 @@ pub struct Collected {
 
 impl Collected {
     pub fn text(&self) -> String {
-        self.text
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The text once the stream has ended; a descendant that holds it open delays this by 2 s at most.
@@ -89,10 +79,7 @@ pub fn collect(stream: impl Read + Send + 'static) -> Collected {
     thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
-        while reader
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|count| count > 0)
-        {
+        while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
             let mut text = sink.text.lock().unwrap_or_else(PoisonError::into_inner);
             text.push_str(&String::from_utf8_lossy(&line));
             line.clear();

@@ -109,10 +109,8 @@ impl Setup {
     /// What the scripted children ran so far: (tool, nonce) in order.
     pub fn child_log(&self) -> Vec<(String, String)> {
         let text = fs::read_to_string(self.child_log_path()).unwrap_or_default();
-        let line = |line: &str| {
-            line.split_once(' ')
-                .map(|(tool, nonce)| (tool.into(), nonce.into()))
-        };
+        let line =
+            |line: &str| line.split_once(' ').map(|(tool, nonce)| (tool.into(), nonce.into()));
         text.lines().filter_map(line).collect()
     }
 
@@ -163,12 +161,7 @@ impl Setup {
     /// `paygate ledger verify` on the database.
     pub fn verify(&self) -> Ended {
         let database = self.database();
-        self.run(&[
-            "ledger",
-            "verify",
-            "--db",
-            database.to_str().expect("a plain path"),
-        ])
+        self.run(&["ledger", "verify", "--db", database.to_str().expect("a plain path")])
     }
 }
 

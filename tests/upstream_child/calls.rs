@@ -27,9 +27,8 @@ async fn lists(link: &ChildLink) -> usize {
 async fn many_calls_are_answered_out_of_order_each_to_its_caller() {
     let link = start("normal").await;
     assert!(link.status().is_ready());
-    let pendings: Vec<_> = (0..500)
-        .map(|n| (n, send(&link, "hold", &json!({"n": n}), CEILING)))
-        .collect();
+    let pendings: Vec<_> =
+        (0..500).map(|n| (n, send(&link, "hold", &json!({"n": n}), CEILING))).collect();
     assert_eq!(link.in_flight(), 500);
     let waiting: Vec<_> = pendings
         .into_iter()
@@ -38,10 +37,7 @@ async fn many_calls_are_answered_out_of_order_each_to_its_caller() {
     result(&link, "release", json!({})).await;
     for waiter in waiting {
         let (n, answer) = waiter.await.unwrap();
-        assert_eq!(
-            answer.unwrap().result_text(),
-            Some(format!(r#"{{"n": {n}}}"#).as_str())
-        );
+        assert_eq!(answer.unwrap().result_text(), Some(format!(r#"{{"n": {n}}}"#).as_str()));
     }
     assert_eq!(link.in_flight(), 0);
     link.stop(CEILING).await;
@@ -113,15 +109,10 @@ async fn an_answer_over_the_bound_fails_its_own_call_alone() {
     for id_first in [true, false] {
         for bytes in [100_000, 3_000_000] {
             let outcome = call(&link, "big", json!({"bytes": bytes, "id_first": id_first})).await;
-            assert_eq!(
-                outcome.unwrap_err(),
-                Failure::TooLarge,
-                "{bytes} {id_first}"
-            );
+            assert_eq!(outcome.unwrap_err(), Failure::TooLarge, "{bytes} {id_first}");
         }
-        let whole = call(&link, "big", json!({"bytes": 99_000, "id_first": id_first}))
-            .await
-            .unwrap();
+        let whole =
+            call(&link, "big", json!({"bytes": 99_000, "id_first": id_first})).await.unwrap();
         assert!(whole.line().len() > 99_000);
     }
     result(&link, "release", json!({})).await;
@@ -132,26 +123,17 @@ async fn an_answer_over_the_bound_fails_its_own_call_alone() {
 #[tokio::test]
 async fn characters_split_between_reads_arrive_whole() {
     let link = start("normal").await;
-    assert_eq!(
-        result(&link, "split", json!({})).await,
-        json!({"text": "hé☃😀"})
-    );
+    assert_eq!(result(&link, "split", json!({})).await, json!({"text": "hé☃😀"}));
     link.stop(CEILING).await;
 }
 
 #[tokio::test]
 async fn a_broken_line_fails_the_call_it_names_and_an_error_is_an_answer() {
     let link = start("normal").await;
-    assert_eq!(
-        call(&link, "broken", json!({})).await.unwrap_err(),
-        Failure::Malformed
-    );
+    assert_eq!(call(&link, "broken", json!({})).await.unwrap_err(), Failure::Malformed);
     let answer = call(&link, "error", json!({})).await.unwrap();
     assert!(answer.is_error());
-    assert_eq!(
-        answer.error_text(),
-        Some(r#"{"code": -32602, "message": "no"}"#)
-    );
+    assert_eq!(answer.error_text(), Some(r#"{"code": -32602, "message": "no"}"#));
     link.stop(CEILING).await;
 }
 
@@ -177,14 +159,8 @@ async fn requests_of_the_server_are_answered() {
         .iter()
         .filter(|message| message.get("method").is_none())
         .collect();
-    assert_eq!(
-        *answers[0],
-        json!({"jsonrpc": "2.0", "id": "p-1", "result": {}})
-    );
-    assert_eq!(
-        (&answers[1]["id"], &answers[1]["error"]["code"]),
-        (&json!(7.5), &json!(-32601))
-    );
+    assert_eq!(*answers[0], json!({"jsonrpc": "2.0", "id": "p-1", "result": {}}));
+    assert_eq!((&answers[1]["id"], &answers[1]["error"]["code"]), (&json!(7.5), &json!(-32601)));
     link.stop(CEILING).await;
 }
 
@@ -200,11 +176,7 @@ async fn tools_of_all_pages_are_known_and_kept_fresh() {
     result(&link, "add_tool", json!({"name": "silent", "tell": false})).await;
     let before = lists(&link).await;
     until("the silent tool", async || {
-        tokio::join!(
-            link.refresh_tools(),
-            link.refresh_tools(),
-            link.refresh_tools()
-        );
+        tokio::join!(link.refresh_tools(), link.refresh_tools(), link.refresh_tools());
         link.tools().contains("silent")
     })
     .await;
@@ -223,13 +195,9 @@ async fn a_flood_on_stderr_neither_blocks_nor_grows() {
 async fn more_than_the_queue_holds_gets_through() {
     let link = start("normal").await;
     let arguments = json!({"text": "x".repeat(bounds::BODY_BYTES_MAX - 1000)});
-    let pendings: Vec<_> = (0..20)
-        .map(|_| send(&link, "echo", &arguments, CEILING))
-        .collect();
-    let waiting: Vec<_> = pendings
-        .into_iter()
-        .map(|pending| tokio::spawn(pending.answer()))
-        .collect();
+    let pendings: Vec<_> = (0..20).map(|_| send(&link, "echo", &arguments, CEILING)).collect();
+    let waiting: Vec<_> =
+        pendings.into_iter().map(|pending| tokio::spawn(pending.answer())).collect();
     for waiter in waiting {
         assert!(waiter.await.unwrap().unwrap().line().len() > bounds::BODY_BYTES_MAX - 1000);
     }
@@ -242,9 +210,7 @@ async fn calls_for_a_child_that_does_not_read_time_out_and_the_link_ends_well() 
     let arguments = json!({"text": "x".repeat(bounds::BODY_BYTES_MAX - 1000)});
     let stalled = send(&link, "stall", &json!({}), CEILING);
     let timeout = Duration::from_millis(100);
-    let waiting: Vec<_> = (0..20)
-        .map(|_| send(&link, "echo", &arguments, timeout))
-        .collect();
+    let waiting: Vec<_> = (0..20).map(|_| send(&link, "echo", &arguments, timeout)).collect();
     for pending in waiting {
         assert_eq!(pending.answer().await.unwrap_err(), Failure::Timeout);
     }

@@ -7,15 +7,10 @@ use super::*;
 #[tokio::test]
 async fn a_child_that_dies_fails_its_calls_at_once_and_comes_back() {
     let link = start("normal").await;
-    let waiting: Vec<_> = (0..20)
-        .map(|_| send(&link, "never", &json!({}), CEILING))
-        .collect();
+    let waiting: Vec<_> = (0..20).map(|_| send(&link, "never", &json!({}), CEILING)).collect();
     let reserved = link.reserve().unwrap();
     let began = Instant::now();
-    assert_eq!(
-        call(&link, "die", json!({})).await.unwrap_err(),
-        Failure::Exited
-    );
+    assert_eq!(call(&link, "die", json!({})).await.unwrap_err(), Failure::Exited);
     for pending in waiting {
         assert_eq!(pending.answer().await.unwrap_err(), Failure::Exited);
     }
@@ -28,17 +23,10 @@ async fn a_child_that_dies_fails_its_calls_at_once_and_comes_back() {
     // What was reserved for the child that died does not go to the next one.
     let line = json!({"jsonrpc": "2.0", "id": reserved.id(), "method": "ping"}).to_string();
     assert_eq!(
-        reserved
-            .send(line.into_bytes(), CEILING)
-            .answer()
-            .await
-            .unwrap_err(),
+        reserved.send(line.into_bytes(), CEILING).answer().await.unwrap_err(),
         Failure::Exited
     );
-    assert_eq!(
-        result(&link, "echo", json!({"a": 1})).await,
-        json!({"a": 1})
-    );
+    assert_eq!(result(&link, "echo", json!({"a": 1})).await, json!({"a": 1}));
     link.stop(CEILING).await;
 }
 
@@ -49,21 +37,12 @@ async fn status_says_why_a_child_ended_and_how_often() {
     let link = start_with(options).await;
     call(&link, "die", json!({})).await.unwrap_err();
     let status = wait_for(&link, |status| !status.is_ready()).await;
-    assert_eq!(
-        status,
-        Status::Restarting {
-            attempt: 1,
-            why: "exit status: 3".into()
-        }
-    );
+    assert_eq!(status, Status::Restarting { attempt: 1, why: "exit status: 3".into() });
     assert_eq!(link.reserve().unwrap_err(), Failure::Unavailable);
     let began = Instant::now();
     link.stop(CEILING).await;
     assert!(matches!(link.status(), Status::Stopped { .. }));
-    assert!(
-        began.elapsed() < CEILING / 3,
-        "stopping does not wait for the restart"
-    );
+    assert!(began.elapsed() < CEILING / 3, "stopping does not wait for the restart");
 }
 
 #[tokio::test]
@@ -78,10 +57,7 @@ async fn an_answer_written_just_before_the_end_still_counts() {
 #[tokio::test]
 async fn a_child_that_closes_its_stdout_is_replaced() {
     let link = start("normal").await;
-    assert_eq!(
-        call(&link, "close_stdout", json!({})).await.unwrap_err(),
-        Failure::Exited
-    );
+    assert_eq!(call(&link, "close_stdout", json!({})).await.unwrap_err(), Failure::Exited);
     wait_for(&link, Status::is_ready).await;
     link.stop(CEILING).await;
 }
@@ -92,8 +68,7 @@ async fn the_handshake_is_kept_and_notifications_pass() {
     let initialize: Value = serde_json::from_str(&link.initialize_result().unwrap()).unwrap();
     assert_eq!(initialize["protocolVersion"], "2025-11-25");
     assert_eq!(initialize["client"]["name"], "paygate");
-    link.notify(br#"{"jsonrpc":"2.0","method":"notifications/x","params":{}}"#.to_vec())
-        .await;
+    link.notify(br#"{"jsonrpc":"2.0","method":"notifications/x","params":{}}"#.to_vec()).await;
     let heard = result(&link, "heard", json!({})).await;
     let methods: Vec<_> = heard["heard"]
         .as_array()
@@ -103,12 +78,7 @@ async fn the_handshake_is_kept_and_notifications_pass() {
         .collect();
     assert_eq!(
         methods,
-        [
-            "notifications/initialized",
-            "tools/list",
-            "tools/list",
-            "notifications/x"
-        ]
+        ["notifications/initialized", "tools/list", "tools/list", "notifications/x"]
     );
     link.stop(CEILING).await;
 }
@@ -139,16 +109,10 @@ async fn a_dropped_link_ends_its_child() {
     let link = start_alone("normal").await;
     let pids = result(&link, "breed", json!({})).await["pids"].clone();
     let mut status = link.watch();
-    let Running {
-        link,
-        guard: _guard,
-    } = link;
+    let Running { link, guard: _guard } = link;
     drop(link);
     let stopped = status.wait_for(|status| matches!(status, Status::Stopped { .. }));
-    tokio::time::timeout(CEILING, stopped)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(CEILING, stopped).await.unwrap().unwrap();
     assert!(pids.as_array().unwrap().iter().all(is_gone));
 }
 
@@ -158,10 +122,7 @@ async fn a_child_that_ignores_sigterm_is_killed() {
     let pids = result(&link, "breed", json!({})).await["pids"].clone();
     let began = Instant::now();
     link.stop(Duration::from_millis(200)).await;
-    assert!(
-        began.elapsed() >= Duration::from_millis(200),
-        "it had its grace"
-    );
+    assert!(began.elapsed() >= Duration::from_millis(200), "it had its grace");
     assert!(matches!(link.status(), Status::Stopped { .. }));
     assert!(pids.as_array().unwrap().iter().all(is_gone));
 }
@@ -176,16 +137,12 @@ async fn a_child_that_is_asked_to_stop_may_answer_first() {
 
 #[tokio::test]
 async fn a_child_that_cannot_start_says_why() {
-    let missing = ChildLink::start(ChildOptions::new("s", "no-such-command"))
-        .await
-        .unwrap_err();
+    let missing = ChildLink::start(ChildOptions::new("s", "no-such-command")).await.unwrap_err();
     assert!(
         matches!(&missing, StartError::NotFound { program, .. } if program == "no-such-command")
     );
 
-    let not_a_program = ChildLink::start(ChildOptions::new("s", "/"))
-        .await
-        .unwrap_err();
+    let not_a_program = ChildLink::start(ChildOptions::new("s", "/")).await.unwrap_err();
     assert!(matches!(not_a_program, StartError::Spawn { .. }));
 
     let exited = ChildLink::start(options("exit")).await.unwrap_err();
@@ -199,16 +156,7 @@ async fn a_child_that_cannot_start_says_why() {
     let mut mute = options("mute");
     mute.start_timeout = Duration::from_millis(100);
     let no_answer = ChildLink::start(mute).await.unwrap_err();
-    assert!(
-        matches!(
-            no_answer,
-            StartError::NoAnswer {
-                method: "initialize",
-                ..
-            }
-        ),
-        "{no_answer}"
-    );
+    assert!(matches!(no_answer, StartError::NoAnswer { method: "initialize", .. }), "{no_answer}");
 
     let refused = ChildLink::start(options("refuse")).await.unwrap_err();
     assert!(
@@ -226,26 +174,16 @@ async fn a_child_that_cannot_start_says_why() {
 async fn the_child_sees_the_environment_without_what_is_paygates() {
     let mut options = options("normal");
     for name in ["PAYGATE_ADMIN_KEY", "PAYGATE_", "INHERITED", "OVERRIDDEN"] {
-        options
-            .environment
-            .push((name.into(), OsString::from("parent")));
+        options.environment.push((name.into(), OsString::from("parent")));
     }
-    options.child_environment = vec![
-        ("OVERRIDDEN".into(), "child".into()),
-        ("PAYGATE_WANTED".into(), "child".into()),
-    ];
+    options.child_environment =
+        vec![("OVERRIDDEN".into(), "child".into()), ("PAYGATE_WANTED".into(), "child".into())];
     let link = start_with(options).await;
     let seen = result(&link, "env", json!({})).await;
     let seen = seen.as_object().unwrap();
-    assert_eq!(
-        (&seen["INHERITED"], &seen["OVERRIDDEN"]),
-        (&json!("parent"), &json!("child"))
-    );
+    assert_eq!((&seen["INHERITED"], &seen["OVERRIDDEN"]), (&json!("parent"), &json!("child")));
     // An operator who gives the child such a variable by name means it.
-    let ours: Vec<_> = seen
-        .keys()
-        .filter(|name| name.starts_with("PAYGATE_"))
-        .collect();
+    let ours: Vec<_> = seen.keys().filter(|name| name.starts_with("PAYGATE_")).collect();
     assert_eq!(ours, ["PAYGATE_WANTED"]);
     // What this process has, but was not handed over, is not inherited behind the scenes.
     assert!(

@@ -2,6 +2,11 @@
 //!
 //! Nothing here sleeps for luck: a test waits for a condition, with a ceiling that only a failure
 //! reaches.
+#![allow(
+    clippy::unwrap_used,
+    clippy::similar_names,
+    reason = "a test that cannot go on should say where"
+)]
 
 mod calls;
 mod life;
@@ -51,18 +56,12 @@ async fn start(mode: &str) -> Running<RwLockReadGuard<'static, ()>> {
 
 async fn start_with(options: ChildOptions) -> Running<RwLockReadGuard<'static, ()>> {
     let guard = BESIDE.read().await;
-    Running {
-        link: ChildLink::start(options).await.unwrap(),
-        guard,
-    }
+    Running { link: ChildLink::start(options).await.unwrap(), guard }
 }
 
 async fn start_alone(mode: &str) -> Running<RwLockWriteGuard<'static, ()>> {
     let guard = BESIDE.write().await;
-    Running {
-        link: ChildLink::start(options(mode)).await.unwrap(),
-        guard,
-    }
+    Running { link: ChildLink::start(options(mode)).await.unwrap(), guard }
 }
 
 fn send(link: &ChildLink, tool: &str, arguments: &Value, timeout: Duration) -> Pending {

@@ -9,9 +9,22 @@
 //! If a commit fails, the store closes: memory is ahead of a file that nobody can vouch for. A
 //! restart reads the file, which decides.
 
+mod accounts;
+mod open;
+mod queue;
+mod read;
+mod records;
+mod recover;
+mod rows;
+mod schema;
+mod state;
+mod store;
+mod verify;
+mod writer;
 
-mod placeholder;
-pub use placeholder::{LocalOptions, LocalStore, OpenError, VerifyError, VerifyReport, verify};
+pub use open::{LocalOptions, OpenError};
+pub use state::LocalStore;
+pub use verify::{VerifyError, VerifyReport, verify};
 
 /// When an answer may leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use crate::model::secret::{Digest, KeyEnds};
 use crate::model::time::Time;
 
 /// What [`read_key`] needs, in this order.
-pub(super) const KEY_COLUMNS: &str = "keys.id, keys.digest, keys.old_digest, keys.namespace, keys.revision, keys.record";
+pub(super) const KEY_COLUMNS: &str =
+    "keys.id, keys.digest, keys.old_digest, keys.namespace, keys.revision, keys.record";
 
 /// The part of a key that is never searched for.
 #[derive(Serialize, Deserialize)]
@@ -74,7 +75,8 @@ pub(super) fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
     };
     let id = KeyId::parse(row.get_ref(0)?.as_str()?).ok_or_else(|| bad(0, "not a key id"))?;
-    let digest = Digest::from_slice(row.get_ref(1)?.as_blob()?).ok_or_else(|| bad(1, "not a digest"))?;
+    let digest =
+        Digest::from_slice(row.get_ref(1)?.as_blob()?).ok_or_else(|| bad(1, "not a digest"))?;
     let old_digest = row.get_ref(2)?.as_blob_or_null()?.and_then(Digest::from_slice);
     let record: Record = serde_json::from_str(row.get_ref(5)?.as_str()?)
         .map_err(|error| bad(5, &format!("not a key's record: {error}")))?;
@@ -118,7 +120,10 @@ pub(super) struct OnceRecord {
 }
 
 pub(super) fn write_once(connection: &Connection, once: &OnceRecord) -> rusqlite::Result<()> {
-    let forgotten = once.at.ms().saturating_sub(i64::try_from(crate::model::bounds::ONCE_TTL.as_millis()).unwrap_or(0));
+    let forgotten = once
+        .at
+        .ms()
+        .saturating_sub(i64::try_from(crate::model::bounds::ONCE_TTL.as_millis()).unwrap_or(0));
     connection.prepare_cached("DELETE FROM once WHERE at <= ?1")?.execute([forgotten])?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO once (id, request, note, available, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -151,7 +156,8 @@ pub(super) fn read_once(connection: &Connection) -> rusqlite::Result<Vec<OnceRec
 }
 
 pub(super) fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 pub(super) fn from_json<T: for<'a> Deserialize<'a>>(text: &str) -> rusqlite::Result<T> {

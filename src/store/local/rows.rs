@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{CounterName, CreditKind, Entry, Hold, Posting, Refund, Resolution, ResolutionKind, Window};
+use crate::ledger::{
+    CounterName, CreditKind, Entry, Hold, Posting, Refund, Resolution, ResolutionKind, Window,
+};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
@@ -52,7 +54,9 @@ impl JournalRow {
             "INSERT INTO journal (seq, at, kind, call, account, amount, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         let (at, kind, call, account, amount) = match self {
-            Self::Credit { at, account, amount, kind } => (*at, credit_word(*kind), None, account, *amount),
+            Self::Credit { at, account, amount, kind } => {
+                (*at, credit_word(*kind), None, account, *amount)
+            }
             Self::Hold { hold, payer, calls } => {
                 let price = calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.price));
                 (hold.at, "hold", Some(hold.call), payer, price)
@@ -64,7 +68,8 @@ impl JournalRow {
                 (resolution.at, "call", Some(resolution.call), payer, *charged)
             }
         };
-        let detail = self.detail().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let detail =
+            self.detail().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
         let call = call.as_ref().map(|call| call.bytes().as_slice());
         statement.execute((seq, at.ms(), kind, call, account.as_str(), amount, detail))?;
         Ok(())
@@ -193,7 +198,12 @@ fn entries(
     let detail: Detail<'_> = serde_json::from_str(detail).ok()?;
     let hold = || {
         let (held, until) = (Time::from_ms(detail.held?), Time::from_ms(detail.until?));
-        Some(Entry::Hold(Hold { call, at: held, deadline: until, postings: detail.postings(payer)? }))
+        Some(Entry::Hold(Hold {
+            call,
+            at: held,
+            deadline: until,
+            postings: detail.postings(payer)?,
+        }))
     };
     let end = |word: &str| {
         let kind = ResolutionKind::from_word(word)?;
@@ -242,12 +252,33 @@ mod tests {
             kept: vec![-3, 1, 3],
         };
         let calls = vec![CallEnd { tool: "a\"b".into(), price: 3, charged: 3, outcome: "result" }];
-        let credit = Entry::Credit { at: Time::from_ms(1), account: payer.clone(), amount: 10, kind: CreditKind::Grant };
+        let credit = Entry::Credit {
+            at: Time::from_ms(1),
+            account: payer.clone(),
+            amount: 10,
+            kind: CreditKind::Grant,
+        };
         let rows = [
-            JournalRow::Credit { at: Time::from_ms(1), account: payer.clone(), amount: 10, kind: CreditKind::Grant },
+            JournalRow::Credit {
+                at: Time::from_ms(1),
+                account: payer.clone(),
+                amount: 10,
+                kind: CreditKind::Grant,
+            },
             JournalRow::Hold { hold: hold.clone(), payer: payer.clone(), calls: calls.clone() },
-            JournalRow::End { resolution: resolution.clone(), payer: payer.clone(), charged: 3, calls: calls.clone() },
-            JournalRow::Call { hold: hold.clone(), resolution: resolution.clone(), payer, charged: 3, calls },
+            JournalRow::End {
+                resolution: resolution.clone(),
+                payer: payer.clone(),
+                charged: 3,
+                calls: calls.clone(),
+            },
+            JournalRow::Call {
+                hold: hold.clone(),
+                resolution: resolution.clone(),
+                payer,
+                charged: 3,
+                calls,
+            },
         ];
         for (seq, row) in (1..).zip(&rows) {
             row.insert(&connection, seq).unwrap();

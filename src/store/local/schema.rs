@@ -87,6 +87,8 @@ pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64>
 
 /// Writes a number of `meta`.
 pub(super) fn set_meta(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
-    connection.prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?.execute((name, value))?;
+    connection
+        .prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?
+        .execute((name, value))?;
     Ok(())
 }

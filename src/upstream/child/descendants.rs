@@ -76,12 +76,7 @@ pub(super) fn spawn<T>(
     let (child, leader, pipes) = spawn()?;
     let started = Process::read(leader).map_or(0, |process| process.started);
     leaders.insert(leader, started);
-    let family = Family {
-        leader,
-        started,
-        pipes,
-        known: BTreeSet::new(),
-    };
+    let family = Family { leader, started, pipes, known: BTreeSet::new() };
     Ok((child, Leader { family }))
 }
 
@@ -107,14 +102,15 @@ impl Family {
     /// Who is in the family now: after the child's death its tree is gone. Blocks while it reads
     /// `/proc`, some milliseconds at most.
     pub(super) fn look(&self) -> Seen {
-        self.members()
-            .iter()
-            .map(|process| (process.pid, process.started))
-            .collect()
+        self.members().iter().map(|process| (process.pid, process.started)).collect()
     }
 
     /// Kills and collects all descendants, in rounds, until none is found. Blocks for as long as
     /// that takes, bounded. Returns how many are left.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "runs on a blocking thread, a few milliseconds a round"
+    )]
     pub(super) fn end(&self) -> usize {
         for _ in 0..bounds::DESCENDANT_KILL_ROUNDS {
             let members = self.members();
@@ -193,12 +189,7 @@ impl Family {
             std::fs::read_link(format!("/proc/{pid}/fd/{descriptor}"))
                 .ok()
                 .and_then(|target| {
-                    target
-                        .to_str()?
-                        .strip_prefix("pipe:[")?
-                        .strip_suffix(']')?
-                        .parse()
-                        .ok()
+                    target.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok()
                 })
                 .is_some_and(|inode| self.pipes.contains(&inode))
         })
@@ -245,10 +236,8 @@ impl Process {
     fn read(pid: i32) -> Option<Self> {
         let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         let after_name = stat.get(memchr::memrchr(b')', &stat)? + 1..)?;
-        let fields: Vec<&str> = std::str::from_utf8(after_name)
-            .ok()?
-            .split_ascii_whitespace()
-            .collect();
+        let fields: Vec<&str> =
+            std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse().ok();
         Some(Self {
             pid,

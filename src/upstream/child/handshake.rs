@@ -66,10 +66,7 @@ pub(super) async fn greet(
         .map_err(|error| Fault::Bad(format!("its result of initialize is none: {error}")))?;
     tracing::debug!(target: "upstream", server = shared.options.server, version = %parsed.protocol_version, "initialized");
     let has_tools = parsed.capabilities.tools.is_some();
-    *shared
-        .initialize
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = Some(result.into());
+    *shared.initialize.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.into());
 
     outbox
         .push(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
@@ -79,14 +76,10 @@ pub(super) async fn greet(
         shared.tools.none();
         return Ok(());
     }
-    shared
-        .tools
-        .fetch(shared, outbox, deadline)
-        .await
-        .map_err(|tools_fault| match tools_fault {
-            ToolsFault::NoAnswer(failure) => fault("tools/list", failure),
-            other => Fault::Bad(other.to_string()),
-        })
+    shared.tools.fetch(shared, outbox, deadline).await.map_err(|tools_fault| match tools_fault {
+        ToolsFault::NoAnswer(failure) => fault("tools/list", failure),
+        other => Fault::Bad(other.to_string()),
+    })
 }
 
 fn fault(method: &'static str, failure: Failure) -> Fault {
@@ -117,17 +110,9 @@ pub(super) fn error_message(answer: &Answer) -> String {
         code: i64,
         message: String,
     }
-    let parsed = answer
-        .error_text()
-        .and_then(|text| serde_json::from_str::<Error>(text).ok());
+    let parsed = answer.error_text().and_then(|text| serde_json::from_str::<Error>(text).ok());
     parsed.map_or_else(
         || "an error without code and message".to_owned(),
-        |error| {
-            format!(
-                "{} ({})",
-                error.message.chars().take(500).collect::<String>(),
-                error.code
-            )
-        },
+        |error| format!("{} ({})", error.message.chars().take(500).collect::<String>(), error.code),
     )
 }

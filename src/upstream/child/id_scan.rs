@@ -103,10 +103,8 @@ impl IdScan {
             (b' ' | b'\t' | b'\r', _) => {}
             (b'0'..=b'9', Expect::Number(id)) => {
                 let digit = u64::from(byte - b'0');
-                let id = id
-                    .unwrap_or_default()
-                    .checked_mul(10)
-                    .and_then(|id| id.checked_add(digit));
+                let id =
+                    id.unwrap_or_default().checked_mul(10).and_then(|id| id.checked_add(digit));
                 self.expect = id.map_or(Expect::Nothing, |id| Expect::Number(Some(id)));
             }
             _ => self.expect = Expect::Nothing,
@@ -124,11 +122,7 @@ impl IdScan {
 
 impl Key {
     fn new() -> Self {
-        Self {
-            read: 0,
-            may_be_id: true,
-            may_be_method: true,
-        }
+        Self { read: 0, may_be_id: true, may_be_method: true }
     }
 
     fn with(self, byte: u8) -> Self {
@@ -158,10 +152,7 @@ mod tests {
     fn only_the_id_at_the_top_counts() {
         let cases = [
             (r#"{"jsonrpc":"2.0","id":12,"result":{"#, Some(12)),
-            (
-                r#"{"result":{"items":[{"id":7}],"t":"\",\"id\":8,"},"id" : 12 }"#,
-                Some(12),
-            ),
+            (r#"{"result":{"items":[{"id":7}],"t":"\",\"id\":8,"},"id" : 12 }"#, Some(12)),
             (r#"{"result":{"items":[{"id":7}]"#, None),
             (r#"{"x":"id","y":3,"id":12}"#, Some(12)),
             (r#"{"id":12,"id":12}"#, Some(12)),

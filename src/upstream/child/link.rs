@@ -56,9 +56,7 @@ impl ChildLink {
         });
         let stop = watch::Sender::new(None);
         supervise::start(&shared, stop.subscribe()).await?;
-        Ok(Self {
-            handle: Arc::new(Handle { shared, stop }),
-        })
+        Ok(Self { handle: Arc::new(Handle { shared, stop }) })
     }
 
     /// The server's name as configured.
@@ -78,22 +76,13 @@ impl ChildLink {
 
     /// The child's own result of initialize, as JSON text. A restart may change it.
     pub fn initialize_result(&self) -> Option<Arc<str>> {
-        self.shared()
-            .initialize
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared().initialize.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes room for a call, at once or not at all.
     pub fn reserve(&self) -> Result<Slot, Failure> {
         let (ticket, outbox) = self.shared().calls.enter()?;
-        Ok(Slot::new(
-            Arc::clone(self.shared()),
-            ticket,
-            outbox,
-            OnGiveUp::Cancel,
-        ))
+        Ok(Slot::new(Arc::clone(self.shared()), ticket, outbox, OnGiveUp::Cancel))
     }
 
     /// Calls in flight, reserved ones included.
@@ -178,10 +167,7 @@ impl Slot {
             on_give_up,
             reason: "the caller is gone",
         };
-        Self {
-            place,
-            outcome: ticket.outcome,
-        }
+        Self { place, outcome: ticket.outcome }
     }
 
     /// Room for a request of Paygate itself, to the child behind `outbox`.
@@ -191,12 +177,7 @@ impl Slot {
         on_give_up: OnGiveUp,
     ) -> Result<Self, Failure> {
         let ticket = shared.calls.enter_own()?;
-        Ok(Self::new(
-            Arc::clone(shared),
-            ticket,
-            Arc::clone(outbox),
-            on_give_up,
-        ))
+        Ok(Self::new(Arc::clone(shared), ticket, Arc::clone(outbox), on_give_up))
     }
 
     /// The id that the line must carry. It is also the progress token to give to the child.
@@ -209,20 +190,14 @@ impl Slot {
     /// from now.
     pub fn send(mut self, line: Vec<u8>, timeout: Duration) -> Pending {
         let now = Instant::now();
-        let deadline = now
-            .checked_add(timeout)
-            .unwrap_or_else(|| now + bounds::REQUEST_TIMEOUT_MAX);
+        let deadline =
+            now.checked_add(timeout).unwrap_or_else(|| now + bounds::REQUEST_TIMEOUT_MAX);
         let unsent = match self.place.outbox.try_push(&line) {
             Push::Queued => None,
             Push::Full | Push::Closed => Some(line),
         };
         self.place.sent = unsent.is_none();
-        Pending {
-            place: self.place,
-            outcome: self.outcome,
-            unsent,
-            deadline,
-        }
+        Pending { place: self.place, outcome: self.outcome, unsent, deadline }
     }
 }
 

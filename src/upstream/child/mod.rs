@@ -1,6 +1,6 @@
 //! An MCP server as a child process that speaks over its stdin and stdout.
 //!
-//! Reading order: [`link`] is what the proxy holds; `supervise` starts the child, watches it and
+//! Reading order: `link` is what the proxy holds; `supervise` starts the child, watches it and
 //! starts it again; `spawn` makes the process and ends it, `descendants` also ends what left its
 //! group; `outbox` and `reader` move lines, `stderr` listens to the rest; `handshake` and `tools`
 //! are the few things that Paygate itself asks a child. One process is one *generation*: it has
@@ -94,9 +94,7 @@ impl Restart {
     /// The wait before the given attempt, counted from 1.
     fn wait(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
-        self.wait_first
-            .saturating_mul(1 << doublings)
-            .min(self.wait_max)
+        self.wait_first.saturating_mul(1 << doublings).min(self.wait_max)
     }
 }
 
@@ -183,9 +181,7 @@ impl std::fmt::Display for LastLines {
             return Ok(());
         }
         formatter.write_str("\nits last words on stderr:")?;
-        self.0
-            .iter()
-            .try_for_each(|line| write!(formatter, "\n  {line}"))
+        self.0.iter().try_for_each(|line| write!(formatter, "\n  {line}"))
     }
 }
 
@@ -196,9 +192,8 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest() {
         let restart = Restart::default();
-        let waits: Vec<_> = [1, 2, 3, 7, 8, 9, u32::MAX]
-            .map(|attempt| restart.wait(attempt).as_millis())
-            .into();
+        let waits: Vec<_> =
+            [1, 2, 3, 7, 8, 9, u32::MAX].map(|attempt| restart.wait(attempt).as_millis()).into();
         assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
     }
 }

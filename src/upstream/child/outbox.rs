@@ -50,10 +50,8 @@ impl Outbox {
 
     /// Queues a short line of our own, if the reserve has room.
     pub(super) fn push_control(&self, line: &[u8]) -> Push {
-        let pushed = self.push_below(
-            line,
-            bounds::CHILD_QUEUE_BYTES_MAX + bounds::CHILD_CONTROL_BYTES_MAX,
-        );
+        let pushed =
+            self.push_below(line, bounds::CHILD_QUEUE_BYTES_MAX + bounds::CHILD_CONTROL_BYTES_MAX);
         if pushed == Push::Full {
             tracing::debug!(target: "upstream", "the child does not read; a control message was dropped");
         }

@@ -53,21 +53,14 @@ struct Lines {
 
 impl Lines {
     fn new(line_bytes_max: usize) -> Self {
-        Self {
-            buffer: Vec::new(),
-            searched: 0,
-            line_bytes_max,
-            skipping: None,
-        }
+        Self { buffer: Vec::new(), searched: 0, line_bytes_max, skipping: None }
     }
 
     /// Hands out the lines that are complete and keeps the rest.
     fn split(&mut self, mut found: impl FnMut(Line<'_>)) {
         let mut start = 0;
-        while let Some(length) = self
-            .buffer
-            .get(self.searched..)
-            .and_then(|rest| memchr(b'\n', rest))
+        while let Some(length) =
+            self.buffer.get(self.searched..).and_then(|rest| memchr(b'\n', rest))
         {
             let end = self.searched + length;
             let line = self.buffer.get(start..end).unwrap_or_default();
@@ -80,10 +73,7 @@ impl Lines {
                     id: scan.found(),
                 });
             } else if line.len() > self.line_bytes_max {
-                found(Line::TooLong {
-                    bytes: line.len(),
-                    id: IdScan::of(line),
-                });
+                found(Line::TooLong { bytes: line.len(), id: IdScan::of(line) });
             } else {
                 found(Line::Whole(line));
             }
@@ -118,11 +108,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Self {
-        Self {
-            shared,
-            outbox,
-            unusable_lines: 0,
-        }
+        Self { shared, outbox, unusable_lines: 0 }
     }
 
     fn server(&self) -> &str {
@@ -218,20 +204,9 @@ mod tests {
     #[test]
     fn lines_are_the_same_however_they_arrive() {
         let text = "{\"é\":\"☃\"}\n\nb\n{\"id\":4711,\"result\":\"0123456789\"}\n0123456789abcdef\nlast\nrest".as_bytes();
-        let expected = [
-            "{\"é\":\"☃\"}",
-            "",
-            "b",
-            "33 Some(4711)",
-            "0123456789abcdef",
-            "last",
-        ];
+        let expected = ["{\"é\":\"☃\"}", "", "b", "33 Some(4711)", "0123456789abcdef", "last"];
         for piece_bytes in 1..=text.len() {
-            assert_eq!(
-                split(text, piece_bytes, 16),
-                expected,
-                "pieces of {piece_bytes}"
-            );
+            assert_eq!(split(text, piece_bytes, 16), expected, "pieces of {piece_bytes}");
         }
     }
 

@@ -60,47 +60,21 @@ pub(super) fn spawn(options: &ChildOptions) -> Result<(Process, Pipes), StartErr
             .and_then(|pid| i32::try_from(pid).ok())
             .ok_or_else(|| io::Error::other("it has no pid"))?;
         let pipes = Pipes {
-            stdin: child
-                .stdin()
-                .take()
-                .ok_or_else(|| io::Error::other("it has no stdin"))?,
-            stdout: child
-                .stdout()
-                .take()
-                .ok_or_else(|| io::Error::other("it has no stdout"))?,
-            stderr: child
-                .stderr()
-                .take()
-                .ok_or_else(|| io::Error::other("it has no stderr"))?,
+            stdin: child.stdin().take().ok_or_else(|| io::Error::other("it has no stdin"))?,
+            stdout: child.stdout().take().ok_or_else(|| io::Error::other("it has no stdout"))?,
+            stderr: child.stderr().take().ok_or_else(|| io::Error::other("it has no stderr"))?,
         };
-        let inodes = vec![
-            inode(&pipes.stdin)?,
-            inode(&pipes.stdout)?,
-            inode(&pipes.stderr)?,
-        ];
+        let inodes = vec![inode(&pipes.stdin)?, inode(&pipes.stdout)?, inode(&pipes.stderr)?];
         Ok(((child, pipes), pid, inodes))
     });
     let ((child, pipes), leader) = spawned.map_err(|error| start_error(options, &error))?;
-    Ok((
-        Process {
-            child,
-            leader,
-            end: None,
-            swept: false,
-        },
-        pipes,
-    ))
+    Ok((Process { child, leader, end: None, swept: false }, pipes))
 }
 
 /// What the child inherits, without anything that is Paygate's own, plus what is its own.
 fn environment(options: &ChildOptions) -> impl Iterator<Item = (&OsString, &OsString)> {
-    let inherited = options
-        .environment
-        .iter()
-        .filter(|(name, _)| !is_ours(name));
-    inherited
-        .chain(&options.child_environment)
-        .map(|(name, value)| (name, value))
+    let inherited = options.environment.iter().filter(|(name, _)| !is_ours(name));
+    inherited.chain(&options.child_environment).map(|(name, value)| (name, value))
 }
 
 fn is_ours(name: &OsStr) -> bool {
@@ -117,11 +91,7 @@ fn start_error(options: &ChildOptions, error: &io::Error) -> StartError {
     if error.kind() == io::ErrorKind::NotFound {
         return StartError::NotFound { server, program };
     }
-    StartError::Spawn {
-        server,
-        program,
-        why: error.to_string(),
-    }
+    StartError::Spawn { server, program, why: error.to_string() }
 }
 
 impl Process {
@@ -154,16 +124,11 @@ impl Process {
         }
         // The rest of the group, and the child if it is still there.
         self.signal(Signal::KILL);
-        if timeout(bounds::CHILD_KILL_WAIT, self.ended())
-            .await
-            .is_err()
-        {
+        if timeout(bounds::CHILD_KILL_WAIT, self.ended()).await.is_err() {
             tracing::error!(target: "upstream", pid = self.child.id(), "a killed child does not end");
         }
         self.sweep().await;
-        self.end
-            .clone()
-            .unwrap_or_else(|| "it does not end".to_owned())
+        self.end.clone().unwrap_or_else(|| "it does not end".to_owned())
     }
 
     /// Kills what is left of the group after the child itself has ended.

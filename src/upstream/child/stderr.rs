@@ -20,14 +20,7 @@ pub(super) struct Tail(Mutex<VecDeque<String>>);
 
 impl Tail {
     pub(super) fn last_lines(&self) -> LastLines {
-        LastLines(
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .cloned()
-                .collect(),
-        )
+        LastLines(self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect())
     }
 
     fn push(&self, line: String) {
@@ -93,16 +86,10 @@ impl Listener<'_> {
         let text = String::from_utf8_lossy(self.line.trim_ascii_end());
         let mut text: String = text
             .chars()
-            .map(|c| {
-                if c.is_control() && c != '\t' {
-                    '\u{fffd}'
-                } else {
-                    c
-                }
-            })
+            .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
             .collect();
         if self.cut > 0 {
-            text.push_str(&format!(" … ({} bytes more)", self.cut));
+            text = format!("{text} … ({} bytes more)", self.cut);
         }
         self.line.clear();
         self.cut = 0;
@@ -146,9 +133,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_lines_are_kept_within_their_bounds() {
-        let mut text: Vec<u8> = (0..5000)
-            .flat_map(|n| format!("line {n}\r\n").into_bytes())
-            .collect();
+        let mut text: Vec<u8> =
+            (0..5000).flat_map(|n| format!("line {n}\r\n").into_bytes()).collect();
         text.extend(std::iter::repeat_n(b'x', 100_000));
         text.extend(b"\n\n\x1b[31mred\xff");
         let tail = Tail::default();

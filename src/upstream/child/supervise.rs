@@ -48,10 +48,7 @@ async fn supervise(shared: Arc<Shared>, mut generation: Generation, mut stop: St
             Ended::ByItself(why) => {
                 set_status(
                     &shared,
-                    Status::Restarting {
-                        attempt: attempt + 1,
-                        why: why.as_str().into(),
-                    },
+                    Status::Restarting { attempt: attempt + 1, why: why.as_str().into() },
                 );
                 tracing::warn!(target: "upstream", server = shared.options.server, why, "the server ended");
                 generation.end(&shared, Duration::ZERO).await;
@@ -64,12 +61,7 @@ async fn supervise(shared: Arc<Shared>, mut generation: Generation, mut stop: St
         match restart(&shared, &mut attempt, why, &mut stop).await {
             Some(next) => generation = next,
             None => {
-                return set_status(
-                    &shared,
-                    Status::Stopped {
-                        why: "it was stopped".into(),
-                    },
-                );
+                return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
             }
         }
     }
@@ -91,12 +83,7 @@ async fn stop_wanted(stop: &mut Stop) -> Duration {
 async fn stopped(shared: &Arc<Shared>, generation: Generation, grace: Duration) {
     let how = generation.end(shared, grace).await;
     tracing::debug!(target: "upstream", server = shared.options.server, how, "the server was stopped");
-    set_status(
-        shared,
-        Status::Stopped {
-            why: "it was stopped".into(),
-        },
-    );
+    set_status(shared, Status::Stopped { why: "it was stopped".into() });
 }
 
 /// Tries until a child is ready. None if the link is to stop.
@@ -108,13 +95,7 @@ async fn restart(
 ) -> Option<Generation> {
     loop {
         *attempt = attempt.saturating_add(1);
-        set_status(
-            shared,
-            Status::Restarting {
-                attempt: *attempt,
-                why: why.as_str().into(),
-            },
-        );
+        set_status(shared, Status::Restarting { attempt: *attempt, why: why.as_str().into() });
         tokio::select! {
             () = sleep(shared.options.restart.wait(*attempt)) => {}
             _ = stop_wanted(stop) => return None,
@@ -173,10 +154,9 @@ impl Generation {
         match greeted {
             Ok(()) => {
                 shared.calls.open(Arc::clone(&generation.outbox));
-                generation.tasks.spawn(tools::keep_fresh(
-                    Arc::clone(shared),
-                    Arc::clone(&generation.outbox),
-                ));
+                generation
+                    .tasks
+                    .spawn(tools::keep_fresh(Arc::clone(shared), Arc::clone(&generation.outbox)));
                 set_status(shared, Status::Ready);
                 tracing::debug!(target: "upstream", server = options.server, pid = generation.process.id(), "the server is ready");
                 Ok(generation)
@@ -205,22 +185,9 @@ impl Generation {
         });
         let (listener_shared, listener_tail) = (Arc::clone(shared), Arc::clone(&tail));
         let listener = tokio::spawn(async move {
-            stderr::listen(
-                pipes.stderr,
-                &listener_shared.options.server,
-                &listener_tail,
-            )
-            .await;
+            stderr::listen(pipes.stderr, &listener_shared.options.server, &listener_tail).await;
         });
-        Ok(Self {
-            process,
-            outbox,
-            tail,
-            reader,
-            listener,
-            tasks,
-            broken,
-        })
+        Ok(Self { process, outbox, tail, reader, listener, tasks, broken })
     }
 
     /// Waits until the child has ended or broken its connection, and says how. Until then,
@@ -274,44 +241,23 @@ impl Generation {
     async fn start_error(mut self, shared: &Arc<Shared>, fault: Fault) -> StartError {
         let ended = match fault {
             // It may have ended just now; its status says more than a broken pipe.
-            Fault::Ended => timeout(bounds::CHILD_EXIT_WAIT, self.process.ended())
-                .await
-                .ok(),
+            Fault::Ended => timeout(bounds::CHILD_EXIT_WAIT, self.process.ended()).await.ok(),
             Fault::NoAnswer(_) | Fault::Bad(_) => None,
         };
         let tail = Arc::clone(&self.tail);
         self.end(shared, Duration::ZERO).await;
-        let ChildOptions {
-            server,
-            program,
-            start_timeout,
-            ..
-        } = &shared.options;
+        let ChildOptions { server, program, start_timeout, .. } = &shared.options;
         let (server, program) = (server.clone(), program.to_string_lossy().into_owned());
         let stderr = tail.last_lines();
         match fault {
             Fault::Ended => {
                 let how = ended.unwrap_or_else(|| "it closed its stdin or stdout".to_owned());
-                StartError::Exited {
-                    server,
-                    program,
-                    how,
-                    stderr,
-                }
+                StartError::Exited { server, program, how, stderr }
             }
-            Fault::NoAnswer(method) => StartError::NoAnswer {
-                server,
-                program,
-                method,
-                within: *start_timeout,
-                stderr,
-            },
-            Fault::Bad(why) => StartError::BadAnswer {
-                server,
-                program,
-                why,
-                stderr,
-            },
+            Fault::NoAnswer(method) => {
+                StartError::NoAnswer { server, program, method, within: *start_timeout, stderr }
+            }
+            Fault::Bad(why) => StartError::BadAnswer { server, program, why, stderr },
         }
     }
 }

@@ -73,15 +73,11 @@ impl Tools {
         deadline: Instant,
     ) -> Result<(), ToolsFault> {
         self.with_freshness(|freshness| {
-            *freshness = Freshness {
-                fetched_at: Some(Instant::now()),
-                changed: false,
-            }
+            *freshness = Freshness { fetched_at: Some(Instant::now()), changed: false }
         });
         let names = fetch_pages(shared, outbox, deadline).await;
         let result = names.map(|names| self.names.store(Arc::new(names)));
-        self.fetched
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.fetched.send_modify(|count| *count = count.wrapping_add(1));
         result
     }
 
@@ -91,21 +87,14 @@ impl Tools {
     }
 
     fn with_freshness<T>(&self, look: impl FnOnce(&mut Freshness) -> T) -> T {
-        look(
-            &mut self
-                .freshness
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        look(&mut self.freshness.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Freshness {
     fn is_fresh(self) -> bool {
         !self.changed
-            && self
-                .fetched_at
-                .is_some_and(|at| at.elapsed() < bounds::TOOLS_REFRESH_INTERVAL)
+            && self.fetched_at.is_some_and(|at| at.elapsed() < bounds::TOOLS_REFRESH_INTERVAL)
     }
 }
 
@@ -134,15 +123,11 @@ async fn fetch_pages(
     for _ in 0..bounds::TOOL_PAGES_MAX {
         let slot = Slot::own(shared, outbox, OnGiveUp::Cancel).map_err(ToolsFault::NoAnswer)?;
         let line = list_request(slot.id(), cursor.as_deref());
-        let answer = slot
-            .send(line, deadline.saturating_duration_since(Instant::now()))
-            .answer()
-            .await;
+        let answer =
+            slot.send(line, deadline.saturating_duration_since(Instant::now())).answer().await;
         let answer = answer.map_err(ToolsFault::NoAnswer)?;
         let Some(result) = answer.result_text() else {
-            return Err(ToolsFault::Refused(super::handshake::error_message(
-                &answer,
-            )));
+            return Err(ToolsFault::Refused(super::handshake::error_message(&answer)));
         };
         cursor = names.add_page(result)?;
         if cursor.is_none() {
@@ -153,9 +138,7 @@ async fn fetch_pages(
 }
 
 fn list_request(id: u64, cursor: Option<&str>) -> Vec<u8> {
-    let params = cursor.map_or_else(
-        || "{}".to_owned(),
-        |cursor| format!(r#"{{"cursor":{cursor}}}"#),
-    );
+    let params =
+        cursor.map_or_else(|| "{}".to_owned(), |cursor| format!(r#"{{"cursor":{cursor}}}"#));
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{params}}}"#).into_bytes()
 }

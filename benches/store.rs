@@ -1,0 +1,124 @@
+//! What the embedded store costs per call, apart from any protocol: hold, settle, wait for the disk,
+//! with as many calls in flight as the proxy's benchmark has connections. Prints calls/s and the
+//! processor time per call. `cargo bench --bench store`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "a bench"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use paygate::gate::{self, CallFacts, Policy, Request, ToolPolicy};
+use paygate::model::ids::{CallId, KeyId};
+use paygate::model::key::{IpAllowlist, Key, ToolList};
+use paygate::model::secret::RawKey;
+use paygate::store::local::{Durability, LocalOptions, LocalStore};
+use paygate::store::{Creation, ItemEnd, Show, Store, clock, settlement};
+
+const RUN: Duration = Duration::from_secs(3);
+
+fn main() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (name, durability) in [("none", Durability::None), ("answer", Durability::Answer)] {
+        for in_flight in [1, 16, 64] {
+            runtime.block_on(measure(name, durability, in_flight));
+        }
+    }
+}
+
+async fn measure(name: &str, durability: Durability, in_flight: usize) {
+    let folder = std::path::PathBuf::from(format!("target/bench-store-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let options = LocalOptions { path: Some(folder.join("books.db")), durability };
+    let store: Arc<dyn Store> = Arc::new(LocalStore::open(&options, clock::now()).unwrap());
+    let key = key();
+    let Creation::Made(key) = store.create_key(key, 1 << 50, None, clock::now()).await.unwrap()
+    else {
+        return;
+    };
+    let mut policy = Policy { default_price: 1, key_rate: 1 << 40, ..Policy::default() };
+    policy.tools.insert("instant".to_owned(), ToolPolicy::new("instant", Some(2), 1 << 40, 0));
+    let (policy, count) = (Arc::new(policy), Arc::new(AtomicU64::new(0)));
+    let (began, used) = (Instant::now(), processor_time());
+    let tasks: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (store, key, policy, count) =
+                (Arc::clone(&store), Arc::clone(&key), Arc::clone(&policy), Arc::clone(&count));
+            tokio::spawn(async move {
+                while began.elapsed() < RUN {
+                    one(&*store, &key, &policy, count.fetch_add(1, Ordering::Relaxed)).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let calls = count.load(Ordering::Relaxed) as f64;
+    let rate = calls / began.elapsed().as_secs_f64();
+    let cost = (processor_time() - used) * 1e6 / calls;
+    println!(
+        "{name:>7} {in_flight:>3} in flight: {rate:>9.0} calls/s, {cost:>5.1} µs of processor per call"
+    );
+    store.close().await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
+    let now = clock::now();
+    let calls = [CallFacts { tool: "instant", arguments: None }];
+    let address = "127.0.0.1".parse().unwrap();
+    let request = Request {
+        now,
+        address,
+        credential_shown: true,
+        key: Some(key),
+        namespace: None,
+        calls: &calls,
+        in_batch: false,
+    };
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    let charge = gate::admit(policy, &request, CallId::from_random(id)).unwrap();
+    store.hold(&charge, now, now.plus(Duration::from_secs(600))).await.unwrap();
+    tokio::task::yield_now().await;
+    let ends = [ItemEnd { paid: true, outcome: "result" }];
+    let (_, durable) = store.settle(settlement(&charge, &ends, Show::BALANCE), now).await.unwrap();
+    durable.wait().await.unwrap();
+}
+
+fn key() -> Key {
+    let raw = RawKey::from_random([1; 24]);
+    Key {
+        id: KeyId::from_random([1; 8]),
+        digest: raw.digest(),
+        ends: raw.ends(),
+        old: None,
+        name: "bench".to_owned(),
+        namespace: "default".to_owned(),
+        created_at: clock::now(),
+        active: true,
+        spending_limit: 0,
+        allowed_tools: ToolList::from_names(["instant"].into_iter()),
+        denied_tools: ToolList::default(),
+        expires_at: None,
+        quota: None,
+        tags: std::collections::BTreeMap::new(),
+        ip_allowlist: IpAllowlist::default(),
+        revision: 1,
+    }
+}
+
+/// Seconds of processor time that this process has used.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
+}

@@ -1,0 +1,43 @@
+//! `POST /keys/acl`: which tools a key may call. A list that is not given stays as it is.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Problem};
+use super::body::Members;
+use super::subject::Fit;
+use super::{Admin, Call, fields};
+use crate::model::key::{Key, ToolList};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Set<'a> {
+    allowed_tools: &'a ToolList,
+    denied_tools: &'a ToolList,
+    message: &'static str,
+}
+
+pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let (key, allowed, denied) = {
+        let members = Members::of_body(&call.body, &["key", "allowedTools", "deniedTools"])?;
+        let list =
+            |name: &str| members.has(name).then(|| fields::tools(&members, name)).transpose();
+        (fields::key_required(&members)?, list("allowedTools")?, list("deniedTools")?)
+    };
+    let apply = |key: &mut Key| {
+        if let Some(allowed) = &allowed {
+            key.allowed_tools.clone_from(allowed);
+        }
+        if let Some(denied) = &denied {
+            key.denied_tools.clone_from(denied);
+        }
+        Ok(())
+    };
+    let key = admin.change(&key, Fit::Usable, call.now, apply).await?;
+    Answer::ok(&Set {
+        allowed_tools: &key.allowed_tools,
+        denied_tools: &key.denied_tools,
+        message: "ACL updated",
+    })
+}

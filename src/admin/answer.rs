@@ -1,0 +1,208 @@
+//! What an endpoint answers: JSON with a status, or a problem. The only place where errors of the
+//! store get a status.
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::model::bounds::COUNTER_MAX;
+use crate::store::StoreError;
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// A successful answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+    is_replay: bool,
+}
+
+impl Answer {
+    /// 200 with JSON on one line.
+    pub(super) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self::text(StatusCode::OK, to_json(body)?.into_bytes()))
+    }
+
+    /// 200 with JSON for people to read.
+    pub(super) fn pretty(body: &impl Serialize) -> Result<Self, Problem> {
+        let body = serde_json::to_vec_pretty(body).map_err(|error| unwritable(&error))?;
+        Ok(Self::text(StatusCode::OK, body))
+    }
+
+    /// 201.
+    pub(super) fn created(body: String) -> Self {
+        Self::text(StatusCode::CREATED, body.into_bytes())
+    }
+
+    /// Says that this answer was given before.
+    #[must_use]
+    pub(super) fn replayed(self) -> Self {
+        Self { is_replay: true, ..self }
+    }
+
+    fn text(status: StatusCode, body: Vec<u8>) -> Self {
+        Self { status, body, is_replay: false }
+    }
+
+    pub(super) fn respond(self) -> Response {
+        let mut response = respond(self.status, self.body);
+        if self.is_replay {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// JSON on one line.
+pub(super) fn to_json(body: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(body).map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &serde_json::Error) -> Problem {
+    tracing::error!(%error, "an answer could not be written");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+}
+
+/// Runs long work (serialising all keys) where it does not hold up other requests.
+pub(super) async fn in_background(
+    work: impl FnOnce() -> Result<Answer, Problem> + Send + 'static,
+) -> Result<Answer, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(%error, "a report ended before its answer");
+            Err(Problem::unavailable("The report could not be made; try again", 1))
+        }
+    }
+}
+
+/// Why there is no such answer: `{"error": message}`.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    message: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), header: None }
+    }
+
+    fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.header = HeaderValue::from_str(value).ok().map(|value| (name, value));
+        self
+    }
+
+    /// 400: the request says something that it must not.
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 401.
+    pub(super) fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    /// 403.
+    pub(super) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 404.
+    pub(super) fn not_found(message: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// 405 with the methods that are.
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").with(ALLOW, allowed)
+    }
+
+    /// 408.
+    pub(super) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time")
+    }
+
+    /// 409.
+    pub(super) fn conflict(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    /// 413.
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("The body is larger than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// 503: nothing was changed; worth another try.
+    pub(super) fn unavailable(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            .with(RETRY_AFTER, &retry_after_seconds.to_string())
+    }
+
+    /// The same without anything that only the operator may know.
+    #[must_use]
+    pub(super) fn for_the_public(mut self) -> Self {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            "The books are not available; try again later".clone_into(&mut self.message);
+        }
+        self
+    }
+
+    pub(super) fn respond(self) -> Response {
+        let body = serde_json::json!({ "error": self.message }).to_string();
+        let mut response = respond(self.status, body.into_bytes());
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    #[cfg(test)]
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let message = sentence(&error.to_string());
+        match error {
+            StoreError::Closed(_) => Self::unavailable(message, 30),
+            StoreError::Busy => Self::unavailable(message, 1),
+            StoreError::OnceFull => Self::unavailable(message, 60),
+            StoreError::Read(_) => {
+                tracing::error!(%error, "an admin request failed");
+                Self::unavailable(message, 5)
+            }
+            StoreError::Conflict => {
+                Self::conflict("The key is being changed by others; nothing was done, try again")
+            }
+            StoreError::Duplicate | StoreError::NotOpen => Self::conflict(&message),
+            StoreError::NotFound => Self::not_found("Key not found"),
+            StoreError::OnceMismatch => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
+            StoreError::OutOfRange => {
+                Self::bad(format!("The balance would be beyond {COUNTER_MAX} credits"))
+            }
+        }
+    }
+}
+
+/// With a capital letter, as all messages of this API.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn respond(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

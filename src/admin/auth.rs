@@ -1,0 +1,154 @@
+//! The admin key: compared in constant time. Who guesses waits longer with every wrong guess; the
+//! right key is never delayed, so nobody can lock the operator out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+use super::answer::Problem;
+use crate::model::secret::Digest;
+
+/// Wrong guesses that are answered at once: a typing error should not feel like a fault.
+const FREE_GUESSES: u32 = 3;
+/// The first delay; it doubles from there.
+const DELAY_FIRST: Duration = Duration::from_millis(25);
+/// The longest delay: enough against guessing, and a wrong request holds its connection no longer.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+/// A client that has been quiet this long starts afresh.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
+/// Clients remembered, about 100 bytes each. Beyond it the quietest are forgotten.
+const CLIENTS_MAX: usize = 4096;
+
+/// Knows the admin key's digest and who has guessed wrong.
+pub(super) struct AdminAuth {
+    digest: Digest,
+    wrong: Mutex<HashMap<IpAddr, Wrong>>,
+}
+
+struct Wrong {
+    guesses: u32,
+    last: Instant,
+}
+
+impl AdminAuth {
+    pub(super) fn new(admin_key: &SecretString) -> Self {
+        let digest = Digest::of(admin_key.expose_secret().as_bytes());
+        Self { digest, wrong: Mutex::default() }
+    }
+
+    /// Is this the operator? A wrong key is told so after a while.
+    pub(super) async fn check(&self, headers: &HeaderMap, address: IpAddr) -> Result<(), Problem> {
+        let refused = Problem::unauthorized("Invalid admin key");
+        let Some(given) = headers.get("x-admin-key") else { return Err(refused) };
+        if self.digest.same(&Digest::of(given.as_bytes())) {
+            return Ok(());
+        }
+        let delay = self.delay(address, Instant::now());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        Err(refused)
+    }
+
+    /// Counts a wrong guess and says how long its answer has to wait.
+    fn delay(&self, address: IpAddr, now: Instant) -> Duration {
+        // A short critical section without await; a panic in it leaves nothing half done.
+        let mut clients = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = network(address);
+        if clients.len() >= CLIENTS_MAX && !clients.contains_key(&client) {
+            forget(&mut clients, now);
+        }
+        let wrong = clients.entry(client).or_insert(Wrong { guesses: 0, last: now });
+        if now.duration_since(wrong.last) >= FORGET_AFTER {
+            wrong.guesses = 0;
+        }
+        wrong.guesses = wrong.guesses.saturating_add(1);
+        wrong.last = now;
+        let Some(doublings) = wrong.guesses.checked_sub(FREE_GUESSES.saturating_add(1)) else {
+            return Duration::ZERO;
+        };
+        let factor = 2_u32.saturating_pow(doublings);
+        DELAY_FIRST.saturating_mul(factor).min(DELAY_MAX)
+    }
+}
+
+/// Makes room: those who have been quiet long enough, or else the older half.
+fn forget(clients: &mut HashMap<IpAddr, Wrong>, now: Instant) {
+    clients.retain(|_, wrong| now.duration_since(wrong.last) < FORGET_AFTER);
+    if clients.len() < CLIENTS_MAX {
+        return;
+    }
+    let mut moments: Vec<Instant> = clients.values().map(|wrong| wrong.last).collect();
+    moments.sort_unstable();
+    let middle = moments.get(moments.len() / 2).copied().unwrap_or(now);
+    clients.retain(|_, wrong| wrong.last > middle);
+}
+
+/// Whoever has one IPv6 address usually has its whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(four) => IpAddr::V4(four),
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auth() -> AdminAuth {
+        AdminAuth::new(&"right".to_owned().into())
+    }
+
+    #[test]
+    fn delays_grow_to_a_second_and_are_forgotten() {
+        let (auth, start) = (auth(), Instant::now());
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let delays: Vec<u128> = (0..12).map(|_| auth.delay(address, start).as_millis()).collect();
+        assert_eq!(delays, [0, 0, 0, 25, 50, 100, 200, 400, 800, 1000, 1000, 1000]);
+        let other = auth.delay("192.0.2.2".parse().unwrap(), start);
+        assert!(other.is_zero(), "one client's guesses must not slow another");
+        assert!(auth.delay(address, start + FORGET_AFTER).is_zero());
+    }
+
+    #[test]
+    fn one_network_is_one_client() {
+        let (auth, now) = (auth(), Instant::now());
+        for last in 0..20_u16 {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, last);
+            auth.delay(address.into(), now);
+        }
+        assert_eq!(auth.wrong.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_clients() {
+        let (auth, start) = (auth(), Instant::now());
+        for index in 0..20_000_u32 {
+            let address = IpAddr::V4(index.into());
+            auth.delay(address, start + Duration::from_micros(index.into()));
+        }
+        assert!(auth.wrong.lock().unwrap().len() <= CLIENTS_MAX);
+    }
+
+    #[tokio::test]
+    async fn the_right_key_is_never_delayed() {
+        let auth = auth();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        for _ in 0..100 {
+            auth.delay(address, Instant::now());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("x-admin-key", "right".parse().unwrap());
+        let started = Instant::now();
+        auth.check(&headers, address).await.unwrap();
+        assert!(started.elapsed() < Duration::from_millis(500));
+        headers.insert("x-admin-key", "wrong".parse().unwrap());
+        assert!(auth.check(&headers, address).await.is_err());
+    }
+}

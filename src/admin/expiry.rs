@@ -1,0 +1,36 @@
+//! `POST /keys/expiry`: when a key ends.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Problem};
+use super::body::Members;
+use super::subject::Fit;
+use super::view::Shown;
+use super::{Admin, Call, fields};
+use crate::model::key::Key;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Set {
+    expires_at: Option<Shown>,
+    message: String,
+}
+
+pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let (key, end) = {
+        let members = Members::of_body(&call.body, &["key", "expiresIn", "expiresAt"])?;
+        (fields::key_required(&members)?, fields::expiry(&members, call.now)?)
+    };
+    let apply = |key: &mut Key| {
+        key.expires_at = end;
+        Ok(())
+    };
+    admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let message = match end {
+        Some(end) => format!("Key expires at {end}"),
+        None => "Expiry removed (key never expires)".to_owned(),
+    };
+    Answer::ok(&Set { expires_at: end.map(Shown), message })
+}

@@ -1,0 +1,43 @@
+//! `POST /keys/ip`: the addresses that a key may call from. Replaces the whole list.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Problem};
+use super::body::{Json, Members};
+use super::subject::Fit;
+use super::view::Addresses;
+use super::{Admin, Call, fields};
+use crate::model::key::{IpAllowlist, Key};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Set<'a> {
+    ip_allowlist: Addresses<'a>,
+    message: &'static str,
+}
+
+pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let (key, list) = {
+        let members = Members::of_body(&call.body, &["key", "ips"])?;
+        (fields::key_required(&members)?, addresses(&members)?)
+    };
+    let apply = |key: &mut Key| {
+        key.ip_allowlist.clone_from(&list);
+        Ok(())
+    };
+    let key = admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let ip_allowlist = Addresses(&key.ip_allowlist);
+    Answer::ok(&Set { ip_allowlist, message: "IP allowlist updated" })
+}
+
+fn addresses(members: &Members<'_>) -> Result<IpAllowlist, Problem> {
+    let value = members.get("ips")?;
+    let entries = match value {
+        Json::List(_) => fields::strings(&value, "ips", IpAllowlist::ENTRIES_MAX)?,
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Object(_) => None,
+    };
+    let missing = || Problem::bad("Missing or invalid ips array");
+    fields::addresses(&entries.ok_or_else(missing)?, "ips")
+}

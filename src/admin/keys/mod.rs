@@ -1,0 +1,4 @@
+//! Making and listing keys.
+
+pub(super) mod create;
+pub(super) mod list;

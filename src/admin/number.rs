@@ -1,0 +1,114 @@
+//! Numbers as clients write them, read exactly: no float comes near money. `100`, `100.0` and `1e2`
+//! are the same whole number; `0.5` and `1e400` are told apart from text that is no number.
+
+use crate::model::bounds::COUNTER_MAX;
+
+/// Why a text is not a whole number within ±[`COUNTER_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotWhole {
+    /// It is no number.
+    NotANumber,
+    /// It has a fraction.
+    Fraction,
+    /// It is beyond the exact range.
+    TooLarge,
+}
+
+/// Reads a JSON number, or a string that is one.
+pub(super) fn whole(text: &str) -> Result<i64, NotWhole> {
+    let text = text.trim();
+    let (is_negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, read_exponent(exponent)?),
+        None => (text, 0),
+    };
+    let (units, fraction) = match mantissa.split_once('.') {
+        Some((units, fraction)) if !fraction.is_empty() => (units, fraction),
+        Some(_) => return Err(NotWhole::NotANumber),
+        None => (mantissa, ""),
+    };
+    let is_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if units.is_empty() || !is_digits(units) || !is_digits(fraction) {
+        return Err(NotWhole::NotANumber);
+    }
+    let digits = format!("{units}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let zeros = length(&digits).saturating_sub(length(significant));
+    let significant = significant.trim_start_matches('0');
+    if significant.is_empty() {
+        return Ok(0);
+    }
+    let exponent = exponent.saturating_sub(length(fraction)).saturating_add(zeros);
+    let value = scale(significant, exponent)?;
+    Ok(if is_negative { value.saturating_neg() } else { value })
+}
+
+/// `digits` × 10^`exponent`; the last digit is not 0.
+fn scale(digits: &str, exponent: i64) -> Result<i64, NotWhole> {
+    let Ok(exponent) = u32::try_from(exponent) else {
+        return Err(if exponent < 0 { NotWhole::Fraction } else { NotWhole::TooLarge });
+    };
+    let value: i64 = digits.parse().map_err(|_| NotWhole::TooLarge)?;
+    let value = 10_i64.checked_pow(exponent).and_then(|power| value.checked_mul(power));
+    value.filter(|value| *value <= COUNTER_MAX).ok_or(NotWhole::TooLarge)
+}
+
+fn read_exponent(text: &str) -> Result<i64, NotWhole> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(NotWhole::NotANumber);
+    }
+    let size = digits.parse().unwrap_or(i64::MAX / 2);
+    Ok(if text.starts_with('-') { size.saturating_neg() } else { size })
+}
+
+fn length(text: &str) -> i64 {
+    i64::try_from(text.len()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_exactly() {
+        use NotWhole::{Fraction, NotANumber, TooLarge};
+        let cases = [
+            ("0", Ok(0)),
+            ("-0", Ok(0)),
+            ("0e99999999999999999999", Ok(0)),
+            ("100", Ok(100)),
+            (" 100 ", Ok(100)),
+            ("100.0", Ok(100)),
+            ("1e2", Ok(100)),
+            ("1.5e1", Ok(15)),
+            ("1500e-2", Ok(15)),
+            ("-5", Ok(-5)),
+            ("9007199254740991", Ok(9_007_199_254_740_991)),
+            ("9007199254740992", Err(TooLarge)),
+            ("9007199254740991.1", Err(Fraction)),
+            ("1e400", Err(TooLarge)),
+            ("1e99999999999999999999", Err(TooLarge)),
+            ("99999999999999999999999", Err(TooLarge)),
+            ("0.5", Err(Fraction)),
+            ("1e-99999999999999999999", Err(Fraction)),
+            ("-0.5", Err(Fraction)),
+            ("", Err(NotANumber)),
+            ("-", Err(NotANumber)),
+            ("NaN", Err(NotANumber)),
+            ("Infinity", Err(NotANumber)),
+            ("0x10", Err(NotANumber)),
+            ("1e", Err(NotANumber)),
+            ("1.", Err(NotANumber)),
+            (".5", Err(NotANumber)),
+            ("1 000", Err(NotANumber)),
+            ("--1", Err(NotANumber)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(whole(text), expected, "{text:?}");
+        }
+    }
+}

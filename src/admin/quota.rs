@@ -1,0 +1,51 @@
+//! `POST /keys/quota`: a key's own quota, or none.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Problem};
+use super::body::{Json, Members};
+use super::subject::Fit;
+use super::{Admin, Call, fields};
+use crate::model::key::{Key, Quota};
+
+#[derive(Serialize)]
+struct Set {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<Quota>,
+    message: &'static str,
+}
+
+pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let (key, quota) = {
+        let mut known = vec!["key", "remove"];
+        known.extend(fields::QUOTA_FIELDS);
+        let members = Members::of_body(&call.body, &known)?;
+        (fields::key_required(&members)?, read(&members)?)
+    };
+    let apply = |key: &mut Key| {
+        key.quota = quota;
+        Ok(())
+    };
+    admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let message = match quota {
+        Some(_) => "Quota set",
+        None => "Quota removed (using global defaults)",
+    };
+    Answer::ok(&Set { quota, message })
+}
+
+/// A misspelt limit must not become "no limit", so at least one has to be there.
+fn read(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
+    match members.get("remove")? {
+        Json::Bool(true) => return Ok(None),
+        Json::Null | Json::Bool(false) => {}
+        Json::Number(_) | Json::Text(_) | Json::List(_) | Json::Object(_) => {
+            return Err(Problem::bad("remove must be true or false"));
+        }
+    }
+    let quota = fields::quota(members)?;
+    let missing = || Problem::bad(format!("{}, or remove: true", fields::QUOTA_EMPTY));
+    quota.ok_or_else(missing).map(Some)
+}

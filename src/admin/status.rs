@@ -1,0 +1,132 @@
+//! `GET /status`: everything at a glance.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::answer::{Answer, Problem, in_background};
+use super::namespaces::{self, NamespaceView};
+use super::usage::Summary;
+use super::view::{KeyView, Moment};
+use super::{Admin, AdminOptions, Call, query};
+use crate::gate::ToolPolicy;
+use crate::ledger::Account;
+use crate::model::key::Key;
+use crate::store::UsageRow;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    name: &'a str,
+    shadow_mode: bool,
+    active_keys: usize,
+    keys: Vec<KeyView<'a>>,
+    usage: Summary<'a>,
+    event_count: i64,
+    namespaces: Vec<NamespaceView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filtered_namespace: Option<&'a str>,
+    config: Config<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Config<'a> {
+    default_credits_per_call: i64,
+    global_rate_limit_per_min: i64,
+    tool_pricing: BTreeMap<&'a str, ToolPricing>,
+    refund_on_failure: bool,
+    webhook_url: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolPricing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credits_per_call: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_per_min: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credits_per_kb_input: Option<Box<RawValue>>,
+}
+
+pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let namespace = query::namespace(&call.uri)?;
+    let keys = admin.store.keys(None).await?;
+    let usage = admin.store.usage(None).await?;
+    in_background(move || {
+        let moment = Moment::new(call.now);
+        let status = status(&admin.options, &keys, &usage, namespace.as_deref(), (&call, &moment));
+        Answer::pretty(&status)
+    })
+    .await
+}
+
+/// Only `keys` and `usage` are of one namespace, if one is asked for.
+fn status<'a>(
+    options: &'a AdminOptions,
+    all: &'a [(Arc<Key>, Account)],
+    usage: &'a [UsageRow],
+    namespace: Option<&'a str>,
+    (call, moment): (&Call, &'a Moment),
+) -> Status<'a> {
+    let is_asked = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+    let asked = || all.iter().filter(|(key, _)| is_asked(key));
+    let by_id: HashMap<&str, &Key> = asked().map(|(key, _)| (key.id.as_str(), &**key)).collect();
+    Status {
+        name: &options.name,
+        shadow_mode: options.policy.shadow,
+        active_keys: all.iter().filter(|(key, _)| key.usable(call.now)).count(),
+        keys: asked().map(|(key, account)| KeyView::of(key, account, moment)).collect(),
+        usage: Summary::of(usage, &by_id, &(options.denied)()),
+        event_count: usage.iter().fold(0, |sum, row| row.calls.saturating_add(sum)),
+        namespaces: namespaces::views(all, call.now),
+        filtered_namespace: namespace,
+        config: config(options),
+    }
+}
+
+fn config(options: &AdminOptions) -> Config<'_> {
+    let policy = &options.policy;
+    Config {
+        default_credits_per_call: policy.default_price,
+        global_rate_limit_per_min: policy.key_rate,
+        tool_pricing: policy.tools.iter().map(|(tool, of)| (tool.as_str(), pricing(of))).collect(),
+        refund_on_failure: options.refund_on_failure,
+        webhook_url: None,
+    }
+}
+
+fn pricing(tool: &ToolPolicy) -> ToolPricing {
+    let milli = tool.milli_credits_per_kb;
+    ToolPricing {
+        credits_per_call: tool.price,
+        rate_limit_per_min: (tool.rate > 0).then_some(tool.rate),
+        credits_per_kb_input: (milli > 0)
+            .then(|| RawValue::from_string(thousandths(milli)).ok())
+            .flatten(),
+    }
+}
+
+/// A number of thousandths as a decimal, without a float in between.
+fn thousandths(value: i64) -> String {
+    let (whole, rest) = (value.div_euclid(1000), value.rem_euclid(1000));
+    let text = format!("{whole}.{rest:03}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousandths_as_decimals() {
+        for (value, text) in
+            [(1000, "1"), (1500, "1.5"), (5, "0.005"), (10_000, "10"), (1, "0.001")]
+        {
+            assert_eq!(thousandths(value), text);
+        }
+    }
+}

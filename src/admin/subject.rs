@@ -1,0 +1,89 @@
+//! The key that a request is about: found, judged fit, changed.
+
+use std::sync::Arc;
+
+use super::Admin;
+use super::answer::Problem;
+use super::fields::KeyRef;
+use crate::model::key::Key;
+use crate::model::time::Time;
+use crate::store::StoreError;
+
+/// How often a change is tried against others that change the same key.
+const ATTEMPTS_MAX: usize = 8;
+
+/// What state a key must be in for a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fit {
+    /// Any.
+    Exists,
+    /// Not revoked.
+    NotRevoked,
+    /// Neither revoked nor expired.
+    Usable,
+    /// The same, said to the one who showed the credential.
+    Credential,
+}
+
+impl Fit {
+    fn problem(self) -> Problem {
+        Problem::not_found(match self {
+            Self::Exists => "Key not found",
+            Self::NotRevoked | Self::Usable => "Key not found or inactive",
+            Self::Credential => "Invalid or inactive API key",
+        })
+    }
+
+    fn suits(self, key: &Key, now: Time) -> bool {
+        match self {
+            Self::Exists => true,
+            Self::NotRevoked => key.active,
+            Self::Usable | Self::Credential => key.usable(now),
+        }
+    }
+}
+
+impl Admin {
+    /// The key that a request names.
+    pub(super) async fn find(
+        &self,
+        key: &KeyRef,
+        fit: Fit,
+        now: Time,
+    ) -> Result<Arc<Key>, Problem> {
+        let found = match key {
+            KeyRef::Id(id) => self.store.key_by_id(id).await?,
+            KeyRef::Credential(digest) => self.store.key_by_digest(*digest, now).await?,
+            KeyRef::Nothing => None,
+        };
+        found.filter(|key| fit.suits(key, now)).ok_or_else(|| fit.problem())
+    }
+
+    /// Changes a key. What others change at the same time is kept: the change is applied to the
+    /// record as it is then.
+    pub(super) async fn change(
+        &self,
+        key: &KeyRef,
+        fit: Fit,
+        now: Time,
+        apply: impl Fn(&mut Key) -> Result<(), Problem> + Send,
+    ) -> Result<Arc<Key>, Problem> {
+        let mut current = self.find(key, fit, now).await?;
+        for _ in 0..ATTEMPTS_MAX {
+            let mut changed = Key::clone(&current);
+            apply(&mut changed)?;
+            if changed == *current {
+                return Ok(current);
+            }
+            match self.store.update_key(changed).await {
+                Ok(key) => return Ok(key),
+                Err(StoreError::Conflict) => {}
+                Err(StoreError::NotFound) => return Err(fit.problem()),
+                Err(other) => return Err(other.into()),
+            }
+            // By id: the credential that named it may have been replaced meanwhile.
+            current = self.find(&KeyRef::Id(current.id.clone()), fit, now).await?;
+        }
+        Err(StoreError::Conflict.into())
+    }
+}

@@ -1,0 +1,37 @@
+//! `POST /keys/tags`: the operator's labels. Given ones are added or replaced, `null` removes one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Problem};
+use super::body::{Json, Members};
+use super::subject::Fit;
+use super::{Admin, Call, fields};
+use crate::model::key::Key;
+
+#[derive(Serialize)]
+struct Merged<'a> {
+    tags: &'a BTreeMap<String, String>,
+    message: &'static str,
+}
+
+pub(super) async fn merge(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let members = Members::of_body(&call.body, &["key", "tags"])?;
+    let key = fields::key_required(&members)?;
+    let changes = object(&members)?;
+    let apply = |key: &mut Key| fields::merge_tags(&mut key.tags, &changes);
+    let key = admin.change(&key, Fit::Exists, call.now, apply).await?;
+    Answer::ok(&Merged { tags: &key.tags, message: "Tags updated" })
+}
+
+/// `tags`, which must be there.
+pub(super) fn object<'a>(members: &Members<'a>) -> Result<Members<'a>, Problem> {
+    match members.get("tags")? {
+        Json::Object(tags) => Members::of_object(tags, "tags"),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
+            Err(Problem::bad("Missing or invalid tags object"))
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `POST /topup`: adds credits.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, Problem};
+use super::body::{Json, Members};
+use super::number::NotWhole;
+use super::subject::Fit;
+use super::{Admin, Call, fields, once};
+use crate::ledger::CreditKind;
+use crate::model::bounds::COUNTER_MAX;
+
+#[derive(Serialize)]
+struct ToppedUp {
+    credits: i64,
+    message: String,
+}
+
+pub(super) async fn add(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
+    let (key, amount, once) = {
+        let members = Members::of_body(&call.body, &["key", "credits"])?;
+        let once = once::read(&call.headers, "POST /topup", &members)?;
+        let missing = || Problem::bad("Missing key or credits");
+        let key = fields::key(&members)?.ok_or_else(missing)?;
+        (key, amount(&members.get("credits")?)?.ok_or_else(missing)?, once)
+    };
+    let key = admin.find(&key, Fit::Usable, call.now).await?;
+    let credits = admin.store.credit(&key.id, amount, CreditKind::Grant, once, call.now).await?;
+    Answer::ok(&ToppedUp { credits, message: format!("Added {amount} credits") })
+}
+
+/// `None` where it counts as missing.
+fn amount(value: &Json<'_>) -> Result<Option<i64>, Problem> {
+    if matches!(value, Json::Bool(false)) || matches!(value, Json::Text(text) if text.is_empty()) {
+        return Ok(None);
+    }
+    match fields::whole_number(value) {
+        None => Ok(None),
+        // A number 0 counts as missing, a string "0" does not.
+        Some(Ok(0)) if matches!(value, Json::Number(_)) => Ok(None),
+        Some(Ok(amount)) if amount > 0 => Ok(Some(amount)),
+        Some(Err(NotWhole::TooLarge)) => Err(Problem::bad(format!(
+            "Credits must be a positive integer of at most {COUNTER_MAX}"
+        ))),
+        Some(Ok(_) | Err(NotWhole::NotANumber | NotWhole::Fraction)) => {
+            Err(Problem::bad("Credits must be a positive integer"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        let read = |json: &str| {
+            let raw: Box<serde_json::value::RawValue> = serde_json::from_str(json).unwrap();
+            amount(&Json::of(&raw, "credits").unwrap()).map_err(|problem| problem.message().len())
+        };
+        for missing in ["null", "false", "\"\"", "0", "0.0"] {
+            assert_eq!(read(missing), Ok(None), "{missing}");
+        }
+        for (json, amount) in [("5", 5), ("\"5\"", 5), ("5.0", 5), ("1e3", 1000)] {
+            assert_eq!(read(json), Ok(Some(amount)), "{json}");
+        }
+        for wrong in ["-1", "0.5", "1.5", "\"0\"", "true", "[]", "{}", "\"x\"", "1e400"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A JSON object as a list of members whose values stay text, in the order in which they came.
+//!
+//! Nothing in a value is decoded or changed, so numbers of any length, repeated members of inner
+//! objects and unusual escapes go on exactly as they were written. Only names are decoded.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// One member.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// The name as written, with its quotes.
+    pub raw_name: &'a str,
+    /// The name with escapes resolved.
+    pub name: Cow<'a, str>,
+    /// The value as written.
+    pub value: &'a str,
+}
+
+/// A JSON object, one level of it.
+#[derive(Clone, Debug, Default)]
+pub struct Object<'a> {
+    members: Vec<Member<'a>>,
+}
+
+impl<'a> Object<'a> {
+    /// Reads a JSON text that is one object.
+    pub fn read(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The members in order.
+    pub fn members(&self) -> &[Member<'a>] {
+        &self.members
+    }
+
+    /// The value of the first member of this name, as text.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.members.iter().find(|member| member.name == name).map(|member| member.value)
+    }
+
+    /// Is there a member of this name?
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ReadMembers)
+    }
+}
+
+struct ReadMembers;
+
+impl<'de> Visitor<'de> for ReadMembers {
+    type Value = Object<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(4);
+        while let Some((raw_name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            let raw_name = raw_name.get();
+            // A half of a surrogate pair: readers differ about what it is.
+            let name =
+                string(raw_name).ok_or_else(|| A::Error::custom("a name that is no text"))?;
+            members.push(Member { raw_name, name, value: value.get() });
+        }
+        Ok(Object { members })
+    }
+}
+
+/// The string that a JSON text is, without a copy unless it has escapes. `None` if it is another
+/// kind of value, or a string that is not Unicode.
+pub fn string(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(text).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// The items of a JSON array, as text. `None` if it is another kind of value.
+pub fn items(text: &str) -> Option<Vec<&str>> {
+    let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    Some(items.into_iter().map(RawValue::get).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_as_written_and_names_are_decoded() {
+        let text = r#" {"a" : 1.50, "\u0062":{"x":1,"x":2} ,"c":"\ud800"} "#;
+        let object = Object::read(text).unwrap();
+        let read: Vec<_> =
+            object.members().iter().map(|m| (m.raw_name, &*m.name, m.value)).collect();
+        let expected = [
+            (r#""a""#, "a", "1.50"),
+            (r#""\u0062""#, "b", r#"{"x":1,"x":2}"#),
+            (r#""c""#, "c", r#""\ud800""#),
+        ];
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn control_characters_in_strings_are_refused() {
+        for text in ["{\"a\":\"x\ny\"}", "{\"a\nb\":1}", "{\"a\":[\"\u{1}\"]}", "{\"a\":\"\r\"}"] {
+            assert!(Object::read(text).is_err(), "{text:?}");
+        }
+        assert!(Object::read("{\n\"a\":\r\n[1,\n2]\n}").is_ok());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for text in ["", "[]", "1", r#""{}""#, "{", r#"{"a":1}x"#, "{1:2}", r#"{"\ud800":1}"#] {
+            assert!(Object::read(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A member with a meaning must be written in one way and once (mcp-rules 1.6).
+//!
+//! Some readers of JSON match names whatever their case, and fold U+017F to `s` and U+212A to `k`
+//! while they are at it; some cut a name at a NUL. A message that such a server could read in
+//! another way than Paygate is refused: it would be priced as one thing and run as another.
+
+use super::object::Object;
+
+/// Members with a meaning at the top of a message.
+pub const TOP: &[&str] = &["jsonrpc", "id", "method", "params"];
+
+/// Members with a meaning in `params` and in each call of a batch.
+pub const PARAMS: &[&str] =
+    &["name", "uri", "arguments", "_meta", "task", "taskId", "requestState"];
+
+/// The one member with a meaning in `_meta`.
+pub const META: &[&str] = &["progressToken"];
+
+/// The member of `tools/call_batch` that holds its calls.
+pub const BATCH: &[&str] = &["calls"];
+
+/// The first of these names that an object holds twice or in a spelling of its own.
+pub fn fault(object: &Object<'_>, known: &'static [&'static str]) -> Option<&'static str> {
+    let mut seen = [false; 8];
+    for member in object.members() {
+        let name = member.name.as_ref();
+        for (known, seen) in known.iter().zip(&mut seen) {
+            if name == *known {
+                if std::mem::replace(seen, true) {
+                    return Some(known);
+                }
+            } else if resembles(name, known) {
+                return Some(known);
+            }
+        }
+    }
+    None
+}
+
+/// Could a careless reader take this name for the known one?
+fn resembles(name: &str, known: &str) -> bool {
+    // A folded character takes at most three bytes for one; shorter or other names end here.
+    if name.len() < known.len() {
+        return false;
+    }
+    let until_nul = name.split('\0').next().unwrap_or_default();
+    folds_to(until_nul.chars(), known) || folds_to(name.chars().filter(|c| *c != '\0'), known)
+}
+
+fn folds_to(name: impl Iterator<Item = char>, known: &str) -> bool {
+    name.map(fold).eq(known.chars().map(fold))
+}
+
+fn fold(character: char) -> char {
+    match character {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, known: &'static [&'static str]) -> Option<&'static str> {
+        fault(&Object::read(text).unwrap(), known)
+    }
+
+    #[test]
+    fn second_spellings_are_found() {
+        let cases = [
+            (r#"{"name":1,"name":2}"#, "name"),
+            (r#"{"name":1,"n\u0061me":2}"#, "name"),
+            (r#"{"Name":1}"#, "name"),
+            (r#"{"NAME":1,"name":2}"#, "name"),
+            (r#"{"name\u0000":1}"#, "name"),
+            (r#"{"name\u0000x":1}"#, "name"),
+            (r#"{"na\u0000me":1}"#, "name"),
+            (r#"{"tasKid":1}"#, "taskId"),
+            (r#"{"tas\u212aId":1}"#, "taskId"),
+            (r#"{"argument\u017f":1}"#, "arguments"),
+            ("{\"ta\u{17f}\u{212a}\":1}", "task"),
+            (r#"{"_META":1}"#, "_meta"),
+            (r#"{"requeststate":1}"#, "requestState"),
+        ];
+        for (text, known) in cases {
+            assert_eq!(check(text, PARAMS), Some(known), "{text}");
+        }
+        assert_eq!(check(r#"{"ID":1}"#, TOP), Some("id"));
+        assert_eq!(check(r#"{"progre\u017fsToken":1}"#, META), Some("progressToken"));
+    }
+
+    #[test]
+    fn other_names_are_nobodys_business() {
+        let text = r#"{"name":1,"names":2,"x":1,"x":2,"nam":3,"\u0000":4,"nāme":5,"":6}"#;
+        assert_eq!(check(text, PARAMS), None);
+        assert_eq!(check(r#"{"jsonrpc":1,"id":2,"method":3,"params":4,"Name":5}"#, TOP), None);
+    }
+}

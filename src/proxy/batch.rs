@@ -1,0 +1,222 @@
+//! `tools/call_batch`: many calls under one hold. It is held whole or not at all; after that each
+//! call ends by its own row of the outcome table, and the hold is resolved when the last has ended.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::identify::Caller;
+use super::run::{Asked, Ended};
+use super::settle::was_cancelled;
+use super::{Answer, Proxy, Reply, Shown, fault};
+use crate::gate::CallFacts;
+use crate::protocol::from_client::{ParamsObject, Request};
+use crate::protocol::object::{self, string};
+use crate::protocol::result_kind::ResultKind;
+use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
+use crate::protocol::to_server;
+use crate::upstream::{Failure, Outcome};
+
+/// One call of a batch.
+#[derive(Debug)]
+struct BatchCall<'a> {
+    tool: Cow<'a, str>,
+    params: ParamsObject<'a>,
+}
+
+impl Proxy {
+    pub(super) async fn tool_batch(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: &Request<'_>,
+    ) -> Reply {
+        let calls = match read_calls(request.param("calls"), self.options.batch_calls_max) {
+            Ok(calls) => calls,
+            Err(why) => {
+                return Reply::error(request.id, &fault::invalid_params(why), Shown::default());
+            }
+        };
+        let facts: Vec<CallFacts<'_>> = calls.iter().map(BatchCall::facts).collect();
+        let line =
+            |index: usize, id: u64| calls.get(index).map_or_else(Vec::new, |call| call.line(id));
+        let asked = Asked { id: request.id, calls: &facts, in_batch: true, line: &line };
+        let ended = match self.charged(caller, &asked).await {
+            Ok(ended) => ended,
+            Err(reply) => return reply,
+        };
+        // In shadow mode a batch is not resolved by its outcomes, but cancelled it is all the same.
+        if was_cancelled(&ended.outcomes) {
+            return Reply::error(request.id, &fault::upstream(Failure::Cancelled), ended.shown);
+        }
+        let text = to_client::result(request.id, &results(&calls, &ended));
+        Reply::Message(Answer { text, shown: ended.shown })
+    }
+}
+
+impl BatchCall<'_> {
+    fn facts(&self) -> CallFacts<'_> {
+        CallFacts { tool: &self.tool, arguments: self.params.object.get("arguments") }
+    }
+
+    fn line(&self, id: u64) -> Vec<u8> {
+        let arguments = self.params.object.get("arguments");
+        to_server::tool_call(&self.tool, arguments, self.params.meta.as_ref(), id)
+    }
+}
+
+/// Reads the calls; the error is the message to give.
+fn read_calls(calls: Option<&str>, calls_max: usize) -> Result<Vec<BatchCall<'_>>, String> {
+    let items = calls.and_then(object::items);
+    let items = items.ok_or("Invalid params: \"calls\" array is required")?;
+    if items.is_empty() {
+        return Err("Invalid batch: empty calls array".to_owned());
+    }
+    if items.len() > calls_max {
+        let count = items.len();
+        return Err(format!(
+            "Invalid batch: {count} calls, but at most {calls_max} are allowed (maxBatchCalls)"
+        ));
+    }
+    items.into_iter().enumerate().map(|(index, item)| read_call(index, item)).collect()
+}
+
+fn read_call(index: usize, item: &str) -> Result<BatchCall<'_>, String> {
+    if !item.starts_with('{') {
+        return Err(format!("Invalid batch: calls[{index}] is not an object"));
+    }
+    let params = ParamsObject::read_call(item).map_err(|name| {
+        format!("Invalid batch: calls[{index}]: \"{name}\" occurs twice or in a second spelling")
+    })?;
+    let tool = params.object.get("name").and_then(string).filter(|tool| !tool.is_empty());
+    let tool =
+        tool.ok_or_else(|| format!("Invalid batch: calls[{index}] has no name that is a string"))?;
+    Ok(BatchCall { tool, params })
+}
+
+fn results(calls: &[BatchCall<'_>], ended: &Ended) -> Vec<u8> {
+    let mut text = b"{\"results\":[".to_vec();
+    for (index, ((call, outcome), charged)) in
+        calls.iter().zip(&ended.outcomes).zip(&ended.charged).enumerate()
+    {
+        text.extend_from_slice(if index == 0 { b"{\"tool\":" } else { b",{\"tool\":" });
+        push_json(&mut text, call.tool.as_ref());
+        push_outcome(&mut text, outcome);
+        text.extend_from_slice(format!(",\"creditsCharged\":{charged}}}").as_bytes());
+    }
+    let total = ended.charged.iter().fold(0_i64, |sum, charged| sum.saturating_add(*charged));
+    let remaining = ended.shown.reading.map_or(0, |reading| reading.available);
+    text.extend_from_slice(
+        format!("],\"totalCreditsCharged\":{total},\"remainingCredits\":{remaining}}}").as_bytes(),
+    );
+    text
+}
+
+fn push_outcome(text: &mut Vec<u8>, outcome: &Outcome) {
+    let error = match outcome {
+        Err(failure) => fault::upstream(*failure),
+        Ok(answer) => match (answer.result_text(), answer.error_text()) {
+            (Some(result), _) => match incomplete(result) {
+                Some(error) => error,
+                None => return push_raw(text, "result", result),
+            },
+            (None, Some(error)) => return push_raw(text, "error", error),
+            (None, None) => fault::upstream(Failure::Malformed),
+        },
+    };
+    text.extend_from_slice(b",\"error\":");
+    push_json(text, &error);
+}
+
+fn push_raw(text: &mut Vec<u8>, member: &str, json: &str) {
+    text.extend_from_slice(format!(",\"{member}\":").as_bytes());
+    text.extend_from_slice(json.as_bytes());
+}
+
+/// A batch cannot go on later.
+fn incomplete(result: &str) -> Option<ErrorObjectOwned> {
+    let (what, reason) = match ResultKind::of(result) {
+        ResultKind::Complete => return None,
+        ResultKind::InputRequired => ("asked for more input", "input_required"),
+        ResultKind::Task => ("answered with a task", "task"),
+    };
+    let message = format!(
+        "The tool {what}, which a batch cannot carry on; use tools/call; nothing was charged"
+    );
+    Some(fault::internal(&message, reason, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::from_server::FromServer;
+    use crate::store::Reading;
+
+    #[test]
+    fn what_is_no_batch_is_said() {
+        let cases = [
+            (None, r#"Invalid params: "calls" array is required"#),
+            (Some("{}"), r#"Invalid params: "calls" array is required"#),
+            (Some("[ ]"), "Invalid batch: empty calls array"),
+            (Some("[1,2,3]"), "Invalid batch: 3 calls, but at most 2 are allowed (maxBatchCalls)"),
+            (Some(r#"[{"name":"a"},null]"#), "Invalid batch: calls[1] is not an object"),
+            (Some(r#"[{"name":5}]"#), "Invalid batch: calls[0] has no name that is a string"),
+            (Some("[{}]"), "Invalid batch: calls[0] has no name that is a string"),
+            (
+                Some(r#"[{"name":"a","Arguments":{}}]"#),
+                r#"Invalid batch: calls[0]: "arguments" occurs twice or in a second spelling"#,
+            ),
+        ];
+        for (calls, message) in cases {
+            assert_eq!(read_calls(calls, 2).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn a_call_is_sent_with_its_own_members_only() {
+        let calls = read_calls(
+            Some(r#"[{"x":1,"arguments":{"a":1.0},"_meta":{"progressToken":"p"},"name":"t"}]"#),
+            2,
+        );
+        let line = calls.unwrap()[0].line(9);
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            concat!(
+                r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"t","#,
+                r#""arguments":{"a":1.0},"_meta":{"progressToken":9}}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn results_are_raw_and_add_up() {
+        let calls = read_calls(Some(r#"[{"name":"a"},{"name":"b"},{"name":"c"}]"#), 9).unwrap();
+        let answered = |body: &str| {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,{body}}}"#);
+            match FromServer::read(line.as_bytes()) {
+                FromServer::Answer(answer) => Ok(answer),
+                other => panic!("{other:?}"),
+            }
+        };
+        let ended = Ended {
+            outcomes: vec![
+                answered(r#""result":{"n":1.50}"#),
+                answered(r#""error":{"code":5,"message":"no"}"#),
+                Err(Failure::Timeout),
+            ],
+            charged: vec![3, 0, 0],
+            shown: Shown { call: None, reading: Some(Reading { available: 7, rate: None }) },
+        };
+        assert_eq!(
+            String::from_utf8(results(&calls, &ended)).unwrap(),
+            concat!(
+                r#"{"results":[{"tool":"a","result":{"n":1.50},"creditsCharged":3},"#,
+                r#"{"tool":"b","error":{"code":5,"message":"no"},"creditsCharged":0},"#,
+                r#"{"tool":"c","error":{"code":-32603,"message":"The MCP server did not answer in time; nothing was charged","#,
+                r#""data":{"reason":"timeout"}},"creditsCharged":0}],"totalCreditsCharged":3,"remainingCredits":7}"#
+            )
+        );
+        let task = answered(r#""result":{"resultType":"task"}"#);
+        let mut text = Vec::new();
+        push_outcome(&mut text, &task);
+        assert!(String::from_utf8(text).unwrap().contains(r#""data":{"reason":"task"}"#));
+    }
+}

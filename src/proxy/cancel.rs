@@ -1,0 +1,22 @@
+//! `notifications/cancelled`: the one notification that acts. Without a session it acts only if
+//! it names exactly one request in flight of the same key.
+
+use super::Proxy;
+use super::identify::Caller;
+use super::in_flight::Name;
+use crate::protocol::from_client::Params;
+use crate::protocol::object::string;
+
+impl Proxy {
+    pub(super) async fn cancelled(&self, caller: &Caller, params: &Params<'_>) {
+        let Some(raw_id) = params.get("requestId") else { return };
+        let Ok(identity) = self.identify(caller).await else { return };
+        let name = identity.entitled_key().and_then(|key| Name::new(&key.id, raw_id));
+        let Some(ours) = name.and_then(|name| self.calls.the_one(&name)) else { return };
+        let reason = params.get("reason").and_then(string);
+        let reason = reason.as_deref().unwrap_or("the client cancelled the request");
+        for id in ours.iter() {
+            self.link.cancel(*id, reason);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A refusal and the numbers that may go with it.
+
+use super::identify::Identity;
+use super::run::Asked;
+use super::{Proxy, Refused, Reply};
+use crate::gate::Denied;
+
+impl Proxy {
+    /// The reply to a priced request that is refused.
+    pub(super) async fn denied(
+        &self,
+        identity: &Identity,
+        asked: &Asked<'_>,
+        denied: Denied,
+    ) -> Reply {
+        let tool = asked.calls.get(denied.failed_index).map(|call| call.tool);
+        let tools = self.link.tools();
+        self.denials.count(denied.denial.word(), tool.filter(|tool| tools.contains(tool)));
+        let shown = self.shown(identity, asked.shown_tool()).await;
+        Reply::Denied(Box::new(Refused {
+            id: asked.id.to_owned(),
+            retry_after_ms: denied.opens_at.map(|opens_at| opens_at.since_ms(identity.now)),
+            denied,
+            batch_calls: asked.in_batch.then_some(asked.calls.len()),
+            is_tool_call: !asked.in_batch,
+            shown,
+        }))
+    }
+
+    /// The reply to a free method that is refused.
+    pub(super) fn denied_free(&self, id: &str, denied: Denied) -> Reply {
+        self.denials.count(denied.denial.word(), None);
+        Reply::Denied(Box::new(Refused {
+            id: id.to_owned(),
+            denied,
+            retry_after_ms: None,
+            batch_calls: None,
+            is_tool_call: false,
+            shown: super::Shown::default(),
+        }))
+    }
+}

@@ -1,0 +1,54 @@
+//! Counts what is under way: from a body's arrival to its answer, or to the end of its call if
+//! the client has left before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    open: Arc<AtomicUsize>,
+}
+
+/// One exchange; it ends when the last clone of this is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    _counted: Arc<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Exchanges {
+    pub(super) fn enter(&self) -> Exchange {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Exchange { _counted: Arc::new(Counted(Arc::clone(&self.open))) }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_lasts_as_long_as_its_last_holder() {
+        let exchanges = Exchanges::default();
+        let first = exchanges.enter();
+        let call = first.clone();
+        let second = exchanges.enter();
+        assert_eq!(exchanges.open(), 2);
+        drop(first);
+        assert_eq!(exchanges.open(), 2);
+        drop((call, second));
+        assert_eq!(exchanges.open(), 0);
+    }
+}

@@ -1,0 +1,113 @@
+//! The errors that a client sees when something other than its request is at fault. Each says
+//! whose fault it is; `data.reason` is the fixed word, `data.retryAfterMs` is there where waiting
+//! helps.
+
+use serde::Serialize;
+
+use crate::protocol::to_client::{ErrorCode, ErrorObject, ErrorObjectOwned};
+use crate::store::StoreError;
+use crate::upstream::Failure;
+
+/// A restart or a full queue is usually over by then.
+const RETRY_SOON_MS: u64 = 1_000;
+
+/// Closed books wait for an operator.
+const RETRY_LATER_MS: u64 = 30_000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+/// A request whose parameters are wrong.
+pub(super) fn invalid_params(message: impl Into<String>) -> ErrorObjectOwned {
+    ErrorObject::owned(ErrorCode::InvalidParams.code(), message, None::<()>)
+}
+
+/// A fault with a fixed word.
+pub(super) fn internal(
+    message: &str,
+    reason: &str,
+    retry_after_ms: Option<u64>,
+) -> ErrorObjectOwned {
+    let data = Data { reason, retry_after_ms };
+    ErrorObject::owned(ErrorCode::InternalError.code(), message, Some(data))
+}
+
+/// The guarded server gave no answer.
+pub(super) fn upstream(failure: Failure) -> ErrorObjectOwned {
+    let (message, retry_after_ms) = match failure {
+        Failure::Timeout => ("The MCP server did not answer in time; nothing was charged", None),
+        Failure::Exited => {
+            ("The MCP server ended before it answered; nothing was charged", Some(RETRY_SOON_MS))
+        }
+        Failure::Unavailable => (
+            "The MCP server is not running at the moment; nothing was charged",
+            Some(RETRY_SOON_MS),
+        ),
+        Failure::Busy => (
+            "The MCP server has too many calls in flight; nothing was charged",
+            Some(RETRY_SOON_MS),
+        ),
+        Failure::Malformed => {
+            ("The MCP server's answer was not valid JSON-RPC; nothing was charged", None)
+        }
+        Failure::TooLarge => {
+            ("The MCP server's answer was larger than Paygate accepts; nothing was charged", None)
+        }
+        Failure::Cancelled => ("The request was cancelled; nothing was charged", None),
+    };
+    internal(message, failure.reason(), retry_after_ms)
+}
+
+/// The store cannot say yes. What exactly is wrong with it is the operator's business: the log has it.
+pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
+    tracing::warn!(target: "proxy", %error, "a request was refused because the books are not available");
+    let retry_after_ms = match error {
+        StoreError::Busy | StoreError::Conflict => RETRY_SOON_MS,
+        StoreError::Closed(_)
+        | StoreError::NotFound
+        | StoreError::Duplicate
+        | StoreError::NotOpen
+        | StoreError::OnceMismatch
+        | StoreError::OnceFull
+        | StoreError::OutOfRange
+        | StoreError::Read(_) => RETRY_LATER_MS,
+    };
+    let message =
+        "Paygate's books are not available, so this cannot be done now; please retry later";
+    internal(message, "store_unavailable", Some(retry_after_ms))
+}
+
+/// A task ended without a word, which is a fault of Paygate.
+pub(super) fn ours() -> ErrorObjectOwned {
+    tracing::error!(target: "proxy", "a call's task ended without an answer");
+    ErrorObject::owned(
+        ErrorCode::InternalError.code(),
+        "Paygate failed; this is a fault of Paygate",
+        None::<()>,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_has_the_word_and_a_time_where_waiting_helps() {
+        let text =
+            |error: &ErrorObjectOwned| error.data().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(text(&upstream(Failure::Timeout)), r#"{"reason":"timeout"}"#);
+        assert_eq!(
+            text(&upstream(Failure::Busy)),
+            r#"{"reason":"upstream_unavailable","retryAfterMs":1000}"#
+        );
+        assert_eq!(
+            text(&store(&StoreError::Busy)),
+            r#"{"reason":"store_unavailable","retryAfterMs":1000}"#
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Everything but calls of tools: it costs nothing. Some methods need no key; the others are
+//! forwarded for a valid key, with id and progress token of our own.
+
+use std::sync::Arc;
+
+use super::identify::{Caller, Identity};
+use super::in_flight::Name;
+use super::{Answer, Proxy, Reply, Shown, fault};
+use crate::protocol::from_client::Request;
+use crate::protocol::to_client::{self, ErrorCode, ErrorObject};
+use crate::protocol::to_server;
+use crate::upstream::{Failure, Outcome};
+
+/// Methods that anybody may use, beside `notifications/*`.
+const OPEN: &[&str] = &[
+    "initialize",
+    "initialized",
+    "ping",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "prompts/list",
+    "server/discover",
+];
+
+impl Proxy {
+    pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
+        let open = is_open(&request.method) && !self.options.require_key_for_all;
+        let identity = match self.identify(caller).await {
+            Ok(identity) => identity,
+            // Free methods keep working while the books are closed.
+            Err(_) if open => Identity::nobody(caller),
+            Err(error) => return Reply::error(request.id, &fault::store(&error), Shown::default()),
+        };
+        if !open && let Err(denied) = identity.admitted() {
+            if !self.options.policy.shadow {
+                return self.denied_free(request.id, denied);
+            }
+            tracing::debug!(
+                target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"
+            );
+        }
+        let text = match request.method.as_ref() {
+            "ping" | "initialized" | "notifications/initialized" => {
+                to_client::result(request.id, b"{}")
+            }
+            "initialize" => self.initialize(request),
+            "tools/list" => self.list_tools(caller, &identity, request).await,
+            method if method.starts_with("notifications/") => {
+                let error = ErrorObject::from(ErrorCode::MethodNotFound);
+                to_client::error(request.id, &error)
+            }
+            _ => match self.ask(caller, &identity, request).await {
+                Ok(answer) => answer.with_id(request.id),
+                Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
+            },
+        };
+        Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
+    }
+
+    /// Asks the guarded server. A client that disconnects does not take the request with it.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        caller: &Caller,
+        identity: &Identity,
+        request: &Request<'_>,
+    ) -> Outcome {
+        let slot = self.link.reserve()?;
+        let line = to_server::request(request, slot.id());
+        let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
+        let pending = slot.send(line, self.options.timeout(None));
+        let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
+        let task = tokio::spawn(async move {
+            let _exchange = exchange;
+            let _registration = proxy.calls.enter(name, std::iter::once(pending.id()));
+            pending.answer().await
+        });
+        task.await.unwrap_or(Err(Failure::Exited))
+    }
+}
+
+fn is_open(method: &str) -> bool {
+    OPEN.contains(&method) || method.starts_with("notifications/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_no_key() {
+        for method in ["initialize", "ping", "notifications/x", "prompts/list", "server/discover"] {
+            assert!(is_open(method), "{method}");
+        }
+        for method in ["resources/read", "prompts/get", "Ping", "tools/call", "notifications", ""] {
+            assert!(!is_open(method), "{method}");
+        }
+    }
+}

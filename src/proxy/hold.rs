@@ -1,0 +1,158 @@
+//! From a decision to a permit. [`Held`] is what sending a priced call demands, and only
+//! [`Proxy::hold`] makes one: a call that was not held cannot be written down in this program.
+
+use super::Proxy;
+use super::identify::Identity;
+use crate::gate::{self, CallFacts, Charge, Denied};
+use crate::model::bounds;
+use crate::model::denial::{Denial, QuotaKind};
+use crate::model::ids::CallId;
+use crate::store::{HoldRefused, StoreError, clock};
+
+/// What the gate allowed, not yet held.
+pub(super) struct Allowed(Kind);
+
+enum Kind {
+    Paid(Charge),
+    /// Shadow mode: counted, never charged; the word says what would have happened.
+    Shadow(Charge, &'static str),
+    /// Shadow mode without a usable key: there is no account to record it in.
+    Nobody,
+}
+
+/// The permit to send a priced call.
+pub(super) struct Held {
+    charge: Option<Charge>,
+    shadow: Option<&'static str>,
+}
+
+/// Why there is no permit.
+pub(super) enum NotHeld {
+    Refused(Box<Denied>),
+    /// The gate read a record that has changed since.
+    Stale,
+    Unavailable(StoreError),
+}
+
+impl Proxy {
+    /// Asks the gate. In shadow mode it is asked too, but its no is only noted.
+    pub(super) async fn judge(
+        &self,
+        identity: &Identity,
+        calls: &[CallFacts<'_>],
+        in_batch: bool,
+        call: CallId,
+    ) -> Result<Allowed, Denied> {
+        let policy = &self.options.policy;
+        let admitted = gate::admit(policy, &identity.request(calls, in_batch), call);
+        if !policy.shadow {
+            return admitted.map(|charge| Allowed(Kind::Paid(charge)));
+        }
+        let (charge, denial) = match admitted {
+            Ok(charge) => {
+                let refusal =
+                    self.store.check(&charge, identity.now).await.ok().and_then(Result::err);
+                let denial = refusal.map(|refusal| charge.refused(&refusal).denial);
+                (Some(charge), denial)
+            }
+            Err(denied) => {
+                let unrestricted = identity.unrestricted();
+                let charge = unrestricted.and_then(|identity| {
+                    gate::admit(policy, &identity.request(calls, in_batch), call).ok()
+                });
+                (charge, Some(denied.denial))
+            }
+        };
+        if let Some(denial) = &denial {
+            tracing::debug!(target: "proxy", reason = denial.word(), "shadow mode: would have been refused");
+        }
+        Ok(Allowed(match charge {
+            Some(charge) => Kind::Shadow(charge.shadow(), shadow_outcome(denial.as_ref())),
+            None => Kind::Nobody,
+        }))
+    }
+
+    /// Reserves what a call may cost. The hold outlives the longest call by a margin, so that an
+    /// answer that comes at the very end can still be settled.
+    pub(super) async fn hold(&self, allowed: Allowed) -> Result<Held, NotHeld> {
+        let (charge, shadow) = match allowed.0 {
+            Kind::Paid(charge) => (charge, None),
+            Kind::Shadow(charge, word) => (charge, Some(word)),
+            Kind::Nobody => return Ok(Held { charge: None, shadow: Some("shadow") }),
+        };
+        let now = clock::now();
+        let deadline = now.plus(self.options.request_timeout_max).plus(bounds::HOLD_MARGIN);
+        match (self.store.hold(&charge, now, deadline).await, shadow) {
+            (Ok(()), shadow) => Ok(Held { charge: Some(charge), shadow }),
+            (Err(HoldRefused::Stale), _) => Err(NotHeld::Stale),
+            (Err(HoldRefused::Refused(refusal)), None) => {
+                Err(NotHeld::Refused(Box::new(charge.refused(&refusal))))
+            }
+            (Err(HoldRefused::Unavailable(error)), None) => Err(NotHeld::Unavailable(error)),
+            // Shadow mode refuses nothing, not even when it cannot write down what it saw.
+            (Err(why), Some(_)) => {
+                tracing::warn!(target: "proxy", ?why, "shadow mode: a call could not be recorded");
+                Ok(Held { charge: None, shadow })
+            }
+        }
+    }
+}
+
+impl Held {
+    /// What is held; nothing for a caller that has no account.
+    pub(super) const fn charge(&self) -> Option<&Charge> {
+        self.charge.as_ref()
+    }
+
+    /// In shadow mode the outcome to record, whatever the tool says.
+    pub(super) const fn shadow(&self) -> Option<&'static str> {
+        self.shadow
+    }
+}
+
+const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {
+    let Some(denial) = denial else { return "shadow" };
+    match denial {
+        Denial::MissingApiKey => "shadow:missing_api_key",
+        Denial::InvalidApiKey => "shadow:invalid_api_key",
+        Denial::ApiKeyExpired => "shadow:api_key_expired",
+        Denial::NamespaceSuspended => "shadow:namespace_suspended",
+        Denial::IpNotAllowed(_) => "shadow:ip_not_allowed",
+        Denial::ToolNotAllowed(_) => "shadow:tool_not_allowed",
+        Denial::ToolDenied(_) => "shadow:tool_denied",
+        Denial::RateLimited { .. } => "shadow:rate_limited",
+        Denial::ToolRateLimited { .. } => "shadow:tool_rate_limited",
+        Denial::InsufficientCredits { .. } => "shadow:insufficient_credits",
+        Denial::SpendingLimitExceeded { .. } => "shadow:spending_limit_exceeded",
+        Denial::QuotaExceeded { quota, .. } => match quota {
+            QuotaKind::DailyCalls => "shadow:daily_call_quota_exceeded",
+            QuotaKind::MonthlyCalls => "shadow:monthly_call_quota_exceeded",
+            QuotaKind::DailyCredits => "shadow:daily_credit_quota_exceeded",
+            QuotaKind::MonthlyCredits => "shadow:monthly_credit_quota_exceeded",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shadow_mode_records_names_the_denial() {
+        for denial in [
+            Denial::MissingApiKey,
+            Denial::ToolDenied("t".into()),
+            Denial::RateLimited { limit: 1 },
+            Denial::QuotaExceeded {
+                quota: QuotaKind::MonthlyCredits,
+                used: 1,
+                need: 1,
+                limit: 1,
+                in_batch: false,
+            },
+        ] {
+            assert_eq!(shadow_outcome(Some(&denial)), format!("shadow:{}", denial.word()));
+        }
+        assert_eq!(shadow_outcome(None), "shadow");
+    }
+}

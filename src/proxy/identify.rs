@@ -1,0 +1,131 @@
+//! Who asks: from a credential to a key and its namespace.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::exchange::Exchange;
+use super::{Inbound, Proxy, Shown};
+use crate::gate::{self, CallFacts, Denied, Request};
+use crate::model::ids::KeyId;
+use crate::model::key::Key;
+use crate::model::namespace::Namespace;
+use crate::model::secret::{Digest, RawKey};
+use crate::model::time::Time;
+use crate::store::{Show, StoreError, clock};
+
+/// What the transport knows about a sender.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) address: IpAddr,
+    pub(super) exchange: Exchange,
+    credential_shown: bool,
+    digest: Option<Digest>,
+}
+
+/// A caller and what the store knew about it at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) now: Time,
+    pub(super) key: Option<Arc<Key>>,
+    namespace: Option<Arc<Namespace>>,
+    address: IpAddr,
+    credential_shown: bool,
+}
+
+impl Caller {
+    pub(super) fn new(inbound: &Inbound, exchange: Exchange) -> Self {
+        let credential = inbound.credential.as_deref().filter(|credential| !credential.is_empty());
+        Self {
+            address: inbound.address,
+            exchange,
+            credential_shown: credential.is_some(),
+            digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
+        }
+    }
+}
+
+impl Proxy {
+    /// Looks up who calls, as of now.
+    pub(super) async fn identify(&self, caller: &Caller) -> Result<Identity, StoreError> {
+        let now = clock::now();
+        let key = match caller.digest {
+            Some(digest) => self.store.key_by_digest(digest, now).await?,
+            None => None,
+        };
+        let namespace = match &key {
+            Some(key) => Some(self.store.namespace(&key.namespace).await?),
+            None => None,
+        };
+        let (address, credential_shown) = (caller.address, caller.credential_shown);
+        Ok(Identity { now, key, namespace, address, credential_shown })
+    }
+
+    /// The numbers to show for a key, if it may be shown any.
+    pub(super) async fn shown(&self, identity: &Identity, tool: Option<&str>) -> Shown {
+        let Some(key) = identity.entitled_key() else { return Shown::default() };
+        let reading = self.store.read(&key.id, self.show(tool), identity.now).await;
+        Shown { call: None, reading: reading.ok() }
+    }
+
+    /// Which numbers go with an answer about a tool, or about anything else.
+    pub(super) fn show(&self, tool: Option<&str>) -> Show {
+        match self.options.policy.shown_rate(tool) {
+            Some((limit, counter)) => Show::with_rate(limit, counter),
+            None => Show::BALANCE,
+        }
+    }
+}
+
+impl Identity {
+    /// Nobody in particular: what a free method goes on with while the store is down.
+    pub(super) fn nobody(caller: &Caller) -> Self {
+        let (address, credential_shown) = (caller.address, caller.credential_shown);
+        Self { now: clock::now(), key: None, namespace: None, address, credential_shown }
+    }
+
+    /// The facts for the gate.
+    pub(super) fn request<'a>(&'a self, calls: &'a [CallFacts<'a>], in_batch: bool) -> Request<'a> {
+        Request {
+            now: self.now,
+            address: self.address,
+            credential_shown: self.credential_shown,
+            key: self.key.as_deref(),
+            namespace: self.namespace.as_deref(),
+            calls,
+            in_batch,
+        }
+    }
+
+    /// May it use what needs a key?
+    pub(super) fn admitted(&self) -> Result<(), Denied> {
+        gate::admit_free(&self.request(&[], false))
+    }
+
+    /// May it see and call this tool, as far as lists of tools go?
+    pub(super) fn may_call(&self, tool: &str) -> bool {
+        gate::admit_free(&self.request(&[CallFacts { tool, arguments: None }], false)).is_ok()
+    }
+
+    /// The key, if key, namespace and address have passed.
+    pub(super) fn entitled_key(&self) -> Option<&Arc<Key>> {
+        self.key.as_ref().filter(|_| self.admitted().is_ok())
+    }
+
+    /// The id of a key that is active and not expired.
+    pub(super) fn usable_key_id(&self) -> Option<&KeyId> {
+        self.key.as_ref().filter(|key| key.usable(self.now)).map(|key| &key.id)
+    }
+
+    /// The same caller, as if no list and no suspension stood in its way: shadow mode records what
+    /// a call would have used up even where it would have been refused. `None` without a usable key.
+    pub(super) fn unrestricted(&self) -> Option<Self> {
+        let mut key = Key::clone(self.key.as_deref().filter(|key| key.usable(self.now))?);
+        key.allowed_tools = crate::model::key::ToolList::default();
+        key.denied_tools = crate::model::key::ToolList::default();
+        key.ip_allowlist = crate::model::key::IpAllowlist::default();
+        let mut namespace = Namespace::unwritten(&key.namespace);
+        namespace.revision = self.namespace.as_ref().map_or(0, |namespace| namespace.revision);
+        let (key, namespace) = (Some(Arc::new(key)), Some(Arc::new(namespace)));
+        Some(Self { key, namespace, ..self.clone() })
+    }
+}

@@ -1,0 +1,54 @@
+//! How a proxy is set up.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::gate::Policy;
+use crate::model::bounds;
+
+/// What an operator can choose.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// Prices and limits.
+    pub policy: Policy,
+    /// Is a call free whose answer says that it failed (`refundOnFailure`)?
+    pub refund_on_failure: bool,
+    /// How long a call may take (`requestTimeoutMs`).
+    pub request_timeout: Duration,
+    /// The same by exact tool name.
+    pub tool_timeouts: HashMap<String, Duration>,
+    /// The hard ceiling of both (`maxRequestTimeoutMs`).
+    pub request_timeout_max: Duration,
+    /// Calls in one batch, and entries in one array body (`maxBatchCalls`).
+    pub batch_calls_max: usize,
+    /// Do the free methods need a key too (`requireKey: "all"`)?
+    pub require_key_for_all: bool,
+    /// Is a tool refused that the server does not list (`unlistedTools: "refuse"`)?
+    pub refuse_unlisted_tools: bool,
+    /// Paygate's name as shown to people.
+    pub server_name: String,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            refund_on_failure: true,
+            request_timeout: bounds::REQUEST_TIMEOUT,
+            tool_timeouts: HashMap::new(),
+            request_timeout_max: bounds::REQUEST_TIMEOUT_MAX,
+            batch_calls_max: bounds::BATCH_CALLS_MAX,
+            require_key_for_all: false,
+            refuse_unlisted_tools: true,
+            server_name: "PayGate MCP Server".to_owned(),
+        }
+    }
+}
+
+impl ProxyOptions {
+    /// How long a call to a tool, or (`None`) of any other method, may take.
+    pub(super) fn timeout(&self, tool: Option<&str>) -> Duration {
+        let own = tool.and_then(|tool| self.tool_timeouts.get(tool));
+        own.copied().unwrap_or(self.request_timeout).min(self.request_timeout_max)
+    }
+}

@@ -1,0 +1,235 @@
+//! A priced request from its judgement to its end, for single calls and batches alike.
+//!
+//! Everything from the hold on runs in a task of its own: a client that disconnects does not take
+//! the call with it, because in the legacy era that is no cancellation (design.md, money rule 4).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hold::{Allowed, Held, NotHeld};
+use super::identify::{Caller, Identity};
+use super::in_flight::Name;
+use super::settle::{Settled, Terms, ends_of};
+use super::{Proxy, Reply, Shown, entropy, fault};
+use crate::gate::CallFacts;
+use crate::model::ids::CallId;
+use crate::protocol::to_client::ErrorObjectOwned;
+use crate::store::{ItemEnd, Reading, Show, StoreError};
+use crate::upstream::{Failure, Outcome, Pending, Slot};
+
+/// A request for priced calls, as the client wrote it.
+pub(super) struct Asked<'a> {
+    /// The client's id.
+    pub(super) id: &'a str,
+    /// The calls in order.
+    pub(super) calls: &'a [CallFacts<'a>],
+    pub(super) in_batch: bool,
+    /// Writes the line of a call (by index) with our id.
+    pub(super) line: &'a (dyn Fn(usize, u64) -> Vec<u8> + Sync),
+}
+
+/// How a request's calls ended.
+pub(super) struct Ended {
+    pub(super) outcomes: Vec<Outcome>,
+    /// What each cost.
+    pub(super) charged: Vec<i64>,
+    pub(super) shown: Shown,
+}
+
+/// What happened to the hold and to the answer.
+enum Ran {
+    Ended(Ended),
+    /// The tools ran, but their answers must not be delivered.
+    Withheld(ErrorObjectOwned, Shown),
+    NotHeld(NotHeld),
+}
+
+/// All that the task needs, owned.
+struct Run {
+    allowed: Allowed,
+    name: Option<Name>,
+    show: Show,
+    terms: Terms,
+    sendings: Vec<(Slot, Vec<u8>, Duration)>,
+}
+
+impl Asked<'_> {
+    /// The tool whose numbers the answer shows.
+    pub(super) fn shown_tool(&self) -> Option<&str> {
+        self.calls.first().filter(|_| !self.in_batch).map(|call| call.tool)
+    }
+}
+
+impl Proxy {
+    /// Judges, holds, sends and settles. The error is the reply to give instead of a result.
+    pub(super) async fn charged(
+        self: &Arc<Self>,
+        caller: &Caller,
+        asked: &Asked<'_>,
+    ) -> Result<Ended, Reply> {
+        // A record may change between the judgement and the hold: then both are done once more.
+        for _ in 0..2 {
+            let fails =
+                |error: &StoreError| Reply::error(asked.id, &fault::store(error), Shown::default());
+            let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
+            let id = entropy::call_id()
+                .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
+            let allowed = match self.judge(&identity, asked.calls, asked.in_batch, id).await {
+                Ok(allowed) => allowed,
+                Err(denied) => return Err(self.denied(&identity, asked, denied).await),
+            };
+            let run = match self.prepare(allowed, &identity, asked).await {
+                Ok(run) => run,
+                Err(error) => {
+                    return Err(Reply::error(
+                        asked.id,
+                        &error,
+                        self.shown(&identity, asked.shown_tool()).await,
+                    ));
+                }
+            };
+            let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
+            let task = tokio::spawn(async move {
+                let _exchange = exchange;
+                proxy.run(run).await
+            });
+            match task.await {
+                Ok(Ran::Ended(ended)) => return Ok(ended),
+                Ok(Ran::Withheld(error, shown)) => {
+                    return Err(Reply::error(asked.id, &error, shown));
+                }
+                Ok(Ran::NotHeld(NotHeld::Stale)) => {}
+                Ok(Ran::NotHeld(NotHeld::Refused(denied))) => {
+                    return Err(self.denied(&identity, asked, *denied).await);
+                }
+                Ok(Ran::NotHeld(NotHeld::Unavailable(error))) => return Err(fails(&error)),
+                Err(_) => return Err(Reply::error(asked.id, &fault::ours(), Shown::default())),
+            }
+        }
+        Err(Reply::error(asked.id, &fault::store(&StoreError::Conflict), Shown::default()))
+    }
+
+    /// What can be refused without touching any counter: tools that do not exist and a server
+    /// that is not there.
+    async fn prepare(
+        &self,
+        allowed: Allowed,
+        identity: &Identity,
+        asked: &Asked<'_>,
+    ) -> Result<Run, ErrorObjectOwned> {
+        if let Some(index) = self.first_unlisted(asked.calls).await {
+            if !self.link.status().is_ready() {
+                return Err(fault::upstream(Failure::Unavailable));
+            }
+            return Err(fault::invalid_params(unknown_tool(asked, index)));
+        }
+        let mut sendings = Vec::with_capacity(asked.calls.len());
+        for (index, call) in asked.calls.iter().enumerate() {
+            let slot = self.link.reserve().map_err(fault::upstream)?;
+            let line = (asked.line)(index, slot.id());
+            sendings.push((slot, line, self.options.timeout(Some(call.tool))));
+        }
+        let key = identity.usable_key_id();
+        Ok(Run {
+            allowed,
+            name: key.and_then(|key| Name::new(key, asked.id)),
+            show: self.show(asked.shown_tool()),
+            terms: Terms {
+                refund_on_failure: self.options.refund_on_failure,
+                in_batch: asked.in_batch,
+            },
+            sendings,
+        })
+    }
+
+    /// The first call to a tool that the server does not list, even after its list was fetched again.
+    async fn first_unlisted(&self, calls: &[CallFacts<'_>]) -> Option<usize> {
+        if !self.options.refuse_unlisted_tools {
+            return None;
+        }
+        let find = || {
+            let listed = self.link.tools();
+            calls.iter().position(|call| !listed.contains(call.tool))
+        };
+        find()?;
+        self.link.refresh_tools().await;
+        find()
+    }
+
+    async fn run(&self, run: Run) -> Ran {
+        let held = match self.hold(run.allowed).await {
+            Ok(held) => held,
+            Err(why) => return Ran::NotHeld(why),
+        };
+        let (sent, pendings) = send(held, run.sendings);
+        let outcomes = {
+            let ours = pendings.iter().map(Pending::id);
+            let _registration = self.calls.enter(run.name, ours);
+            answers(pendings).await
+        };
+        let ends = ends_of(&outcomes, &sent.held, run.terms);
+        let call = sent.held.charge().map(|charge| charge.call);
+        let charged = sent.charged(&ends);
+        match self.settle(sent.held, &ends, run.show).await {
+            Settled::Booked(reading) => {
+                Ran::Ended(Ended { outcomes, charged, shown: Shown { call, reading } })
+            }
+            Settled::TooLate => withheld(fault::upstream(Failure::Timeout), call),
+            Settled::Unbooked(error) => withheld(fault::store(&error), call),
+        }
+    }
+}
+
+fn withheld(error: ErrorObjectOwned, call: Option<CallId>) -> Ran {
+    Ran::Withheld(error, Shown { call, reading: None::<Reading> })
+}
+
+fn unknown_tool(asked: &Asked<'_>, index: usize) -> Cow<'static, str> {
+    let tool = asked.calls.get(index).map(|call| call.tool).unwrap_or_default();
+    if asked.in_batch {
+        format!("Invalid batch: calls[{index}] names an unknown tool: {tool}").into()
+    } else {
+        format!("Unknown tool: {tool}").into()
+    }
+}
+
+/// A hold whose calls were sent.
+struct Sent {
+    held: Held,
+}
+
+/// Sends the calls of a hold. The permit is used up: what was sent can only be settled.
+fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Duration)>) -> (Sent, Vec<Pending>) {
+    let pendings = sendings.into_iter().map(|(slot, line, timeout)| slot.send(line, timeout));
+    let pendings = pendings.collect();
+    (Sent { held }, pendings)
+}
+
+impl Sent {
+    /// What each call costs.
+    fn charged(&self, ends: &[ItemEnd]) -> Vec<i64> {
+        let Some(charge) = self.held.charge() else { return vec![0; ends.len()] };
+        let items = charge.items.iter().zip(ends);
+        items.map(|(item, end)| if end.paid { item.price } else { 0 }).collect()
+    }
+}
+
+/// Waits for all outcomes, in the order of the calls.
+async fn answers(mut pendings: Vec<Pending>) -> Vec<Outcome> {
+    if pendings.len() <= 1 {
+        return match pendings.pop() {
+            Some(one) => vec![one.answer().await],
+            None => Vec::new(),
+        };
+    }
+    // Each waits by itself, so that one that found the queue to the server full is not kept
+    // waiting by those before it.
+    let tasks: Vec<_> =
+        pendings.into_iter().map(|pending| tokio::spawn(pending.answer())).collect();
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        outcomes.push(task.await.unwrap_or(Err(Failure::Exited)));
+    }
+    outcomes
+}

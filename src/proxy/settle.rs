@@ -1,0 +1,144 @@
+//! The outcome table (design.md, money rule 4): what an outcome costs, and booking it.
+
+use super::Proxy;
+use super::hold::Held;
+use crate::ledger::ResolutionKind;
+use crate::protocol::result_kind::ResultKind;
+use crate::store::{self, ItemEnd, Reading, Show, StoreError, clock};
+use crate::upstream::{Failure, Outcome};
+
+/// What became of the books.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// Booked, durably if anything was charged. The numbers are there if there is an account.
+    Booked(Option<Reading>),
+    /// The hold had expired: nothing is charged, and the answer must not be delivered.
+    TooLate,
+    /// It could not be written: the answer must not be delivered.
+    Unbooked(StoreError),
+}
+
+/// What single outcomes cost, apart from shadow mode and cancelled batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Is an answer free that says that it failed?
+    pub(super) refund_on_failure: bool,
+    /// A batch has no use for a result that is not there yet.
+    pub(super) in_batch: bool,
+}
+
+/// How one call ends.
+pub(super) fn end_of(outcome: &Outcome, terms: Terms) -> ItemEnd {
+    let failed = |outcome| ItemEnd { paid: !terms.refund_on_failure, outcome };
+    let free = |outcome| ItemEnd { paid: false, outcome };
+    let answer = match outcome {
+        // The customer got nothing, whatever the switch says.
+        Err(failure) => return free(failure.reason()),
+        Ok(answer) if answer.is_error() => return failed("error"),
+        Ok(answer) if answer.is_tool_error() => return failed("tool_error"),
+        Ok(answer) => answer,
+    };
+    match answer.result_text().map_or(ResultKind::Complete, ResultKind::of) {
+        // The round that gives the result is the one that is paid.
+        ResultKind::InputRequired => free("input_required"),
+        ResultKind::Task if terms.in_batch => free("task"),
+        ResultKind::Task | ResultKind::Complete => ItemEnd { paid: true, outcome: "result" },
+    }
+}
+
+/// How all calls of one hold end.
+pub(super) fn ends_of(outcomes: &[Outcome], held: &Held, terms: Terms) -> Vec<ItemEnd> {
+    if let Some(outcome) = held.shadow() {
+        return vec![ItemEnd { paid: false, outcome }; outcomes.len()];
+    }
+    if was_cancelled(outcomes) {
+        return vec![ItemEnd { paid: false, outcome: Failure::Cancelled.reason() }; outcomes.len()];
+    }
+    outcomes.iter().map(|outcome| end_of(outcome, terms)).collect()
+}
+
+/// Cancelling releases a batch whole.
+pub(super) fn was_cancelled(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().any(|outcome| matches!(outcome, Err(Failure::Cancelled)))
+}
+
+impl Proxy {
+    /// Resolves a hold. What was charged is durable when this returns; what was released need not
+    /// be: a crash releases it too.
+    pub(super) async fn settle(&self, held: Held, ends: &[ItemEnd], show: Show) -> Settled {
+        let Some(charge) = held.charge() else { return Settled::Booked(None) };
+        let settlement = store::settlement(charge, ends, show);
+        let captured = settlement.kind == ResolutionKind::Captured;
+        match self.store.settle(settlement, clock::now()).await {
+            Ok((reading, durable)) if captured => match durable.wait().await {
+                Ok(()) => Settled::Booked(Some(reading)),
+                Err(error) => Settled::Unbooked(error),
+            },
+            Ok((reading, _)) => Settled::Booked(Some(reading)),
+            Err(error) if !captured => {
+                // The hold ends by itself, at its deadline or at the next start.
+                tracing::warn!(target: "proxy", call = %charge.call, %error, "a release could not be booked");
+                Settled::Booked(None)
+            }
+            Err(StoreError::NotOpen) => Settled::TooLate,
+            Err(error) => Settled::Unbooked(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::from_server::{Answer, FromServer};
+
+    fn answered(body: &str) -> Answer {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":1,{body}}}"#);
+        match FromServer::read(line.as_bytes()) {
+            FromServer::Answer(answer) => answer,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_outcome_table() {
+        let result = Ok(answered(r#""result":{"content":[]}"#));
+        let tool_error = Ok(answered(r#""result":{"content":[],"isError":true}"#));
+        let error = Ok(answered(r#""error":{"code":1,"message":"no"}"#));
+        let input = Ok(answered(r#""result":{"resultType":"input_required"}"#));
+        let task = Ok(answered(r#""result":{"resultType":"task"}"#));
+        // (outcome, paid with refunds, paid without, paid in a batch, word)
+        let table = [
+            (&result, true, true, true, "result"),
+            (&tool_error, false, true, false, "tool_error"),
+            (&error, false, true, false, "error"),
+            (&input, false, false, false, "input_required"),
+            (&task, true, true, false, "result"),
+        ];
+        for (outcome, refunding, keeping, batch, word) in table {
+            let end = |refund_on_failure, in_batch| {
+                end_of(outcome, Terms { refund_on_failure, in_batch })
+            };
+            assert_eq!(
+                (end(true, false).paid, end(false, false).paid),
+                (refunding, keeping),
+                "{word}"
+            );
+            assert_eq!(end(true, true).paid, batch, "{word}");
+            assert_eq!(end(true, false).outcome, word);
+        }
+        for failure in [
+            Failure::Timeout,
+            Failure::Exited,
+            Failure::Unavailable,
+            Failure::Malformed,
+            Failure::TooLarge,
+            Failure::Busy,
+            Failure::Cancelled,
+        ] {
+            for refund_on_failure in [true, false] {
+                let end = end_of(&Err(failure), Terms { refund_on_failure, in_batch: false });
+                assert_eq!((end.paid, end.outcome), (false, failure.reason()));
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Saving accounts, so that a restart need not replay the whole journal.
+//!
+//! A pass saves, a few with each commit, every account that had changed when the pass began. Each
+//! saved row carries the journal row that it is true up to: commits that save accounts write every
+//! open hold too, so the rows say all that memory says. When the pass ends, what lies before its
+//! beginning need never be replayed again, except for the holds listed in `open_holds`.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::records::to_json;
+use super::schema::set_meta;
+use super::state::State;
+use crate::ledger::Account;
+use crate::model::bounds::{ACCOUNTS_SAVE_EVERY, ACCOUNTS_SAVED_PER_COMMIT, REPLAY_ROWS_MAX};
+use crate::model::ids::{AccountId, CallId};
+
+#[derive(Debug)]
+pub(super) struct SavePass {
+    /// Accounts still to save; their order does not matter.
+    left: Vec<AccountId>,
+    /// Copies to write with the commit at hand.
+    copies: Vec<(AccountId, Account)>,
+    /// All are copied: the commit at hand ends the pass.
+    finishing: bool,
+    running: bool,
+    /// The last journal row when the pass began: everything before it will be saved by its end.
+    began_after: i64,
+    last_row: i64,
+    last_pass: Instant,
+}
+
+impl SavePass {
+    pub(super) fn new(last_row: i64) -> Self {
+        Self {
+            left: Vec::new(),
+            copies: Vec::new(),
+            finishing: false,
+            running: false,
+            began_after: last_row,
+            last_row,
+            last_pass: Instant::now(),
+        }
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        self.running
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.copies.is_empty() || self.finishing
+    }
+
+    /// Begins a pass if one is due; whether one is running.
+    pub(super) fn prepare(&mut self, state: &mut State) -> bool {
+        let many_rows = self.last_row - self.began_after >= REPLAY_ROWS_MAX;
+        let due = many_rows || self.last_pass.elapsed() >= ACCOUNTS_SAVE_EVERY;
+        if !self.running && due {
+            if state.dirty.is_empty() {
+                self.last_pass = Instant::now();
+            } else {
+                self.begin(state);
+            }
+        }
+        self.running
+    }
+
+    fn begin(&mut self, state: &mut State) {
+        self.running = true;
+        self.began_after = self.last_row;
+        self.left = state.dirty.drain().collect();
+    }
+
+    /// Copies the next few accounts.
+    pub(super) fn take_some(&mut self, state: &State) {
+        if self.running {
+            self.copy(state, ACCOUNTS_SAVED_PER_COMMIT);
+        }
+    }
+
+    /// Copies everything, for the last commit of a clean stop.
+    pub(super) fn take_all(&mut self, state: &mut State) {
+        let left = std::mem::take(&mut self.left);
+        state.dirty.extend(left);
+        self.begin(state);
+        self.copy(state, usize::MAX);
+    }
+
+    fn copy(&mut self, state: &State, most: usize) {
+        let from = self.left.len().saturating_sub(most);
+        for id in self.left.drain(from..) {
+            if let Some(account) = state.book.account(&id) {
+                let account = account.clone();
+                self.copies.push((id, account));
+            }
+        }
+        self.finishing = self.left.is_empty();
+    }
+
+    /// Writes the copies, true up to `seq`; `open_holds` are the journal rows of open holds.
+    pub(super) fn write(
+        &mut self,
+        connection: &Connection,
+        seq: i64,
+        open_holds: &HashMap<CallId, i64>,
+    ) -> rusqlite::Result<()> {
+        for (id, account) in &self.copies {
+            save(connection, id, account, seq)?;
+        }
+        if self.finishing {
+            connection.execute("DELETE FROM open_holds", [])?;
+            let mut insert =
+                connection.prepare_cached("INSERT INTO open_holds (seq) VALUES (?1)")?;
+            for row in open_holds.values() {
+                insert.execute([row])?;
+            }
+            set_meta(connection, "replay_after", self.began_after)?;
+        }
+        Ok(())
+    }
+
+    /// The commit that held the copies is durable.
+    pub(super) fn committed(&mut self, seq: i64) {
+        self.last_row = seq;
+        self.copies.clear();
+        if std::mem::take(&mut self.finishing) {
+            self.running = false;
+            self.last_pass = Instant::now();
+        }
+    }
+}
+
+pub(super) fn save(
+    connection: &Connection,
+    id: &AccountId,
+    account: &Account,
+    seq: i64,
+) -> rusqlite::Result<()> {
+    let state = to_json(account)?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO accounts (id, seq, state) VALUES (?1, ?2, ?3)")?
+        .execute((id.as_str(), seq, state))?;
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Opening the books: one process per file, recovery, and the threads that serve it.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::Durability;
+use super::accounts::SavePass;
+use super::read::Readers;
+use super::recover::recover;
+use super::schema;
+use super::state::{LocalStore, Shared};
+use super::writer::Writer;
+use crate::model::bounds::READERS;
+use crate::model::time::Time;
+
+/// Where the books are, and what answers wait for.
+#[derive(Clone, Debug, Default)]
+pub struct LocalOptions {
+    /// The file; `None` keeps the books in memory until the process ends.
+    pub path: Option<PathBuf>,
+    /// What answers wait for.
+    pub durability: Durability,
+}
+
+/// Why the books cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Somebody else has them open.
+    #[error("the database {} is in use by another Paygate; stop that one, or choose another file with --db, or run without one with --ephemeral", .0.display())]
+    InUse(PathBuf),
+    /// The operating system says no.
+    #[error("the database {} cannot be opened: {reason}; check the path and its permissions, or choose another file with --db, or run without one with --ephemeral", .path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// It is a file of something else.
+    #[error("{} is not a Paygate database; choose another file with --db (nothing was changed)", .0.display())]
+    Foreign(PathBuf),
+    /// It was written by a newer Paygate.
+    #[error("the database {} was written by a newer Paygate (version {found} of its tables, this program knows {known}); use that program, or another file with --db (nothing was changed)", .path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// What it says contradicts itself.
+    #[error("the database {} is damaged: {reason}; run `paygate ledger verify --db` on it, or restore a backup, or choose another file with --db (nothing was changed)", .path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl LocalStore {
+    /// Opens the books, making them if there are none, and releases the holds of calls that were in
+    /// flight when they were last open.
+    pub fn open(options: &LocalOptions, now: Time) -> Result<Self, OpenError> {
+        let path = options.path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
+        let failed = |error: rusqlite::Error| describe(&path, &error);
+        let lock = options.path.as_deref().map(lock_file).transpose()?;
+        let mut connection = match &options.path {
+            Some(path) => open_file(path)?,
+            None => Connection::open_in_memory().map_err(failed)?,
+        };
+        if schema::header(&connection, "user_version").map_err(failed)? == 0 {
+            schema::create(&mut connection).map_err(failed)?;
+        }
+        let (state, seq) = recover(&mut connection, now)
+            .map_err(failed)?
+            .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
+
+        let connection = Arc::new(Mutex::new(connection));
+        let ephemeral = options.path.is_none();
+        let durability = if ephemeral { Durability::None } else { options.durability };
+        let shared = Arc::new(Shared::new(state, durability));
+        let readers = match &options.path {
+            Some(file) => {
+                (0..READERS).map(|_| read_only(file)).collect::<Result<_, _>>().map_err(failed)?
+            }
+            None => vec![Arc::clone(&connection)],
+        };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            connection,
+            seq,
+            open_holds: HashMap::new(),
+            saves: SavePass::new(seq),
+            ephemeral,
+        };
+        let thread = std::thread::Builder::new().name("paygate-writer".to_owned());
+        let thread = thread.spawn(move || {
+            // The lock on the file lives as long as the writer.
+            let _lock = lock;
+            writer.run();
+        });
+        let thread = thread
+            .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })?;
+        Ok(Self { shared, readers: Readers::new(readers), writer: Mutex::new(Some(thread)) })
+    }
+}
+
+fn describe(path: &Path, error: &rusqlite::Error) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.to_owned()),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+            OpenError::Damaged { path: path.to_owned(), reason: error.to_string() }
+        }
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            OpenError::InUse(path.to_owned())
+        }
+        Some(_) => OpenError::Io { path: path.to_owned(), reason: error.to_string() },
+        None => OpenError::Damaged { path: path.to_owned(), reason: error.to_string() },
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let io = |reason: std::io::Error| OpenError::Io {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// Opens or makes the file, readable by its owner only, and refuses what is not ours before
+/// anything in it is changed.
+fn open_file(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| describe(path, &error);
+    let io = |reason: std::io::Error| OpenError::Io {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    };
+    if !path.exists() {
+        let mut create = OpenOptions::new();
+        create.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
+        create.open(path).map_err(io)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    check_header(&connection, path)?;
+    schema::prepare_writer(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+pub(super) fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| describe(path, &error);
+    let version = schema::header(connection, "user_version").map_err(failed)?;
+    let application = schema::header(connection, "application_id").map_err(failed)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
+    match (application, version) {
+        (0, 0) if tables == 0 => Ok(()),
+        (schema::APPLICATION_ID, found) if found > schema::VERSION => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
+        }
+        (schema::APPLICATION_ID, schema::VERSION) => Ok(()),
+        _ => Err(OpenError::Foreign(path.to_owned())),
+    }
+}
+
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Arc<Mutex<Connection>>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    Ok(Arc::new(Mutex::new(connection)))
+}

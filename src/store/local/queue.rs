@@ -1,0 +1,139 @@
+//! What waits for the disk, in the order of its changes, and who waits for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::records::OnceRecord;
+use super::rows::JournalRow;
+use crate::ledger::{Book, Hold, Resolution};
+use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
+use crate::model::ids::{AccountId, CallId};
+use crate::model::key::Key;
+use crate::store::{CallEnd, Durable};
+
+/// One thing to write.
+#[derive(Debug)]
+pub(super) enum Write {
+    Journal(JournalRow),
+    Key(Arc<Key>),
+    Once(OnceRecord),
+}
+
+/// A call whose hold is open.
+#[derive(Debug)]
+struct OpenCall {
+    payer: AccountId,
+    calls: Vec<CallEnd>,
+    written: bool,
+}
+
+/// Everything that one commit writes, and who waits for that.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) writes: Vec<Write>,
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
+}
+
+/// The queue. It lives under the same lock as the book, so its order is the order of the changes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    batch: Batch,
+    open: HashMap<CallId, OpenCall>,
+    /// Holds without a row yet, oldest first. Resolved ones are skipped when they come up.
+    young: VecDeque<(Instant, CallId)>,
+}
+
+impl Queue {
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.writes.len().max(self.young.len()) >= JOURNAL_QUEUE_ROWS_MAX
+    }
+
+    /// Does somebody wait, or is there a good batch to write?
+    pub(super) fn is_urgent(&self) -> bool {
+        !self.batch.waiters.is_empty() || self.batch.writes.len() >= JOURNAL_BATCH_ROWS
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.writes.is_empty() && self.young.is_empty()
+    }
+
+    pub(super) fn push(&mut self, write: Write) {
+        self.batch.writes.push(write);
+    }
+
+    /// Takes those who wait, because nothing will be written any more.
+    pub(super) fn take_waiters(&mut self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.batch.waiters)
+    }
+
+    /// A promise for everything pushed so far.
+    pub(super) fn durable(&mut self) -> Durable {
+        let (sender, receiver) = oneshot::channel();
+        self.batch.waiters.push(sender);
+        Durable::after(receiver)
+    }
+
+    /// Remembers a new hold. It gets a row of its own only if it is not resolved soon.
+    pub(super) fn opened(&mut self, call: CallId, payer: AccountId, calls: Vec<CallEnd>) {
+        self.open.insert(call, OpenCall { payer, calls, written: false });
+        self.young.push_back((Instant::now(), call));
+    }
+
+    /// Writes the row of a hold now, because its tool may only start after it.
+    pub(super) fn write_hold(&mut self, hold: &Hold) {
+        if let Some(open) = self.open.get_mut(&hold.call).filter(|open| !open.written) {
+            open.written = true;
+            let (hold, payer, calls) = (hold.clone(), open.payer.clone(), open.calls.clone());
+            self.batch.writes.push(Write::Journal(JournalRow::Hold { hold, payer, calls }));
+        }
+    }
+
+    /// Queues the end of a hold: together with the hold itself if that has no row yet.
+    pub(super) fn ended(
+        &mut self,
+        hold: Hold,
+        resolution: Resolution,
+        charged: i64,
+        calls: Option<Vec<CallEnd>>,
+    ) {
+        let open = self.open.remove(&hold.call);
+        let written = open.as_ref().is_none_or(|open| open.written);
+        let (payer, known_calls) = match open {
+            Some(open) => (open.payer, open.calls),
+            None => match hold.postings.first() {
+                Some(posting) => (posting.account.clone(), Vec::new()),
+                None => return,
+            },
+        };
+        let calls = calls.unwrap_or_else(|| unanswered(known_calls, resolution.kind.word()));
+        self.batch.writes.push(Write::Journal(if written {
+            JournalRow::End { resolution, payer, charged, calls }
+        } else {
+            JournalRow::Call { hold, resolution, payer, charged, calls }
+        }));
+    }
+
+    /// Takes what is to be written now; with `all`, also the holds that might still end soon, so
+    /// that the rows say everything that the book says.
+    pub(super) fn take(&mut self, book: &Book, all: bool) -> Batch {
+        while let Some((since, call)) = self.young.front().copied() {
+            let open = self.open.get(&call).is_some_and(|open| !open.written);
+            if open && !all && since.elapsed() < HOLD_ROW_DELAY {
+                break;
+            }
+            self.young.pop_front();
+            if let Some(hold) = book.holds().get(&call) {
+                self.write_hold(hold);
+            }
+        }
+        std::mem::take(&mut self.batch)
+    }
+}
+
+/// The calls of a hold that nobody settled.
+fn unanswered(calls: Vec<CallEnd>, outcome: &'static str) -> Vec<CallEnd> {
+    calls.into_iter().map(|call| CallEnd { charged: 0, outcome, ..call }).collect()
+}

@@ -1,0 +1,150 @@
+//! From the file to memory: replays what the saved accounts do not hold yet, and releases the holds
+//! of calls that were in flight when Paygate stopped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::accounts::save;
+use super::records::{from_json, read_namespaces, read_once};
+use super::rows::{COLUMNS, JournalRow, ReadRow};
+use super::schema::{meta, set_meta};
+use super::state::State;
+use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
+use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
+use crate::store::CallEnd;
+
+/// The state to start with and the last journal row, or why the file cannot be believed.
+pub(super) fn recover(
+    connection: &mut Connection,
+    now: Time,
+) -> rusqlite::Result<Result<(State, i64), String>> {
+    let transaction = connection.transaction()?;
+    let mut replay =
+        Replay { connection: &transaction, book: Book::default(), saved: HashMap::new(), seq: 0 };
+    let mut open = match replay.run()? {
+        Ok(open) => open,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Replay { mut book, mut seq, saved, .. } = replay;
+    for (call, payer) in open.drain() {
+        let ended = match book.release(now, call, ResolutionKind::Recovered) {
+            Ok((_, resolution)) => resolution,
+            Err(ResolveError::NotOpen) => continue,
+            Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
+        };
+        seq += 1;
+        let calls = calls_of_hold(&transaction, &call)?;
+        JournalRow::End { resolution: ended, payer, charged: 0, calls }
+            .insert(&transaction, seq)?;
+    }
+    let replayed = saved.keys().filter_map(|id| Some((id, book.account(id)?)));
+    for (id, account) in replayed {
+        save(&transaction, id, account, seq)?;
+    }
+    transaction.execute("DELETE FROM open_holds", [])?;
+    set_meta(&transaction, "replay_after", seq)?;
+
+    let mut state = State::default();
+    // What is saved loads again on first use; only the time stays.
+    state.book.advance(book.now());
+    state.namespaces = read_namespaces(&transaction)?
+        .into_iter()
+        .map(|namespace| (namespace.name.clone(), Arc::new(namespace)))
+        .collect();
+    state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
+    transaction.commit()?;
+    Ok(Ok((state, seq)))
+}
+
+struct Replay<'a> {
+    connection: &'a Connection,
+    book: Book,
+    /// The journal row that each account's saved state is true up to.
+    saved: HashMap<AccountId, i64>,
+    seq: i64,
+}
+
+impl Replay<'_> {
+    /// Replays; the holds that are open at the end, with who pays.
+    fn run(&mut self) -> rusqlite::Result<Result<HashMap<CallId, AccountId>, String>> {
+        let after = meta(self.connection, "replay_after")?;
+        let mut open = HashMap::new();
+        let sql = format!(
+            "SELECT {COLUMNS} FROM journal WHERE seq IN (SELECT seq FROM open_holds) AND seq <= ?1
+             UNION ALL SELECT {COLUMNS} FROM journal WHERE seq > ?1 ORDER BY seq"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([after])?;
+        while let Some(row) = rows.next()? {
+            let row = match ReadRow::read(row)? {
+                Ok(row) => row,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            self.load_accounts(&row)?;
+            for entry in &row.entries {
+                match entry {
+                    Entry::Hold(hold) => drop(open.insert(hold.call, row.payer.clone())),
+                    Entry::Resolution(end) => drop(open.remove(&end.call)),
+                    Entry::Credit { .. } => {}
+                }
+                if let Err(error) = self.apply(entry, row.seq) {
+                    return Ok(Err(format!("journal row {}: {error}", row.seq)));
+                }
+            }
+            self.seq = self.seq.max(row.seq);
+        }
+        let last: Option<i64> =
+            self.connection.query_row("SELECT max(seq) FROM journal", [], |row| row.get(0))?;
+        self.seq = self.seq.max(last.unwrap_or(0));
+        Ok(Ok(open))
+    }
+
+    fn apply(&mut self, entry: &Entry, seq: i64) -> Result<(), LedgerError> {
+        let saved = &self.saved;
+        self.book.apply_where(entry, &|account| saved.get(account).is_none_or(|saved| seq > *saved))
+    }
+
+    fn load_accounts(&mut self, row: &ReadRow) -> rusqlite::Result<()> {
+        let accounts = row.entries.iter().flat_map(|entry| match entry {
+            Entry::Credit { account, .. } => vec![account.clone()],
+            Entry::Hold(hold) => {
+                hold.postings.iter().map(|posting| posting.account.clone()).collect()
+            }
+            Entry::Resolution(_) => Vec::new(),
+        });
+        for id in accounts {
+            if self.book.account(&id).is_none() {
+                let (seq, account) = saved_account(self.connection, &id)?.unwrap_or_default();
+                self.saved.insert(id.clone(), seq);
+                self.book.insert(id, account);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn saved_account(
+    connection: &Connection,
+    id: &AccountId,
+) -> rusqlite::Result<Option<(i64, Account)>> {
+    connection
+        .prepare_cached("SELECT seq, state FROM accounts WHERE id = ?1")?
+        .query_row([id.as_str()], |row| Ok((row.get(0)?, from_json(row.get_ref(1)?.as_str()?)?)))
+        .optional()
+}
+
+/// The calls that a hold's row names, as ended by recovery.
+fn calls_of_hold(connection: &Connection, call: &CallId) -> rusqlite::Result<Vec<CallEnd>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT item.value ->> 0, item.value ->> 1 FROM journal, json_each(journal.detail, '$.calls') AS item
+         WHERE journal.kind = 'hold' AND journal.call = ?1
+           AND journal.seq > (SELECT max(seq) FROM journal) - 10000000",
+    )?;
+    let calls = statement.query_map([call.bytes().as_slice()], |row| {
+        Ok(CallEnd { tool: row.get(0)?, price: row.get(1)?, charged: 0, outcome: "recovered" })
+    })?;
+    calls.collect()
+}

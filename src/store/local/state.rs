@@ -1,0 +1,354 @@
+//! Everything in memory, behind one lock, and the store's methods on it. Nothing here waits for the
+//! disk while it holds the lock.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+
+use super::Durability;
+use super::queue::{Queue, Write};
+use super::read::Readers;
+use super::records::OnceRecord;
+use super::rows::JournalRow;
+use crate::gate::Charge;
+use crate::ledger::{
+    Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
+};
+use crate::model::bounds::{ONCE_MAX, ONCE_TTL};
+use crate::model::ids::{AccountId, KeyId};
+use crate::model::key::Key;
+use crate::model::namespace::Namespace;
+use crate::model::secret::Digest;
+use crate::model::time::Time;
+use crate::store::{
+    CallEnd, Creation, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+};
+
+/// The embedded store.
+pub struct LocalStore {
+    pub(super) shared: Arc<Shared>,
+    pub(super) readers: Readers,
+    pub(super) writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the store's methods and the writer share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) wake: Condvar,
+    /// Told whenever the writer has taken what waited.
+    pub(super) room: Notify,
+    pub(super) durability: Durability,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) book: Book,
+    pub(super) queue: Queue,
+    /// Accounts that differ from their saved rows.
+    pub(super) dirty: HashSet<AccountId>,
+    pub(super) closed: Option<String>,
+    pub(super) stopping: bool,
+    /// The writer naps; whoever adds something urgent wakes it.
+    pub(super) writer_sleeps: bool,
+    keys: HashMap<KeyId, Arc<Key>>,
+    digests: HashMap<Digest, KeyId>,
+    pub(super) namespaces: HashMap<String, Arc<Namespace>>,
+    pub(super) once: HashMap<Digest, OnceRecord>,
+}
+
+impl Shared {
+    pub(super) fn new(state: State, durability: Durability) -> Self {
+        Self { state: Mutex::new(state), wake: Condvar::new(), room: Notify::new(), durability }
+    }
+
+    /// The lock. A thread that panicked with it may have left the books half changed: they close.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
+            let mut state = poisoned.into_inner();
+            state.closed.get_or_insert_with(|| {
+                "a part of Paygate failed while it held the books".to_owned()
+            });
+            state
+        })
+    }
+
+    /// Wakes the writer if it naps.
+    pub(super) fn nudge(&self, mut state: MutexGuard<'_, State>) {
+        let wake = state.writer_sleeps;
+        state.writer_sleeps = false;
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn hold(
+        &self,
+        charge: &Charge,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Durable, HoldRefused> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        if state.queue.is_full() {
+            return Err(StoreError::Busy.into());
+        }
+        if !state.judged_by_present_records(charge) {
+            return Err(HoldRefused::Stale);
+        }
+        let hold = match state.book.hold(now, charge.call, deadline, &charge.demands) {
+            Ok(hold) => hold,
+            Err(HoldError::Refused(refusal)) => return Err(HoldRefused::Refused(refusal)),
+            Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
+        };
+        let payer = charge.key.account();
+        state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.queue.opened(charge.call, payer, charge.items.iter().map(CallEnd::open).collect());
+        if self.durability != Durability::Call {
+            return Ok(Durable::NOW);
+        }
+        state.queue.write_hold(&hold);
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(durable)
+    }
+
+    pub(super) fn settle(
+        &self,
+        settlement: Settlement,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let Settlement { call, key, kind, kept, charged, ends, show } = settlement;
+        let (hold, resolution) = match state.book.resolve(now, call, kind, kept) {
+            Ok(ended) => ended,
+            Err(ResolveError::NotOpen) => return Err(StoreError::NotOpen),
+            Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
+        };
+        state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.queue.ended(hold, resolution, charged, Some(ends));
+        let reading =
+            Reading::of(state.book.account(&key.account()), &show, state.book.now().max(now));
+        let waits = kind == ResolutionKind::Captured && self.durability != Durability::None;
+        let durable = if waits { state.queue.durable() } else { Durable::NOW };
+        if state.queue.is_urgent() {
+            self.nudge(state);
+        }
+        Ok((reading, durable))
+    }
+
+    pub(super) fn expire(&self, now: Time) -> Result<usize, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let overdue = state.book.overdue(now);
+        for call in &overdue {
+            match state.book.release(now, *call, ResolutionKind::Expired) {
+                Ok((hold, resolution)) => {
+                    state.touch(hold.postings.iter().map(|posting| &posting.account));
+                    state.queue.ended(hold, resolution, 0, None);
+                }
+                Err(ResolveError::NotOpen) => {}
+                Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
+            }
+        }
+        Ok(overdue.len())
+    }
+
+    pub(super) fn create_key(
+        &self,
+        key: Key,
+        credits: i64,
+        once: Option<Once>,
+        now: Time,
+    ) -> Result<(Creation, Durable), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        if let Some(record) = state.repeated(once.as_ref(), now)? {
+            // The first one may still be on its way to the disk.
+            let durable = state.queue.durable();
+            self.nudge(state);
+            return Ok((Creation::Repeated(record.note), durable));
+        }
+        if state.digests.contains_key(&key.digest) || state.keys.contains_key(&key.id) {
+            return Err(StoreError::Duplicate);
+        }
+        let account = key.id.account();
+        let key = Arc::new(key);
+        state.book.insert(account.clone(), Account::default());
+        state.put_key(Arc::clone(&key));
+        state.queue.push(Write::Key(Arc::clone(&key)));
+        state.credit(&account, credits, CreditKind::Grant, now)?;
+        state.remember(once, credits, now);
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok((Creation::Made(key), durable))
+    }
+
+    pub(super) fn update_key(&self, mut key: Key) -> Result<(Arc<Key>, Durable), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let known = state.keys.get(&key.id).ok_or(StoreError::NotFound)?;
+        if known.revision != key.revision {
+            return Err(StoreError::Conflict);
+        }
+        let new_credential = known.digest != key.digest;
+        if new_credential && state.digests.contains_key(&key.digest) {
+            return Err(StoreError::Duplicate);
+        }
+        key.revision = key.revision.saturating_add(1);
+        let key = Arc::new(key);
+        state.put_key(Arc::clone(&key));
+        state.queue.push(Write::Key(Arc::clone(&key)));
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok((key, durable))
+    }
+
+    pub(super) fn credit(
+        &self,
+        id: &KeyId,
+        amount: i64,
+        kind: CreditKind,
+        once: Option<Once>,
+        now: Time,
+    ) -> Result<(i64, Durable), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        if let Some(record) = state.repeated(once.as_ref(), now)? {
+            let durable = state.queue.durable();
+            self.nudge(state);
+            return Ok((record.available, durable));
+        }
+        state.credit(&id.account(), amount, kind, now)?;
+        let available = state.book.account(&id.account()).map_or(0, Account::available);
+        state.remember(once, available, now);
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok((available, durable))
+    }
+}
+
+impl State {
+    pub(super) fn open_for_writing(&self) -> Result<(), StoreError> {
+        match &self.closed {
+            Some(why) => Err(StoreError::Closed(why.clone())),
+            None if self.stopping => Err(StoreError::Closed("Paygate is stopping".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// The books contradict themselves: nothing that they say may be trusted any more.
+    pub(super) fn broken(&mut self, error: LedgerError) -> StoreError {
+        let why = format!("they contradict themselves: {error}");
+        tracing::error!(%why, "the books are closed");
+        self.closed = Some(why.clone());
+        StoreError::Closed(why)
+    }
+
+    pub(super) fn key(&self, id: &KeyId) -> Option<&Arc<Key>> {
+        self.keys.get(id)
+    }
+
+    /// The key that has or had this credential, if it is in memory.
+    pub(super) fn key_with(&self, digest: &Digest) -> Option<&Arc<Key>> {
+        self.keys.get(self.digests.get(digest)?)
+    }
+
+    /// Puts in what was read from the file, unless memory knows better already.
+    pub(super) fn loaded(&mut self, key: Key, account: Option<Account>) -> Arc<Key> {
+        if let Some(known) = self.keys.get(&key.id) {
+            return Arc::clone(known);
+        }
+        let key = Arc::new(key);
+        self.put_key(Arc::clone(&key));
+        let account_id = key.id.account();
+        if self.book.account(&account_id).is_none() {
+            self.book.insert(account_id, account.unwrap_or_default());
+        }
+        key
+    }
+
+    fn put_key(&mut self, key: Arc<Key>) {
+        let credentials = [Some(key.digest), key.old.map(|old| old.digest)];
+        if let Some(before) = self.keys.get(&key.id) {
+            for gone in
+                [Some(before.digest), before.old.map(|old| old.digest)].into_iter().flatten()
+            {
+                self.digests.remove(&gone);
+            }
+        }
+        for credential in credentials.into_iter().flatten() {
+            self.digests.insert(credential, key.id.clone());
+        }
+        self.keys.insert(key.id.clone(), key);
+    }
+
+    fn judged_by_present_records(&self, charge: &Charge) -> bool {
+        let namespace =
+            self.namespaces.get(&charge.namespace).map_or(0, |namespace| namespace.revision);
+        self.keys.get(&charge.key).is_some_and(|key| key.revision == charge.key_revision)
+            && namespace == charge.namespace_revision
+    }
+
+    pub(super) fn touch<'a>(&mut self, accounts: impl Iterator<Item = &'a AccountId>) {
+        for account in accounts {
+            if !self.dirty.contains(account) {
+                self.dirty.insert(account.clone());
+            }
+        }
+    }
+
+    fn credit(
+        &mut self,
+        account: &AccountId,
+        amount: i64,
+        kind: CreditKind,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        if amount == 0 {
+            return Ok(());
+        }
+        match self.book.credit(now, account, amount, kind) {
+            Ok(_) => {}
+            Err(LedgerError::NotLoaded) => return Err(StoreError::NotFound),
+            Err(error) => return Err(error.into()),
+        }
+        self.touch(std::iter::once(account));
+        let (at, account) = (self.book.now(), account.clone());
+        self.queue.push(Write::Journal(JournalRow::Credit { at, account, amount, kind }));
+        Ok(())
+    }
+
+    /// Was this very request applied before? An error if its key was used for another one.
+    fn repeated(
+        &mut self,
+        once: Option<&Once>,
+        now: Time,
+    ) -> Result<Option<OnceRecord>, StoreError> {
+        let Some(once) = once else { return Ok(None) };
+        if let Some(record) =
+            self.once.get(&once.id).filter(|record| now < record.at.plus(ONCE_TTL))
+        {
+            return if record.request == once.request {
+                Ok(Some(record.clone()))
+            } else {
+                Err(StoreError::OnceMismatch)
+            };
+        }
+        if self.once.len() >= ONCE_MAX {
+            self.once.retain(|_, record| now < record.at.plus(ONCE_TTL));
+        }
+        if self.once.len() >= ONCE_MAX { Err(StoreError::OnceFull) } else { Ok(None) }
+    }
+
+    fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
+        if let Some(Once { id, request, note }) = once {
+            let record = OnceRecord { id, request, note, available, at: now };
+            self.once.insert(id, record.clone());
+            self.queue.push(Write::Once(record));
+        }
+    }
+}

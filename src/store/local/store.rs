@@ -1,0 +1,208 @@
+//! [`Store`] for the embedded store: finds what is in memory, loads what is not, and waits for the
+//! disk where the contract says so.
+
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+
+use super::read;
+use super::state::LocalStore;
+use crate::gate::Charge;
+use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::bounds::JOURNAL_ROOM_WAIT;
+use crate::model::ids::KeyId;
+use crate::model::key::Key;
+use crate::model::namespace::Namespace;
+use crate::model::secret::Digest;
+use crate::model::time::Time;
+use crate::store::{
+    Creation, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError, UsageRow,
+};
+
+impl LocalStore {
+    /// Lets the writer write what waits and end; why the books were closed before, if they were.
+    fn stop(&self) -> Option<String> {
+        let mut state = self.shared.lock();
+        state.stopping = true;
+        let closed = state.closed.clone();
+        self.shared.nudge(state);
+        closed
+    }
+
+    /// Makes sure that a key and its account are in memory.
+    async fn load(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        if let Some(key) = self.shared.lock().key(id) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let wanted = id.clone();
+        let found =
+            self.readers.read(move |connection| read::key_by_id(connection, &wanted)).await?;
+        Ok(found.map(|(key, account)| self.shared.lock().loaded(key, account)))
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    async fn key_by_digest(
+        &self,
+        digest: Digest,
+        now: Time,
+    ) -> Result<Option<Arc<Key>>, StoreError> {
+        let mut key = self.shared.lock().key_with(&digest).map(Arc::clone);
+        if key.is_none() {
+            let found = self
+                .readers
+                .read(move |connection| read::key_by_digest(connection, &digest))
+                .await?;
+            key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
+        }
+        Ok(key.filter(|key| key.opened_by(&digest, now)))
+    }
+
+    async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.load(id).await
+    }
+
+    async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
+        let known = self.shared.lock().namespaces.get(name).map(Arc::clone);
+        Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))))
+    }
+
+    async fn create_key(
+        &self,
+        key: Key,
+        credits: i64,
+        once: Option<Once>,
+        now: Time,
+    ) -> Result<Creation, StoreError> {
+        // A credential that only the file knows must be found before it is given away twice.
+        let digest = key.digest;
+        let known =
+            self.readers.read(move |connection| read::key_by_digest(connection, &digest)).await?;
+        if let Some((known, account)) = known {
+            self.shared.lock().loaded(known, account);
+        }
+        let (creation, durable) = self.shared.create_key(key, credits, once, now)?;
+        durable.wait().await?;
+        Ok(creation)
+    }
+
+    async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError> {
+        self.load(&key.id).await?.ok_or(StoreError::NotFound)?;
+        let (key, durable) = self.shared.update_key(key)?;
+        durable.wait().await?;
+        Ok(key)
+    }
+
+    async fn credit(
+        &self,
+        id: &KeyId,
+        amount: i64,
+        kind: CreditKind,
+        once: Option<Once>,
+        now: Time,
+    ) -> Result<i64, StoreError> {
+        self.load(id).await?.ok_or(StoreError::NotFound)?;
+        let (available, durable) = self.shared.credit(id, amount, kind, once, now)?;
+        durable.wait().await?;
+        Ok(available)
+    }
+
+    async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
+        let mut held = self.shared.hold(charge, now, deadline);
+        if matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy))) {
+            let room = self.shared.room.notified();
+            // Back-pressure: the call waits for the disk, within its bound.
+            if tokio::time::timeout(JOURNAL_ROOM_WAIT, room).await.is_ok() {
+                held = self.shared.hold(charge, now, deadline);
+            }
+        }
+        held?.wait().await.map_err(HoldRefused::Unavailable)
+    }
+
+    async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError> {
+        Ok(self.shared.lock().book.check(now, &charge.demands))
+    }
+
+    async fn settle(
+        &self,
+        settlement: Settlement,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        self.shared.settle(settlement, now)
+    }
+
+    async fn expire(&self, now: Time) -> Result<usize, StoreError> {
+        self.shared.expire(now)
+    }
+
+    async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
+        self.load(id).await?;
+        let state = self.shared.lock();
+        Ok(Reading::of(state.book.account(&id.account()), &show, state.book.now().max(now)))
+    }
+
+    async fn account(&self, id: &KeyId) -> Result<Account, StoreError> {
+        self.load(id).await?.ok_or(StoreError::NotFound)?;
+        let account = self.shared.lock().book.account(&id.account()).cloned();
+        Ok(account.unwrap_or_default())
+    }
+
+    async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
+        let namespace = namespace.map(str::to_owned);
+        let rows = self
+            .readers
+            .read(move |connection| read::keys(connection, namespace.as_deref()))
+            .await?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(256) {
+            // Memory knows better than the file where it knows anything; a chunk at a time, so that
+            // no call waits for a long list.
+            let state = self.shared.lock();
+            keys.extend(rows.iter().map(|(key, account)| {
+                let known = state.key(&key.id).map_or_else(|| Arc::new(key.clone()), Arc::clone);
+                let present = state.book.account(&key.id.account()).or(account.as_ref());
+                (known, present.cloned().unwrap_or_default())
+            }));
+        }
+        Ok(keys)
+    }
+
+    async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
+        let durable = {
+            // What ended before this question must be in the answer.
+            let mut state = self.shared.lock();
+            state.open_for_writing()?;
+            let durable = state.queue.durable();
+            self.shared.nudge(state);
+            durable
+        };
+        durable.wait().await?;
+        let namespace = namespace.map(str::to_owned);
+        self.readers.read(move |connection| read::usage(connection, namespace.as_deref())).await
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.lock().open_for_writing()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let closed = self.stop();
+        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                return Err(StoreError::Closed("the writer failed".to_owned()));
+            }
+        }
+        let why = closed.or_else(|| self.shared.lock().closed.clone());
+        why.map_or(Ok(()), |why| Err(StoreError::Closed(why)))
+    }
+}
+
+impl Drop for LocalStore {
+    /// A store that is dropped without [`Store::close`] lets its writer end by itself.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,249 @@
+//! `paygate ledger verify`: replays the whole journal from nothing and compares every number of
+//! every saved account. Works on a snapshot while Paygate runs.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::open::{OpenError, check_header};
+use super::records::from_json;
+use super::rows::{COLUMNS, ReadRow};
+use crate::ledger::{Account, Book, Entry, names};
+use crate::model::ids::AccountId;
+use crate::model::time::Time;
+
+/// Why nothing could be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be read.
+    #[error("the database cannot be read: {0}")]
+    Read(#[from] rusqlite::Error),
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyReport {
+    /// Rows replayed.
+    pub rows: u64,
+    /// Accounts compared.
+    pub accounts: usize,
+    /// Holds open at the end.
+    pub open_holds: usize,
+    /// Credits granted and adjusted, and credits captured.
+    pub granted: i64,
+    /// Credits captured.
+    pub captured: i64,
+    /// Every difference, in words.
+    pub differences: Vec<String>,
+}
+
+/// Differences that are listed; more are counted.
+const LISTED_MAX: usize = 100;
+
+impl VerifyReport {
+    /// No difference?
+    pub fn is_clean(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, accounts, open_holds, granted, captured, differences } = self;
+        writeln!(
+            f,
+            "{rows} journal rows replayed, {accounts} accounts compared, {open_holds} holds open"
+        )?;
+        writeln!(
+            f,
+            "{granted} credits granted, {captured} captured, {} left",
+            granted.saturating_sub(*captured)
+        )?;
+        for difference in differences.iter().take(LISTED_MAX) {
+            writeln!(f, "  DIFFERENT  {difference}")?;
+        }
+        match differences.len() {
+            0 => write!(f, "the books agree"),
+            count => write!(f, "{count} differences: the books do not agree"),
+        }
+    }
+}
+
+/// Verifies a database file. A running Paygate may have it open.
+pub fn verify(path: &Path) -> Result<VerifyReport, VerifyError> {
+    let io = |reason: &str| OpenError::Io { path: path.to_owned(), reason: reason.to_owned() };
+    if !path.exists() {
+        return Err(io("there is no such file").into());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| io(&error.to_string()))?;
+    check_header(&connection, path)?;
+    connection.execute_batch("BEGIN")?;
+    let saved = saved_accounts(&connection)?;
+    Audit::new(saved).run(&connection)
+}
+
+type Saved = HashMap<AccountId, (i64, Account)>;
+
+fn saved_accounts(connection: &Connection) -> rusqlite::Result<Saved> {
+    let mut statement = connection.prepare("SELECT id, seq, state FROM accounts")?;
+    let accounts = statement.query_map([], |row| {
+        let id = AccountId::new(row.get_ref(0)?.as_str()?);
+        Ok((id, (row.get(1)?, from_json(row.get_ref(2)?.as_str()?)?)))
+    })?;
+    accounts.collect()
+}
+
+/// Two replays in one pass: up to each account's saved row, and to the end.
+struct Audit {
+    saved: Saved,
+    at_saved: Book,
+    at_end: Book,
+    ended: HashSet<crate::model::ids::CallId>,
+    report: VerifyReport,
+}
+
+impl Audit {
+    fn new(saved: Saved) -> Self {
+        let (at_saved, at_end) = (Book::default(), Book::default());
+        Self { saved, at_saved, at_end, ended: HashSet::new(), report: VerifyReport::default() }
+    }
+
+    fn run(mut self, connection: &Connection) -> Result<VerifyReport, VerifyError> {
+        let mut statement =
+            connection.prepare(&format!("SELECT {COLUMNS} FROM journal ORDER BY seq"))?;
+        let mut rows = statement.query([])?;
+        let mut expected = 1;
+        while let Some(row) = rows.next()? {
+            match ReadRow::read(row)? {
+                Ok(row) => {
+                    if row.seq != expected {
+                        self.differs(format!(
+                            "journal rows {expected} to {} are missing",
+                            row.seq - 1
+                        ));
+                    }
+                    expected = row.seq + 1;
+                    self.row(&row);
+                }
+                Err(reason) => self.differs(reason),
+            }
+            self.report.rows += 1;
+        }
+        self.compare();
+        self.report.open_holds = self.at_end.holds().len();
+        Ok(self.report)
+    }
+
+    fn row(&mut self, row: &ReadRow) {
+        let mut charged = 0_i64;
+        for entry in &row.entries {
+            for id in accounts_of(entry) {
+                for book in [&mut self.at_saved, &mut self.at_end] {
+                    if book.account(id).is_none() {
+                        book.insert(id.clone(), Account::default());
+                    }
+                }
+            }
+            match entry {
+                Entry::Credit { amount, .. } => {
+                    self.report.granted = self.report.granted.saturating_add(*amount);
+                }
+                Entry::Hold(_) => {}
+                Entry::Resolution(end) => {
+                    if !self.ended.insert(end.call) {
+                        self.differs(format!("journal row {}: {} ended twice", row.seq, end.call));
+                    }
+                    if let Some(hold) = self.at_end.holds().get(&end.call) {
+                        let kept = hold.postings.iter().zip(&end.kept);
+                        let taken = kept.filter(|(posting, _)| posting.counter == names::BALANCE);
+                        charged = taken.fold(charged, |sum, (_, kept)| sum.saturating_sub(*kept));
+                    }
+                    if charged != row.amount {
+                        let said = row.amount;
+                        self.differs(format!(
+                            "journal row {}: says {said} credits, keeps {charged}",
+                            row.seq
+                        ));
+                    }
+                    self.report.captured = self.report.captured.saturating_add(charged);
+                }
+            }
+            self.replay(entry, row.seq);
+        }
+    }
+
+    fn replay(&mut self, entry: &Entry, seq: i64) {
+        let saved = &self.saved;
+        let takes = |id: &AccountId| saved.get(id).is_some_and(|(saved, _)| seq <= *saved);
+        let results = [self.at_saved.apply_where(entry, &takes), self.at_end.apply(entry)];
+        for error in results.into_iter().filter_map(Result::err).take(1) {
+            self.differs(format!("journal row {seq}: {error}"));
+        }
+    }
+
+    fn compare(&mut self) {
+        let now = self.at_end.now();
+        self.report.accounts = self.at_end.accounts().len().max(self.saved.len());
+        let mut found = Vec::new();
+        for (id, (seq, saved)) in &self.saved {
+            let replayed = self.at_saved.account(id).cloned().unwrap_or_default();
+            found.extend(account_differences(id, *seq, saved, &replayed, now));
+        }
+        for (id, account) in self.at_end.accounts() {
+            if account.held() < 0 {
+                found.push(format!("{id}: {} credits held", account.held()));
+            }
+        }
+        found.sort();
+        self.report.differences.extend(found);
+    }
+
+    fn differs(&mut self, what: String) {
+        self.report.differences.push(what);
+    }
+}
+
+fn accounts_of(entry: &Entry) -> Vec<&AccountId> {
+    match entry {
+        Entry::Credit { account, .. } => vec![account],
+        Entry::Hold(hold) => hold.postings.iter().map(|posting| &posting.account).collect(),
+        Entry::Resolution(_) => Vec::new(),
+    }
+}
+
+fn account_differences(
+    id: &AccountId,
+    seq: i64,
+    saved: &Account,
+    replayed: &Account,
+    now: Time,
+) -> Vec<String> {
+    let (saved, replayed) = (saved.settled(now), replayed.settled(now));
+    if saved == replayed {
+        return Vec::new();
+    }
+    let values = |account: &Account| -> BTreeMap<String, String> {
+        let counters = account.counters();
+        let mut values: BTreeMap<_, _> =
+            counters.map(|(name, counter)| (name.to_string(), format!("{counter:?}"))).collect();
+        values.insert("held".to_owned(), account.held().to_string());
+        values.insert("lastCall".to_owned(), format!("{:?}", account.last_call()));
+        values
+    };
+    let (saved, replayed) = (values(&saved), values(&replayed));
+    let names: std::collections::BTreeSet<&String> = saved.keys().chain(replayed.keys()).collect();
+    let different = names.into_iter().filter(|name| saved.get(*name) != replayed.get(*name));
+    let none = "nothing".to_owned();
+    let line = |name: &String| {
+        let (says, is) = (saved.get(name).unwrap_or(&none), replayed.get(name).unwrap_or(&none));
+        format!("{id} {name}: saved at row {seq} as {says}, the journal says {is}")
+    };
+    different.map(line).collect()
+}

@@ -1,0 +1,135 @@
+//! The one thread that writes. It takes everything that waits, commits it as one transaction, and
+//! tells those who wait. While it waits for the disk the next batch grows, so the group is as large
+//! as the disk is slow.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+use super::accounts::SavePass;
+use super::queue::{Batch, Write};
+use super::records::{write_key, write_once};
+use super::rows::JournalRow;
+use super::state::{Shared, State};
+use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
+use crate::model::ids::CallId;
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Arc<Mutex<Connection>>,
+    /// The last journal row that was written.
+    pub(super) seq: i64,
+    /// Journal rows of holds that are open and have a row of their own.
+    pub(super) open_holds: HashMap<CallId, i64>,
+    pub(super) saves: SavePass,
+    pub(super) ephemeral: bool,
+}
+
+impl Writer {
+    /// Runs until the store is stopped or a commit fails.
+    pub(super) fn run(mut self) {
+        loop {
+            let (batch, stop) = self.next_batch();
+            if let Err(error) = self.commit(&batch) {
+                self.close(&error);
+                return;
+            }
+            for waiter in batch.waiters {
+                if waiter.send(()).is_err() {
+                    tracing::trace!(
+                        "nobody waits for this commit any more; it is written all the same"
+                    );
+                }
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is something to write, and takes it.
+    fn next_batch(&mut self) -> (Batch, bool) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        loop {
+            let saving = self.saves.prepare(&mut state);
+            if state.stopping || state.queue.is_urgent() || saving {
+                break;
+            }
+            state.writer_sleeps = true;
+            let nap = shared.wake.wait_timeout(state, HOLD_ROW_DELAY);
+            let (woken, slept) = nap.unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.writer_sleeps = false;
+            if slept.timed_out() && !state.queue.is_empty() {
+                break;
+            }
+        }
+        let taken = self.take(&mut state);
+        drop(state);
+        shared.room.notify_waiters();
+        taken
+    }
+
+    fn take(&mut self, state: &mut State) -> (Batch, bool) {
+        let stop = state.stopping;
+        let saving = self.saves.is_running() || stop;
+        let batch = state.queue.take(&state.book, saving);
+        if stop {
+            self.saves.take_all(state);
+        } else {
+            self.saves.take_some(state);
+        }
+        (batch, stop)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        if batch.writes.is_empty() && !self.saves.has_work() {
+            return Ok(());
+        }
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction()?;
+        let mut seq = self.seq;
+        for write in &batch.writes {
+            match write {
+                Write::Journal(row) => {
+                    seq += 1;
+                    row.insert(&transaction, seq)?;
+                    match row {
+                        JournalRow::Hold { hold, .. } => {
+                            self.open_holds.insert(hold.call, seq);
+                        }
+                        JournalRow::End { resolution, .. } => {
+                            self.open_holds.remove(&resolution.call);
+                        }
+                        JournalRow::Credit { .. } | JournalRow::Call { .. } => {}
+                    }
+                }
+                Write::Key(key) => write_key(&transaction, key)?,
+                Write::Once(once) => write_once(&transaction, once)?,
+            }
+        }
+        self.saves.write(&transaction, seq, &self.open_holds)?;
+        if self.ephemeral {
+            let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
+            transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
+        }
+        transaction.commit()?;
+        self.seq = seq;
+        self.saves.committed(seq);
+        Ok(())
+    }
+
+    /// Closes the store: memory is ahead of a file that nobody can vouch for.
+    fn close(&self, error: &rusqlite::Error) {
+        let why = format!("the database could not be written ({error})");
+        tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
+        let mut state = self.shared.lock();
+        state.closed = Some(why);
+        // Dropping the queue tells all who wait that their commit will not come.
+        let waiting = state.queue.take_waiters();
+        drop(state);
+        drop(waiting);
+    }
+}

@@ -1,0 +1,351 @@
+//! The store's contract, and what the embedded store adds to it: restarts, crashes, verification.
+//! A crash is the file as another process would find it: copied, with its log, while it is open.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use paygate::gate::{self, CallFacts, Charge, Policy, Request, ToolPolicy};
+use paygate::ledger::{CreditKind, names};
+use paygate::model::ids::{CallId, KeyId};
+use paygate::model::key::{IpAllowlist, Key, OldCredential, ToolList};
+use paygate::model::namespace::Namespace;
+use paygate::model::secret::{Digest, RawKey};
+use paygate::model::time::Time;
+use paygate::store::local::{Durability, LocalOptions, LocalStore, OpenError, verify};
+use paygate::store::{Creation, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement};
+
+const NOW: i64 = 1_800_000_000_000;
+
+fn now() -> Time {
+    Time::from_ms(NOW)
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("paygate-store-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+    fn db(&self) -> PathBuf {
+        self.0.join("books.db")
+    }
+    /// The file as it is on disk at this moment.
+    fn crashed(&self) -> PathBuf {
+        let copy = self.0.join("crashed.db");
+        for end in ["", "-wal"] {
+            let from = format!("{}{end}", self.db().display());
+            if Path::new(&from).exists() {
+                std::fs::copy(from, format!("{}{end}", copy.display())).unwrap();
+            }
+        }
+        copy
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn open(path: &Path, durability: Durability) -> LocalStore {
+    LocalStore::open(&LocalOptions { path: Some(path.to_owned()), durability }, now()).unwrap()
+}
+
+fn raw(number: u8) -> RawKey {
+    RawKey::from_random([number; 24])
+}
+
+fn key(number: u8) -> Key {
+    let raw = raw(number);
+    Key {
+        id: KeyId::from_random([number; 8]),
+        digest: raw.digest(),
+        ends: raw.ends(),
+        old: None,
+        name: format!("customer {number}"),
+        namespace: "default".to_owned(),
+        created_at: now(),
+        active: true,
+        spending_limit: 0,
+        allowed_tools: ToolList::default(),
+        denied_tools: ToolList::default(),
+        expires_at: None,
+        quota: None,
+        tags: [("plan".to_owned(), "gold".to_owned())].into(),
+        ip_allowlist: IpAllowlist::parse(["10.0.0.0/8"].into_iter()).unwrap(),
+        revision: 1,
+    }
+}
+
+async fn made(store: &LocalStore, number: u8, credits: i64) -> Arc<Key> {
+    match store.create_key(key(number), credits, None, now()).await.unwrap() {
+        Creation::Made(key) => key,
+        Creation::Repeated(note) => panic!("repeated: {note}"),
+    }
+}
+
+fn charge(key: &Key, call: u8, tools: &[&str]) -> Charge {
+    let mut policy = Policy { default_price: 2, key_rate: 1_000, ..Policy::default() };
+    policy.tools.insert("dear".to_owned(), ToolPolicy::new("dear", Some(30), 5, 0));
+    let calls: Vec<CallFacts<'_>> =
+        tools.iter().map(|tool| CallFacts { tool, arguments: None }).collect();
+    let request = Request {
+        now: now(),
+        address: "10.0.0.1".parse().unwrap(),
+        credential_shown: true,
+        key: Some(key),
+        namespace: Some(&Namespace::unwritten("default")),
+        calls: &calls,
+        in_batch: tools.len() > 1,
+    };
+    gate::admit(&policy, &request, CallId::from_random([call; 16])).unwrap()
+}
+
+const PAID: ItemEnd = ItemEnd { paid: true, outcome: "result" };
+const FREE: ItemEnd = ItemEnd { paid: false, outcome: "timeout" };
+
+fn deadline() -> Time {
+    now().plus(Duration::from_mins(1))
+}
+
+async fn call(store: &LocalStore, key: &Key, id: u8, tools: &[&str], ends: &[ItemEnd]) -> i64 {
+    let charge = charge(key, id, tools);
+    store.hold(&charge, now(), deadline()).await.unwrap();
+    let (reading, durable) =
+        store.settle(settlement(&charge, ends, Show::BALANCE), now()).await.unwrap();
+    durable.wait().await.unwrap();
+    reading.available
+}
+
+#[tokio::test]
+async fn numbers_survive_a_restart_and_verify() {
+    let folder = Folder::new("restart");
+    for durability in [Durability::Answer, Durability::Call, Durability::None] {
+        let path = folder.0.join(format!("{durability:?}.db"));
+        let store = open(&path, durability);
+        let key = made(&store, 1, 100).await;
+        assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
+        assert_eq!(call(&store, &key, 2, &["a"], &[FREE]).await, 98);
+        assert_eq!(call(&store, &key, 3, &["a", "dear", "b"], &[PAID, FREE, PAID]).await, 94);
+        assert_eq!(store.credit(&key.id, 6, CreditKind::Grant, None, now()).await.unwrap(), 100);
+        assert_eq!(
+            store.credit(&key.id, -130, CreditKind::Adjustment, None, now()).await.unwrap(),
+            -30
+        );
+        store.close().await.unwrap();
+
+        let report = verify(&path).unwrap();
+        assert!(report.is_clean(), "{report}");
+        let store = open(&path, durability);
+        let found = store.key_by_digest(raw(1).digest(), now()).await.unwrap().unwrap();
+        assert_eq!(*found, *key);
+        let account = store.account(&key.id).await.unwrap();
+        let value = |counter| account.value(&counter, now());
+        assert_eq!((account.available(), account.held()), (-30, 0));
+        assert_eq!((value(names::SPENT), value(names::CALLS), value(names::RATE)), (6, 3, 5));
+        assert_eq!((value(names::CALLS_DAY), value(names::CREDITS_MONTH)), (3, 6));
+        assert_eq!(value(names::tool_rate("dear")), 1);
+        let usage = store.usage(None).await.unwrap();
+        let of = |tool: &str| {
+            usage.iter().find(|row| row.tool == tool).map(|row| (row.calls, row.credits))
+        };
+        assert_eq!((of("a"), of("dear"), of("b")), (Some((3, 4)), Some((1, 0)), Some((1, 2))));
+    }
+}
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_answered_and_frees_what_was_in_flight() {
+    let folder = Folder::new("crash");
+    let store = open(&folder.db(), Durability::Call);
+    let key = made(&store, 1, 100).await;
+    assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
+    // Durability::Call: this hold is on disk although nobody has resolved it.
+    store.hold(&charge(&key, 2, &["dear"]), now(), deadline()).await.unwrap();
+    assert_eq!(store.account(&key.id).await.unwrap().available(), 68);
+
+    let copy = folder.crashed();
+    let report = verify(&copy).unwrap();
+    assert!(report.is_clean() && report.open_holds == 1, "{report}");
+    let restarted = open(&copy, Durability::Answer);
+    let account = restarted.account(&key.id).await.unwrap();
+    assert_eq!((account.available(), account.held()), (98, 0));
+    assert_eq!(account.value(&names::RATE, now()), 2, "a rate counts admitted calls");
+    restarted.close().await.unwrap();
+    let report = verify(&copy).unwrap();
+    assert!(report.is_clean() && report.open_holds == 0, "{report}");
+}
+
+#[tokio::test]
+async fn verification_finds_what_was_changed_behind_our_back() {
+    let folder = Folder::new("tamper");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    call(&store, &key, 1, &["a"], &[PAID]).await;
+    call(&store, &key, 2, &["a"], &[PAID]).await;
+    store.close().await.unwrap();
+    let tamperings = [
+        "UPDATE accounts SET state = json_set(state, '$.counters.balance.lifetime', 99)",
+        "UPDATE accounts SET state = json_set(state, '$.counters.calls.lifetime', 7)",
+        "UPDATE accounts SET state = json_remove(state, '$.counters.rate')",
+        "UPDATE accounts SET state = json_set(state, '$.held', 3)",
+        "DELETE FROM journal WHERE seq = 2",
+        "UPDATE journal SET amount = 1 WHERE kind = 'call'",
+        "UPDATE journal SET amount = 90 WHERE kind = 'grant'",
+        "UPDATE journal SET detail = 'x' WHERE seq = 3",
+        "INSERT INTO accounts VALUES ('key_ffffffffffffffff', 1, '{\"counters\":{\"balance\":{\"lifetime\":5}},\"held\":0,\"lastCallMs\":0}')",
+    ];
+    for sql in tamperings {
+        let copy = folder.crashed();
+        rusqlite::Connection::open(&copy).unwrap().execute_batch(sql).unwrap();
+        assert!(!verify(&copy).unwrap().is_clean(), "{sql}");
+    }
+    assert!(verify(&folder.db()).unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn a_record_that_changed_is_judged_again() {
+    let folder = Folder::new("stale");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    let judged = charge(&key, 1, &["a"]);
+    let revoked = store.update_key(Key { active: false, ..(*key).clone() }).await.unwrap();
+    assert!(matches!(store.hold(&judged, now(), deadline()).await, Err(HoldRefused::Stale)));
+    let again = store.update_key(Key { name: "x".into(), ..(*key).clone() }).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "the first revision is gone");
+    assert_eq!(revoked.revision, key.revision + 1);
+}
+
+#[tokio::test]
+async fn a_hold_ends_once() {
+    let folder = Folder::new("once");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    let charge = charge(&key, 1, &["dear"]);
+    store.hold(&charge, now(), deadline()).await.unwrap();
+    let late = deadline().plus(Duration::from_millis(1));
+    let paid = || settlement(&charge, &[PAID], Show::BALANCE);
+    assert!(
+        matches!(store.settle(paid(), late).await, Err(StoreError::NotOpen)),
+        "its deadline has passed"
+    );
+    assert_eq!(store.expire(late).await.unwrap(), 1);
+    assert_eq!(store.expire(late).await.unwrap(), 0);
+    assert!(matches!(store.settle(paid(), late).await, Err(StoreError::NotOpen)));
+    assert_eq!(store.account(&key.id).await.unwrap().available(), 100);
+}
+
+#[tokio::test]
+async fn a_repeated_request_changes_nothing() {
+    let folder = Folder::new("repeat");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    let once = |id: &[u8], request: &[u8]| {
+        Some(Once { id: Digest::of(id), request: Digest::of(request), note: "note".to_owned() })
+    };
+    let top_up = |once| store.credit(&key.id, 5, CreditKind::Grant, once, now());
+    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), 105);
+    assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), 110);
+    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), 105, "the answer of then");
+    assert!(matches!(top_up(once(b"1", b"six")).await, Err(StoreError::OnceMismatch)));
+    store.close().await.unwrap();
+    let store = open(&folder.db(), Durability::Answer);
+    let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five"), now);
+    assert_eq!(again(now()).await.unwrap(), 105);
+    assert_eq!(
+        again(now().plus(Duration::from_hours(24))).await.unwrap(),
+        115,
+        "24 hours later it is new"
+    );
+}
+
+#[tokio::test]
+async fn a_rotation_swaps_the_credential_of_the_same_key() {
+    let folder = Folder::new("rotate");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    let until = now().plus(Duration::from_secs(10));
+    let old = Some(OldCredential { digest: key.digest, until });
+    let rotated = Key { digest: raw(9).digest(), ends: raw(9).ends(), old, ..(*key).clone() };
+    store.update_key(rotated).await.unwrap();
+    for reopened in [false, true] {
+        let again;
+        let store = if reopened {
+            store.close().await.unwrap();
+            again = open(&folder.db(), Durability::Answer);
+            &again
+        } else {
+            &store
+        };
+        let found = async |number, at| {
+            let found = store.key_by_digest(raw(number).digest(), at).await.unwrap();
+            found.map(|key| key.id.clone())
+        };
+        assert_eq!(found(9, now()).await, Some(key.id.clone()));
+        assert_eq!(found(1, now()).await, Some(key.id.clone()), "during its grace");
+        assert_eq!(found(1, until).await, None);
+        assert_eq!(found(2, now()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_belongs_to_one_key() {
+    let folder = Folder::new("duplicate");
+    let store = open(&folder.db(), Durability::Answer);
+    made(&store, 1, 1).await;
+    store.close().await.unwrap();
+    let store = open(&folder.db(), Durability::Answer);
+    let second = Key { id: KeyId::from_random([7; 8]), ..key(1) };
+    let refused = store.create_key(second, 5, None, now()).await;
+    assert!(matches!(refused, Err(StoreError::Duplicate)));
+    assert_eq!(store.keys(None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn files_that_are_not_ours_are_left_alone() {
+    let folder = Folder::new("foreign");
+    let refused = |path: &Path| {
+        let options = LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer };
+        LocalStore::open(&options, now()).err().expect("it opened")
+    };
+    let text = folder.0.join("notes.txt");
+    std::fs::write(&text, "this is a letter, not a database, and long enough to be looked at")
+        .unwrap();
+    assert!(matches!(refused(&text), OpenError::Foreign(_)));
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is a letter"));
+
+    let other = folder.0.join("other.db");
+    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(matches!(refused(&other), OpenError::Foreign(_)));
+
+    let store = open(&folder.db(), Durability::Answer);
+    let message = refused(&folder.db()).to_string();
+    assert!(message.contains("--db") && message.contains("--ephemeral"), "{message}");
+    store.close().await.unwrap();
+    rusqlite::Connection::open(folder.db())
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    assert!(matches!(refused(&folder.db()), OpenError::Newer { found: 99, .. }));
+    assert!(matches!(refused(&folder.0), OpenError::Io { .. } | OpenError::Foreign(_)));
+}
+
+#[tokio::test]
+async fn an_ephemeral_store_has_no_file() {
+    let store = LocalStore::open(&LocalOptions::default(), now()).unwrap();
+    let key = made(&store, 1, 10).await;
+    assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 8);
+    assert_eq!(store.usage(Some("default")).await.unwrap().len(), 1);
+    assert_eq!(store.usage(Some("other")).await.unwrap().len(), 0);
+    assert_eq!(store.keys(Some("default")).await.unwrap().len(), 1);
+    store.close().await.unwrap();
+}
