@@ -153,7 +153,7 @@ fn a_body_over_the_bound_is_answered_and_not_reset() {
     let mut chunks = Vec::new();
     for _ in 0..40 {
         chunks.extend_from_slice(format!("{:x}\r\n", 64 << 10).as_bytes());
-        chunks.extend_from_slice(&[b' '; 64 << 10]);
+        chunks.resize(chunks.len() + (64 << 10), b' ');
         chunks.extend_from_slice(b"\r\n");
     }
     chunks.extend_from_slice(b"0\r\n\r\n");

@@ -22,9 +22,14 @@ fn refused(ended: &Ended, said: &[&str]) {
 
 #[test]
 fn the_banner_says_what_an_operator_wants_to_know() {
-    let setup = Setup::new()
-        .ephemeral()
-        .args(["--price", "2", "--tool-price", "instant:7", "--rate-limit", "30"]);
+    let setup = Setup::new().ephemeral().args([
+        "--price",
+        "2",
+        "--tool-price",
+        "instant:7",
+        "--rate-limit",
+        "30",
+    ]);
     let ended = setup.start().stop().expect_success();
     for text in
         ["2 credits a call, instant 7", "30 calls a minute per key", "in memory", "as configured"]
@@ -61,4 +66,47 @@ fn mistakes_in_arguments_and_config_are_said() {
 fn health_of_nobody_is_1() {
     let ended = Setup::new().run(&["health", "--url", "http://127.0.0.1:9/health"]);
     refused(&ended, &["http://127.0.0.1:9/health", "--url"]);
+}
+
+#[test]
+fn an_imported_key_is_created_once_and_never_again() {
+    let raw = "legacy-imported-key-0001";
+    let setup = Setup::new().args(["--import-key", &format!("{raw}:50")]);
+    let paygate = setup.start();
+    assert_eq!(paygate.credits(raw), 50);
+    paygate.admin_post("/topup", &json!({"key": raw, "credits": 5}));
+    paygate.stop().expect_success();
+
+    let paygate = setup.start();
+    assert_eq!(paygate.credits(raw), 55);
+    let rotated = paygate.admin_post("/keys/rotate", &json!({"key": raw}));
+    let new = rotated.json()["newKey"].as_str().unwrap().to_owned();
+    paygate.stop().expect_success();
+
+    // Its old credential opens nothing now, and must not come back with fresh credits.
+    let paygate = setup.start();
+    assert_eq!(paygate.credits(&new), 55);
+    let keys = paygate.admin_get("/keys").json();
+    assert_eq!(keys.as_array().unwrap().len(), 1, "{keys}");
+    paygate.stop().expect_success();
+    setup.verify().expect_success();
+}
+
+#[test]
+fn a_locked_database_is_said() {
+    let setup = Setup::new();
+    let paygate = setup.start();
+    refused(&setup.run_to_end(), &["paygate.db", "--db", "--ephemeral"]);
+    paygate.stop().expect_success();
+}
+
+#[test]
+fn the_line_of_the_demo_works() {
+    let demo = Setup::new().ephemeral().without_server().args(["--demo"]).start();
+    let output = demo.output();
+    let key = output.split("100 credits: ").nth(1).unwrap().lines().next().unwrap();
+    let answer = demo.call(key, "add", &json!({"a": 2, "b": 3}));
+    assert_eq!(answer.tool_text(), "5");
+    assert_eq!(answer.header("x-credits-remaining"), Some("99"));
+    assert!(output.lines().any(|line| line.starts_with("curl ") && line.contains(key)));
 }
