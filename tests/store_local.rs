@@ -199,6 +199,12 @@ async fn verification_finds_what_was_changed_behind_our_back() {
         "UPDATE accounts SET state = json_remove(state, '$.counters.rate')",
         "UPDATE accounts SET state = json_set(state, '$.held', 3)",
         "DELETE FROM journal WHERE seq = 2",
+        "DELETE FROM journal WHERE seq = 3",
+        "DELETE FROM accounts",
+        "DELETE FROM keys",
+        "UPDATE meta SET value = 0 WHERE name = 'replay_after'; DELETE FROM journal",
+        "INSERT INTO open_holds VALUES (2)",
+        "UPDATE journal SET detail = json_set(detail, '$.calls[0][2]', 1) WHERE seq = 2",
         "UPDATE journal SET amount = 1 WHERE kind = 'call'",
         "UPDATE journal SET amount = 90 WHERE kind = 'grant'",
         "UPDATE journal SET detail = 'x' WHERE seq = 3",
@@ -223,6 +229,26 @@ async fn a_record_that_changed_is_judged_again() {
     let again = store.update_key(Key { name: "x".into(), ..(*key).clone() }).await;
     assert!(matches!(again, Err(StoreError::Conflict)), "the first revision is gone");
     assert_eq!(revoked.revision, key.revision + 1);
+}
+
+#[tokio::test]
+async fn ledger_time_does_not_run_backwards_across_a_restart() {
+    let folder = Folder::new("clock");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    call(&store, &key, 1, &["a"], &[PAID]).await;
+    store.close().await.unwrap();
+
+    let an_hour_ago = Time::from_ms(NOW - 3_600_000);
+    let options = LocalOptions { path: Some(folder.db()), durability: Durability::Answer };
+    let store = LocalStore::open(&options, an_hour_ago).unwrap();
+    let key = store.key_by_id(&key.id).await.unwrap().unwrap();
+    let charge = charge(&key, 2, &["a"]);
+    store.hold(&charge, an_hour_ago, an_hour_ago.plus(Duration::from_secs(60))).await.unwrap();
+    let settled = store.settle(settlement(&charge, &[PAID], Show::BALANCE), an_hour_ago).await;
+    settled.expect("a hold keeps its length").1.wait().await.unwrap();
+    let account = store.account(&key.id).await.unwrap();
+    assert_eq!(account.value(&names::RATE, now()), 2, "both count in the same minute");
 }
 
 #[tokio::test]

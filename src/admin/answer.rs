@@ -23,7 +23,7 @@ pub(super) struct Answer {
 impl Answer {
     /// 200 with JSON on one line.
     pub(super) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
-        Ok(Self::text(StatusCode::OK, to_json(body)?))
+        Ok(Self::text(StatusCode::OK, to_json(body)?.into_bytes()))
     }
 
     /// 200 with JSON for people to read.
@@ -33,8 +33,8 @@ impl Answer {
     }
 
     /// 201.
-    pub(super) fn created(body: Vec<u8>) -> Self {
-        Self::text(StatusCode::CREATED, body)
+    pub(super) fn created(body: String) -> Self {
+        Self::text(StatusCode::CREATED, body.into_bytes())
     }
 
     /// Says that this answer was given before.
@@ -57,8 +57,8 @@ impl Answer {
 }
 
 /// JSON on one line.
-pub(super) fn to_json(body: &impl Serialize) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(body).map_err(|error| unwritable(&error))
+pub(super) fn to_json(body: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(body).map_err(|error| unwritable(&error))
 }
 
 fn unwritable(error: &serde_json::Error) -> Problem {
@@ -182,8 +182,7 @@ impl From<StoreError> for Problem {
             StoreError::Conflict => {
                 Self::conflict("The key is being changed by others; nothing was done, try again")
             }
-            StoreError::Duplicate => Self::conflict(&message),
-            StoreError::NotOpen => Self::conflict(&message),
+            StoreError::Duplicate | StoreError::NotOpen => Self::conflict(&message),
             StoreError::NotFound => Self::not_found("Key not found"),
             StoreError::OnceMismatch => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             StoreError::OutOfRange => {

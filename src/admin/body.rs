@@ -129,7 +129,11 @@ impl<'a> Members<'a> {
         let mut text = String::new();
         for (name, raw) in members {
             // Lengths, so that no two lists of members make the same text.
-            text.push_str(&format!("{}:{name}{}:{}", name.len(), raw.get().len(), raw.get()));
+            for part in [name, raw.get()] {
+                text.push_str(&part.len().to_string());
+                text.push(':');
+                text.push_str(part);
+            }
         }
         Digest::of(text.as_bytes())
     }

@@ -127,7 +127,7 @@ pub(super) fn merge_tags(
     changes: &Members<'_>,
 ) -> Result<(), Problem> {
     for (name, raw) in changes.iter() {
-        let short = cut(name.trim(), TAG_CHARS_MAX).trim_end();
+        let short = short_tag(name);
         if short.is_empty() {
             continue;
         }
@@ -143,6 +143,15 @@ pub(super) fn merge_tags(
     Ok(())
 }
 
+/// Labels to look for.
+pub(super) fn wanted_tags(tags: &Members<'_>) -> Result<Vec<(String, String)>, Problem> {
+    let read = |(name, raw): (&str, &RawValue)| match tag_value(name, raw)? {
+        Some(value) => Ok((short_tag(name).to_owned(), value)),
+        None => Err(Problem::bad(format!("tags.{name} must be a string"))),
+    };
+    tags.iter().map(read).collect()
+}
+
 /// One label's value as text; `None` for `null`.
 fn tag_value(name: &str, raw: &RawValue) -> Result<Option<String>, Problem> {
     let value = match Json::of(raw, &format!("tags.{name}"))? {
@@ -154,7 +163,12 @@ fn tag_value(name: &str, raw: &RawValue) -> Result<Option<String>, Problem> {
             return Err(Problem::bad(format!("tags.{name} must be a string")));
         }
     };
-    Ok(Some(cut(value.trim(), TAG_CHARS_MAX).trim_end().to_owned()))
+    Ok(Some(short_tag(&value).to_owned()))
+}
+
+/// A label's name or value as it is kept.
+fn short_tag(text: &str) -> &str {
+    cut(text.trim(), TAG_CHARS_MAX).trim_end()
 }
 
 /// A number as a script would print it: `1.0` is `1`.

@@ -20,10 +20,11 @@ struct Set {
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, spending_limit) = {
         let members = Members::of_body(&call.body, &["key", "spendingLimit"])?;
+        let key = fields::key_required(&members)?;
         let limit = fields::limit("spendingLimit", &members.get("spendingLimit")?)?;
         // Its absence must not remove a limit that somebody has set.
         let limit = limit.ok_or_else(|| Problem::bad("Missing spendingLimit (0 removes it)"));
-        (fields::key_required(&members)?, limit?)
+        (key, limit?)
     };
     let apply = |key: &mut Key| {
         key.spending_limit = spending_limit;

@@ -1,4 +1,4 @@
-//! The operator's API: one file per noun. [`router`] is built from the one table in [`routes`],
+//! The operator's API: one file per noun. [`router`] is built from the one table in `routes.rs`,
 //! which also says who may call what.
 //!
 //! Must never: show or log a raw key outside the answer that made it, change a record or a balance

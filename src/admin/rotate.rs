@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Problem};
 use super::body::Members;
+use super::fields::KeyRef;
 use super::keys::create::new_raw_key;
 use super::subject::Fit;
 use super::view::Shown;
@@ -42,14 +43,17 @@ pub(super) async fn rotate(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         key.ends = ends.clone();
         Ok(())
     };
-    let key = admin.change(&key, Fit::NotRevoked, call.now, swap).await?;
-    let account = admin.store.account(&key.id).await;
+    let found = admin.find(&key, Fit::NotRevoked, call.now).await?;
+    let before = admin.store.account(&found.id).await?;
+    let id = KeyRef::Id(found.id.clone());
+    let key = admin.change(&id, Fit::NotRevoked, call.now, swap).await?;
+    // The credential has changed: whatever happens to this read, the answer must show the new one.
+    let account = admin.store.account(&key.id).await.unwrap_or(before);
     Answer::ok(&Rotated {
         message: "Key rotated",
         new_key: raw.reveal(),
         name: &key.name,
-        // The credential has changed already: an answer without it would lose it.
-        credits: account.map_or(0, |account| account.available()),
+        credits: account.available(),
         id: key.id.as_str(),
         old_key_valid_until: key.old.map(|old| Shown(old.until)),
     })

@@ -61,3 +61,22 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/status" Admin status::show),
     route!(GET "/namespaces" Admin namespaces::list),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_needs_the_admin_key_but_one_and_is_tried_without_it() {
+        let tried = include_str!("../../tests/admin_access.rs");
+        for (index, route) in ROUTES.iter().enumerate() {
+            let Route { method, path, access, .. } = route;
+            let is_public = *path == "/balance";
+            assert_eq!(*access == Access::Public, is_public, "{method} {path}");
+            assert!(tried.contains(&format!("(\"{path}\", \"")), "add {path} to ENDPOINTS there");
+            let mut earlier = ROUTES.iter().take(index);
+            let is_twice = earlier.any(|other| other.path == *path && other.method == *method);
+            assert!(!is_twice, "{method} {path} is in the table twice");
+        }
+    }
+}

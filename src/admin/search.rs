@@ -19,9 +19,7 @@ struct Found<'a> {
 pub(super) async fn search(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (wanted, namespace) = {
         let members = Members::of_body(&call.body, &["tags", "namespace"])?;
-        let mut wanted = BTreeMap::new();
-        fields::merge_tags(&mut wanted, &tags::object(&members)?)?;
-        (wanted, namespace(&members)?)
+        (fields::wanted_tags(&tags::object(&members)?)?, namespace(&members)?)
     };
     let keys = admin.store.keys(namespace.as_deref()).await?;
     in_background(move || {

@@ -64,7 +64,7 @@ pub(super) fn admin(
     config: &Config,
     policy: Policy,
     admin_key: SecretString,
-    _proxy: &Arc<Proxy>,
+    proxy: &Arc<Proxy>,
 ) -> AdminOptions {
     AdminOptions {
         admin_key,
@@ -72,7 +72,10 @@ pub(super) fn admin(
         policy: Arc::new(policy),
         refund_on_failure: config.refund_on_failure,
         body_bytes_max: config.body_bytes_max,
-        denied: Arc::new(Vec::new),
+        denied: {
+            let proxy = Arc::clone(proxy);
+            Arc::new(move || proxy.denials().snapshot().by_reason.into_iter().collect())
+        },
     }
 }
 

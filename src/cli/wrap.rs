@@ -16,14 +16,15 @@ pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
         output::error(&warnings.to_string());
     }
     output::start_log();
-    let runtime = Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
+    let runtime =
+        Builder::new_multi_thread().enable_all().build().map_err(|why| no_runtime(&why))?;
     let done = runtime.block_on(guard(&config));
     end(runtime);
     done
 }
 
 async fn guard(config: &Config) -> Result<(), String> {
-    let mut signals = Signals::new().map_err(no_runtime)?;
+    let mut signals = Signals::new().map_err(|why| no_runtime(&why))?;
     let app = tokio::select! {
         started = App::start(config, Environment::inherited()) => {
             started.map_err(|why| format!("paygate: {why}"))?
@@ -40,7 +41,7 @@ async fn guard(config: &Config) -> Result<(), String> {
     }
 }
 
-fn no_runtime(why: io::Error) -> String {
+fn no_runtime(why: &io::Error) -> String {
     format!("paygate: the system does not let it run: {why}")
 }
 

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::gate::Denied;
+use super::sentence::sentence;
 use crate::model::denial::Denial;
 use crate::proxy::{Part, Refused, Reply, Several, Shown};
 
@@ -69,9 +69,11 @@ pub fn write(reply: Reply, options: &DenialOptions) -> Written {
     }
 }
 
-/// An array of answers is always 200: its entries may differ.
+/// An array of answers is always 200: its entries may differ. All of them have one sender, so what
+/// one entry may not show, the headers may not either.
 fn write_array(several: Several, options: &DenialOptions) -> Written {
     let mut text = vec![b'['];
+    let mut may_show_balance = true;
     for (index, part) in several.parts.into_iter().enumerate() {
         if index > 0 {
             text.push(b',');
@@ -79,12 +81,15 @@ fn write_array(several: Several, options: &DenialOptions) -> Written {
         match part {
             Part::Message(answer) => text.extend(answer.text),
             Part::Denied(refused) => {
-                text.extend(write_denial(&refused, options).text.unwrap_or_default())
+                may_show_balance &= refused.denied.denial.may_show_balance();
+                text.extend(write_denial(&refused, options).text.unwrap_or_default());
             }
         }
     }
     text.push(b']');
-    Written { status: 200, text: Some(text), shown: several.shown, retry_after_s: None }
+    let reading = several.shown.reading.filter(|_| may_show_balance);
+    let shown = Shown { reading, ..several.shown };
+    Written { status: 200, text: Some(text), shown, retry_after_s: None }
 }
 
 fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {
@@ -92,7 +97,7 @@ fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {
     let message = DenialData::of(refused, options);
     let as_result = options.style == DenialStyle::Result && refused.is_tool_call;
     let text = if as_result {
-        message.as_result(&refused.id, &sentence(&refused.denied, options))
+        message.as_result(&refused.id, &sentence(&refused.denied, options.top_up_url.as_deref()))
     } else {
         message.as_error(&refused.id, denial)
     };
@@ -221,71 +226,12 @@ pub fn error_without_id(code: i32, message: &str) -> Vec<u8> {
     format!(r#"{{"jsonrpc":"2.0","error":{{"code":{code},"message":{message}}}}}"#).into_bytes()
 }
 
-/// What to tell a model: what happened, whether a retry helps, and what a person can do.
-fn sentence(denied: &Denied, options: &DenialOptions) -> String {
-    let buy = match &options.top_up_url {
-        Some(url) => format!("credits can be bought at {url}"),
-        None => "the operator of this server can add credits".to_owned(),
-    };
-    match &denied.denial {
-        Denial::MissingApiKey => "This tool is sold: it needs an API key, and none was sent. Retrying will not help. \
-             Ask the user to send their key in the X-API-Key header of this server's connection."
-            .to_owned(),
-        Denial::InvalidApiKey => "The API key is unknown or was revoked. Retrying will not help. Ask the user to check \
-             the key that is configured for this server."
-            .to_owned(),
-        Denial::ApiKeyExpired => "The API key has expired. Retrying will not help. Ask the user to get a new one from \
-             the operator of this server."
-            .to_owned(),
-        Denial::NamespaceSuspended => "The account that this API key belongs to is suspended. Retrying will not help. Ask the \
-             user to talk to the operator of this server."
-            .to_owned(),
-        Denial::IpNotAllowed(address) => format!(
-            "This API key may not be used from the address {address}. Retrying will not help. Ask the user to have \
-             the address added to the key's list."
-        ),
-        Denial::ToolNotAllowed(tool) | Denial::ToolDenied(tool) => format!(
-            "This API key may not use the tool {tool}. Retrying will not help. Use another tool, or ask the user \
-             to have it allowed."
-        ),
-        Denial::RateLimited { limit } => {
-            format!("The limit of {limit} calls a minute is used up. {}", when(denied))
-        }
-        Denial::ToolRateLimited { tool, limit } => format!(
-            "The limit of {limit} calls a minute of the tool {tool} is used up. {}",
-            when(denied)
-        ),
-        Denial::InsufficientCredits { need, have } => format!(
-            "This call costs {need} credits and {have} are left. Retrying will not help until there are more: {buy}."
-        ),
-        Denial::SpendingLimitExceeded { limit, spent, need } => format!(
-            "This call costs {need} credits, and the API key may spend {limit} in all, of which {spent} are spent. \
-             Retrying will not help. Ask the user to have the limit raised."
-        ),
-        Denial::QuotaExceeded { limit, used, .. } => format!(
-            "A quota of this API key is used up ({used} of {limit}, {}). {}",
-            denied.denial.word(),
-            when(denied)
-        ),
-    }
-}
-
-fn when(denied: &Denied) -> String {
-    if denied.exceeds_limit_alone {
-        return "This request alone is larger than the limit and can never succeed: ask for less at a time."
-            .to_owned();
-    }
-    match denied.opens_at {
-        Some(at) => format!("Try again after {at}."),
-        None => "Try again later.".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::gate::Denied;
     use crate::model::denial::QuotaKind;
     use crate::model::ids::CallId;
     use crate::model::time::Time;
@@ -441,6 +387,25 @@ mod tests {
             let (written, json) = written(refused(denial), &style(DenialStyle::Http));
             assert_eq!((written.status, &json["error"]["code"]), (status, &json!(-32402)));
         }
+    }
+
+    #[test]
+    fn an_array_shows_no_more_than_its_entries() {
+        let options = style(DenialStyle::Http);
+        let array = |denial| {
+            let answer = Answer { text: b"{\"id\":1}".to_vec(), shown: Shown::default() };
+            let refused = refused(denial);
+            let shown = refused.shown;
+            let parts = vec![Part::Message(answer), Part::Denied(Box::new(refused))];
+            write(Reply::Several(Several { parts, shown }), &options)
+        };
+        let credits = array(Denial::InsufficientCredits { need: 5, have: 3 });
+        let json: Value = serde_json::from_slice(credits.text.as_ref().unwrap()).unwrap();
+        assert_eq!((credits.status, &json[0]["id"]), (200, &json!(1)));
+        assert_eq!(json[1]["error"]["code"], -32402);
+        assert!(credits.shown.reading.is_some());
+        let address = array(Denial::IpNotAllowed("192.0.2.1".parse().unwrap()));
+        assert!(address.shown.reading.is_none());
     }
 
     #[test]

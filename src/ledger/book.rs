@@ -1,6 +1,7 @@
 //! The book: accounts and open holds, and the only functions that change them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::names::BALANCE;
 use super::{
@@ -145,7 +146,8 @@ impl Book {
         Ok(())
     }
 
-    /// Reserves all demands or none. The hold is what the journal keeps.
+    /// Reserves all demands or none. The hold is what the journal keeps. If the clock is behind
+    /// ledger time, the deadline moves on with it: a hold keeps its length.
     pub fn hold(
         &mut self,
         clock: Time,
@@ -155,6 +157,7 @@ impl Book {
     ) -> Result<Hold, HoldError> {
         let now = self.advance(clock);
         self.check(now, demands).map_err(HoldError::Refused)?;
+        let deadline = deadline.plus(Duration::from_millis(now.since_ms(clock).unsigned_abs()));
         let hold =
             Hold { call, at: now, deadline, postings: demands.iter().map(posting).collect() };
         self.open(hold.clone(), &|_| true)?;

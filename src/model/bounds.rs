@@ -166,7 +166,7 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 pub const HEADERS_MAX: usize = 100;
 
 /// How long the head of a request may take; so also how long a connection may be idle.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long the body of a request may take.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -235,4 +235,5 @@ impl<'a> Params<'a> {
 }
 
 #[cfg(test)]
+#[path = "from_client_tests.rs"]
 mod tests;

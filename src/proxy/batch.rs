@@ -14,8 +14,7 @@ use crate::protocol::object::{self, string};
 use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
 use crate::protocol::to_server;
-use crate::upstream::Failure;
-use crate::upstream::Outcome;
+use crate::upstream::{Failure, Outcome};
 
 /// One call of a batch.
 #[derive(Debug)]

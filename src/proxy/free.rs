@@ -9,8 +9,7 @@ use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::protocol::from_client::Request;
 use crate::protocol::to_client::{self, ErrorCode, ErrorObject};
 use crate::protocol::to_server;
-use crate::upstream::Failure;
-use crate::upstream::Outcome;
+use crate::upstream::{Failure, Outcome};
 
 /// Methods that anybody may use, beside `notifications/*`.
 const OPEN: &[&str] = &[

@@ -213,3 +213,6 @@ pub struct Refused {
     /// The numbers.
     pub shown: Shown,
 }
+
+#[cfg(test)]
+mod tests;

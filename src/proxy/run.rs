@@ -16,8 +16,7 @@ use crate::gate::CallFacts;
 use crate::model::ids::CallId;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::{ItemEnd, Reading, Show, StoreError};
-use crate::upstream::Outcome;
-use crate::upstream::{Failure, Pending, Slot};
+use crate::upstream::{Failure, Outcome, Pending, Slot};
 
 /// A request for priced calls, as the client wrote it.
 pub(super) struct Asked<'a> {

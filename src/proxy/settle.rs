@@ -5,8 +5,7 @@ use super::hold::Held;
 use crate::ledger::ResolutionKind;
 use crate::protocol::result_kind::ResultKind;
 use crate::store::{self, ItemEnd, Reading, Show, StoreError, clock};
-use crate::upstream::Failure;
-use crate::upstream::Outcome;
+use crate::upstream::{Failure, Outcome};
 
 /// What became of the books.
 #[derive(Debug)]
@@ -90,23 +89,23 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::from_server::FromServer;
+    use crate::protocol::from_server::{Answer, FromServer};
 
-    fn answered(body: &str) -> Outcome {
+    fn answered(body: &str) -> Answer {
         let line = format!(r#"{{"jsonrpc":"2.0","id":1,{body}}}"#);
         match FromServer::read(line.as_bytes()) {
-            FromServer::Answer(answer) => Ok(answer),
+            FromServer::Answer(answer) => answer,
             other => panic!("{line}: {other:?}"),
         }
     }
 
     #[test]
     fn the_outcome_table() {
-        let result = answered(r#""result":{"content":[]}"#);
-        let tool_error = answered(r#""result":{"content":[],"isError":true}"#);
-        let error = answered(r#""error":{"code":1,"message":"no"}"#);
-        let input = answered(r#""result":{"resultType":"input_required"}"#);
-        let task = answered(r#""result":{"resultType":"task"}"#);
+        let result = Ok(answered(r#""result":{"content":[]}"#));
+        let tool_error = Ok(answered(r#""result":{"content":[],"isError":true}"#));
+        let error = Ok(answered(r#""error":{"code":1,"message":"no"}"#));
+        let input = Ok(answered(r#""result":{"resultType":"input_required"}"#));
+        let task = Ok(answered(r#""result":{"resultType":"task"}"#));
         // (outcome, paid with refunds, paid without, paid in a batch, word)
         let table = [
             (&result, true, true, true, "result"),

@@ -15,7 +15,7 @@ use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Key, ToolList};
 use crate::model::secret::RawKey;
 use crate::model::time::Time;
-use crate::store::{Creation, StoreError};
+use crate::store::{Creation, Once, StoreError};
 
 /// Credits of a key that is made without saying how many.
 const CREDITS_DEFAULT: i64 = 100;
@@ -65,21 +65,20 @@ pub(in crate::admin) async fn create(admin: Arc<Admin>, call: Call) -> Result<An
         let members = Members::of_body(&call.body, FIELDS)?;
         let once = once::read(&call.headers, "POST /keys", &members)?;
         let (key, credits) = read(&members, &raw, call.now)?;
-        let note = String::from_utf8(written(&key, credits, None, SHOWN_BEFORE)?);
-        let note = note.unwrap_or_default();
+        let note = written(&key, credits, None, SHOWN_BEFORE)?;
         let answer = written(&key, credits, Some(raw.reveal()), SAVE_IT)?;
-        (key, credits, once.map(|once| crate::store::Once { note, ..once }), answer)
+        (key, credits, once.map(|once| Once { note, ..once }), answer)
     };
     match admin.store.create_key(key, credits, once, call.now).await {
         Ok(Creation::Made(_)) => Ok(Answer::created(answer)),
-        Ok(Creation::Repeated(note)) => Ok(Answer::created(note.into_bytes()).replayed()),
+        Ok(Creation::Repeated(note)) => Ok(Answer::created(note).replayed()),
         // 24 random bytes do not come twice: somebody's random source is broken.
         Err(StoreError::Duplicate) => Err(Problem::unavailable("No new key could be made", 1)),
         Err(other) => Err(other.into()),
     }
 }
 
-fn written(key: &Key, credits: i64, raw: Option<&str>, message: &str) -> Result<Vec<u8>, Problem> {
+fn written(key: &Key, credits: i64, raw: Option<&str>, message: &str) -> Result<String, Problem> {
     to_json(&Created {
         key: raw,
         name: &key.name,

@@ -32,7 +32,7 @@ impl Guard {
         peer: IpAddr,
     ) -> Result<Option<HeaderValue>, Box<Response>> {
         let forbidden = |message| Err(Box::new(error(StatusCode::FORBIDDEN, message)));
-        let from_target = uri.authority().map(|authority| authority.as_str());
+        let from_target = uri.authority().map(hyper::http::uri::Authority::as_str);
         let host = one(headers, &HOST);
         let hosts_pass = match (&host, from_target) {
             (Given::Never, None) => self.host_passes(None, peer),

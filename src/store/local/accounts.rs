@@ -3,22 +3,47 @@
 //! A pass saves, a few with each commit, every account that had changed when the pass began. Each
 //! saved row carries the journal row that it is true up to: commits that save accounts write every
 //! open hold too, so the rows say all that memory says. When the pass ends, what lies before its
-//! beginning need never be replayed again, except for the holds listed in `open_holds`.
+//! beginning need never be replayed again, except for the holds that were open at its beginning:
+//! `open_holds` lists them. (Not those open at its end: a hold that ended during the pass ends in a
+//! row that is replayed.)
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::records::to_json;
+use super::records::{forget_once, to_json};
 use super::schema::set_meta;
 use super::state::State;
 use crate::ledger::Account;
 use crate::model::bounds::{ACCOUNTS_SAVE_EVERY, ACCOUNTS_SAVED_PER_COMMIT, REPLAY_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
+
+/// How often accounts are saved, and how many at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct SavePace {
+    /// A pass begins after so many journal rows …
+    pub rows: i64,
+    /// … or after so long, whichever comes first.
+    pub every: Duration,
+    /// Accounts saved with one commit.
+    pub accounts_per_commit: usize,
+}
+
+impl Default for SavePace {
+    fn default() -> Self {
+        Self {
+            rows: REPLAY_ROWS_MAX,
+            every: ACCOUNTS_SAVE_EVERY,
+            accounts_per_commit: ACCOUNTS_SAVED_PER_COMMIT,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct SavePass {
+    pace: SavePace,
     /// Accounts still to save; their order does not matter.
     left: Vec<AccountId>,
     /// Copies to write with the commit at hand.
@@ -28,18 +53,25 @@ pub(super) struct SavePass {
     running: bool,
     /// The last journal row when the pass began: everything before it will be saved by its end.
     began_after: i64,
+    /// Journal rows of the holds that were open then.
+    open_before: Vec<i64>,
+    /// Ledger time when the last account was copied.
+    clock: Time,
     last_row: i64,
     last_pass: Instant,
 }
 
 impl SavePass {
-    pub(super) fn new(last_row: i64) -> Self {
+    pub(super) fn new(last_row: i64, pace: SavePace) -> Self {
         Self {
+            pace,
             left: Vec::new(),
             copies: Vec::new(),
             finishing: false,
             running: false,
             began_after: last_row,
+            open_before: Vec::new(),
+            clock: Time::ZERO,
             last_row,
             last_pass: Instant::now(),
         }
@@ -53,38 +85,40 @@ impl SavePass {
         !self.copies.is_empty() || self.finishing
     }
 
-    /// Begins a pass if one is due; whether one is running.
-    pub(super) fn prepare(&mut self, state: &mut State) -> bool {
-        let many_rows = self.last_row - self.began_after >= REPLAY_ROWS_MAX;
-        let due = many_rows || self.last_pass.elapsed() >= ACCOUNTS_SAVE_EVERY;
+    /// Begins a pass if one is due; whether one is running. `open_holds` are the journal rows of
+    /// open holds, as of the last commit.
+    pub(super) fn prepare(&mut self, state: &mut State, open_holds: &HashMap<CallId, i64>) -> bool {
+        let many_rows = self.last_row - self.began_after >= self.pace.rows;
+        let due = many_rows || self.last_pass.elapsed() >= self.pace.every;
         if !self.running && due {
             if state.dirty.is_empty() {
                 self.last_pass = Instant::now();
             } else {
-                self.begin(state);
+                self.begin(state, open_holds);
             }
         }
         self.running
     }
 
-    fn begin(&mut self, state: &mut State) {
+    fn begin(&mut self, state: &mut State, open_holds: &HashMap<CallId, i64>) {
         self.running = true;
         self.began_after = self.last_row;
+        self.open_before = open_holds.values().copied().collect();
         self.left = state.dirty.drain().collect();
     }
 
     /// Copies the next few accounts.
     pub(super) fn take_some(&mut self, state: &State) {
         if self.running {
-            self.copy(state, ACCOUNTS_SAVED_PER_COMMIT);
+            self.copy(state, self.pace.accounts_per_commit);
         }
     }
 
     /// Copies everything, for the last commit of a clean stop.
-    pub(super) fn take_all(&mut self, state: &mut State) {
+    pub(super) fn take_all(&mut self, state: &mut State, open_holds: &HashMap<CallId, i64>) {
         let left = std::mem::take(&mut self.left);
         state.dirty.extend(left);
-        self.begin(state);
+        self.begin(state, open_holds);
         self.copy(state, usize::MAX);
     }
 
@@ -97,15 +131,11 @@ impl SavePass {
             }
         }
         self.finishing = self.left.is_empty();
+        self.clock = state.book.now();
     }
 
-    /// Writes the copies, true up to `seq`; `open_holds` are the journal rows of open holds.
-    pub(super) fn write(
-        &mut self,
-        connection: &Connection,
-        seq: i64,
-        open_holds: &HashMap<CallId, i64>,
-    ) -> rusqlite::Result<()> {
+    /// Writes the copies, true up to `seq`.
+    pub(super) fn write(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<()> {
         for (id, account) in &self.copies {
             save(connection, id, account, seq)?;
         }
@@ -113,10 +143,12 @@ impl SavePass {
             connection.execute("DELETE FROM open_holds", [])?;
             let mut insert =
                 connection.prepare_cached("INSERT INTO open_holds (seq) VALUES (?1)")?;
-            for row in open_holds.values() {
+            for row in &self.open_before {
                 insert.execute([row])?;
             }
             set_meta(connection, "replay_after", self.began_after)?;
+            set_meta(connection, "clock", self.clock.ms())?;
+            forget_once(connection, self.clock)?;
         }
         Ok(())
     }

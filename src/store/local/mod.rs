@@ -22,6 +22,7 @@ mod store;
 mod verify;
 mod writer;
 
+pub use accounts::SavePace;
 pub use open::{LocalOptions, OpenError};
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OpenFlags};
 
 use super::Durability;
-use super::accounts::SavePass;
+use super::accounts::{SavePace, SavePass};
 use super::read::Readers;
 use super::recover::recover;
 use super::schema;
@@ -67,6 +67,15 @@ impl LocalStore {
     /// Opens the books, making them if there are none, and releases the holds of calls that were in
     /// flight when they were last open.
     pub fn open(options: &LocalOptions, now: Time) -> Result<Self, OpenError> {
+        Self::open_at_pace(options, SavePace::default(), now)
+    }
+
+    /// The same with accounts saved at another pace.
+    pub fn open_at_pace(
+        options: &LocalOptions,
+        pace: SavePace,
+        now: Time,
+    ) -> Result<Self, OpenError> {
         let path = options.path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
         let failed = |error: rusqlite::Error| describe(&path, &error);
         let lock = options.path.as_deref().map(lock_file).transpose()?;
@@ -96,7 +105,7 @@ impl LocalStore {
             connection,
             seq,
             open_holds: HashMap::new(),
-            saves: SavePass::new(seq),
+            saves: SavePass::new(seq, pace),
             ephemeral,
         };
         let thread = std::thread::Builder::new().name("paygate-writer".to_owned());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
+use crate::model::bounds::ONCE_TTL;
 use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Key, OldCredential, Quota, ToolList};
 use crate::model::namespace::Namespace;
@@ -120,11 +121,6 @@ pub(super) struct OnceRecord {
 }
 
 pub(super) fn write_once(connection: &Connection, once: &OnceRecord) -> rusqlite::Result<()> {
-    let forgotten = once
-        .at
-        .ms()
-        .saturating_sub(i64::try_from(crate::model::bounds::ONCE_TTL.as_millis()).unwrap_or(0));
-    connection.prepare_cached("DELETE FROM once WHERE at <= ?1")?.execute([forgotten])?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO once (id, request, note, available, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![
@@ -134,6 +130,14 @@ pub(super) fn write_once(connection: &Connection, once: &OnceRecord) -> rusqlite
             once.available,
             once.at.ms()
         ])?;
+    Ok(())
+}
+
+/// Drops what is older than a repetition may be. It reads the whole table, so not with every row.
+pub(super) fn forget_once(connection: &Connection, now: Time) -> rusqlite::Result<()> {
+    let ttl_ms = i64::try_from(ONCE_TTL.as_millis()).unwrap_or(i64::MAX);
+    let forgotten = now.ms().saturating_sub(ttl_ms);
+    connection.execute("DELETE FROM once WHERE at <= ?1", [forgotten])?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
-use super::records::{from_json, read_namespaces, read_once};
+use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, JournalRow, ReadRow};
 use super::schema::{meta, set_meta};
 use super::state::State;
@@ -15,6 +15,13 @@ use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveEr
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
+
+/// A hold that is open at the end of the journal.
+struct OpenHold {
+    payer: AccountId,
+    /// Its row.
+    seq: i64,
+}
 
 /// The state to start with and the last journal row, or why the file cannot be believed.
 pub(super) fn recover(
@@ -29,15 +36,17 @@ pub(super) fn recover(
         Err(reason) => return Ok(Err(reason)),
     };
     let Replay { mut book, mut seq, saved, .. } = replay;
-    for (call, payer) in open.drain() {
+    // Also what the rows before `replay_after` have seen: ledger time never runs backwards.
+    book.advance(Time::from_ms(meta(&transaction, "clock")?));
+    for (call, hold) in open.drain() {
         let ended = match book.release(now, call, ResolutionKind::Recovered) {
             Ok((_, resolution)) => resolution,
             Err(ResolveError::NotOpen) => continue,
             Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
         };
         seq += 1;
-        let calls = calls_of_hold(&transaction, &call)?;
-        JournalRow::End { resolution: ended, payer, charged: 0, calls }
+        let calls = calls_of_hold(&transaction, hold.seq)?;
+        JournalRow::End { resolution: ended, payer: hold.payer, charged: 0, calls }
             .insert(&transaction, seq)?;
     }
     let replayed = saved.keys().filter_map(|id| Some((id, book.account(id)?)));
@@ -46,6 +55,8 @@ pub(super) fn recover(
     }
     transaction.execute("DELETE FROM open_holds", [])?;
     set_meta(&transaction, "replay_after", seq)?;
+    set_meta(&transaction, "clock", book.now().ms())?;
+    forget_once(&transaction, book.now())?;
 
     let mut state = State::default();
     // What is saved loads again on first use; only the time stays.
@@ -69,7 +80,7 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Replays; the holds that are open at the end, with who pays.
-    fn run(&mut self) -> rusqlite::Result<Result<HashMap<CallId, AccountId>, String>> {
+    fn run(&mut self) -> rusqlite::Result<Result<HashMap<CallId, OpenHold>, String>> {
         let after = meta(self.connection, "replay_after")?;
         let mut open = HashMap::new();
         let sql = format!(
@@ -86,7 +97,10 @@ impl Replay<'_> {
             self.load_accounts(&row)?;
             for entry in &row.entries {
                 match entry {
-                    Entry::Hold(hold) => drop(open.insert(hold.call, row.payer.clone())),
+                    Entry::Hold(hold) => {
+                        let payer = row.payer.clone();
+                        drop(open.insert(hold.call, OpenHold { payer, seq: row.seq }));
+                    }
                     Entry::Resolution(end) => drop(open.remove(&end.call)),
                     Entry::Credit { .. } => {}
                 }
@@ -137,13 +151,12 @@ fn saved_account(
 }
 
 /// The calls that a hold's row names, as ended by recovery.
-fn calls_of_hold(connection: &Connection, call: &CallId) -> rusqlite::Result<Vec<CallEnd>> {
+fn calls_of_hold(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<CallEnd>> {
     let mut statement = connection.prepare_cached(
-        "SELECT item.value ->> 0, item.value ->> 1 FROM journal, json_each(journal.detail, '$.calls') AS item
-         WHERE journal.kind = 'hold' AND journal.call = ?1
-           AND journal.seq > (SELECT max(seq) FROM journal) - 10000000",
+        "SELECT item.value ->> 0, item.value ->> 1
+         FROM journal, json_each(journal.detail, '$.calls') AS item WHERE journal.seq = ?1",
     )?;
-    let calls = statement.query_map([call.bytes().as_slice()], |row| {
+    let calls = statement.query_map([seq], |row| {
         Ok(CallEnd { tool: row.get(0)?, price: row.get(1)?, charged: 0, outcome: "recovered" })
     })?;
     calls.collect()

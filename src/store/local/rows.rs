@@ -158,6 +158,8 @@ pub(super) struct ReadRow {
     pub(super) seq: i64,
     pub(super) payer: AccountId,
     pub(super) amount: i64,
+    /// What its calls say that they were charged, together.
+    pub(super) calls_charged: i64,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -175,7 +177,7 @@ impl ReadRow {
         let detail = row.get_ref(6)?.as_str()?;
         let entries = entries(at, kind, call, &payer, amount, detail);
         Ok(entries
-            .map(|entries| Self { seq, payer, amount, entries })
+            .map(|(entries, calls_charged)| Self { seq, payer, amount, calls_charged, entries })
             .ok_or_else(|| format!("journal row {seq} (kind {kind}) cannot be read")))
     }
 }
@@ -187,8 +189,8 @@ fn entries(
     payer: &AccountId,
     amount: i64,
     detail: &str,
-) -> Option<Vec<Entry>> {
-    let credit = |kind| vec![Entry::Credit { at, account: payer.clone(), amount, kind }];
+) -> Option<(Vec<Entry>, i64)> {
+    let credit = |kind| (vec![Entry::Credit { at, account: payer.clone(), amount, kind }], 0);
     match kind {
         "grant" => return Some(credit(CreditKind::Grant)),
         "adjust" => return Some(credit(CreditKind::Adjustment)),
@@ -209,11 +211,13 @@ fn entries(
         let kind = ResolutionKind::from_word(word)?;
         Some(Entry::Resolution(Resolution { call, at, kind, kept: detail.kept.clone() }))
     };
-    match kind {
-        "hold" => Some(vec![hold()?]),
-        "call" => Some(vec![hold()?, end(detail.end.as_deref()?)?]),
-        word => Some(vec![end(word)?]),
-    }
+    let charged = detail.calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.2));
+    let entries = match kind {
+        "hold" => vec![hold()?],
+        "call" => vec![hold()?, end(detail.end.as_deref()?)?],
+        word => vec![end(word)?],
+    };
+    Some((entries, charged))
 }
 
 #[cfg(test)]

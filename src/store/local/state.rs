@@ -65,13 +65,9 @@ impl Shared {
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
-            let mut state = poisoned.into_inner();
-            state.closed.get_or_insert_with(|| {
-                "a part of Paygate failed while it held the books".to_owned()
-            });
-            state
-        })
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned: PoisonError<_>| distrusted(poisoned.into_inner()))
     }
 
     /// Wakes the writer if it naps.
@@ -178,9 +174,13 @@ impl Shared {
         let account = key.id.account();
         let key = Arc::new(key);
         state.book.insert(account.clone(), Account::default());
+        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, now) {
+            // Nothing was made.
+            state.book.remove(&account);
+            return Err(error);
+        }
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
-        state.credit(&account, credits, CreditKind::Grant, now)?;
         state.remember(once, credits, now);
         let durable = state.queue.durable();
         self.nudge(state);
@@ -229,6 +229,13 @@ impl Shared {
         self.nudge(state);
         Ok((available, durable))
     }
+}
+
+/// Books that a thread left when it panicked: they close.
+pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, State> {
+    let why = || "a part of Paygate failed while it held the books".to_owned();
+    state.closed.get_or_insert_with(why);
+    state
 }
 
 impl State {

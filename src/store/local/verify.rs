@@ -1,7 +1,7 @@
 //! `paygate ledger verify`: replays the whole journal from nothing and compares every number of
 //! every saved account. Works on a snapshot while Paygate runs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -10,8 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use super::open::{OpenError, check_header};
 use super::records::from_json;
 use super::rows::{COLUMNS, ReadRow};
+use super::schema::meta;
 use crate::ledger::{Account, Book, Entry, names};
-use crate::model::ids::AccountId;
+use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 
 /// Why nothing could be verified.
@@ -85,8 +86,10 @@ pub fn verify(path: &Path) -> Result<VerifyReport, VerifyError> {
         Connection::open_with_flags(path, flags).map_err(|error| io(&error.to_string()))?;
     check_header(&connection, path)?;
     connection.execute_batch("BEGIN")?;
-    let saved = saved_accounts(&connection)?;
-    Audit::new(saved).run(&connection)
+    let mut audit = Audit::new(saved_accounts(&connection)?, Start::read(&connection)?);
+    audit.replay_journal(&connection)?;
+    audit.compare(&keys(&connection)?);
+    Ok(audit.report)
 }
 
 type Saved = HashMap<AccountId, (i64, Account)>;
@@ -100,45 +103,120 @@ fn saved_accounts(connection: &Connection) -> rusqlite::Result<Saved> {
     accounts.collect()
 }
 
+/// Where a start would begin to replay, and the rows of holds that it would open first.
+struct Start {
+    replay_after: i64,
+    open_holds: BTreeSet<i64>,
+}
+
+impl Start {
+    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut statement = connection.prepare("SELECT seq FROM open_holds")?;
+        let open_holds = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(Self { replay_after: meta(connection, "replay_after")?, open_holds })
+    }
+}
+
+fn keys(connection: &Connection) -> rusqlite::Result<HashSet<AccountId>> {
+    let mut statement = connection.prepare("SELECT id FROM keys")?;
+    let keys = statement.query_map([], |row| Ok(AccountId::new(row.get_ref(0)?.as_str()?)))?;
+    keys.collect()
+}
+
 /// Two replays in one pass: up to each account's saved row, and to the end.
 struct Audit {
     saved: Saved,
+    start: Start,
     at_saved: Book,
     at_end: Book,
-    ended: HashSet<crate::model::ids::CallId>,
+    ended: HashSet<CallId>,
+    /// Rows of holds that are open.
+    hold_rows: HashMap<CallId, i64>,
+    /// The last row of each account that a start would not replay: its saved row must hold it.
+    not_replayed: BTreeMap<AccountId, i64>,
+    last_row: i64,
     report: VerifyReport,
 }
 
 impl Audit {
-    fn new(saved: Saved) -> Self {
-        let (at_saved, at_end) = (Book::default(), Book::default());
-        Self { saved, at_saved, at_end, ended: HashSet::new(), report: VerifyReport::default() }
+    fn new(saved: Saved, start: Start) -> Self {
+        Self {
+            saved,
+            start,
+            at_saved: Book::default(),
+            at_end: Book::default(),
+            ended: HashSet::new(),
+            hold_rows: HashMap::new(),
+            not_replayed: BTreeMap::new(),
+            last_row: 0,
+            report: VerifyReport::default(),
+        }
     }
 
-    fn run(mut self, connection: &Connection) -> Result<VerifyReport, VerifyError> {
-        let mut statement =
-            connection.prepare(&format!("SELECT {COLUMNS} FROM journal ORDER BY seq"))?;
+    fn replay_journal(&mut self, connection: &Connection) -> Result<(), VerifyError> {
+        let sql = format!("SELECT {COLUMNS} FROM journal ORDER BY seq");
+        let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
-        let mut expected = 1;
+        let mut started = false;
         while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            if seq > self.start.replay_after && !std::mem::replace(&mut started, true) {
+                self.compare_open_holds();
+            }
+            if seq != self.last_row + 1 {
+                let (first, last) = (self.last_row + 1, seq - 1);
+                self.differs(format!("journal rows {first} to {last} are missing"));
+            }
+            self.last_row = seq;
             match ReadRow::read(row)? {
-                Ok(row) => {
-                    if row.seq != expected {
-                        self.differs(format!(
-                            "journal rows {expected} to {} are missing",
-                            row.seq - 1
-                        ));
-                    }
-                    expected = row.seq + 1;
-                    self.row(&row);
-                }
+                Ok(row) => self.row(&row),
                 Err(reason) => self.differs(reason),
             }
             self.report.rows += 1;
         }
-        self.compare();
+        if !started {
+            self.compare_open_holds();
+        }
         self.report.open_holds = self.at_end.holds().len();
-        Ok(self.report)
+        Ok(())
+    }
+
+    /// At the row where a start would begin.
+    fn compare_open_holds(&mut self) {
+        let open: BTreeSet<i64> = self.hold_rows.values().copied().collect();
+        if open != self.start.open_holds {
+            let (after, noted) = (self.start.replay_after, self.start.open_holds.clone());
+            self.differs(format!(
+                "open holds at journal row {after}: noted are rows {noted:?}, the journal says {open:?}"
+            ));
+        }
+    }
+
+    fn note(&mut self, entry: &Entry, seq: i64) {
+        let hold = match entry {
+            Entry::Credit { account, .. } => {
+                self.touches(account.clone(), seq);
+                return;
+            }
+            Entry::Hold(hold) => {
+                self.hold_rows.insert(hold.call, seq);
+                hold.clone()
+            }
+            Entry::Resolution(end) => {
+                self.hold_rows.remove(&end.call);
+                let Some(hold) = self.at_end.holds().get(&end.call) else { return };
+                hold.clone()
+            }
+        };
+        for posting in hold.postings {
+            self.touches(posting.account, seq);
+        }
+    }
+
+    fn touches(&mut self, account: AccountId, seq: i64) {
+        if seq <= self.start.replay_after {
+            self.not_replayed.insert(account, seq);
+        }
     }
 
     fn row(&mut self, row: &ReadRow) {
@@ -165,8 +243,10 @@ impl Audit {
                         let taken = kept.filter(|(posting, _)| posting.counter == names::BALANCE);
                         charged = taken.fold(charged, |sum, (_, kept)| sum.saturating_sub(*kept));
                     }
-                    if charged != row.amount {
-                        let said = row.amount;
+                    for said in [row.amount, row.calls_charged] {
+                        if said == charged {
+                            continue;
+                        }
                         self.differs(format!(
                             "journal row {}: says {said} credits, keeps {charged}",
                             row.seq
@@ -175,6 +255,7 @@ impl Audit {
                     self.report.captured = self.report.captured.saturating_add(charged);
                 }
             }
+            self.note(entry, row.seq);
             self.replay(entry, row.seq);
         }
     }
@@ -188,13 +269,35 @@ impl Audit {
         }
     }
 
-    fn compare(&mut self) {
+    fn compare(&mut self, keys: &HashSet<AccountId>) {
         let now = self.at_end.now();
         self.report.accounts = self.at_end.accounts().len().max(self.saved.len());
         let mut found = Vec::new();
         for (id, (seq, saved)) in &self.saved {
             let replayed = self.at_saved.account(id).cloned().unwrap_or_default();
             found.extend(account_differences(id, *seq, saved, &replayed, now));
+        }
+        let (after, last) = (self.start.replay_after, self.last_row);
+        if after > last {
+            found.push(format!("the journal ends at row {last}, replays begin after row {after}"));
+        }
+        for (id, needed) in &self.not_replayed {
+            let seq = self.saved.get(id).map_or(0, |(seq, _)| *seq);
+            if seq < *needed {
+                found.push(format!(
+                    "{id}: saved at row {seq}, but row {needed} changed it and replays begin after row {after}"
+                ));
+            }
+        }
+        for id in self.at_end.accounts().keys().chain(self.saved.keys()).collect::<HashSet<_>>() {
+            if id.as_str().starts_with("key_") && !keys.contains(id) {
+                found.push(format!("{id}: has an account, but there is no such key"));
+            }
+        }
+        for (id, (seq, _)) in &self.saved {
+            if *seq > last {
+                found.push(format!("{id}: saved at row {seq}, but the journal ends at row {last}"));
+            }
         }
         for (id, account) in self.at_end.accounts() {
             if account.held() < 0 {
@@ -238,7 +341,7 @@ fn account_differences(
         values
     };
     let (saved, replayed) = (values(&saved), values(&replayed));
-    let names: std::collections::BTreeSet<&String> = saved.keys().chain(replayed.keys()).collect();
+    let names: BTreeSet<&String> = saved.keys().chain(replayed.keys()).collect();
     let different = names.into_iter().filter(|name| saved.get(*name) != replayed.get(*name));
     let none = "nothing".to_owned();
     let line = |name: &String| {

@@ -11,7 +11,7 @@ use super::accounts::SavePass;
 use super::queue::{Batch, Write};
 use super::records::{write_key, write_once};
 use super::rows::JournalRow;
-use super::state::{Shared, State};
+use super::state::{Shared, State, distrusted};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
 use crate::model::ids::CallId;
 
@@ -29,8 +29,8 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs until the store is stopped or a commit fails.
     pub(super) fn run(mut self) {
-        loop {
-            let (batch, stop) = self.next_batch();
+        let _guard = ClosesOnPanic(Arc::clone(&self.shared));
+        while let Some((batch, stop)) = self.next_batch() {
             if let Err(error) = self.commit(&batch) {
                 self.close(&error);
                 return;
@@ -48,28 +48,32 @@ impl Writer {
         }
     }
 
-    /// Sleeps until there is something to write, and takes it.
-    fn next_batch(&mut self) -> (Batch, bool) {
+    /// Sleeps until there is something to write, and takes it. Nothing any more once the books are
+    /// closed: what memory says then must not reach the file.
+    fn next_batch(&mut self) -> Option<(Batch, bool)> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        loop {
-            let saving = self.saves.prepare(&mut state);
-            if state.stopping || state.queue.is_urgent() || saving {
-                break;
+        let mut due = false;
+        while state.closed.is_none() {
+            let saving = self.saves.prepare(&mut state, &self.open_holds);
+            if due || state.stopping || state.queue.is_urgent() || saving {
+                let taken = self.take(&mut state);
+                drop(state);
+                shared.room.notify_waiters();
+                return Some(taken);
             }
             state.writer_sleeps = true;
             let nap = shared.wake.wait_timeout(state, HOLD_ROW_DELAY);
-            let (woken, slept) = nap.unwrap_or_else(PoisonError::into_inner);
+            let (mut woken, slept) = nap.unwrap_or_else(|poisoned| {
+                let (state, slept) = poisoned.into_inner();
+                (distrusted(state), slept)
+            });
+            woken.writer_sleeps = false;
+            due = slept.timed_out() && !woken.queue.is_empty();
             state = woken;
-            state.writer_sleeps = false;
-            if slept.timed_out() && !state.queue.is_empty() {
-                break;
-            }
         }
-        let taken = self.take(&mut state);
-        drop(state);
-        shared.room.notify_waiters();
-        taken
+        drop(state.queue.take_waiters());
+        None
     }
 
     fn take(&mut self, state: &mut State) -> (Batch, bool) {
@@ -77,7 +81,7 @@ impl Writer {
         let saving = self.saves.is_running() || stop;
         let batch = state.queue.take(&state.book, saving);
         if stop {
-            self.saves.take_all(state);
+            self.saves.take_all(state, &self.open_holds);
         } else {
             self.saves.take_some(state);
         }
@@ -110,7 +114,7 @@ impl Writer {
                 Write::Once(once) => write_once(&transaction, once)?,
             }
         }
-        self.saves.write(&transaction, seq, &self.open_holds)?;
+        self.saves.write(&transaction, seq)?;
         if self.ephemeral {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
             transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
@@ -123,13 +127,25 @@ impl Writer {
 
     /// Closes the store: memory is ahead of a file that nobody can vouch for.
     fn close(&self, error: &rusqlite::Error) {
-        let why = format!("the database could not be written ({error})");
-        tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
-        let mut state = self.shared.lock();
-        state.closed = Some(why);
-        // Dropping the queue tells all who wait that their commit will not come.
-        let waiting = state.queue.take_waiters();
-        drop(state);
-        drop(waiting);
+        close(&self.shared, format!("the database could not be written ({error})"));
+    }
+}
+
+fn close(shared: &Shared, why: String) {
+    tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
+    let mut state = shared.lock();
+    state.closed = Some(why);
+    // Dropping the senders tells all who wait that their commit will not come.
+    drop(state.queue.take_waiters());
+}
+
+/// Nobody must wait for a writer that is not there any more.
+struct ClosesOnPanic(Arc<Shared>);
+
+impl Drop for ClosesOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            close(&self.0, "the writer failed".to_owned());
+        }
     }
 }
