@@ -153,3 +153,18 @@ fn a_second_signal_forces_the_end() {
     let paygate = setup.start();
     assert_eq!(paygate.credits(&key), 1000);
 }
+
+#[test]
+fn a_stopped_paygate_leaves_its_books_in_one_file() {
+    let paygate = Setup::new().start();
+    let setup = paygate.setup().clone();
+    let key = rich_key(&paygate);
+    assert_eq!(paygate.call(&key, "instant", &json!({"nonce": "n"})).tool_text(), "n");
+    // A reader is open from here on.
+    assert_eq!(paygate.admin_get("/status").status, 200);
+    paygate.stop().expect_success();
+    let copy = Setup::new();
+    std::fs::copy(setup.database(), copy.database()).unwrap();
+    copy.verify().expect_success();
+    assert_eq!(copy.start().credits(&key), 999);
+}
