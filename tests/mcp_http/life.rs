@@ -67,9 +67,9 @@ fn a_crash_answers_everybody_for_free_and_a_new_child_serves() {
     let sleeps: Vec<_> = keys.iter().map(|key| sleep_request(key, 60_000, "n")).collect();
     let crasher = rich_key(&paygate);
     let answers = during(&paygate, &sleeps, || {
-        let crashed = paygate.call(&crasher, "crash", &json!({}));
-        assert_eq!((crashed.status, crashed.error_code()), (200, -32603));
-        assert_eq!(crashed.error_reason(), "upstream_exited");
+        let own_answer = paygate.call(&crasher, "crash", &json!({}));
+        assert_eq!((own_answer.status, own_answer.error_code()), (200, -32603));
+        assert_eq!(own_answer.error_reason(), "upstream_exited");
     });
     for (answer, key) in answers.iter().zip(&keys) {
         assert_eq!((answer.error_code(), &*answer.error_reason()), (-32603, "upstream_exited"));

@@ -11,6 +11,7 @@ mod support;
 mod batches;
 mod cancelled;
 mod interrupted;
+mod races;
 mod shadow;
 mod single;
 mod standing;
