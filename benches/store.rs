@@ -86,7 +86,7 @@ async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_le_bytes());
     let charge = gate::admit(policy, &request, CallId::from_random(id)).unwrap();
-    store.hold(&charge, now, now.plus(Duration::from_secs(600))).await.unwrap();
+    store.hold(&charge, now, now.plus(Duration::from_mins(10))).await.unwrap();
     tokio::task::yield_now().await;
     let ends = [ItemEnd { paid: true, outcome: "result" }];
     let (_, durable) = store.settle(settlement(&charge, &ends, Show::BALANCE), now).await.unwrap();

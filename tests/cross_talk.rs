@@ -4,7 +4,13 @@
 //!
 //! What each client does follows from a fixed seed and its number; what of it happens at the same
 //! time does not.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::similar_names,
+    clippy::unusual_byte_groupings,
+    reason = "a helper that fails a test panics"
+)]
 
 mod support;
 

@@ -244,7 +244,7 @@ async fn ledger_time_does_not_run_backwards_across_a_restart() {
     let store = LocalStore::open(&options, an_hour_ago).unwrap();
     let key = store.key_by_id(&key.id).await.unwrap().unwrap();
     let charge = charge(&key, 2, &["a"]);
-    store.hold(&charge, an_hour_ago, an_hour_ago.plus(Duration::from_secs(60))).await.unwrap();
+    store.hold(&charge, an_hour_ago, an_hour_ago.plus(Duration::from_mins(1))).await.unwrap();
     let settled = store.settle(settlement(&charge, &[PAID], Show::BALANCE), an_hour_ago).await;
     settled.expect("a hold keeps its length").1.wait().await.unwrap();
     let account = store.account(&key.id).await.unwrap();

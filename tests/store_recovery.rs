@@ -3,7 +3,12 @@
 //! time, so that crashes fall into the middle of that too.
 //!
 //! A crash is the file as another process would find it: copied, with its log, while it is open.
-#![allow(clippy::cast_possible_truncation, reason = "small random numbers")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::match_bool,
+    reason = "small random numbers; a test that cannot go on should say where"
+)]
 
 #[path = "store_recovery/model.rs"]
 mod model;

@@ -193,7 +193,4 @@ pub struct VerifyFlags {
     /// File that keeps the books
     #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
     pub db: PathBuf,
-    /// From the first entry, not from the last verified checkpoint
-    #[arg(long)]
-    pub full: bool,
 }

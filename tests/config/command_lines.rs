@@ -73,11 +73,8 @@ fn commands() {
         (&["demo-server"][..], "DemoServer"),
         (&["health"], r#"Health(HealthFlags { url: "http://127.0.0.1:3402/health" })"#),
         (&["health", "--url=u"], r#"Health(HealthFlags { url: "u" })"#),
-        (&["ledger", "verify"], r#"LedgerVerify(VerifyFlags { db: "paygate.db", full: false })"#),
-        (
-            &["ledger", "verify", "--full", "--db", "x"],
-            r#"LedgerVerify(VerifyFlags { db: "x", full: true })"#,
-        ),
+        (&["ledger", "verify"], r#"LedgerVerify(VerifyFlags { db: "paygate.db" })"#),
+        (&["ledger", "verify", "--db", "x"], r#"LedgerVerify(VerifyFlags { db: "x" })"#),
     ] {
         let command = parse(["paygate"].iter().chain(words)).expect("a command");
         assert_eq!(format!("{command:?}"), expected);

@@ -1,6 +1,11 @@
 //! `POST /mcp` as clients see it: methods, messages, bytes, headers, refusals, and what happens
 //! around the end of Paygate or of the child. The real binary before the scripted child.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::similar_names,
+    reason = "a helper that fails a test panics"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -129,9 +129,10 @@ impl World {
     async fn credit(&mut self) {
         let key = self.random.index(self.keys.len());
         let amount = 1 + i64::try_from(self.random.below(20)).unwrap();
-        let (amount, kind) = match self.random.chance(20) {
-            true => (-amount, CreditKind::Adjustment),
-            false => (amount, CreditKind::Grant),
+        let (amount, kind) = if self.random.chance(20) {
+            (-amount, CreditKind::Adjustment)
+        } else {
+            (amount, CreditKind::Grant)
         };
         self.counted += 1;
         let id = Digest::of(&self.counted.to_be_bytes());
@@ -283,7 +284,7 @@ fn open(path: &Path, random: &mut Random, now: i64) -> LocalStore {
     let options = LocalOptions { path: Some(path.to_owned()), durability };
     let pace = SavePace {
         rows: 1 + i64::try_from(random.below(12)).unwrap(),
-        every: Duration::from_secs(3_600),
+        every: Duration::from_hours(1),
         accounts_per_commit: 1 + random.index(2),
     };
     LocalStore::open_at_pace(&options, pace, Time::from_ms(now))

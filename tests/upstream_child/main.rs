@@ -4,6 +4,7 @@
 //! reaches.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::similar_names,
     reason = "a test that cannot go on should say where"
 )]
