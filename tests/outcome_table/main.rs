@@ -10,6 +10,8 @@ mod support;
 
 mod batches;
 mod cancelled;
+mod changed;
+mod exact;
 mod interrupted;
 mod races;
 mod shadow;
