@@ -13,6 +13,7 @@ mod cancelled;
 mod changed;
 mod exact;
 mod interrupted;
+mod lost;
 mod races;
 mod shadow;
 mod single;
