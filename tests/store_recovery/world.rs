@@ -84,9 +84,11 @@ impl World {
     }
 
     /// One random operation.
+    #[allow(clippy::match_overlapping_arm, reason = "the first arm has a guard")]
     pub(crate) async fn act(&mut self) {
         match self.random.below(100) {
             0..4 if self.keys.len() < KEYS_MAX => self.create_key().await,
+            // Also where there are as many keys as there may be.
             0..6 => self.rotate().await,
             0..14 => self.credit().await,
             14..16 => self.now += i64::try_from(self.random.below(30_000)).unwrap(),
