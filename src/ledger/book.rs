@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::names::BALANCE;
 use super::{
-    Account, Bound, Counter, CreditKind, Demand, Entry, Hold, Posting, Resolution, ResolutionKind,
-    Window,
+    Account, Bound, Counter, CounterName, CreditKind, Demand, Entry, Hold, Posting, Resolution,
+    ResolutionKind, Window,
 };
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::{AccountId, CallId};
@@ -120,11 +120,8 @@ impl Book {
     pub fn check(&self, clock: Time, demands: &[Demand]) -> Result<(), Refusal> {
         let now = self.now.max(clock);
         let mut last: Option<(&AccountId, Option<&Account>)> = None;
+        let mut asked = Asked::new(demands.len());
         for (index, demand) in demands.iter().enumerate() {
-            let same = |other: &&Demand| {
-                other.account == demand.account && other.counter == demand.counter
-            };
-            let before = demands.iter().take(index).filter(same);
             // Demands on one account mostly stand together: it is looked up once.
             let account = match last {
                 Some((id, account)) if *id == demand.account => account,
@@ -133,10 +130,11 @@ impl Book {
             last = Some((&demand.account, account));
             let counter = account.and_then(|account| account.counter(&demand.counter));
             let value = counter.map_or(0, |counter| counter.value(now));
-            let value = before.fold(value, |sum, other| sum.saturating_add(other.amount));
+            let value = value.saturating_add(asked.before(demand));
             let after = value.saturating_add(demand.amount);
             let representable = (-COUNTER_MAX..=COUNTER_MAX).contains(&after);
             if !representable || !demand.bound.allows(after) {
+                let same = |other: &&Demand| asks_the_same(other, demand);
                 let asked = demands.iter().filter(same);
                 let asked = asked.fold(0_i64, |sum, other| sum.saturating_add(other.amount));
                 let opens_at = opens_at(demand.bound, asked, counter, now);
@@ -326,6 +324,48 @@ fn posting(demand: &Demand) -> Posting {
         window: demand.window,
         amount: demand.amount,
         refund: demand.refund,
+    }
+}
+
+fn asks_the_same(one: &Demand, other: &Demand) -> bool {
+    one.account == other.account && one.counter == other.counter
+}
+
+/// What a list of demands has asked of each counter so far. A few are compared one by one, which is
+/// faster than hashing; a large batch must not cost its square.
+enum Asked<'a> {
+    Few(Vec<(&'a Demand, i64)>),
+    Many(HashMap<(&'a AccountId, &'a CounterName), i64>),
+}
+
+impl<'a> Asked<'a> {
+    const FEW: usize = 16;
+
+    fn new(demands: usize) -> Self {
+        if demands <= Self::FEW {
+            Self::Few(Vec::with_capacity(demands))
+        } else {
+            Self::Many(HashMap::new())
+        }
+    }
+
+    /// What was asked of this demand's counter before it; adds it.
+    fn before(&mut self, demand: &'a Demand) -> i64 {
+        let sum = match self {
+            Self::Few(sums) => {
+                let known = sums.iter().position(|(other, _)| asks_the_same(other, demand));
+                let place = known.unwrap_or_else(|| {
+                    sums.push((demand, 0));
+                    sums.len().saturating_sub(1)
+                });
+                sums.get_mut(place).map(|(_, sum)| sum)
+            }
+            Self::Many(sums) => Some(sums.entry((&demand.account, &demand.counter)).or_default()),
+        };
+        let Some(sum) = sum else { return 0 };
+        let before = *sum;
+        *sum = sum.saturating_add(demand.amount);
+        before
     }
 }
 

@@ -39,6 +39,11 @@ impl PartialEq for CounterName {
     }
 }
 impl Eq for CounterName {}
+impl std::hash::Hash for CounterName {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
 impl PartialOrd for CounterName {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
