@@ -365,6 +365,31 @@ async fn files_that_are_not_ours_are_left_alone() {
     assert!(matches!(refused(&folder.0), OpenError::Io { .. } | OpenError::Foreign(_)));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn one_file_is_one_file_whatever_it_is_called() {
+    let folder = Folder::new("links");
+    let store = open(&folder.db(), Durability::Answer);
+    let link = folder.0.join("link.db");
+    std::os::unix::fs::symlink(folder.db(), &link).unwrap();
+    let options = |path| LocalOptions { path: Some(path), durability: Durability::Answer };
+    let refused = LocalStore::open(&options(link), now()).err();
+    assert!(matches!(refused, Some(OpenError::InUse(_))), "{refused:?}");
+    store.close().await.unwrap();
+
+    // Names that SQLite would take for something else.
+    std::env::set_current_dir(&folder.0).unwrap();
+    for name in [":memory:", "file:books.db?mode=memory"] {
+        let store = LocalStore::open(&options(name.into()), now()).unwrap();
+        let key = made(&store, 1, 10).await;
+        store.close().await.unwrap();
+        let store = LocalStore::open(&options(name.into()), now()).unwrap();
+        assert_eq!(store.account(&key.id).await.unwrap().available(), 10, "{name}");
+        store.close().await.unwrap();
+        assert!(verify(Path::new(name)).unwrap().is_clean());
+    }
+}
+
 #[tokio::test]
 async fn an_ephemeral_store_has_no_file() {
     let store = LocalStore::open(&LocalOptions::default(), now()).unwrap();

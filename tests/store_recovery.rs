@@ -6,8 +6,8 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::unwrap_used,
-    clippy::match_bool,
-    reason = "small random numbers; a test that cannot go on should say where"
+    clippy::expect_used,
+    reason = "a helper that fails a test panics; random numbers are small"
 )]
 
 #[path = "store_recovery/model.rs"]

@@ -39,7 +39,7 @@ pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a hold may wait for its resolution before the journal gets it as a row of its own.
 /// A call that ends sooner costs one row instead of two. A crash loses at most the rate counts of
-/// calls younger than this, none of which were answered.
+/// calls younger than this, none of which were charged.
 pub const HOLD_ROW_DELAY: Duration = Duration::from_millis(25);
 
 /// Rows behind which the saved accounts may lag: what a restart after a crash has to replay.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use paygate::gate::{self, CallFacts, Charge, Policy, Request};
 use paygate::ledger::{CreditKind, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, ToolList};
+use paygate::model::key::{IpAllowlist, Key, OldCredential, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
@@ -87,8 +87,9 @@ impl World {
     pub(crate) async fn act(&mut self) {
         match self.random.below(100) {
             0..4 if self.keys.len() < KEYS_MAX => self.create_key().await,
-            0..12 => self.credit().await,
-            12..16 => self.now += i64::try_from(self.random.below(30_000)).unwrap(),
+            0..6 => self.rotate().await,
+            0..14 => self.credit().await,
+            14..16 => self.now += i64::try_from(self.random.below(30_000)).unwrap(),
             16..20 => self.expire().await,
             20..24 => drop(self.store.usage(None).await.unwrap()),
             24..26 => self.look_at_a_crash().await,
@@ -124,6 +125,22 @@ impl World {
         self.store.create_key(key.clone(), credits, None, self.time()).await.unwrap();
         self.keys.push(key);
         self.model.granted.push(credits);
+    }
+
+    /// Calls that were judged before go on: their holds are open.
+    async fn rotate(&mut self) {
+        let index = self.random.index(self.keys.len());
+        self.counted += 1;
+        let mut bytes = [0xff; 24];
+        bytes[..8].copy_from_slice(&self.counted.to_be_bytes());
+        let raw = RawKey::from_random(bytes);
+        let key = &self.keys[index];
+        let old = Some(OldCredential { digest: key.digest, until: self.time() });
+        let rotated = Key { digest: raw.digest(), ends: raw.ends(), old, ..key.clone() };
+        let rotated = self.store.update_key(rotated).await.unwrap();
+        let gone = self.store.key_by_digest(key.digest, self.time()).await.unwrap();
+        assert!(gone.is_none(), "seed {}: an old credential opens {}", self.seed, key.id);
+        self.keys[index] = (*rotated).clone();
     }
 
     async fn credit(&mut self) {

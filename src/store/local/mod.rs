@@ -11,6 +11,7 @@
 
 mod accounts;
 mod open;
+mod posting;
 mod queue;
 mod read;
 mod records;

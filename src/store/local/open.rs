@@ -76,11 +76,12 @@ impl LocalStore {
         pace: SavePace,
         now: Time,
     ) -> Result<Self, OpenError> {
-        let path = options.path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
+        let file = options.path.as_deref().map(real_path);
+        let path = file.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
         let failed = |error: rusqlite::Error| describe(&path, &error);
-        let lock = options.path.as_deref().map(lock_file).transpose()?;
-        let mut connection = match &options.path {
-            Some(path) => open_file(path)?,
+        let lock = file.as_deref().map(lock_file).transpose()?;
+        let mut connection = match &file {
+            Some(file) => open_file(file)?,
             None => Connection::open_in_memory().map_err(failed)?,
         };
         if schema::header(&connection, "user_version").map_err(failed)? == 0 {
@@ -91,10 +92,10 @@ impl LocalStore {
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
         let connection = Arc::new(Mutex::new(connection));
-        let ephemeral = options.path.is_none();
+        let ephemeral = file.is_none();
         let durability = if ephemeral { Durability::None } else { options.durability };
         let shared = Arc::new(Shared::new(state, durability));
-        let readers = match &options.path {
+        let readers = match &file {
             Some(file) => {
                 (0..READERS).map(|_| read_only(file)).collect::<Result<_, _>>().map_err(failed)?
             }
@@ -132,6 +133,12 @@ fn describe(path: &Path, error: &rusqlite::Error) -> OpenError {
         Some(_) => OpenError::Io { path: path.to_owned(), reason: error.to_string() },
         None => OpenError::Damaged { path: path.to_owned(), reason: error.to_string() },
     }
+}
+
+/// The file itself, whatever it is called: links to one file must find one lock, and SQLite must not
+/// take a name such as `:memory:` or `file:…` for something else.
+pub(super) fn real_path(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 fn lock_file(path: &Path) -> Result<File, OpenError> {

@@ -1,18 +1,18 @@
 //! Journal rows: what an entry of the ledger looks like in the `journal` table, both ways.
 //!
 //! `detail` is JSON, so that an operator can read it with any SQLite tool:
-//! `{"held":…,"until":…,"postings":[[counter,window,amount,stays,account]…],"kept":[…],
-//! "calls":[[tool,price,charged,outcome]…],"accounts":[…]}`. A call that ended before its hold was
-//! written is one row of kind `call`; otherwise it is a `hold` and, later, a row named after its end.
+//! `{"held":…,"until":…,"postings":[["counter@window",amount]…],"kept":[…],
+//! "calls":[[tool,price,charged,outcome]…],"accounts":[…]}` (postings: see `posting.rs`). A call that
+//! ended before its hold was written is one row of kind `call`, without `kept` if all of it stayed;
+//! otherwise it is a `hold` and, later, a row named after its end.
 
 use std::borrow::Cow;
 
 use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{
-    CounterName, CreditKind, Entry, Hold, Posting, Refund, Resolution, ResolutionKind, Window,
-};
+use super::posting::PostingRow;
+use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
@@ -34,8 +34,8 @@ struct Detail<'a> {
     until: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     end: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default, borrow)]
-    postings: Vec<PostingRow<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    postings: Vec<PostingRow>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     kept: Vec<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -43,10 +43,6 @@ struct Detail<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     accounts: Vec<Cow<'a, str>>,
 }
-
-/// Counter, window, amount, whether it stays on release, and whose: 0 the payer, else from `accounts`.
-#[derive(Serialize, Deserialize)]
-struct PostingRow<'a>(#[serde(borrow)] Cow<'a, str>, Window, i64, bool, usize);
 
 impl JournalRow {
     pub(super) fn insert(&self, connection: &Connection, seq: i64) -> rusqlite::Result<()> {
@@ -90,7 +86,7 @@ impl JournalRow {
             Self::Call { hold, resolution, payer, calls, .. } => {
                 detail.hold(hold, payer);
                 detail.end = Some(resolution.kind.word().into());
-                detail.kept.clone_from(&resolution.kept);
+                detail.kept(&resolution.kept);
                 detail.calls(calls);
             }
         }
@@ -103,13 +99,7 @@ impl<'a> Detail<'a> {
         (self.held, self.until) = (Some(hold.at.ms()), Some(hold.deadline.ms()));
         for posting in &hold.postings {
             let place = self.place_of(&posting.account, payer);
-            self.postings.push(PostingRow(
-                posting.counter.as_str().into(),
-                posting.window,
-                posting.amount,
-                posting.refund == Refund::Stays,
-                place,
-            ));
+            self.postings.push(PostingRow::new(posting, place));
         }
     }
 
@@ -133,16 +123,22 @@ impl<'a> Detail<'a> {
     }
 
     fn postings(&self, payer: &AccountId) -> Option<Vec<Posting>> {
-        let posting = |row: &PostingRow<'_>| {
-            let account = match row.4 {
-                0 => payer.clone(),
-                place => AccountId::new(self.accounts.get(place - 1)?),
-            };
-            let refund = if row.3 { Refund::Stays } else { Refund::Back };
-            let counter = CounterName::Named(row.0.as_ref().into());
-            Some(Posting { account, counter, window: row.1, amount: row.2, refund })
-        };
-        self.postings.iter().map(posting).collect()
+        self.postings.iter().map(|row| row.posting(payer, &self.accounts)).collect()
+    }
+
+    /// What stays, unless it is all of it.
+    fn kept(&mut self, kept: &[i64]) {
+        if !kept.iter().copied().eq(self.postings.iter().map(PostingRow::amount)) {
+            kept.clone_into(&mut self.kept);
+        }
+    }
+
+    /// What stays of a whole call.
+    fn kept_of_call(&self) -> Vec<i64> {
+        if self.kept.is_empty() {
+            return self.postings.iter().map(PostingRow::amount).collect();
+        }
+        self.kept.clone()
     }
 }
 
@@ -207,15 +203,15 @@ fn entries(
             postings: detail.postings(payer)?,
         }))
     };
-    let end = |word: &str| {
+    let end = |word: &str, kept: Vec<i64>| {
         let kind = ResolutionKind::from_word(word)?;
-        Some(Entry::Resolution(Resolution { call, at, kind, kept: detail.kept.clone() }))
+        Some(Entry::Resolution(Resolution { call, at, kind, kept }))
     };
     let charged = detail.calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.2));
     let entries = match kind {
         "hold" => vec![hold()?],
-        "call" => vec![hold()?, end(detail.end.as_deref()?)?],
-        word => vec![end(word)?],
+        "call" => vec![hold()?, end(detail.end.as_deref()?, detail.kept_of_call())?],
+        word => vec![end(word, detail.kept.clone())?],
     };
     Some((entries, charged))
 }
@@ -224,6 +220,7 @@ fn entries(
 mod tests {
     use super::*;
     use crate::ledger::names;
+    use crate::ledger::{Refund, Window};
 
     #[test]
     fn rows_read_back_as_they_were_written() {

@@ -240,11 +240,16 @@ pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, Sta
 
 impl State {
     pub(super) fn open_for_writing(&self) -> Result<(), StoreError> {
-        match &self.closed {
-            Some(why) => Err(StoreError::Closed(why.clone())),
-            None if self.stopping => Err(StoreError::Closed("Paygate is stopping".to_owned())),
-            None => Ok(()),
+        self.open_for_reading()?;
+        if self.stopping {
+            return Err(StoreError::Closed("Paygate is stopping".to_owned()));
         }
+        Ok(())
+    }
+
+    /// Closed books show no numbers: what memory says may never have reached the file.
+    pub(super) fn open_for_reading(&self) -> Result<(), StoreError> {
+        self.closed.clone().map_or(Ok(()), |why| Err(StoreError::Closed(why)))
     }
 
     /// The books contradict themselves: nothing that they say may be trusted any more.

@@ -121,7 +121,9 @@ impl Store for LocalStore {
     }
 
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError> {
-        Ok(self.shared.lock().book.check(now, &charge.demands))
+        let state = self.shared.lock();
+        state.open_for_reading()?;
+        Ok(state.book.check(now, &charge.demands))
     }
 
     async fn settle(
@@ -139,13 +141,15 @@ impl Store for LocalStore {
     async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
         self.load(id).await?;
         let state = self.shared.lock();
+        state.open_for_reading()?;
         Ok(Reading::of(state.book.account(&id.account()), &show, state.book.now().max(now)))
     }
 
     async fn account(&self, id: &KeyId) -> Result<Account, StoreError> {
         self.load(id).await?.ok_or(StoreError::NotFound)?;
-        let account = self.shared.lock().book.account(&id.account()).cloned();
-        Ok(account.unwrap_or_default())
+        let state = self.shared.lock();
+        state.open_for_reading()?;
+        Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
     }
 
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
@@ -159,6 +163,7 @@ impl Store for LocalStore {
             // Memory knows better than the file where it knows anything; a chunk at a time, so that
             // no call waits for a long list.
             let state = self.shared.lock();
+            state.open_for_reading()?;
             keys.extend(rows.iter().map(|(key, account)| {
                 let known = state.key(&key.id).map_or_else(|| Arc::new(key.clone()), Arc::clone);
                 let present = state.book.account(&key.id.account()).or(account.as_ref());

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::open::{OpenError, check_header};
+use super::open::{OpenError, check_header, real_path};
 use super::records::from_json;
 use super::rows::{COLUMNS, ReadRow};
 use super::schema::meta;
@@ -77,6 +77,7 @@ impl fmt::Display for VerifyReport {
 
 /// Verifies a database file. A running Paygate may have it open.
 pub fn verify(path: &Path) -> Result<VerifyReport, VerifyError> {
+    let path = &real_path(path);
     let io = |reason: &str| OpenError::Io { path: path.to_owned(), reason: reason.to_owned() };
     if !path.exists() {
         return Err(io("there is no such file").into());

@@ -163,3 +163,27 @@ impl Drop for ClosesOnPanic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LocalOptions, LocalStore};
+    use crate::model::time::Time;
+    use crate::store::{Store, StoreError};
+
+    #[tokio::test]
+    async fn nobody_waits_for_books_that_a_panic_has_left() {
+        let store = LocalStore::open(&LocalOptions::default(), Time::ZERO).unwrap();
+        let shared = std::sync::Arc::clone(&store.shared);
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let panicked = std::thread::spawn(move || {
+            let mut state = shared.lock();
+            sender.send(state.queue.durable()).unwrap();
+            panic!("in the middle of a change");
+        });
+        assert!(panicked.join().is_err());
+        let waiting = receiver.recv().unwrap().wait().await;
+        assert!(matches!(waiting, Err(StoreError::Closed(_))), "{waiting:?}");
+        assert!(matches!(store.health(), Err(StoreError::Closed(_))));
+        assert!(matches!(store.close().await, Err(StoreError::Closed(_))));
+    }
+}
