@@ -88,7 +88,7 @@ fn an_answer_and_its_cancellation() {
 fn an_answer_and_the_end_of_the_child() {
     let (paygate, key) = start();
     let mut answers = Vec::new();
-    for round in 0..6 {
+    for round in 0..4 {
         super::support::eventually("a child is there", || paygate.get("/health").status == 200);
         let requests: Vec<Request> = (0..8)
             .map(|place| match place {
