@@ -120,6 +120,20 @@ fn tools_with_odd_names_are_sold_like_any_other() {
 }
 
 #[test]
+fn a_tool_that_costs_nothing_needs_a_key_but_no_credits() {
+    let paygate = start(json!({"toolPricing": {"instant": {"creditsPerCall": 0}}}));
+    let (key, _) = paygate.create_key(&json!({"credits": 0}));
+    let response = paygate.call(&key, "instant", &json!({"nonce": "n"}));
+    assert_eq!(response.tool_text(), "n");
+    assert_eq!(number(&response, "X-Credits-Remaining"), 0);
+    assert_eq!(number(&response, "X-RateLimit-Remaining"), 59);
+    assert_eq!(paygate.balance(&key)["totalCalls"], 1);
+    assert_eq!(paygate.call("", "instant", &json!({})).error_reason(), "missing_api_key");
+    let other = paygate.call(&key, "sleep", &json!({}));
+    assert_eq!(other.error_reason(), "insufficient_credits");
+}
+
+#[test]
 fn unknown_tools_are_refused_for_free() {
     let paygate = start(json!({}));
     let key = rich_key(&paygate);

@@ -56,6 +56,30 @@ fn the_answer_is_json_or_one_event() {
 }
 
 #[test]
+fn errors_and_denials_are_events_too() {
+    let paygate = start(json!({}));
+    let key = rich_key(&paygate);
+    let stream = |key: &str, body: &str| {
+        let request = Request::new("POST", "/mcp").header("Accept", "text/event-stream");
+        let request = request.header("X-API-Key", key).header("Content-Type", "application/json");
+        paygate.send(&request.body(body))
+    };
+    let call = |tool: &str| call_text("\"id\"", tool, "{}");
+    let cases = [
+        (stream("pg_unknown", &call("instant")), -32402),
+        (stream(&key, &call("no such tool")), -32602),
+        (stream(&key, &call("error")), -32000),
+        (stream(&key, &call("crash")), -32603),
+    ];
+    for (response, code) in cases {
+        assert_eq!((response.status, response.events().len()), (200, 1), "{}", response.text());
+        assert_eq!((response.error_code(), &response.json()["id"]), (code, &json!("id")));
+    }
+    let accepted = stream("", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    assert_eq!((accepted.status, accepted.text().as_str()), (202, ""));
+}
+
+#[test]
 fn media_types_that_are_refused() {
     let paygate = start(json!({}));
     let key = rich_key(&paygate);

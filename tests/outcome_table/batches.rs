@@ -36,6 +36,8 @@ fn check_ends(refund_on_failure: bool, calls: &[(&str, Value, &str, bool)]) {
     let expected: Vec<_> =
         calls.iter().map(|(.., text, paid)| ((*text).to_owned(), price(*paid))).collect();
     assert_eq!(ends(&response), expected);
+    let call_id = response.header("X-PayGate-Call-Id");
+    assert!(call_id.is_some_and(|call_id| call_id.starts_with("call_")), "{call_id:?}");
     let paid = i64::try_from(calls.iter().filter(|call| call.3).count()).unwrap();
     let result = &response.json()["result"];
     assert_eq!(result["totalCreditsCharged"], paid * PRICE);
@@ -83,6 +85,23 @@ fn a_crash_ends_the_rest_for_free() {
             ("crash", json!({}), "upstream_exited", false),
         ],
     );
+}
+
+#[test]
+fn sizes_are_priced_in_batches_too() {
+    let pricing = json!({"big": {"creditsPerKbInput": 1}});
+    let paygate = Setup::new().config(config_with(&json!({"toolPricing": pricing}))).start();
+    let (key, _) = paygate.create_key(&json!({"credits": 2 * PRICE + 2}));
+    let calls = [
+        ("instant", json!({"nonce": "a"})),
+        ("big", json!({"bytes": 1, "nonce": "x".repeat(1500)})),
+    ];
+    let response = batch(&paygate, &key, &calls);
+    assert_eq!(ends(&response), [("a".to_owned(), PRICE), ("x".to_owned(), PRICE + 2)]);
+    assert_eq!(paygate.credits(&key), 0);
+    let denied = batch(&paygate, &key, &calls);
+    assert_eq!(denied.json()["error"]["data"]["totalCreditsRequired"], 2 * PRICE + 2);
+    stop_and_verify(paygate);
 }
 
 #[test]

@@ -161,3 +161,13 @@ fn a_client_that_is_gone_pays_nothing_for_a_timeout() {
     eventually("the hold is released", || Standing::of(&paygate, &key) == released);
     stop_and_verify(paygate);
 }
+
+#[test]
+fn the_child_is_told_of_a_timeout() {
+    let paygate = Setup::new().config(config()).start();
+    let key = used_key(&paygate);
+    let answer = paygate.call(&key, "hang", &json!({"nonce": "n"}));
+    assert_eq!(answer.error_reason(), "timeout");
+    eventually("the child is told", || cancellations(paygate.setup()) == 1);
+    stop_and_verify(paygate);
+}

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::support::{Request, Setup, eventually, rpc_request};
-use super::{Standing, config, config_with, has_run, stop_and_verify, used_key, verify};
+use super::{
+    CREDITS, PRICE, Standing, config, config_with, has_run, stop_and_verify, used_key, verify,
+};
 
 /// Kills Paygate while `request` runs, starts it again on the same database, and compares.
 fn killed_during(config: Value, request: impl FnOnce(&str) -> Request, after: Standing) {
@@ -32,6 +34,28 @@ fn killed_before_the_resolution_is_free() {
     // With this durability the hold is on disk before the tool starts, so the rate is known too.
     let config = config_with(&json!({"durability": "call"}));
     killed_during(config, sleeping, Standing::after(2, 1));
+}
+
+#[test]
+fn killed_before_the_resolution_is_free_whatever_was_on_disk() {
+    for durability in ["answer", "none"] {
+        let config = config_with(&json!({"durability": durability, "globalRateLimitPerMin": 0}));
+        let paygate = Setup::new().config(config).start();
+        let setup = paygate.setup().clone();
+        let (key, _) = paygate.create_key(&json!({"credits": CREDITS}));
+        let connection = sleeping(&key).open(&paygate.address).expect("it can be sent");
+        eventually("the call has begun", || has_run(&setup, "n"));
+        // What a balance shows is also what a call would be judged by.
+        assert_eq!(paygate.credits(&key), CREDITS - PRICE);
+        paygate.kill9();
+        drop(connection);
+        verify(&setup);
+        let paygate = setup.start();
+        let balance = paygate.balance(&key);
+        let shown = ["credits", "totalSpent", "totalCalls"].map(|name| balance[name].clone());
+        assert_eq!(shown, [json!(CREDITS), json!(0), json!(0)], "{durability}");
+        stop_and_verify(paygate);
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn an_answer_and_its_cancellation() {
 fn an_answer_and_the_end_of_the_child() {
     let (paygate, key) = start();
     let mut answers = Vec::new();
-    for round in 0..6 {
+    for round in 0..4 {
         super::support::eventually("a child is there", || paygate.get("/health").status == 200);
         let requests: Vec<Request> = (0..8)
             .map(|place| match place {
@@ -107,4 +107,33 @@ fn an_answer_and_the_end_of_the_child() {
         });
     }
     check(paygate, &key, &answers);
+}
+
+#[test]
+fn answers_and_the_drain() {
+    let (paygate, key) = start();
+    let setup = paygate.setup().clone();
+    let address = paygate.address.clone();
+    let request = call(&key, "sleep", &json!({"ms": 3}));
+    // Every client calls until it is turned away; who was let in is answered.
+    let client = || {
+        let mut paid_so_far = 0;
+        while let Ok(response) = request.send(&address) {
+            if response.status == 503 {
+                break;
+            }
+            paid_so_far += paid(&response);
+        }
+        paid_so_far
+    };
+    let owed: i64 = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(client)).collect();
+        super::support::eventually("many calls have run", || setup.child_log().len() > 50);
+        paygate.stop().expect_success();
+        clients.into_iter().map(|client| client.join().expect("no client fails")).sum()
+    });
+    setup.verify().expect_success();
+    let paygate = setup.start();
+    assert_eq!(paygate.credits(&key), CREDITS - owed);
+    assert!(owed >= 40 * PRICE, "{owed}");
 }
