@@ -2,6 +2,7 @@
 
 use super::checks::Failed;
 use crate::ledger::{Bound, Demand, Refund, Refusal};
+use crate::model::bounds::COUNTER_MAX;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
@@ -101,17 +102,21 @@ impl Charge {
                 let tool = self.items.get(index).map(|item| item.tool.clone()).unwrap_or_default();
                 (Denial::ToolRateLimited { tool, limit: cap }, index)
             }
-            Limit::Spending => {
+            Limit::Spending if cap > 0 => {
                 let (spent, need) = (refusal.value, self.total);
                 (Denial::SpendingLimitExceeded { limit: cap, spent, need }, 0)
             }
-            Limit::Quota(quota) => {
+            Limit::Quota(quota) if cap > 0 => {
                 let (used, need, in_batch) = (refusal.value, amount, self.in_batch);
                 (Denial::QuotaExceeded { quota, used, need, limit: cap, in_batch }, 0)
             }
-            // A counter without a limit refuses only at the edge of exact numbers; so does a balance.
-            Limit::Credits | Limit::None => {
+            Limit::Credits => {
                 (Denial::InsufficientCredits { need: self.total, have: refusal.value }, 0)
+            }
+            // A counter without a limit of its own refuses only at the edge of exact numbers.
+            Limit::Spending | Limit::Quota(_) | Limit::None => {
+                let (spent, need) = (refusal.value, self.total);
+                (Denial::SpendingLimitExceeded { limit: COUNTER_MAX, spent, need }, 0)
             }
         };
         let asked = self.asked_of_same_counter(refusal.index);

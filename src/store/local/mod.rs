@@ -10,6 +10,7 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod file;
 mod open;
 mod posting;
 mod queue;

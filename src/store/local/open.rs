@@ -1,7 +1,6 @@
 //! Opening the books: one process per file, recovery, and the threads that serve it.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Durability;
 use super::accounts::{SavePace, SavePass};
+use super::file::OwnFile;
 use super::read::Readers;
 use super::recover::recover;
 use super::schema;
@@ -79,7 +79,7 @@ impl LocalStore {
         let file = options.path.as_deref().map(real_path);
         let path = file.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
         let failed = |error: rusqlite::Error| describe(&path, &error);
-        let lock = file.as_deref().map(lock_file).transpose()?;
+        let own = file.as_deref().map(OwnFile::claim).transpose()?;
         let mut connection = match &file {
             Some(file) => open_file(file)?,
             None => Connection::open_in_memory().map_err(failed)?,
@@ -107,14 +107,10 @@ impl LocalStore {
             seq,
             open_holds: HashMap::new(),
             saves: SavePass::new(seq, pace),
-            ephemeral,
+            own,
         };
         let thread = std::thread::Builder::new().name("paygate-writer".to_owned());
-        let thread = thread.spawn(move || {
-            // The lock on the file lives as long as the writer.
-            let _lock = lock;
-            writer.run();
-        });
+        let thread = thread.spawn(move || writer.run());
         let thread = thread
             .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })?;
         Ok(Self { shared, readers: Readers::new(readers), writer: Mutex::new(Some(thread)) })
@@ -141,37 +137,9 @@ pub(super) fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-fn lock_file(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let io = |reason: std::io::Error| OpenError::Io {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    };
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
-    }
-}
-
-/// Opens or makes the file, readable by its owner only, and refuses what is not ours before
-/// anything in it is changed.
+/// Opens a file that we own, and refuses what is not ours before anything in it is changed.
 fn open_file(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| describe(path, &error);
-    let io = |reason: std::io::Error| OpenError::Io {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    };
-    if !path.exists() {
-        let mut create = OpenOptions::new();
-        create.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
-        create.open(path).map_err(io)?;
-    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     check_header(&connection, path)?;

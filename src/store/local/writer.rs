@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
+use super::file::OwnFile;
 use super::queue::{Batch, Write};
 use super::records::{write_key, write_once};
 use super::rows::JournalRow;
@@ -23,7 +24,8 @@ pub(super) struct Writer {
     /// Journal rows of holds that are open and have a row of their own.
     pub(super) open_holds: HashMap<CallId, i64>,
     pub(super) saves: SavePass,
-    pub(super) ephemeral: bool,
+    /// The file; none for an ephemeral store.
+    pub(super) own: Option<OwnFile>,
 }
 
 impl Writer {
@@ -31,6 +33,11 @@ impl Writer {
     pub(super) fn run(mut self) {
         let _guard = ClosesOnPanic(Arc::clone(&self.shared));
         while let Some((batch, stop)) = self.next_batch() {
+            if self.own.as_ref().is_some_and(|own| !own.is_in_its_place()) {
+                let why = "the database file was deleted or replaced while Paygate runs";
+                close(&self.shared, why.to_owned());
+                return;
+            }
             if let Err(error) = self.commit(&batch) {
                 self.close(&error);
                 return;
@@ -52,7 +59,7 @@ impl Writer {
     /// Moves what lies in the log beside the file into the file, so that a copy of the file alone
     /// is a whole copy. Closing the writer's connection would do it, but not while readers are open.
     fn checkpoint(&self) {
-        if self.ephemeral {
+        if self.own.is_none() {
             return;
         }
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +136,7 @@ impl Writer {
             }
         }
         self.saves.write(&transaction, seq)?;
-        if self.ephemeral {
+        if self.own.is_none() {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
             transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
         }
