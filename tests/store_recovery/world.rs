@@ -86,9 +86,10 @@ impl World {
     /// One random operation.
     pub(crate) async fn act(&mut self) {
         match self.random.below(100) {
-            0..4 if self.keys.len() < KEYS_MAX => self.create_key().await,
-            0..6 => self.rotate().await,
-            0..14 => self.credit().await,
+            0..3 if self.keys.len() < KEYS_MAX => self.create_key().await,
+            0..3 => {}
+            3..6 => self.rotate().await,
+            6..14 => self.credit().await,
             14..16 => self.now += i64::try_from(self.random.below(30_000)).unwrap(),
             16..20 => self.expire().await,
             20..24 => drop(self.store.usage(None).await.unwrap()),
@@ -101,26 +102,7 @@ impl World {
     }
 
     async fn create_key(&mut self) {
-        let number = self.keys.len() as u8 + 1;
-        let raw = RawKey::from_random([number; 24]);
-        let key = Key {
-            id: KeyId::from_random([number; 8]),
-            digest: raw.digest(),
-            ends: raw.ends(),
-            old: None,
-            name: format!("customer {number}"),
-            namespace: "default".to_owned(),
-            created_at: self.time(),
-            active: true,
-            spending_limit: 0,
-            allowed_tools: ToolList::default(),
-            denied_tools: ToolList::default(),
-            expires_at: None,
-            quota: None,
-            tags: BTreeMap::new(),
-            ip_allowlist: IpAllowlist::default(),
-            revision: 1,
-        };
+        let key = new_key(self.keys.len() as u8 + 1, self.time());
         let credits = i64::try_from(self.random.below(60)).unwrap();
         self.store.create_key(key.clone(), credits, None, self.time()).await.unwrap();
         self.keys.push(key);
@@ -308,7 +290,29 @@ fn open(path: &Path, random: &mut Random, now: i64) -> LocalStore {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn charge(key: &Key, id: [u8; 16], tools: usize, now: Time) -> Charge {
+pub(crate) fn new_key(number: u8, now: Time) -> Key {
+    let raw = RawKey::from_random([number; 24]);
+    Key {
+        id: KeyId::from_random([number; 8]),
+        digest: raw.digest(),
+        ends: raw.ends(),
+        old: None,
+        name: format!("customer {number}"),
+        namespace: "default".to_owned(),
+        created_at: now,
+        active: true,
+        spending_limit: 0,
+        allowed_tools: ToolList::default(),
+        denied_tools: ToolList::default(),
+        expires_at: None,
+        quota: None,
+        tags: BTreeMap::new(),
+        ip_allowlist: IpAllowlist::default(),
+        revision: 1,
+    }
+}
+
+pub(crate) fn charge(key: &Key, id: [u8; 16], tools: usize, now: Time) -> Charge {
     let policy = Policy { default_price: PRICE, key_rate: 100_000, ..Policy::default() };
     let calls = vec![CallFacts { tool: "tool", arguments: None }; tools];
     let request = Request {
