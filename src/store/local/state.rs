@@ -341,6 +341,7 @@ impl State {
         now: Time,
     ) -> Result<Option<OnceRecord>, StoreError> {
         let Some(once) = once else { return Ok(None) };
+        let now = self.book.now().max(now);
         if let Some(record) =
             self.once.get(&once.id).filter(|record| now < record.at.plus(ONCE_TTL))
         {
@@ -358,7 +359,9 @@ impl State {
 
     fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
         if let Some(Once { id, request, note }) = once {
-            let record = OnceRecord { id, request, note, available, at: now };
+            // Ledger time, by which it will be forgotten.
+            let at = self.book.now().max(now);
+            let record = OnceRecord { id, request, note, available, at };
             self.once.insert(id, record.clone());
             self.queue.push(Write::Once(record));
         }
