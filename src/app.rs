@@ -97,7 +97,13 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let link = ChildLink::start(options::child(config, environment)?).await?;
+        let link = match ChildLink::start(options::child(config, environment)?).await {
+            Ok(link) => link,
+            Err(why) => {
+                stop::books(store.as_ref()).await;
+                return Err(why.into());
+            }
+        };
         let started = Self::assemble(config, listener, Arc::clone(&store), link.clone()).await;
         if started.is_err() {
             stop::server_and_books(&link, store.as_ref()).await;

@@ -99,6 +99,11 @@ impl App {
 /// Ends the server, which answers what is still in flight with an error, and closes the books.
 pub(super) async fn server_and_books(link: &ChildLink, store: &dyn Store) {
     link.stop(bounds::CHILD_STOP_GRACE).await;
+    books(store).await;
+}
+
+/// Closes the books.
+pub(super) async fn books(store: &dyn Store) {
     if let Err(why) = store.close().await {
         tracing::error!(target: "app", %why, "the books could not be closed well; the next start checks them");
     }

@@ -67,9 +67,9 @@ fn a_crash_answers_everybody_for_free_and_a_new_child_serves() {
     let sleeps: Vec<_> = keys.iter().map(|key| sleep_request(key, 60_000, "n")).collect();
     let crasher = rich_key(&paygate);
     let answers = during(&paygate, &sleeps, || {
-        let crashed = paygate.call(&crasher, "crash", &json!({}));
-        assert_eq!((crashed.status, crashed.error_code()), (200, -32603));
-        assert_eq!(crashed.error_reason(), "upstream_exited");
+        let own_answer = paygate.call(&crasher, "crash", &json!({}));
+        assert_eq!((own_answer.status, own_answer.error_code()), (200, -32603));
+        assert_eq!(own_answer.error_reason(), "upstream_exited");
     });
     for (answer, key) in answers.iter().zip(&keys) {
         assert_eq!((answer.error_code(), &*answer.error_reason()), (-32603, "upstream_exited"));
@@ -152,4 +152,19 @@ fn a_second_signal_forces_the_end() {
     setup.verify().expect_success();
     let paygate = setup.start();
     assert_eq!(paygate.credits(&key), 1000);
+}
+
+#[test]
+fn a_stopped_paygate_leaves_its_books_in_one_file() {
+    let paygate = Setup::new().start();
+    let setup = paygate.setup().clone();
+    let key = rich_key(&paygate);
+    assert_eq!(paygate.call(&key, "instant", &json!({"nonce": "n"})).tool_text(), "n");
+    // A reader is open from here on.
+    assert_eq!(paygate.admin_get("/status").status, 200);
+    paygate.stop().expect_success();
+    let copy = Setup::new();
+    std::fs::copy(setup.database(), copy.database()).unwrap();
+    copy.verify().expect_success();
+    assert_eq!(copy.start().credits(&key), 999);
 }

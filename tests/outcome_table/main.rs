@@ -10,7 +10,11 @@ mod support;
 
 mod batches;
 mod cancelled;
+mod changed;
+mod exact;
 mod interrupted;
+mod lost;
+mod races;
 mod shadow;
 mod single;
 mod standing;

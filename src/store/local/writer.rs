@@ -43,8 +43,22 @@ impl Writer {
                 }
             }
             if stop {
+                self.checkpoint();
                 return;
             }
+        }
+    }
+
+    /// Moves what lies in the log beside the file into the file, so that a copy of the file alone
+    /// is a whole copy. Closing the writer's connection would do it, but not while readers are open.
+    fn checkpoint(&self) {
+        if self.ephemeral {
+            return;
+        }
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = done {
+            tracing::warn!(%error, "the log stays beside the database; keep both files together");
         }
     }
 
