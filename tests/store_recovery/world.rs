@@ -45,6 +45,8 @@ pub(crate) struct World {
     folder: PathBuf,
     life: usize,
     store: LocalStore,
+    /// What answers wait for in this life.
+    durability: Durability,
     model: Model,
     keys: Vec<Key>,
     charges: BTreeMap<[u8; 16], Charge>,
@@ -58,13 +60,15 @@ impl World {
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let mut random = Random(seed);
-        let store = open(&folder.join("0.db"), &mut random, START);
+        let durability = any_durability(&mut random);
+        let store = open(&folder.join("0.db"), durability, &mut random, START);
         let mut world = Self {
             seed,
             random,
             folder,
             life: 0,
             store,
+            durability,
             model: Model::default(),
             keys: Vec::new(),
             charges: BTreeMap::new(),
@@ -182,7 +186,9 @@ impl World {
             // Its deadline has passed: it stays held until `expire` releases it.
             Err(StoreError::NotOpen) if late && calls > 0 => return,
             Ok(_) if calls == 0 => CallState::Free,
-            Ok((_, durable)) if !late && self.random.chance(60) => {
+            Ok((_, durable))
+                if !late && self.durability != Durability::None && self.random.chance(60) =>
+            {
                 durable.wait().await.unwrap();
                 CallState::Charged { charged, calls }
             }
@@ -204,7 +210,7 @@ impl World {
         let copy = self.crashed("look");
         let mut model = self.model.clone();
         model.crash(&ends_in(&copy));
-        let store = open(&copy, &mut self.random, self.now);
+        let store = open(&copy, self.durability, &mut self.random, self.now);
         self.compare(&store, &model).await;
         store.close().await.unwrap();
         expect_clean(self.seed, &copy);
@@ -215,9 +221,10 @@ impl World {
         let file = self.file();
         expect_clean(self.seed, &file);
         // Everything that was resolved is on disk after a clean stop.
-        self.model.crash(&ends_in(&file));
+        self.model.stop();
         self.charges.clear();
-        self.store = open(&file, &mut self.random, self.now);
+        self.durability = any_durability(&mut self.random);
+        self.store = open(&file, self.durability, &mut self.random, self.now);
         self.compare(&self.store, &self.model).await;
     }
 
@@ -228,7 +235,8 @@ impl World {
         expect_clean(self.seed, &copy);
         self.model.crash(&ends_in(&copy));
         self.charges.clear();
-        let reopened = open(&copy, &mut self.random, self.now);
+        self.durability = any_durability(&mut self.random);
+        let reopened = open(&copy, self.durability, &mut self.random, self.now);
         let before = std::mem::replace(&mut self.store, reopened);
         before.close().await.unwrap();
         self.compare(&self.store, &self.model).await;
@@ -278,8 +286,11 @@ impl World {
     }
 }
 
-fn open(path: &Path, random: &mut Random, now: i64) -> LocalStore {
-    let durability = [Durability::Answer, Durability::Call][random.index(2)];
+fn any_durability(random: &mut Random) -> Durability {
+    [Durability::Answer, Durability::Call, Durability::None][random.index(3)]
+}
+
+fn open(path: &Path, durability: Durability, random: &mut Random, now: i64) -> LocalStore {
     let options = LocalOptions { path: Some(path.to_owned()), durability };
     let pace = SavePace {
         rows: 1 + i64::try_from(random.below(12)).unwrap(),
