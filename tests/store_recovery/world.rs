@@ -207,6 +207,8 @@ impl World {
     }
 
     async fn look_at_a_crash(&mut self) {
+        // The books in use agree too, in the middle of whatever the writer is doing.
+        expect_clean(self.seed, &self.file());
         let copy = self.crashed("look");
         let mut model = self.model.clone();
         model.crash(&ends_in(&copy));

@@ -306,10 +306,13 @@ impl State {
     }
 
     pub(super) fn touch<'a>(&mut self, accounts: impl Iterator<Item = &'a AccountId>) {
+        let mut last = None;
         for account in accounts {
-            if !self.dirty.contains(account) {
+            // Nearly always all postings of a call are on one account.
+            if last != Some(account) && !self.dirty.contains(account) {
                 self.dirty.insert(account.clone());
             }
+            last = Some(account);
         }
     }
 
