@@ -89,7 +89,7 @@ fn seller() -> (Paygate, TempDir) {
     fs::write(files.file("a.txt"), "worth two credits").expect("a file can be written");
     let wrap = commands().into_iter().filter_map(|command| ours(&command));
     let wrap = wrap.filter(|words| words.contains(&"--server".to_owned()));
-    let words = wrap.last().expect("the README sells a server");
+    let words = wrap.collect::<Vec<_>>().pop().expect("the README sells a server");
     assert!(matches!(config::parse(&words), Ok(Parsed::Wrap(_))));
     let price = words.iter().skip_while(|word| *word != "--price").take(2);
     let command = format!("node '{}' '{}'", script.display(), files.path().display());
