@@ -6,6 +6,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "store_local/files.rs"]
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +20,7 @@ use paygate::model::key::{IpAllowlist, Key, OldCredential, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
-use paygate::store::local::{Durability, LocalOptions, LocalStore, OpenError, verify};
+use paygate::store::local::{Durability, LocalOptions, LocalStore, verify};
 use paygate::store::{Creation, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -252,6 +255,22 @@ async fn ledger_time_does_not_run_backwards_across_a_restart() {
 }
 
 #[tokio::test]
+async fn a_repetition_is_known_after_the_clock_was_set_back() {
+    let folder = Folder::new("once-clock");
+    let in_two_days = Time::from_ms(NOW + 2 * 86_400_000);
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    store.credit(&key.id, 1, CreditKind::Grant, None, in_two_days).await.unwrap();
+    let id = Digest::of(b"1");
+    let once = || Some(Once { id, request: id, note: String::new() });
+    assert_eq!(store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap(), 106);
+    store.close().await.unwrap();
+    let store = open(&folder.db(), Durability::Answer);
+    assert_eq!(store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap(), 106);
+    assert_eq!(store.account(&key.id).await.unwrap().available(), 106);
+}
+
+#[tokio::test]
 async fn a_hold_ends_once() {
     let folder = Folder::new("once");
     let store = open(&folder.db(), Durability::Answer);
@@ -334,60 +353,6 @@ async fn a_credential_belongs_to_one_key() {
     let refused = store.create_key(second, 5, None, now()).await;
     assert!(matches!(refused, Err(StoreError::Duplicate)));
     assert_eq!(store.keys(None).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn files_that_are_not_ours_are_left_alone() {
-    let folder = Folder::new("foreign");
-    let refused = |path: &Path| {
-        let options = LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer };
-        LocalStore::open(&options, now()).err().expect("it opened")
-    };
-    let text = folder.0.join("notes.txt");
-    std::fs::write(&text, "this is a letter, not a database, and long enough to be looked at")
-        .unwrap();
-    assert!(matches!(refused(&text), OpenError::Foreign(_)));
-    assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is a letter"));
-
-    let other = folder.0.join("other.db");
-    rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-    assert!(matches!(refused(&other), OpenError::Foreign(_)));
-
-    let store = open(&folder.db(), Durability::Answer);
-    let message = refused(&folder.db()).to_string();
-    assert!(message.contains("--db") && message.contains("--ephemeral"), "{message}");
-    store.close().await.unwrap();
-    rusqlite::Connection::open(folder.db())
-        .unwrap()
-        .execute_batch("PRAGMA user_version = 99")
-        .unwrap();
-    assert!(matches!(refused(&folder.db()), OpenError::Newer { found: 99, .. }));
-    assert!(matches!(refused(&folder.0), OpenError::Io { .. } | OpenError::Foreign(_)));
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn one_file_is_one_file_whatever_it_is_called() {
-    let folder = Folder::new("links");
-    let store = open(&folder.db(), Durability::Answer);
-    let link = folder.0.join("link.db");
-    std::os::unix::fs::symlink(folder.db(), &link).unwrap();
-    let options = |path| LocalOptions { path: Some(path), durability: Durability::Answer };
-    let refused = LocalStore::open(&options(link), now()).err();
-    assert!(matches!(refused, Some(OpenError::InUse(_))), "{refused:?}");
-    store.close().await.unwrap();
-
-    // Names that SQLite would take for something else.
-    std::env::set_current_dir(&folder.0).unwrap();
-    for name in [":memory:", "file:books.db?mode=memory"] {
-        let store = LocalStore::open(&options(name.into()), now()).unwrap();
-        let key = made(&store, 1, 10).await;
-        store.close().await.unwrap();
-        let store = LocalStore::open(&options(name.into()), now()).unwrap();
-        assert_eq!(store.account(&key.id).await.unwrap().available(), 10, "{name}");
-        store.close().await.unwrap();
-        assert!(verify(Path::new(name)).unwrap().is_clean());
-    }
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@
 
 #[path = "store_recovery/model.rs"]
 mod model;
+#[path = "store_recovery/races.rs"]
+mod races;
 #[path = "store_recovery/world.rs"]
 mod world;
 

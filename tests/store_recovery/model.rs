@@ -47,6 +47,18 @@ impl Model {
         }
     }
 
+    /// A clean stop writes everything that was resolved.
+    pub(crate) fn stop(&mut self) {
+        for call in self.calls.values_mut() {
+            call.state = match call.state {
+                CallState::Unsure { charged, calls } | CallState::Charged { charged, calls } => {
+                    CallState::Charged { charged, calls }
+                }
+                CallState::Open | CallState::Free => CallState::Free,
+            };
+        }
+    }
+
     /// Releases what is overdue; which calls those were.
     pub(crate) fn expire(&mut self, now: i64) -> Vec<[u8; 16]> {
         let mut gone = Vec::new();

@@ -306,10 +306,13 @@ impl State {
     }
 
     pub(super) fn touch<'a>(&mut self, accounts: impl Iterator<Item = &'a AccountId>) {
+        let mut last = None;
         for account in accounts {
-            if !self.dirty.contains(account) {
+            // Nearly always all postings of a call are on one account.
+            if last != Some(account) && !self.dirty.contains(account) {
                 self.dirty.insert(account.clone());
             }
+            last = Some(account);
         }
     }
 
@@ -341,6 +344,7 @@ impl State {
         now: Time,
     ) -> Result<Option<OnceRecord>, StoreError> {
         let Some(once) = once else { return Ok(None) };
+        let now = self.book.now().max(now);
         if let Some(record) =
             self.once.get(&once.id).filter(|record| now < record.at.plus(ONCE_TTL))
         {
@@ -358,7 +362,9 @@ impl State {
 
     fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
         if let Some(Once { id, request, note }) = once {
-            let record = OnceRecord { id, request, note, available, at: now };
+            // Ledger time, by which it will be forgotten.
+            let at = self.book.now().max(now);
+            let record = OnceRecord { id, request, note, available, at };
             self.once.insert(id, record.clone());
             self.queue.push(Write::Once(record));
         }
