@@ -365,34 +365,3 @@ async fn an_ephemeral_store_has_no_file() {
     assert_eq!(store.keys(Some("default")).await.unwrap().len(), 1);
     store.close().await.unwrap();
 }
-
-#[tokio::test]
-async fn one_file_has_one_owner_whatever_it_is_called() {
-    let folder = Folder::new("names");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    let (hard, soft) = (folder.0.join("hard.db"), folder.0.join("soft.db"));
-    std::fs::hard_link(folder.db(), &hard).unwrap();
-    std::os::unix::fs::symlink(folder.db(), &soft).unwrap();
-    for name in [folder.db(), hard, soft] {
-        let options = LocalOptions { path: Some(name), durability: Durability::Answer };
-        assert!(
-            matches!(LocalStore::open(&options, now()), Err(OpenError::InUse(_))),
-            "{options:?}"
-        );
-    }
-    assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
-}
-
-#[tokio::test]
-async fn a_file_that_was_taken_away_is_not_sold_from() {
-    let folder = Folder::new("deleted");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    std::fs::rename(folder.db(), folder.0.join("elsewhere.db")).unwrap();
-    let refused = store.credit(&key.id, 5, CreditKind::Grant, None, now()).await;
-    assert!(matches!(refused, Err(StoreError::Closed(_))), "{refused:?}");
-    assert!(store.health().is_err());
-    let held = store.hold(&charge(&key, 1, &["a"]), now(), deadline()).await;
-    assert!(matches!(held, Err(HoldRefused::Unavailable(_))));
-}

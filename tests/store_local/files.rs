@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use paygate::store::Store;
+use paygate::ledger::CreditKind;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, OpenError, verify};
+use paygate::store::{HoldRefused, Store, StoreError};
 
-use super::{Folder, made, now, open};
+use super::{Folder, PAID, call, charge, deadline, made, now, open};
 
 #[tokio::test]
 async fn files_that_are_not_ours_are_left_alone() {
@@ -59,4 +60,35 @@ async fn one_file_is_one_file_whatever_it_is_called() {
         store.close().await.unwrap();
         assert!(verify(Path::new(name)).unwrap().is_clean());
     }
+}
+
+#[tokio::test]
+async fn one_file_has_one_owner_whatever_it_is_called() {
+    let folder = Folder::new("names");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    let (hard, soft) = (folder.0.join("hard.db"), folder.0.join("soft.db"));
+    std::fs::hard_link(folder.db(), &hard).unwrap();
+    std::os::unix::fs::symlink(folder.db(), &soft).unwrap();
+    for name in [folder.db(), hard, soft] {
+        let options = LocalOptions { path: Some(name), durability: Durability::Answer };
+        assert!(
+            matches!(LocalStore::open(&options, now()), Err(OpenError::InUse(_))),
+            "{options:?}"
+        );
+    }
+    assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
+}
+
+#[tokio::test]
+async fn a_file_that_was_taken_away_is_not_sold_from() {
+    let folder = Folder::new("deleted");
+    let store = open(&folder.db(), Durability::Answer);
+    let key = made(&store, 1, 100).await;
+    std::fs::rename(folder.db(), folder.0.join("elsewhere.db")).unwrap();
+    let refused = store.credit(&key.id, 5, CreditKind::Grant, None, now()).await;
+    assert!(matches!(refused, Err(StoreError::Closed(_))), "{refused:?}");
+    assert!(store.health().is_err());
+    let held = store.hold(&charge(&key, 1, &["a"]), now(), deadline()).await;
+    assert!(matches!(held, Err(HoldRefused::Unavailable(_))));
 }
