@@ -157,3 +157,18 @@ fn refusals_of_http_are_json_rpc_errors_without_a_guess_at_the_id() {
     );
     assert!(answer.get("id").is_none_or(Value::is_null), "{answer}");
 }
+
+#[test]
+fn a_client_that_has_sent_all_and_closed_that_side_gets_its_answer() {
+    let paygate = start(json!({}));
+    let key = rich_key(&paygate);
+    let arguments = json!({"ms": 50, "nonce": "still here"});
+    let params = json!({"name": "sleep", "arguments": arguments});
+    for _ in 0..3 {
+        let request = super::support::rpc_request(&key, "tools/call", &params);
+        let stream = request.open(&paygate.address).expect("it connects");
+        stream.shutdown(std::net::Shutdown::Write).expect("half of it closes");
+        let response = super::support::Response::read(stream).expect("an answer");
+        assert_eq!(response.tool_text(), "still here");
+    }
+}

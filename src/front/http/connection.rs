@@ -44,6 +44,8 @@ pub(super) async fn run(
     let stream = TokioIo::new(Patient::new(stream, bounds::WRITE_STALL_MAX));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Who has sent all and closed that side still waits for the answer, and pays for it.
+        .half_close(true)
         .header_read_timeout(bounds::HEAD_TIMEOUT)
         .max_headers(bounds::HEADERS_MAX)
         .max_buf_size(bounds::HEAD_BYTES_MAX)
