@@ -77,8 +77,8 @@ impl Account {
     ) -> Option<()> {
         if let Some(counter) = self.counters.get_mut(name) {
             if counter.window() != window {
-                // The limit was redefined: what it counted over another window says nothing now.
-                *counter = Counter::new(window);
+                // A name means one window, for ever: see `CounterName`.
+                return None;
             }
             return counter.add(at, amount);
         }

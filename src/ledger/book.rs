@@ -132,7 +132,8 @@ impl Book {
             let value = counter.map_or(0, |counter| counter.value(now));
             let value = value.saturating_add(asked.before(demand));
             let after = value.saturating_add(demand.amount);
-            let representable = (-COUNTER_MAX..=COUNTER_MAX).contains(&after);
+            let representable = (-COUNTER_MAX..=COUNTER_MAX).contains(&after)
+                && counter.is_none_or(|counter| counter.window() == demand.window);
             if !representable || !demand.bound.allows(after) {
                 let same = |other: &&Demand| asks_the_same(other, demand);
                 let asked = demands.iter().filter(same);

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::bounds::{COUNTER_MAX, ROLLING_BUCKETS};
 use crate::model::time::Time;
 
-/// Name of a counter within its account.
+/// Name of a counter within its account. A name means one window for ever: a limit that is redefined
+/// over another window gets another name, so that no history is read as something that it is not.
 #[derive(Clone, Debug)]
 pub enum CounterName {
     /// One that every account may have.
