@@ -23,6 +23,12 @@ const OPEN: &[&str] = &[
     "server/discover",
 ];
 
+/// Methods that change or read what belongs to one connection: who subscribed, how much is
+/// logged, whose tasks there are. All customers share one connection to the server, so one would
+/// decide for the others, or read what is theirs. They come with sessions.
+const OF_A_CONNECTION: &[&str] =
+    &["tasks/*", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"];
+
 impl Proxy {
     pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
         let open = is_open(&request.method) && !self.options.require_key_for_all;
@@ -46,7 +52,7 @@ impl Proxy {
             }
             "initialize" => self.initialize(request),
             "tools/list" => self.list_tools(caller, &identity, request).await,
-            method if method.starts_with("notifications/") => {
+            method if method.starts_with("notifications/") || is_of_a_connection(method) => {
                 let error = ErrorObject::from(ErrorCode::MethodNotFound);
                 to_client::error(request.id, &error)
             }
@@ -77,6 +83,13 @@ impl Proxy {
         });
         task.await.unwrap_or(Err(Failure::Exited))
     }
+}
+
+fn is_of_a_connection(method: &str) -> bool {
+    OF_A_CONNECTION.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => method.starts_with(start),
+        None => method == *known,
+    })
 }
 
 fn is_open(method: &str) -> bool {

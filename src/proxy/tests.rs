@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::gate::{Policy, ToolPolicy};
+use crate::model::bounds;
 use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Key, ToolList};
 use crate::model::secret::RawKey;
@@ -30,6 +31,10 @@ fn options() -> ProxyOptions {
 }
 
 async fn bench(options: ProxyOptions) -> Bench {
+    bench_with(options, bounds::CHILD_CALLS_MAX).await
+}
+
+async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let store = LocalStore::open(&LocalOptions::default(), clock::now()).unwrap();
     let raw = RawKey::parse(KEY).unwrap();
     let key = Key {
@@ -56,6 +61,7 @@ async fn bench(options: ProxyOptions) -> Bench {
     child.arguments =
         vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstream_child.py").into()];
     child.environment = std::env::vars_os().collect();
+    child.calls_max = calls_max;
     let link = ChildLink::start(child).await.unwrap();
     Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link)), key: id }
 }
@@ -317,4 +323,34 @@ async fn an_array_is_handled_entry_by_entry() {
     };
     assert!(matches!(bench.proxy.handle(newer).await, Reply::Malformed(_)));
     assert_eq!(bench.available().await, CREDITS - 2 * PRICE);
+}
+
+fn ask(id: i64, method: &str, params: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_connection_is_not_forwarded() {
+    // The child answers none of these, so one that were forwarded would end with a timeout.
+    let options = ProxyOptions { request_timeout: Duration::from_millis(50), ..options() };
+    let bench = bench(options).await;
+    let methods = [
+        "tasks/get",
+        "tasks/result",
+        "tasks/list",
+        "tasks/cancel",
+        "tasks/",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "logging/setLevel",
+    ];
+    for method in methods {
+        let request = ask(1, method, &json!({"taskId": "1", "uri": "a:b", "level": "debug"}));
+        let (refused, _) = answer(bench.send(&request).await);
+        assert_eq!(refused["error"]["code"], -32601, "{method}: {refused}");
+        let stranger = Bench::inbound(&request.to_string(), None);
+        assert_eq!(denied(bench.proxy.handle(stranger).await).0, "missing_api_key");
+    }
+    let (forwarded, _) = answer(bench.send(&ask(1, "resources/read", &json!({}))).await);
+    assert_eq!(forwarded["error"]["data"]["reason"], "timeout");
 }
