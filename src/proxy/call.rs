@@ -12,6 +12,9 @@ use crate::protocol::object::string;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::protocol::to_server;
 
+/// What a call is told that asks to be run as a task.
+pub(super) const NO_TASKS: &str = "tasks are not supported yet; leave \"task\" out";
+
 impl Proxy {
     pub(super) async fn tool_call(
         self: &Arc<Self>,
@@ -22,6 +25,10 @@ impl Proxy {
             Ok(tool) => tool,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
+        if request.param("task").is_some() {
+            let error = fault::invalid_params(format!("Invalid tool call: {NO_TASKS}"));
+            return Reply::error(request.id, &error, Shown::default());
+        }
         let calls = [CallFacts { tool: &tool, arguments: request.param("arguments") }];
         let line = |_: usize, id: u64| to_server::request(request, id);
         let asked = Asked { id: request.id, calls: &calls, in_batch: false, line: &line };

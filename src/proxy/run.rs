@@ -14,6 +14,7 @@ use super::settle::{Settled, Terms, ends_of};
 use super::{Proxy, Reply, Shown, entropy, fault};
 use crate::gate::CallFacts;
 use crate::model::ids::CallId;
+use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::{ItemEnd, Reading, Show, StoreError};
 use crate::upstream::{Failure, Outcome, Pending, Slot};
@@ -135,10 +136,7 @@ impl Proxy {
             allowed,
             name: key.and_then(|key| Name::new(key, asked.id)),
             show: self.show(asked.shown_tool()),
-            terms: Terms {
-                refund_on_failure: self.options.refund_on_failure,
-                in_batch: asked.in_batch,
-            },
+            terms: Terms { refund_on_failure: self.options.refund_on_failure },
             sendings,
         })
     }
@@ -166,7 +164,8 @@ impl Proxy {
         let outcomes = {
             let ours = pendings.iter().map(Pending::id);
             let _registration = self.calls.enter(run.name, ours);
-            answers(pendings).await
+            let outcomes = answers(pendings).await;
+            outcomes.into_iter().map(without_task).collect::<Vec<_>>()
         };
         let ends = ends_of(&outcomes, &sent.held, run.terms);
         let call = sent.held.charge().map(|charge| charge.call);
@@ -213,6 +212,14 @@ impl Sent {
         let items = charge.items.iter().zip(ends);
         items.map(|(item, end)| if end.paid { item.price } else { 0 }).collect()
     }
+}
+
+/// A task is no answer: nobody could ask for its result.
+fn without_task(outcome: Outcome) -> Outcome {
+    outcome.and_then(|answer| match answer.result_text().map(ResultKind::of) {
+        Some(ResultKind::Task) => Err(Failure::Task),
+        _ => Ok(answer),
+    })
 }
 
 /// Waits for all outcomes, in the order of the calls.

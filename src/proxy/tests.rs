@@ -171,7 +171,7 @@ async fn a_batch_ends_call_by_call() {
     assert_eq!(charged, [json!(PRICE), json!(0), json!(0), json!(0)]);
     assert_eq!(result["results"][0]["result"], json!({"n": 1}));
     assert_eq!(result["results"][1]["error"], json!({"code": -32602, "message": "no"}));
-    assert_eq!(result["results"][2]["error"]["data"]["reason"], "task");
+    assert_eq!(result["results"][2]["error"]["data"]["reason"], "malformed_answer");
     assert_eq!(result["totalCreditsCharged"], PRICE);
     assert_eq!(result["remainingCredits"], CREDITS - PRICE);
     assert_eq!(shown.reading.unwrap().available, CREDITS - PRICE);
@@ -353,4 +353,28 @@ async fn what_belongs_to_a_connection_is_not_forwarded() {
     }
     let (forwarded, _) = answer(bench.send(&ask(1, "resources/read", &json!({}))).await);
     assert_eq!(forwarded["error"]["data"]["reason"], "timeout");
+}
+
+#[tokio::test]
+async fn tasks_are_neither_asked_for_nor_paid() {
+    let bench = bench(options()).await;
+    for task in [json!({"ttl": 1000}), json!({}), json!(null)] {
+        let call = json!({"name": "echo", "arguments": {}, "task": task});
+        for (method, params) in
+            [("tools/call", call.clone()), ("tools/call_batch", json!({"calls": [call]}))]
+        {
+            let (refused, shown) = answer(bench.send(&ask(1, method, &params)).await);
+            assert_eq!(refused["error"]["code"], -32602, "{refused}");
+            assert!(refused["error"]["message"].as_str().unwrap().contains("not supported yet"));
+            assert!(shown.call.is_none());
+        }
+    }
+    let created = json!({"task": {"taskId": "1", "status": "working"}});
+    for result in [created, json!({"resultType": "task"})] {
+        let (failed, shown) = bench.call("echo", result).await;
+        assert_eq!(failed["error"]["code"], -32603, "{failed}");
+        assert_eq!(failed["error"]["data"]["reason"], "malformed_answer");
+        assert!(shown.call.is_some());
+    }
+    assert_eq!(bench.available().await, CREDITS);
 }
