@@ -74,11 +74,12 @@ impl Proxy {
         let slot = self.link.reserve()?;
         let line = to_server::request(request, slot.id());
         let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
+        let registration = self.calls.enter(name, std::iter::once(slot.id()));
         let pending = slot.send(line, self.options.timeout(None));
-        let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
+        self.sent(&registration);
+        let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
-            let _exchange = exchange;
-            let _registration = proxy.calls.enter(name, std::iter::once(pending.id()));
+            let _kept = (exchange, registration);
             pending.answer().await
         });
         task.await.unwrap_or(Err(Failure::Exited))
