@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::call::NO_TASKS;
+use super::call::{NO_TASKS, is_too_long, too_long};
 use super::identify::Caller;
 use super::run::{Asked, Ended};
 use super::settle::was_cancelled;
@@ -93,6 +93,9 @@ fn read_call(index: usize, item: &str) -> Result<BatchCall<'_>, String> {
     let tool = params.object.get("name").and_then(string).filter(|tool| !tool.is_empty());
     let tool =
         tool.ok_or_else(|| format!("Invalid batch: calls[{index}] has no name that is a string"))?;
+    if is_too_long(&tool) {
+        return Err(format!("Invalid batch: calls[{index}]: {}", too_long()));
+    }
     Ok(BatchCall { tool, params })
 }
 
@@ -170,7 +173,9 @@ mod tests {
                 r#"Invalid batch: calls[0]: "arguments" occurs twice or in a second spelling"#,
             ),
         ];
-        for (calls, message) in cases {
+        let long = format!(r#"[{{"name":"{}"}}]"#, "n".repeat(257));
+        let too_long = "Invalid batch: calls[0]: the tool name is longer than 256 bytes";
+        for (calls, message) in cases.into_iter().chain([(Some(long.as_str()), too_long)]) {
             assert_eq!(read_calls(calls, 2).unwrap_err(), message);
         }
     }
