@@ -215,3 +215,7 @@ pub const HEALTH_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a tool's name. MCP advises 128 characters at most; names go into rows and messages.
 pub const TOOL_NAME_BYTES_MAX: usize = 256;
+
+/// The part of a child's calls that free requests may fill, as a divisor: what costs nothing, some
+/// of it for anybody, must leave room for what is paid.
+pub const FREE_CALLS_DIVISOR: usize = 8;

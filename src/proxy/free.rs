@@ -64,13 +64,16 @@ impl Proxy {
         Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
     }
 
-    /// Asks the guarded server. A client that disconnects does not take the request with it.
+    /// Asks the guarded server, if what is free has a place left there. A client that disconnects
+    /// does not take the request with it.
     pub(super) async fn ask(
         self: &Arc<Self>,
         caller: &Caller,
         identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
+        let place = Arc::clone(&self.free_places).try_acquire_owned();
+        let place = place.map_err(|_| Failure::Busy)?;
         let slot = self.link.reserve()?;
         let line = to_server::request(request, slot.id());
         let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
@@ -79,7 +82,7 @@ impl Proxy {
         self.sent(&registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
-            let _kept = (exchange, registration);
+            let _kept = (exchange, registration, place);
             pending.answer().await
         });
         task.await.unwrap_or(Err(Failure::Exited))

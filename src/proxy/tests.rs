@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::gate::{Policy, ToolPolicy};
-use crate::model::bounds;
 use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Key, ToolList};
 use crate::model::secret::RawKey;
@@ -400,4 +399,33 @@ async fn a_call_is_cancelled_before_it_is_sent() {
     let (heard, _) = bench.call("heard", json!({})).await;
     assert!(!heard.to_string().contains("cancelled"), "{heard}");
     assert_eq!(bench.proxy.link().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn free_requests_leave_room_for_paid_calls() {
+    let bench = bench_with(options(), 8).await;
+    let read = ask(1, "resources/read", &json!({}));
+    let proxy = Arc::clone(&bench.proxy);
+    let body = read.to_string();
+    // The child never answers it, so it keeps the one place.
+    let first = tokio::spawn(async move { proxy.handle(Bench::inbound(&body, Some(KEY))).await });
+    while bench.proxy.link().in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let list = ask(2, "tools/list", &json!({}));
+    for (request, credential) in [(&read, Some(KEY)), (&list, None), (&list, Some(KEY))] {
+        let inbound = Bench::inbound(&request.to_string(), credential);
+        let (busy, _) = answer(bench.proxy.handle(inbound).await);
+        let data = json!({"reason": "upstream_unavailable", "retryAfterMs": 1000});
+        assert_eq!((&busy["error"]["code"], &busy["error"]["data"]), (&json!(-32603), &data));
+    }
+    let calls = json!({"calls": vec![json!({"name": "echo"}); 7]});
+    let (paid, _) = answer(bench.send(&ask(3, "tools/call_batch", &calls)).await);
+    assert_eq!(paid["result"]["totalCreditsCharged"], 7 * PRICE, "{paid}");
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    bench.send(&cancel).await;
+    first.await.unwrap();
+    let (listed, _) = answer(bench.send(&list).await);
+    assert!(listed["result"]["tools"].is_array(), "{listed}");
 }
