@@ -210,3 +210,12 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that `paygate health` reads.
 pub const HEALTH_BYTES_MAX: usize = 64 << 10;
+
+// ---- proxy -----------------------------------------------------------------------------------
+
+/// Bytes of a tool's name. MCP advises 128 characters at most; names go into rows and messages.
+pub const TOOL_NAME_BYTES_MAX: usize = 256;
+
+/// The part of a child's calls that free requests may fill, as a divisor: what costs nothing, some
+/// of it for anybody, must leave room for what is paid.
+pub const FREE_CALLS_DIVISOR: usize = 8;

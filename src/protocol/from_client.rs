@@ -160,6 +160,9 @@ impl<'a> Message<'a> {
             return Err(invalid("\"method\" beside \"result\" or \"error\""));
         }
         let method = string(method).ok_or_else(|| invalid("\"method\" must be a string"))?;
+        if spelling::resembles_priced_method(&method) {
+            return Err(invalid("\"method\" is a second spelling of one that costs something"));
+        }
         let params = match object.get("params") {
             None => Ok(Params::Absent),
             Some(text) if text.starts_with('[') => Ok(Params::Array(text)),

@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use super::object::{Object, string};
 
-/// What `resultType` says.
+/// What `resultType` says, or a `task` in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultKind {
     /// The tool's result; also what every server before 2026-07-28 gives.
@@ -18,17 +18,20 @@ pub enum ResultKind {
 impl ResultKind {
     /// Reads the text of a `result`. One without the name is not walked.
     pub fn of(result: &str) -> Self {
-        let bytes = result.as_bytes();
-        let named = memmem::find(bytes, b"resultType").is_some();
-        if !named && memmem::find(bytes, b"\\u").is_none() {
+        let may_have = |name: &[u8]| memmem::find(result.as_bytes(), name).is_some();
+        if !may_have(b"resultType") && !may_have(b"\"task\"") && !may_have(b"\\u") {
             return Self::Complete;
         }
         let Ok(object) = Object::read(result) else { return Self::Complete };
         // Should the member occur twice, one that is not complete is enough.
-        let kinds = object.members().iter().filter(|member| member.name == "resultType");
-        kinds.fold(Self::Complete, |kind, member| match string(member.value).as_deref() {
-            Some("input_required") => Self::InputRequired,
-            Some("task") => Self::Task,
+        object.members().iter().fold(Self::Complete, |kind, member| match member.name.as_ref() {
+            "resultType" => match string(member.value).as_deref() {
+                Some("input_required") => Self::InputRequired,
+                Some("task") => Self::Task,
+                _ => kind,
+            },
+            // The CreateTaskResult of 2025-11-25 says what it is by this member alone.
+            "task" if member.value.starts_with('{') => Self::Task,
             _ => kind,
         })
     }
@@ -47,6 +50,9 @@ mod tests {
             (r#"{"result\u0054ype":"t\u0061sk"}"#, ResultKind::Task),
             (r#"{"resultType":"task","resultType":"complete"}"#, ResultKind::Task),
             (r#"{"x":{"resultType":"task"}}"#, ResultKind::Complete),
+            (r#"{"task":{"taskId":"1","status":"working"}}"#, ResultKind::Task),
+            (r#"{"resultType":"complete","t\u0061sk":{}}"#, ResultKind::Task),
+            (r#"{"task":"wash up","x":{"task":{}}}"#, ResultKind::Complete),
             (r#"["resultType"]"#, ResultKind::Complete),
         ];
         for (result, kind) in cases {

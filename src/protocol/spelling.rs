@@ -19,6 +19,23 @@ pub const META: &[&str] = &["progressToken"];
 /// The member of `tools/call_batch` that holds its calls.
 pub const BATCH: &[&str] = &["calls"];
 
+/// Methods that cost something.
+const PRICED_METHODS: [&str; 2] = ["tools/call", "tools/call_batch"];
+
+/// Could a careless server run this method as a priced one, although Paygate would not price it?
+pub fn resembles_priced_method(method: &str) -> bool {
+    if PRICED_METHODS.contains(&method) {
+        return false;
+    }
+    let space = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+    let until_nul = method.trim_start_matches('\0').split('\0').next().unwrap_or_default();
+    let without_nul = method.replace('\0', "");
+    PRICED_METHODS.iter().any(|known| {
+        let is_known = |text: &str| folds_to(text.trim_matches(space).chars(), known);
+        is_known(until_nul) || is_known(&without_nul)
+    })
+}
+
 /// The first of these names that an object holds twice or in a spelling of its own.
 pub fn fault(object: &Object<'_>, known: &'static [&'static str]) -> Option<&'static str> {
     let mut seen = [false; 8];
@@ -89,6 +106,30 @@ mod tests {
         }
         assert_eq!(check(r#"{"ID":1}"#, TOP), Some("id"));
         assert_eq!(check(r#"{"progre\u017fsToken":1}"#, META), Some("progressToken"));
+    }
+
+    #[test]
+    fn methods_that_look_priced_are_found() {
+        for method in [
+            "Tools/Call",
+            "TOOLS/CALL_BATCH",
+            "tool\u{17f}/call",
+            "tools/call\0",
+            "tools/call\0/x",
+            "\0tools/call",
+            "tools\0/call",
+            " tools/call",
+            "tools/call\n",
+            "\u{feff}tools/call_batch\u{a0}",
+            "tools/call \0x",
+        ] {
+            assert!(resembles_priced_method(method), "{method:?}");
+        }
+        for method in
+            ["tools/call", "tools/call_batch", "tools/list", "tools/calls", "tool/call", "", "\0"]
+        {
+            assert!(!resembles_priced_method(method), "{method:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::call::{NO_TASKS, is_too_long, too_long};
 use super::identify::Caller;
 use super::run::{Asked, Ended};
 use super::settle::was_cancelled;
@@ -86,9 +87,15 @@ fn read_call(index: usize, item: &str) -> Result<BatchCall<'_>, String> {
     let params = ParamsObject::read_call(item).map_err(|name| {
         format!("Invalid batch: calls[{index}]: \"{name}\" occurs twice or in a second spelling")
     })?;
+    if params.object.has("task") {
+        return Err(format!("Invalid batch: calls[{index}]: {NO_TASKS}"));
+    }
     let tool = params.object.get("name").and_then(string).filter(|tool| !tool.is_empty());
     let tool =
         tool.ok_or_else(|| format!("Invalid batch: calls[{index}] has no name that is a string"))?;
+    if is_too_long(&tool) {
+        return Err(format!("Invalid batch: calls[{index}]: {}", too_long()));
+    }
     Ok(BatchCall { tool, params })
 }
 
@@ -133,15 +140,12 @@ fn push_raw(text: &mut Vec<u8>, member: &str, json: &str) {
 
 /// A batch cannot go on later.
 fn incomplete(result: &str) -> Option<ErrorObjectOwned> {
-    let (what, reason) = match ResultKind::of(result) {
-        ResultKind::Complete => return None,
-        ResultKind::InputRequired => ("asked for more input", "input_required"),
-        ResultKind::Task => ("answered with a task", "task"),
-    };
-    let message = format!(
-        "The tool {what}, which a batch cannot carry on; use tools/call; nothing was charged"
-    );
-    Some(fault::internal(&message, reason, None))
+    if ResultKind::of(result) != ResultKind::InputRequired {
+        return None;
+    }
+    let message = "The tool asked for more input, which a batch cannot carry on; use tools/call; \
+                   nothing was charged";
+    Some(fault::internal(message, "input_required", None))
 }
 
 #[cfg(test)]
@@ -161,11 +165,17 @@ mod tests {
             (Some(r#"[{"name":5}]"#), "Invalid batch: calls[0] has no name that is a string"),
             (Some("[{}]"), "Invalid batch: calls[0] has no name that is a string"),
             (
+                Some(r#"[{"name":"a","task":{}}]"#),
+                r#"Invalid batch: calls[0]: tasks are not supported yet; leave "task" out"#,
+            ),
+            (
                 Some(r#"[{"name":"a","Arguments":{}}]"#),
                 r#"Invalid batch: calls[0]: "arguments" occurs twice or in a second spelling"#,
             ),
         ];
-        for (calls, message) in cases {
+        let long = format!(r#"[{{"name":"{}"}}]"#, "n".repeat(257));
+        let too_long = "Invalid batch: calls[0]: the tool name is longer than 256 bytes";
+        for (calls, message) in cases.into_iter().chain([(Some(long.as_str()), too_long)]) {
             assert_eq!(read_calls(calls, 2).unwrap_err(), message);
         }
     }
@@ -214,9 +224,9 @@ mod tests {
                 r#""data":{"reason":"timeout"}},"creditsCharged":0}],"totalCreditsCharged":3,"remainingCredits":7}"#
             )
         );
-        let task = answered(r#""result":{"resultType":"task"}"#);
+        let input = answered(r#""result":{"resultType":"input_required"}"#);
         let mut text = Vec::new();
-        push_outcome(&mut text, &task);
-        assert!(String::from_utf8(text).unwrap().contains(r#""data":{"reason":"task"}"#));
+        push_outcome(&mut text, &input);
+        assert!(String::from_utf8(text).unwrap().contains(r#""data":{"reason":"input_required"}"#));
     }
 }

@@ -7,10 +7,14 @@ use super::identify::Caller;
 use super::run::Asked;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
+use crate::model::bounds;
 use crate::protocol::from_client::Request;
 use crate::protocol::object::string;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::protocol::to_server;
+
+/// What a call is told that asks to be run as a task.
+pub(super) const NO_TASKS: &str = "tasks are not supported yet; leave \"task\" out";
 
 impl Proxy {
     pub(super) async fn tool_call(
@@ -22,6 +26,10 @@ impl Proxy {
             Ok(tool) => tool,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
+        if request.param("task").is_some() {
+            let error = fault::invalid_params(format!("Invalid tool call: {NO_TASKS}"));
+            return Reply::error(request.id, &error, Shown::default());
+        }
         let calls = [CallFacts { tool: &tool, arguments: request.param("arguments") }];
         let line = |_: usize, id: u64| to_server::request(request, id);
         let asked = Asked { id: request.id, calls: &calls, in_batch: false, line: &line };
@@ -39,15 +47,26 @@ impl Proxy {
     }
 }
 
+pub(super) const fn is_too_long(name: &str) -> bool {
+    name.len() > bounds::TOOL_NAME_BYTES_MAX
+}
+
+pub(super) fn too_long() -> String {
+    format!("the tool name is longer than {} bytes", bounds::TOOL_NAME_BYTES_MAX)
+}
+
 /// The tool's name, from JSON text.
 fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
     match value {
         None | Some("null" | "\"\"") => {
             Err(fault::invalid_params("Invalid tool call: missing tool name"))
         }
-        Some(value) => string(value).ok_or_else(|| {
-            fault::invalid_params("Invalid tool call: the tool name must be a string")
-        }),
+        Some(value) => {
+            let name = string(value).ok_or("the tool name must be a string".to_owned());
+            let name =
+                name.and_then(|name| if is_too_long(&name) { Err(too_long()) } else { Ok(name) });
+            name.map_err(|why| fault::invalid_params(format!("Invalid tool call: {why}")))
+        }
     }
 }
 
@@ -58,6 +77,11 @@ mod tests {
     #[test]
     fn a_name_is_a_string_that_is_not_empty() {
         assert_eq!(tool_name(Some(r#""a\u00e9""#)).unwrap(), "aé");
+        let name = |bytes: usize| format!("\"{}\"", "n".repeat(bytes));
+        assert!(tool_name(Some(&name(256))).is_ok());
+        let error = tool_name(Some(&name(257))).unwrap_err();
+        let message = "Invalid tool call: the tool name is longer than 256 bytes";
+        assert_eq!((error.code(), error.message()), (-32602, message));
         for value in [None, Some("null"), Some(r#""""#), Some("5"), Some("{}"), Some(r#""\ud800""#)]
         {
             assert_eq!(tool_name(value).unwrap_err().code(), -32602, "{value:?}");

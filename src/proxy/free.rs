@@ -23,6 +23,12 @@ const OPEN: &[&str] = &[
     "server/discover",
 ];
 
+/// Methods that change or read what belongs to one connection: who subscribed, how much is
+/// logged, whose tasks there are. All customers share one connection to the server, so one would
+/// decide for the others, or read what is theirs. They come with sessions.
+const OF_A_CONNECTION: &[&str] =
+    &["tasks/*", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"];
+
 impl Proxy {
     pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
         let open = is_open(&request.method) && !self.options.require_key_for_all;
@@ -46,7 +52,7 @@ impl Proxy {
             }
             "initialize" => self.initialize(request),
             "tools/list" => self.list_tools(caller, &identity, request).await,
-            method if method.starts_with("notifications/") => {
+            method if method.starts_with("notifications/") || is_of_a_connection(method) => {
                 let error = ErrorObject::from(ErrorCode::MethodNotFound);
                 to_client::error(request.id, &error)
             }
@@ -58,25 +64,36 @@ impl Proxy {
         Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
     }
 
-    /// Asks the guarded server. A client that disconnects does not take the request with it.
+    /// Asks the guarded server, if what is free has a place left there. A client that disconnects
+    /// does not take the request with it.
     pub(super) async fn ask(
         self: &Arc<Self>,
         caller: &Caller,
         identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
+        let place = Arc::clone(&self.free_places).try_acquire_owned();
+        let place = place.map_err(|_| Failure::Busy)?;
         let slot = self.link.reserve()?;
         let line = to_server::request(request, slot.id());
         let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
+        let registration = self.calls.enter(name, std::iter::once(slot.id()));
         let pending = slot.send(line, self.options.timeout(None));
-        let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
+        self.sent(&registration);
+        let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
-            let _exchange = exchange;
-            let _registration = proxy.calls.enter(name, std::iter::once(pending.id()));
+            let _kept = (exchange, registration, place);
             pending.answer().await
         });
         task.await.unwrap_or(Err(Failure::Exited))
     }
+}
+
+fn is_of_a_connection(method: &str) -> bool {
+    OF_A_CONNECTION.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => method.starts_with(start),
+        None => method == *known,
+    })
 }
 
 fn is_open(method: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Which requests of a key are in flight, by the id that its client gave them: what a
 //! `notifications/cancelled` can name. Bounded by the link, which takes so many calls at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -12,9 +12,9 @@ use crate::model::ids::KeyId;
 const RAW_ID_BYTES_MAX: usize = 128;
 
 /// Requests in flight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct InFlight {
-    requests: DashMap<Name, Vec<Arc<[u64]>>>,
+    requests: Arc<DashMap<Name, Vec<Arc<Request>>>>,
 }
 
 /// Whose request, and the id that its client gave it, as written.
@@ -30,30 +30,68 @@ impl Name {
     }
 }
 
+/// One request: the ids that we give to what is sent for it, and whether that was sent.
+#[derive(Debug)]
+pub(super) struct Request {
+    ours: Box<[u64]>,
+    stage: Mutex<Stage>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits for its hold.
+    Unsent,
+    Sent,
+    /// Cancelled before it was known to be sent.
+    Cancelled,
+}
+
+impl Request {
+    /// Cancels it: what is to be cancelled at the server. Nothing, if it is not sent yet: then
+    /// its sender learns of it.
+    pub(super) fn cancel(&self) -> &[u64] {
+        match self.leave_unsent(Stage::Cancelled) {
+            Stage::Sent => &self.ours,
+            Stage::Unsent | Stage::Cancelled => &[],
+        }
+    }
+
+    /// Goes on from `Unsent`, if it is still there. Where it stood before.
+    fn leave_unsent(&self, next: Stage) -> Stage {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *stage;
+        if before == Stage::Unsent {
+            *stage = next;
+        }
+        before
+    }
+}
+
 /// One request in the table; dropping it takes it out.
 #[derive(Debug)]
-pub(super) struct Registration<'a> {
-    table: &'a InFlight,
-    entry: Option<(Name, Arc<[u64]>)>,
+pub(super) struct Registration {
+    table: InFlight,
+    entry: Option<(Name, Arc<Request>)>,
 }
 
 impl InFlight {
-    /// Enters a request with the ids that we gave to what was sent for it.
+    /// Enters a request before anything is sent for it, with the ids that we will give to that.
     pub(super) fn enter(
         &self,
         name: Option<Name>,
         ours: impl Iterator<Item = u64>,
-    ) -> Registration<'_> {
+    ) -> Registration {
         let entry = name.map(|name| {
-            let ours: Arc<[u64]> = ours.collect();
-            self.requests.entry(name.clone()).or_default().push(Arc::clone(&ours));
-            (name, ours)
+            let stage = Mutex::new(Stage::Unsent);
+            let request = Arc::new(Request { ours: ours.collect(), stage });
+            self.requests.entry(name.clone()).or_default().push(Arc::clone(&request));
+            (name, request)
         });
-        Registration { table: self, entry }
+        Registration { table: self.clone(), entry }
     }
 
-    /// Our ids of the one request of this name; `None` if there are none or several.
-    pub(super) fn the_one(&self, name: &Name) -> Option<Arc<[u64]>> {
+    /// The one request of this name; `None` if there are none or several.
+    pub(super) fn the_one(&self, name: &Name) -> Option<Arc<Request>> {
         let named = self.requests.get(name)?;
         match named.as_slice() {
             [one] => Some(Arc::clone(one)),
@@ -62,11 +100,31 @@ impl InFlight {
     }
 }
 
-impl Drop for Registration<'_> {
+impl Registration {
+    /// Was it cancelled before it was sent?
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.entry.as_ref().is_some_and(|(_, request)| {
+            *request.stage.lock().unwrap_or_else(PoisonError::into_inner) == Stage::Cancelled
+        })
+    }
+
+    /// From now on a cancellation goes to the server. One that came while the request was being
+    /// sent is the sender's to pass on: these are its ids.
+    pub(super) fn sent(&self) -> &[u64] {
+        match &self.entry {
+            Some((_, request)) if request.leave_unsent(Stage::Sent) == Stage::Cancelled => {
+                &request.ours
+            }
+            _ => &[],
+        }
+    }
+}
+
+impl Drop for Registration {
     fn drop(&mut self) {
-        let Some((name, ours)) = self.entry.take() else { return };
+        let Some((name, request)) = self.entry.take() else { return };
         if let Entry::Occupied(mut named) = self.table.requests.entry(name) {
-            named.get_mut().retain(|other| !Arc::ptr_eq(other, &ours));
+            named.get_mut().retain(|other| !Arc::ptr_eq(other, &request));
             if named.get().is_empty() {
                 named.remove();
             }
@@ -83,7 +141,7 @@ mod tests {
         let (mine, yours) = (KeyId::from_random([1; 8]), KeyId::from_random([2; 8]));
         let table = InFlight::default();
         let name = |key| Name::new(key, "1");
-        let find = |key| table.the_one(&name(key).unwrap()).map(|ids| ids.to_vec());
+        let find = |key| table.the_one(&name(key).unwrap()).map(|request| request.ours.to_vec());
         let first = table.enter(name(&mine), [7, 8].into_iter());
         assert_eq!((find(&mine), find(&yours)), (Some(vec![7, 8]), None));
         let second = table.enter(name(&mine), [9].into_iter());
@@ -93,5 +151,26 @@ mod tests {
         drop(second);
         assert!(table.requests.is_empty());
         assert!(Name::new(&mine, &"9".repeat(RAW_ID_BYTES_MAX + 1)).is_none());
+    }
+
+    #[test]
+    fn a_cancellation_finds_a_request_in_every_stage() {
+        let key = KeyId::from_random([1; 8]);
+        let table = InFlight::default();
+        let name = || Name::new(&key, "1");
+        let cancel = || table.the_one(&name().unwrap()).unwrap().cancel().to_vec();
+        let none: [u64; 0] = [];
+
+        let before = table.enter(name(), [1, 2].into_iter());
+        assert!(!before.is_cancelled());
+        assert_eq!(cancel(), none);
+        assert!(before.is_cancelled());
+        assert_eq!(before.sent(), [1, 2], "it came while the request was being sent");
+        drop(before);
+
+        let after = table.enter(name(), [3].into_iter());
+        assert_eq!(after.sent(), none);
+        assert_eq!(cancel(), [3]);
+        assert!(!after.is_cancelled());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Proxy, fault};
 use crate::protocol::from_client::Request;
-use crate::protocol::object::{Object, string};
+use crate::protocol::object::{Member, Object, string};
 use crate::protocol::to_client;
 use crate::protocol::to_server::push_member;
 use crate::upstream::Failure;
@@ -20,30 +20,64 @@ impl Proxy {
     }
 }
 
-/// The server's result with the version that both sides speak: the client's, if Paygate knows it
-/// and it is not newer than the server's; else the server's.
+/// The server's result with the version that both sides speak, and without what is not offered
+/// on a connection that all customers share. Everything else stays as the server wrote it.
 fn negotiated(result: &str, wanted: Option<&str>) -> Vec<u8> {
     let Ok(object) = Object::read(result) else { return result.as_bytes().to_vec() };
-    let offered = object.get("protocolVersion").and_then(string);
+    let agreed = agreed(object.get("protocolVersion").and_then(string).as_deref(), wanted);
+    let mut text = Vec::with_capacity(result.len());
+    push_members(&mut text, object.members(), |text, member| {
+        match (member.name.as_ref(), agreed, Object::read(member.value)) {
+            ("protocolVersion", Some(agreed), _) => {
+                text.extend_from_slice(format!("\"protocolVersion\":\"{agreed}\"").as_bytes());
+            }
+            ("capabilities", _, Ok(all)) => push_capabilities(text, member, &all),
+            _ => push_member(text, member),
+        }
+    });
+    text
+}
+
+/// The client's version, if Paygate knows it and it is not newer than the server's; else `None`:
+/// the server's stays.
+fn agreed(offered: Option<&str>, wanted: Option<&str>) -> Option<&'static str> {
     let age = |version: &str| VERSIONS.iter().position(|known| *known == version);
-    let wanted = wanted.and_then(age).zip(offered.as_deref().and_then(age));
-    let agreed = wanted
-        .filter(|(wanted, offered)| wanted <= offered)
-        .and_then(|(wanted, _)| VERSIONS.get(wanted));
-    let Some(agreed) = agreed else { return result.as_bytes().to_vec() };
-    let mut text = vec![b'{'];
-    for (index, member) in object.members().iter().enumerate() {
+    let (offered, wanted) = (offered.and_then(age)?, wanted.and_then(age)?);
+    if wanted <= offered { VERSIONS.get(wanted).copied() } else { None }
+}
+
+/// Writes what the server can do, without the methods that `free` answers with "not found".
+fn push_capabilities(text: &mut Vec<u8>, member: &Member<'_>, all: &Object<'_>) {
+    push_name(text, member);
+    let offered = all.members().iter().filter(|one| !matches!(&*one.name, "tasks" | "logging"));
+    push_members(text, offered, |text, one| match (&*one.name, Object::read(one.value)) {
+        ("resources", Ok(resources)) => {
+            push_name(text, one);
+            let offered = resources.members().iter().filter(|inner| inner.name != "subscribe");
+            push_members(text, offered, push_member);
+        }
+        _ => push_member(text, one),
+    });
+}
+
+fn push_name(text: &mut Vec<u8>, member: &Member<'_>) {
+    text.extend_from_slice(member.raw_name.as_bytes());
+    text.push(b':');
+}
+
+fn push_members<'a, 'b: 'a>(
+    text: &mut Vec<u8>,
+    members: impl IntoIterator<Item = &'a Member<'b>>,
+    push: impl Fn(&mut Vec<u8>, &Member<'b>),
+) {
+    text.push(b'{');
+    for (index, member) in members.into_iter().enumerate() {
         if index > 0 {
             text.push(b',');
         }
-        if member.name == "protocolVersion" {
-            text.extend_from_slice(format!("\"protocolVersion\":\"{agreed}\"").as_bytes());
-        } else {
-            push_member(&mut text, member);
-        }
+        push(text, member);
     }
     text.push(b'}');
-    text
 }
 
 #[cfg(test)]
@@ -68,5 +102,20 @@ mod tests {
         assert_eq!(check("2025-06-18", Some("1.0")), "2025-06-18");
         assert_eq!(check("2025-06-18", None), "2025-06-18");
         assert_eq!(check("2024-10-07", Some("2024-11-05")), "2024-10-07");
+    }
+
+    #[test]
+    fn what_belongs_to_a_connection_is_not_offered() {
+        let result = concat!(
+            r#"{"protocolVersion":"2025-11-25","capabilities":{"log\u0067ing":{},"tools":{"listChanged" : true},"#,
+            r#""tasks":{"list":{}},"resources":{"subscribe":true,"listChanged":1.0},"x":{"tasks":1}},"tasks":2}"#
+        );
+        let left = concat!(
+            r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged" : true},"#,
+            r#""resources":{"listChanged":1.0},"x":{"tasks":1}},"tasks":2}"#
+        );
+        for wanted in [None, Some("2025-11-25"), Some("x")] {
+            assert_eq!(String::from_utf8(negotiated(result, wanted)).unwrap(), left);
+        }
     }
 }

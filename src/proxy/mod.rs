@@ -27,9 +27,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::events::denials::Denials;
 use crate::gate::Denied;
+use crate::model::bounds;
 use crate::model::ids::CallId;
 use crate::protocol::from_client::{self, Incoming, Message};
 use crate::protocol::to_client::{self, ErrorObjectOwned};
@@ -48,6 +50,8 @@ pub struct Proxy {
     store: Arc<dyn Store>,
     link: ChildLink,
     calls: InFlight,
+    /// Places of the link for what costs nothing.
+    free_places: Arc<Semaphore>,
     denials: Denials,
     exchanges: Exchanges,
 }
@@ -62,7 +66,9 @@ impl Proxy {
     /// A proxy in front of a server.
     pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: ChildLink) -> Self {
         let (calls, denials, exchanges) = Default::default();
-        Self { options, store, link, calls, denials, exchanges }
+        let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
+        let free_places = Arc::new(Semaphore::new(free_places));
+        Self { options, store, link, calls, free_places, denials, exchanges }
     }
 
     /// Handles a body, from its bytes to what has to be written.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
-use super::in_flight::Name;
+use super::in_flight::{Name, Registration};
 use super::settle::{Settled, Terms, ends_of};
 use super::{Proxy, Reply, Shown, entropy, fault};
 use crate::gate::CallFacts;
 use crate::model::ids::CallId;
+use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::{ItemEnd, Reading, Show, StoreError};
 use crate::upstream::{Failure, Outcome, Pending, Slot};
@@ -48,7 +49,8 @@ enum Ran {
 /// All that the task needs, owned.
 struct Run {
     allowed: Allowed,
-    name: Option<Name>,
+    /// Taken before the hold, so that a cancellation finds the request from then on.
+    registration: Registration,
     show: Show,
     terms: Terms,
     sendings: Vec<(Slot, Vec<u8>, Duration)>,
@@ -131,14 +133,13 @@ impl Proxy {
             sendings.push((slot, line, self.options.timeout(Some(call.tool))));
         }
         let key = identity.usable_key_id();
+        let name = key.and_then(|key| Name::new(key, asked.id));
+        let ours = sendings.iter().map(|(slot, ..)| slot.id());
         Ok(Run {
             allowed,
-            name: key.and_then(|key| Name::new(key, asked.id)),
+            registration: self.calls.enter(name, ours),
             show: self.show(asked.shown_tool()),
-            terms: Terms {
-                refund_on_failure: self.options.refund_on_failure,
-                in_batch: asked.in_batch,
-            },
+            terms: Terms { refund_on_failure: self.options.refund_on_failure },
             sendings,
         })
     }
@@ -160,18 +161,25 @@ impl Proxy {
     async fn run(&self, run: Run) -> Ran {
         let held = match self.hold(run.allowed).await {
             Ok(held) => held,
+            // It would be held once more, but nobody wants it any more.
+            Err(NotHeld::Stale) if run.registration.is_cancelled() => {
+                return withheld(fault::upstream(Failure::Cancelled), None);
+            }
             Err(why) => return Ran::NotHeld(why),
         };
-        let (sent, pendings) = send(held, run.sendings);
-        let outcomes = {
-            let ours = pendings.iter().map(Pending::id);
-            let _registration = self.calls.enter(run.name, ours);
-            answers(pendings).await
+        let (spent, outcomes) = if run.registration.is_cancelled() {
+            (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
+        } else {
+            let (spent, pendings) = send(held, run.sendings);
+            self.sent(&run.registration);
+            let outcomes = answers(pendings).await;
+            (spent, outcomes.into_iter().map(without_task).collect())
         };
-        let ends = ends_of(&outcomes, &sent.held, run.terms);
-        let call = sent.held.charge().map(|charge| charge.call);
-        let charged = sent.charged(&ends);
-        match self.settle(sent.held, &ends, run.show).await {
+        drop(run.registration);
+        let ends = ends_of(&outcomes, &spent.held, run.terms);
+        let call = spent.held.charge().map(|charge| charge.call);
+        let charged = spent.charged(&ends);
+        match self.settle(spent.held, &ends, run.show).await {
             Settled::Booked(reading) => {
                 Ran::Ended(Ended { outcomes, charged, shown: Shown { call, reading } })
             }
@@ -194,25 +202,33 @@ fn unknown_tool(asked: &Asked<'_>, index: usize) -> Cow<'static, str> {
     }
 }
 
-/// A hold whose calls were sent.
-struct Sent {
+/// A hold whose calls were sent, or never will be: it can only be settled.
+struct Spent {
     held: Held,
 }
 
-/// Sends the calls of a hold. The permit is used up: what was sent can only be settled.
-fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Duration)>) -> (Sent, Vec<Pending>) {
+/// Sends the calls of a hold. The permit is used up.
+fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Duration)>) -> (Spent, Vec<Pending>) {
     let pendings = sendings.into_iter().map(|(slot, line, timeout)| slot.send(line, timeout));
     let pendings = pendings.collect();
-    (Sent { held }, pendings)
+    (Spent { held }, pendings)
 }
 
-impl Sent {
+impl Spent {
     /// What each call costs.
     fn charged(&self, ends: &[ItemEnd]) -> Vec<i64> {
         let Some(charge) = self.held.charge() else { return vec![0; ends.len()] };
         let items = charge.items.iter().zip(ends);
         items.map(|(item, end)| if end.paid { item.price } else { 0 }).collect()
     }
+}
+
+/// A task is no answer: nobody could ask for its result.
+fn without_task(outcome: Outcome) -> Outcome {
+    outcome.and_then(|answer| match answer.result_text().map(ResultKind::of) {
+        Some(ResultKind::Task) => Err(Failure::Task),
+        _ => Ok(answer),
+    })
 }
 
 /// Waits for all outcomes, in the order of the calls.

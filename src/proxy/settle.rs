@@ -23,8 +23,6 @@ pub(super) enum Settled {
 pub(super) struct Terms {
     /// Is an answer free that says that it failed?
     pub(super) refund_on_failure: bool,
-    /// A batch has no use for a result that is not there yet.
-    pub(super) in_batch: bool,
 }
 
 /// How one call ends.
@@ -41,8 +39,8 @@ pub(super) fn end_of(outcome: &Outcome, terms: Terms) -> ItemEnd {
     match answer.result_text().map_or(ResultKind::Complete, ResultKind::of) {
         // The round that gives the result is the one that is paid.
         ResultKind::InputRequired => free("input_required"),
-        ResultKind::Task if terms.in_batch => free("task"),
-        ResultKind::Task | ResultKind::Complete => ItemEnd { paid: true, outcome: "result" },
+        ResultKind::Task => free(Failure::Task.reason()),
+        ResultKind::Complete => ItemEnd { paid: true, outcome: "result" },
     }
 }
 
@@ -106,37 +104,31 @@ mod tests {
         let error = Ok(answered(r#""error":{"code":1,"message":"no"}"#));
         let input = Ok(answered(r#""result":{"resultType":"input_required"}"#));
         let task = Ok(answered(r#""result":{"resultType":"task"}"#));
-        // (outcome, paid with refunds, paid without, paid in a batch, word)
+        // (outcome, paid with refunds, paid without, word)
         let table = [
-            (&result, true, true, true, "result"),
-            (&tool_error, false, true, false, "tool_error"),
-            (&error, false, true, false, "error"),
-            (&input, false, false, false, "input_required"),
-            (&task, true, true, false, "result"),
+            (&result, true, true, "result"),
+            (&tool_error, false, true, "tool_error"),
+            (&error, false, true, "error"),
+            (&input, false, false, "input_required"),
+            (&task, false, false, "malformed_answer"),
         ];
-        for (outcome, refunding, keeping, batch, word) in table {
-            let end = |refund_on_failure, in_batch| {
-                end_of(outcome, Terms { refund_on_failure, in_batch })
-            };
-            assert_eq!(
-                (end(true, false).paid, end(false, false).paid),
-                (refunding, keeping),
-                "{word}"
-            );
-            assert_eq!(end(true, true).paid, batch, "{word}");
-            assert_eq!(end(true, false).outcome, word);
+        for (outcome, refunding, keeping, word) in table {
+            let end = |refund_on_failure| end_of(outcome, Terms { refund_on_failure });
+            assert_eq!((end(true).paid, end(false).paid), (refunding, keeping), "{word}");
+            assert_eq!(end(true).outcome, word);
         }
         for failure in [
             Failure::Timeout,
             Failure::Exited,
             Failure::Unavailable,
             Failure::Malformed,
+            Failure::Task,
             Failure::TooLarge,
             Failure::Busy,
             Failure::Cancelled,
         ] {
             for refund_on_failure in [true, false] {
-                let end = end_of(&Err(failure), Terms { refund_on_failure, in_batch: false });
+                let end = end_of(&Err(failure), Terms { refund_on_failure });
                 assert_eq!((end.paid, end.outcome), (false, failure.reason()));
             }
         }

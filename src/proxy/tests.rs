@@ -30,6 +30,10 @@ fn options() -> ProxyOptions {
 }
 
 async fn bench(options: ProxyOptions) -> Bench {
+    bench_with(options, bounds::CHILD_CALLS_MAX).await
+}
+
+async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let store = LocalStore::open(&LocalOptions::default(), clock::now()).unwrap();
     let raw = RawKey::parse(KEY).unwrap();
     let key = Key {
@@ -56,6 +60,7 @@ async fn bench(options: ProxyOptions) -> Bench {
     child.arguments =
         vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstream_child.py").into()];
     child.environment = std::env::vars_os().collect();
+    child.calls_max = calls_max;
     let link = ChildLink::start(child).await.unwrap();
     Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link)), key: id }
 }
@@ -165,7 +170,7 @@ async fn a_batch_ends_call_by_call() {
     assert_eq!(charged, [json!(PRICE), json!(0), json!(0), json!(0)]);
     assert_eq!(result["results"][0]["result"], json!({"n": 1}));
     assert_eq!(result["results"][1]["error"], json!({"code": -32602, "message": "no"}));
-    assert_eq!(result["results"][2]["error"]["data"]["reason"], "task");
+    assert_eq!(result["results"][2]["error"]["data"]["reason"], "malformed_answer");
     assert_eq!(result["totalCreditsCharged"], PRICE);
     assert_eq!(result["remainingCredits"], CREDITS - PRICE);
     assert_eq!(shown.reading.unwrap().available, CREDITS - PRICE);
@@ -317,4 +322,110 @@ async fn an_array_is_handled_entry_by_entry() {
     };
     assert!(matches!(bench.proxy.handle(newer).await, Reply::Malformed(_)));
     assert_eq!(bench.available().await, CREDITS - 2 * PRICE);
+}
+
+fn ask(id: i64, method: &str, params: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_connection_is_not_forwarded() {
+    // The child answers none of these, so one that were forwarded would end with a timeout.
+    let options = ProxyOptions { request_timeout: Duration::from_millis(50), ..options() };
+    let bench = bench(options).await;
+    let methods = [
+        "tasks/get",
+        "tasks/result",
+        "tasks/list",
+        "tasks/cancel",
+        "tasks/",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "logging/setLevel",
+    ];
+    for method in methods {
+        let request = ask(1, method, &json!({"taskId": "1", "uri": "a:b", "level": "debug"}));
+        let (refused, _) = answer(bench.send(&request).await);
+        assert_eq!(refused["error"]["code"], -32601, "{method}: {refused}");
+        let stranger = Bench::inbound(&request.to_string(), None);
+        assert_eq!(denied(bench.proxy.handle(stranger).await).0, "missing_api_key");
+    }
+    let (forwarded, _) = answer(bench.send(&ask(1, "resources/read", &json!({}))).await);
+    assert_eq!(forwarded["error"]["data"]["reason"], "timeout");
+}
+
+#[tokio::test]
+async fn tasks_are_neither_asked_for_nor_paid() {
+    let bench = bench(options()).await;
+    for task in [json!({"ttl": 1000}), json!({}), json!(null)] {
+        let call = json!({"name": "echo", "arguments": {}, "task": task});
+        for (method, params) in
+            [("tools/call", call.clone()), ("tools/call_batch", json!({"calls": [call]}))]
+        {
+            let (refused, shown) = answer(bench.send(&ask(1, method, &params)).await);
+            assert_eq!(refused["error"]["code"], -32602, "{refused}");
+            assert!(refused["error"]["message"].as_str().unwrap().contains("not supported yet"));
+            assert!(shown.call.is_none());
+        }
+    }
+    let created = json!({"task": {"taskId": "1", "status": "working"}});
+    for result in [created, json!({"resultType": "task"})] {
+        let (failed, shown) = bench.call("echo", result).await;
+        assert_eq!(failed["error"]["code"], -32603, "{failed}");
+        assert_eq!(failed["error"]["data"]["reason"], "malformed_answer");
+        assert!(shown.call.is_some());
+    }
+    assert_eq!(bench.available().await, CREDITS);
+}
+
+#[tokio::test]
+async fn a_call_is_cancelled_before_it_is_sent() {
+    let bench = bench(options()).await;
+    let calls = json!({"calls": [{"name": "hold"}, {"name": "hold"}]});
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    for (method, params, rate) in
+        [("tools/call", json!({"name": "hold"}), 49), ("tools/call_batch", calls, 47)]
+    {
+        // On one thread the cancellation is handled before the call's task runs for the first time.
+        let request = ask(1, method, &params);
+        let both = async { tokio::join!(bench.send(&request), bench.send(&cancel)) };
+        let both = tokio::time::timeout(Duration::from_secs(5), both).await;
+        let (cancelled, shown) = answer(both.expect("an answer").0);
+        assert_eq!(cancelled["error"]["data"]["reason"], "cancelled", "{cancelled}");
+        let shown = shown.reading.unwrap();
+        assert_eq!((shown.available, shown.rate.unwrap().remaining), (CREDITS, rate));
+    }
+    let (heard, _) = bench.call("heard", json!({})).await;
+    assert!(!heard.to_string().contains("cancelled"), "{heard}");
+    assert_eq!(bench.proxy.link().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn free_requests_leave_room_for_paid_calls() {
+    let bench = bench_with(options(), 8).await;
+    let read = ask(1, "resources/read", &json!({}));
+    let proxy = Arc::clone(&bench.proxy);
+    let body = read.to_string();
+    // The child never answers it, so it keeps the one place.
+    let first = tokio::spawn(async move { proxy.handle(Bench::inbound(&body, Some(KEY))).await });
+    while bench.proxy.link().in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let list = ask(2, "tools/list", &json!({}));
+    for (request, credential) in [(&read, Some(KEY)), (&list, None), (&list, Some(KEY))] {
+        let inbound = Bench::inbound(&request.to_string(), credential);
+        let (busy, _) = answer(bench.proxy.handle(inbound).await);
+        let data = json!({"reason": "upstream_unavailable", "retryAfterMs": 1000});
+        assert_eq!((&busy["error"]["code"], &busy["error"]["data"]), (&json!(-32603), &data));
+    }
+    let calls = json!({"calls": vec![json!({"name": "echo"}); 7]});
+    let (paid, _) = answer(bench.send(&ask(3, "tools/call_batch", &calls)).await);
+    assert_eq!(paid["result"]["totalCreditsCharged"], 7 * PRICE, "{paid}");
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    bench.send(&cancel).await;
+    first.await.unwrap();
+    let (listed, _) = answer(bench.send(&list).await);
+    assert!(listed["result"]["tools"].is_array(), "{listed}");
 }

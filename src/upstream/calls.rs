@@ -61,6 +61,10 @@ impl<C: Clone> Calls<C> {
         }
     }
 
+    pub(super) const fn customers_max(&self) -> usize {
+        self.customers_max
+    }
+
     /// Enters a customer's call, if the link is ready and has room.
     pub(super) fn enter(&self) -> Result<(Ticket, C), Failure> {
         let mut table = self.lock();

@@ -26,6 +26,8 @@ pub enum Failure {
     Unavailable,
     /// The server's answer was no JSON-RPC answer.
     Malformed,
+    /// The server's answer was a task, which nobody asked for.
+    Task,
     /// The server's answer was longer than `maxAnswerBytes`.
     TooLarge,
     /// As many calls are in flight as the server is given at a time. Nothing was sent.
@@ -41,7 +43,7 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::Exited => "upstream_exited",
             Self::Unavailable | Self::Busy => "upstream_unavailable",
-            Self::Malformed => "malformed_answer",
+            Self::Malformed | Self::Task => "malformed_answer",
             Self::TooLarge => "answer_too_large",
             Self::Cancelled => "cancelled",
         }

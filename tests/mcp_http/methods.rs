@@ -15,12 +15,15 @@ const FREE: [(&str, &str); 5] = [
 ];
 
 /// They need a key and cost nothing.
-const KEYED: [(&str, &str); 6] = [
+const KEYED: [(&str, &str); 8] = [
     ("resources/read", "contents"),
     ("prompts/get", "messages"),
     ("completion/complete", ""),
+    // These belong to a connection, which customers share until there are sessions.
     ("logging/setLevel", ""),
     ("resources/subscribe", ""),
+    ("resources/unsubscribe", ""),
+    ("tasks/get", ""),
     ("no/such/method", ""),
 ];
 

@@ -60,6 +60,10 @@ fn what_is_json_but_no_message() {
         (r#"{"jsonrpc":"2.0","id":7}"#, json!(7)),
         (r#"{"jsonrpc":"2.0","id":7,"method":5}"#, json!(7)),
         (r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":5}"#, json!(7)),
+        (r#"{"jsonrpc":"2.0","id":7,"method":"Tools/call","params":{"name":"instant"}}"#, json!(7)),
+        (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call\u0000"}"#, json!(7)),
+        (r#"{"jsonrpc":"2.0","id":7,"method":"tool\u017f/call_batch"}"#, json!(7)),
+        (r#"{"jsonrpc":"2.0","id":7,"method":" tools/call"}"#, json!(7)),
         (r#"{"jsonrpc":"2.0","id":7,"method":"ping","result":{}}"#, json!(7)),
     ];
     refused(&cases, -32600);

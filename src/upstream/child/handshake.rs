@@ -86,9 +86,11 @@ fn fault(method: &'static str, failure: Failure) -> Fault {
     match failure {
         Failure::Timeout => Fault::NoAnswer(method),
         Failure::Exited | Failure::Unavailable => Fault::Ended,
-        Failure::Malformed | Failure::TooLarge | Failure::Busy | Failure::Cancelled => {
-            Fault::Bad(format!("{method}: {}", failure.reason()))
-        }
+        Failure::Malformed
+        | Failure::Task
+        | Failure::TooLarge
+        | Failure::Busy
+        | Failure::Cancelled => Fault::Bad(format!("{method}: {}", failure.reason())),
     }
 }
 

@@ -85,6 +85,11 @@ impl ChildLink {
         Ok(Slot::new(Arc::clone(self.shared()), ticket, outbox, OnGiveUp::Cancel))
     }
 
+    /// How many calls are taken at a time.
+    pub fn calls_max(&self) -> usize {
+        self.shared().calls.customers_max()
+    }
+
     /// Calls in flight, reserved ones included.
     pub fn in_flight(&self) -> usize {
         self.shared().calls.in_flight()
