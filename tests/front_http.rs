@@ -196,6 +196,24 @@ fn health_tells_of_the_server() {
 }
 
 #[test]
+fn health_never_repeats_what_the_server_says() {
+    let setup = Setup::new().ephemeral();
+    // Good once; from then on it only tells its secret and ends.
+    let (child, once) = (support::scripted_child(), setup.dir().file("once"));
+    let (child, once) = (child.display(), once.display());
+    let script =
+        format!(r#"if mkdir "{once}"; then exec "{child}"; fi; echo token-hunter2 >&2; exit 3"#);
+    let paygate = setup.server(format!("sh -c '{script}'")).start();
+    let key = paygate.create_key(&json!({"credits": 10})).0;
+    paygate.call(&key, "crash", &json!({}));
+    let health = || paygate.get("/health").text();
+    eventually("a restart that failed", || health().contains("before it was ready"));
+    assert!(health().contains("exit status: 3"), "{}", health());
+    assert!(!health().contains("hunter2"), "{}", health());
+    paygate.wait_for_output("token-hunter2");
+}
+
+#[test]
 fn the_first_signal_drains_and_the_listener_says_so() {
     let mut paygate = start();
     let key = paygate.create_key(&json!({"credits": 10})).0;
