@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Paygate, Request, Response, Setup, eventually, rpc_request};
 
 fn start() -> Paygate {
@@ -233,6 +233,47 @@ fn the_first_signal_drains_and_the_listener_says_so() {
     let answer = Response::read(stream).unwrap();
     assert_eq!(answer.tool_text(), "n1");
     assert_eq!(paygate.wait().code(), Some(0));
+}
+
+/// A call whose head was taken and whose body, `rest`, is still to come when the drain begins.
+fn body_arriving_at_the_drain(paygate: &Paygate, arguments: &Value) -> (TcpStream, Vec<u8>) {
+    let key = paygate.create_key(&json!({"credits": 10})).0;
+    let call = rpc_request(&key, "tools/call", arguments).header("Expect", "100-continue");
+    let bytes = call.to_bytes(&paygate.address);
+    let body_at = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let mut stream = TcpStream::connect(&paygate.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(&bytes[..body_at]).unwrap();
+    // Said once the body is being read.
+    let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut said = vec![0; go_on.len()];
+    stream.read_exact(&mut said).unwrap();
+    assert_eq!(said, go_on);
+    paygate.signal(Signal::TERM);
+    paygate.wait_for_output("stopping");
+    (stream, bytes[body_at..].to_vec())
+}
+
+#[test]
+fn a_drain_waits_for_a_call_whose_body_is_arriving() {
+    let mut paygate = start();
+    // Longer than connections may take to end once the drain is over.
+    let call = json!({"name": "sleep", "arguments": {"ms": 6000, "nonce": "late"}});
+    let (mut stream, rest) = body_arriving_at_the_drain(&paygate, &call);
+    stream.write_all(&rest).unwrap();
+    assert_eq!(Response::read(stream).unwrap().tool_text(), "late");
+    assert_eq!(paygate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_answers_a_call_whose_body_does_not_arrive() {
+    let mut paygate = start();
+    let (stream, _) = body_arriving_at_the_drain(&paygate, &json!({"name": "instant"}));
+    let refused = Response::read(stream).unwrap();
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.json(), json!({"error": "Server is shutting down"}));
+    assert_eq!(paygate.wait().code(), Some(0));
+    assert!(paygate.setup().child_log().is_empty());
 }
 
 #[test]

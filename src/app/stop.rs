@@ -88,7 +88,8 @@ impl App {
 
     async fn no_call_in_flight_within(&self, wait: Duration) -> bool {
         let looks = async {
-            while self.proxy.in_flight() > 0 {
+            // In this order: a message is in flight in the proxy before it leaves the front.
+            while self.front.messages_open() > 0 || self.proxy.in_flight() > 0 {
                 sleep(bounds::DRAIN_LOOK).await;
             }
         };

@@ -32,7 +32,7 @@ struct Upstream<'a> {
 pub(super) fn serve(service: &Service) -> Response {
     let upstream = service.link().status();
     let store = service.store().health();
-    let (status, word) = judge(service.is_draining(), &upstream, &store);
+    let (status, word) = judge(service.doors().are_closed(), &upstream, &store);
     let health = Health {
         status: word,
         uptime: service.uptime().as_secs(),
