@@ -63,6 +63,21 @@ fn mistakes_in_arguments_and_config_are_said() {
 }
 
 #[test]
+fn the_log_is_as_loud_as_paygate_log_says() {
+    let said = |level: &str| {
+        let setup = Setup::new().ephemeral().env("PAYGATE_LOG", level);
+        setup.start().stop().expect_success().stderr
+    };
+    assert!(said("").contains("INFO") && !said("").contains("DEBUG"));
+    assert!(said("debug").contains("DEBUG"));
+    assert_eq!(said("error"), "");
+    let only = said("warn,upstream=debug");
+    assert!(only.contains("DEBUG upstream") && !only.contains(" app"), "{only}");
+    let mistyped = Setup::new().ephemeral().env("PAYGATE_LOG", "inof");
+    refused(&mistyped.run_to_end(), &["PAYGATE_LOG", "info, debug"]);
+}
+
+#[test]
 fn health_of_nobody_is_1() {
     let ended = Setup::new().run(&["health", "--url", "http://127.0.0.1:9/health"]);
     refused(&ended, &["http://127.0.0.1:9/health", "--url"]);

@@ -15,7 +15,7 @@ pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
     if !warnings.is_empty() {
         output::error(&warnings.to_string());
     }
-    output::start_log();
+    output::start_log(&config.log);
     let runtime =
         Builder::new_multi_thread().enable_all().build().map_err(|why| no_runtime(&why))?;
     let done = runtime.block_on(guard(&config));
