@@ -56,6 +56,14 @@ fn a_server_that_does_not_start_is_said() {
 }
 
 #[test]
+fn a_command_that_cannot_be_split_is_not_repeated() {
+    let setup = Setup::new().ephemeral().server("serve --token 'hunter2");
+    let ended = setup.run_to_end();
+    refused(&ended, &["Invalid serverCommand", "quote", "--server"]);
+    assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+}
+
+#[test]
 fn mistakes_in_arguments_and_config_are_said() {
     refused(&Setup::new().ephemeral().args(["--prise", "2"]).run_to_end(), &["--prise"]);
     let config = Setup::new().ephemeral().config(json!({"defaultCreditPerCall": 1}));
