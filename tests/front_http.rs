@@ -131,6 +131,16 @@ fn configured_hosts_and_origins_are_answered() {
     ] {
         assert!(response.header(name).unwrap().contains(member), "{name} {member}");
     }
+    for (path, methods) in
+        [("/mcp", "POST"), ("/balance", "GET"), ("/health", "GET, HEAD"), ("/", "GET, HEAD")]
+    {
+        let allowed = ask(path, "tools.example", origin);
+        assert_eq!(allowed.header("access-control-allow-methods"), Some(methods), "{path}");
+        for method in methods.split(", ") {
+            let answer = Request::new(method, path).header("Host", "tools.example");
+            assert_ne!(paygate.send(&answer).status, 405, "{method} {path}");
+        }
+    }
     let admin = ask("/keys", "tools.example", origin);
     assert_eq!((admin.status, admin.header("access-control-allow-origin")), (204, None));
     assert_eq!(ask("/mcp", "other.example", origin).status, 403);

@@ -55,10 +55,10 @@ impl Service {
             Ok(origin) => origin,
             Err(refusal) => return *refusal,
         };
-        let cors = origin.filter(|_| cors::applies_to(request.uri().path()));
+        let cors = origin.zip(cors::methods(request.uri().path()));
         let mut response = self.route(request, peer_address).await;
-        if let Some(origin) = cors {
-            cors::allow(response.headers_mut(), origin);
+        if let Some((origin, methods)) = cors {
+            cors::allow(response.headers_mut(), origin, methods);
         }
         response
     }
