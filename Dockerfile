@@ -1,8 +1,8 @@
 # Paygate in a container. Build it: docker build -t paygate .
 #
-# Try it:   docker run -p 3402:3402 paygate
-# Use it:   docker run -p 3402:3402 -v books:/var/lib/paygate paygate \
-#               wrap --host 0.0.0.0 --db /var/lib/paygate/paygate.db --server "your-mcp-server"
+# Try it:   docker run -p 3402:3402 paygate wrap --demo --ephemeral --host 0.0.0.0
+# Use it:   docker run -p 3402:3402 -v books:/var/lib/paygate -v ./paygate.json:/etc/paygate/paygate.json:ro paygate
+#           with "serverCommand" in paygate.json; a command of yours after the image's name wins over CMD.
 #
 # The image holds Paygate alone. A server that needs Node or Python belongs into an image of yours
 # that copies /usr/local/bin/paygate from this one.
@@ -30,5 +30,6 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["paygate", "health"]
 ENTRYPOINT ["paygate"]
-# A container is reached from outside, so it listens on all of its own addresses.
-CMD ["wrap", "--demo", "--host", "0.0.0.0", "--db", "/var/lib/paygate/paygate.db"]
+# A container is reached from outside, so it listens on all of its own addresses. Without a file it
+# says so and ends: a demo here would give away a key with credits at every restart.
+CMD ["wrap", "--config", "/etc/paygate/paygate.json", "--host", "0.0.0.0", "--db", "/var/lib/paygate/paygate.db"]

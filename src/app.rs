@@ -26,7 +26,7 @@ use crate::upstream::{ChildLink, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
-pub use stop::{Signals, Stopped};
+pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
 
 /// A running Paygate.
 pub struct App {

@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Paygate, Request, Response, Setup, eventually, rpc_request};
 
 fn start() -> Paygate {
@@ -131,6 +131,16 @@ fn configured_hosts_and_origins_are_answered() {
     ] {
         assert!(response.header(name).unwrap().contains(member), "{name} {member}");
     }
+    for (path, methods) in
+        [("/mcp", "POST"), ("/balance", "GET"), ("/health", "GET, HEAD"), ("/", "GET, HEAD")]
+    {
+        let allowed = ask(path, "tools.example", origin);
+        assert_eq!(allowed.header("access-control-allow-methods"), Some(methods), "{path}");
+        for method in methods.split(", ") {
+            let answer = Request::new(method, path).header("Host", "tools.example");
+            assert_ne!(paygate.send(&answer).status, 405, "{method} {path}");
+        }
+    }
     let admin = ask("/keys", "tools.example", origin);
     assert_eq!((admin.status, admin.header("access-control-allow-origin")), (204, None));
     assert_eq!(ask("/mcp", "other.example", origin).status, 403);
@@ -196,6 +206,24 @@ fn health_tells_of_the_server() {
 }
 
 #[test]
+fn health_never_repeats_what_the_server_says() {
+    let setup = Setup::new().ephemeral();
+    // Good once; from then on it only tells its secret and ends.
+    let (child, once) = (support::scripted_child(), setup.dir().file("once"));
+    let (child, once) = (child.display(), once.display());
+    let script =
+        format!(r#"if mkdir "{once}"; then exec "{child}"; fi; echo token-hunter2 >&2; exit 3"#);
+    let paygate = setup.server(format!("sh -c '{script}'")).start();
+    let key = paygate.create_key(&json!({"credits": 10})).0;
+    paygate.call(&key, "crash", &json!({}));
+    let health = || paygate.get("/health").text();
+    eventually("a restart that failed", || health().contains("before it was ready"));
+    assert!(health().contains("exit status: 3"), "{}", health());
+    assert!(!health().contains("hunter2"), "{}", health());
+    paygate.wait_for_output("token-hunter2");
+}
+
+#[test]
 fn the_first_signal_drains_and_the_listener_says_so() {
     let mut paygate = start();
     let key = paygate.create_key(&json!({"credits": 10})).0;
@@ -215,6 +243,47 @@ fn the_first_signal_drains_and_the_listener_says_so() {
     let answer = Response::read(stream).unwrap();
     assert_eq!(answer.tool_text(), "n1");
     assert_eq!(paygate.wait().code(), Some(0));
+}
+
+/// A call whose head was taken and whose body, `rest`, is still to come when the drain begins.
+fn body_arriving_at_the_drain(paygate: &Paygate, arguments: &Value) -> (TcpStream, Vec<u8>) {
+    let key = paygate.create_key(&json!({"credits": 10})).0;
+    let call = rpc_request(&key, "tools/call", arguments).header("Expect", "100-continue");
+    let bytes = call.to_bytes(&paygate.address);
+    let body_at = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let mut stream = TcpStream::connect(&paygate.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(&bytes[..body_at]).unwrap();
+    // Said once the body is being read.
+    let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut said = vec![0; go_on.len()];
+    stream.read_exact(&mut said).unwrap();
+    assert_eq!(said, go_on);
+    paygate.signal(Signal::TERM);
+    paygate.wait_for_output("stopping");
+    (stream, bytes[body_at..].to_vec())
+}
+
+#[test]
+fn a_drain_waits_for_a_call_whose_body_is_arriving() {
+    let mut paygate = start();
+    // Longer than connections may take to end once the drain is over.
+    let call = json!({"name": "sleep", "arguments": {"ms": 6000, "nonce": "late"}});
+    let (mut stream, rest) = body_arriving_at_the_drain(&paygate, &call);
+    stream.write_all(&rest).unwrap();
+    assert_eq!(Response::read(stream).unwrap().tool_text(), "late");
+    assert_eq!(paygate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_answers_a_call_whose_body_does_not_arrive() {
+    let mut paygate = start();
+    let (stream, _) = body_arriving_at_the_drain(&paygate, &json!({"name": "instant"}));
+    let refused = Response::read(stream).unwrap();
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.json(), json!({"error": "Server is shutting down"}));
+    assert_eq!(paygate.wait().code(), Some(0));
+    assert!(paygate.setup().child_log().is_empty());
 }
 
 #[test]

@@ -56,10 +56,33 @@ fn a_server_that_does_not_start_is_said() {
 }
 
 #[test]
+fn a_command_that_cannot_be_split_is_not_repeated() {
+    let setup = Setup::new().ephemeral().server("serve --token 'hunter2");
+    let ended = setup.run_to_end();
+    refused(&ended, &["Invalid serverCommand", "quote", "--server"]);
+    assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+}
+
+#[test]
 fn mistakes_in_arguments_and_config_are_said() {
     refused(&Setup::new().ephemeral().args(["--prise", "2"]).run_to_end(), &["--prise"]);
     let config = Setup::new().ephemeral().config(json!({"defaultCreditPerCall": 1}));
     refused(&config.run_to_end(), &["defaultCreditPerCall", "defaultCreditsPerCall"]);
+}
+
+#[test]
+fn the_log_is_as_loud_as_paygate_log_says() {
+    let said = |level: &str| {
+        let setup = Setup::new().ephemeral().env("PAYGATE_LOG", level);
+        setup.start().stop().expect_success().stderr
+    };
+    assert!(said("").contains("INFO") && !said("").contains("DEBUG"));
+    assert!(said("debug").contains("DEBUG"));
+    assert_eq!(said("error"), "");
+    let only = said("warn,upstream=debug");
+    assert!(only.contains("DEBUG upstream") && !only.contains(" app"), "{only}");
+    let mistyped = Setup::new().ephemeral().env("PAYGATE_LOG", "inof");
+    refused(&mistyped.run_to_end(), &["PAYGATE_LOG", "info, debug"]);
 }
 
 #[test]

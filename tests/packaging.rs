@@ -143,6 +143,9 @@ fn the_container_runs_without_rights_and_tells_its_health() {
     };
     assert!(option("--db").is_some_and(|path| path.starts_with(volume)), "{command:?}");
     assert_eq!(option("--host").as_deref(), Some("0.0.0.0"), "reachable from outside");
+    // Each start of a demo makes a key with credits, and these books outlive a start.
+    assert!(!command.contains(&"--demo".to_owned()), "{command:?}");
+    assert_eq!(option("--config").as_deref(), Some("/etc/paygate/paygate.json"));
 
     let position = |keyword: &str| last.iter().position(|one| one.keyword == keyword);
     let owner_is_made = last.iter().position(|i| i.rest.contains("useradd"));

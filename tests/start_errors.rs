@@ -39,7 +39,7 @@ fn wrong_flags() {
         (&["--host", "nowhere"], &["nowhere", "127.0.0.1", "--host"]),
         (&["--tool-price", "a:b"], &["toolPricing.a", "--tool-price", "digits"]),
         (&["--import-key", "pg_0123456789abcdefghij:-1"], &["pg_0123456...ghij", "--import-key"]),
-        (&["--server", "x 'y"], &["x 'y", "quote", "--server"]),
+        (&["--server", "x 'y"], &["serverCommand", "quote", "--server"]),
         (&["--server", ""], &["serverCommand", "--server"]),
     ];
     for (args, words) in cases {

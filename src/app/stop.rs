@@ -8,8 +8,12 @@ use tokio::time::{sleep, timeout};
 
 use super::App;
 use crate::model::bounds;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::upstream::ChildLink;
+
+/// How long the books may take to write down what waits. A disk that does not answer must not keep
+/// the process for ever; the next start replays what it has.
+pub const CLOSE_BOOKS_WAIT: Duration = Duration::from_secs(10);
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub enum Stopped {
     CutOff,
     /// A second signal asked for the end at once.
     Forced,
+    /// The disk did not take what the books still had to write.
+    BooksNotClosed,
 }
 
 /// SIGTERM and SIGINT, from the moment this is made.
@@ -81,14 +87,18 @@ impl App {
         self.front.stop(bounds::CONNECTIONS_STOP_WAIT).await;
         // Calls whose client is gone have no connection to wait for.
         self.no_call_in_flight_within(bounds::CONNECTIONS_STOP_WAIT).await;
-        self.background.stop().await;
-        server_and_books(&self.link, self.store.as_ref()).await;
-        stopped
+        // This waits for the disk too, if anything does.
+        timeout(CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
+        match server_and_books(&self.link, self.store.as_ref()).await {
+            Closed::InTime => stopped,
+            Closed::NotInTime => Stopped::BooksNotClosed,
+        }
     }
 
     async fn no_call_in_flight_within(&self, wait: Duration) -> bool {
         let looks = async {
-            while self.proxy.in_flight() > 0 {
+            // In this order: a message is in flight in the proxy before it leaves the front.
+            while self.front.messages_open() > 0 || self.proxy.in_flight() > 0 {
                 sleep(bounds::DRAIN_LOOK).await;
             }
         };
@@ -96,15 +106,54 @@ impl App {
     }
 }
 
+/// Did the books end their work?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Yes, well or with an error that is logged.
+    InTime,
+    /// They were left to themselves.
+    NotInTime,
+}
+
 /// Ends the server, which answers what is still in flight with an error, and closes the books.
-pub(super) async fn server_and_books(link: &ChildLink, store: &dyn Store) {
+pub(super) async fn server_and_books(link: &ChildLink, store: &dyn Store) -> Closed {
     link.stop(bounds::CHILD_STOP_GRACE).await;
-    books(store).await;
+    books(store).await
 }
 
 /// Closes the books.
-pub(super) async fn books(store: &dyn Store) {
-    if let Err(why) = store.close().await {
-        tracing::error!(target: "app", %why, "the books could not be closed well; the next start checks them");
+pub(super) async fn books(store: &dyn Store) -> Closed {
+    closed_within(CLOSE_BOOKS_WAIT, store.close()).await
+}
+
+async fn closed_within(
+    wait: Duration,
+    closing: impl Future<Output = Result<(), StoreError>>,
+) -> Closed {
+    match timeout(wait, closing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => {
+            tracing::error!(target: "app", %why, "the books could not be closed well; the next start checks them");
+        }
+        Err(_) => {
+            tracing::error!(target: "app", "the disk does not answer: the books are left open; the next start checks them");
+            return Closed::NotInTime;
+        }
+    }
+    Closed::InTime
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_keeps_nobody() {
+        let wait = Duration::from_millis(10);
+        let hangs = std::future::pending();
+        assert_eq!(closed_within(wait, hangs).await, Closed::NotInTime);
+        let failed = std::future::ready(Err(StoreError::Closed("disk full".to_owned())));
+        assert_eq!(closed_within(wait, failed).await, Closed::InTime);
+        assert_eq!(closed_within(wait, std::future::ready(Ok(()))).await, Closed::InTime);
     }
 }

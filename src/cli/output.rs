@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 /// Prints to stdout, ending the last line.
 pub(super) fn print(text: &str) {
@@ -22,10 +22,11 @@ fn write(stream: &mut impl Write, text: &str) {
     }
 }
 
-/// Sends the log to stderr, as plain lines.
-pub(super) fn start_log() {
+/// Sends the log to stderr, as plain lines: those that pass `filter`, which the configuration has
+/// checked.
+pub(super) fn start_log(filter: &str) {
     tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::INFO)
+        .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
         .with_ansi(false)
         .init();

@@ -5,7 +5,7 @@ use std::io;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{banner, output};
-use crate::app::{App, Signals, Stopped};
+use crate::app::{App, CLOSE_BOOKS_WAIT, Signals, Stopped};
 use crate::config::{self, Config, Environment, WrapFlags};
 use crate::model::bounds;
 
@@ -15,7 +15,7 @@ pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
     if !warnings.is_empty() {
         output::error(&warnings.to_string());
     }
-    output::start_log();
+    output::start_log(&config.log);
     let runtime =
         Builder::new_multi_thread().enable_all().build().map_err(|why| no_runtime(&why))?;
     let done = runtime.block_on(guard(&config));
@@ -38,6 +38,11 @@ async fn guard(config: &Config) -> Result<(), String> {
             Err("paygate: stopped by force; calls in flight were not finished and are not charged"
                 .to_owned())
         }
+        Stopped::BooksNotClosed => Err(format!(
+            "paygate: the disk did not take what was still to be written within {} s; check it, then start again: \
+             that reads the books and checks them",
+            CLOSE_BOOKS_WAIT.as_secs()
+        )),
     }
 }
 

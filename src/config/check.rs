@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::settings::ServerCommand;
 
@@ -172,6 +174,18 @@ pub(super) fn web_url(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// Which lines of the log are written. A filter takes a lone word that is no level as the name of a
+/// part, so a mistyped level would silence everything else.
+pub(super) fn log(text: &str) -> Checked<String> {
+    let is_level = text.parse::<LevelFilter>().is_ok() && text.parse::<usize>().is_err();
+    let is_filter = text.contains('=') && EnvFilter::try_new(text).is_ok();
+    if is_level || is_filter {
+        return Ok(text.to_owned());
+    }
+    Err("Must be error, warn, info, debug or trace, or a filter such as info,upstream=debug."
+        .to_owned())
+}
+
 /// Splits a command line into words like a shell does, without a shell: quotes and backslashes
 /// count, variables and globs do not.
 pub(super) fn split_command(text: &str) -> Checked<ServerCommand> {
@@ -188,6 +202,16 @@ pub(super) fn split_command(text: &str) -> Checked<ServerCommand> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_levels_and_filters() {
+        for text in ["error", "warn", "info", "DEBUG", "trace", "off", "info,upstream=debug"] {
+            assert_eq!(log(text).as_deref(), Ok(text));
+        }
+        for text in ["inof", "1", " ", "info,upstream", "upstream=loud", "info,"] {
+            assert!(log(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn command_lines_split_like_a_shell() {

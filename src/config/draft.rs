@@ -35,6 +35,7 @@ pub(super) struct Draft {
     pub(super) name: Option<String>,
     pub(super) host: Option<IpAddr>,
     pub(super) port: Option<i64>,
+    pub(super) log: Option<String>,
     pub(super) db: Option<Placed<PathBuf>>,
     pub(super) ephemeral: Option<Placed<bool>>,
     pub(super) default_credits: Option<i64>,

@@ -12,8 +12,11 @@ use super::problem::{Findings, Place, shown, unknown};
 /// The variable that holds the admin key.
 pub const ADMIN_KEY_VARIABLE: &str = "PAYGATE_ADMIN_KEY";
 
+/// The variable that says which lines of the log are written.
+pub const LOG_VARIABLE: &str = "PAYGATE_LOG";
+
 /// Every variable that Paygate reads.
-const VARIABLES: &[&str] = &[ADMIN_KEY_VARIABLE];
+const VARIABLES: &[&str] = &[ADMIN_KEY_VARIABLE, LOG_VARIABLE];
 
 const PREFIX: &str = "PAYGATE_";
 
@@ -57,26 +60,35 @@ impl Environment {
     /// Fills in what neither flags nor file gave.
     pub(super) fn apply(&self, draft: &mut Draft, findings: &mut Findings) {
         for (name, value) in &self.variables {
-            if name != ADMIN_KEY_VARIABLE {
-                let message = unknown("environment variable", name, VARIABLES.iter().copied());
-                findings.warning(Place::Nowhere, shown(name), message, None);
-                continue;
-            }
-            let checked = match value {
+            let text = match value {
                 // Compose files set what they have no value for to nothing.
-                Some(value) if value.expose_secret().is_empty() => continue,
-                Some(value) => check::admin_key(value.expose_secret()),
+                Some(value)
+                    if value.expose_secret().is_empty() && VARIABLES.contains(&name.as_str()) =>
+                {
+                    continue;
+                }
+                Some(value) => Ok(value.expose_secret()),
                 None => Err("Must be UTF-8.".to_owned()),
             };
-            match checked {
-                Ok(value) if draft.admin_key.is_none() => {
-                    draft.admin_key = Some(Placed { value, place: Place::Nowhere });
+            let (what, checked) = match name.as_str() {
+                ADMIN_KEY_VARIABLE => {
+                    let checked = text.and_then(check::admin_key).map(|value| {
+                        draft.admin_key.get_or_insert(Placed { value, place: Place::Nowhere });
+                    });
+                    ("admin key", checked)
                 }
-                Ok(_) => {}
-                Err(rule) => {
-                    let message = format!("Invalid admin key. {rule}");
-                    findings.error(Place::Nowhere, name.as_str(), message, None);
+                LOG_VARIABLE => {
+                    ("log filter", text.and_then(check::log).map(|log| draft.log = Some(log)))
                 }
+                _ => {
+                    let message = unknown("environment variable", name, VARIABLES.iter().copied());
+                    findings.warning(Place::Nowhere, shown(name), message, None);
+                    continue;
+                }
+            };
+            if let Err(rule) = checked {
+                let message = format!("Invalid {what}. {rule}");
+                findings.error(Place::Nowhere, name.as_str(), message, None);
             }
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
+        log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
         pricing,
         rate_limit_per_min: draft

@@ -32,7 +32,7 @@ use std::io;
 use std::path::Path;
 
 pub use command_line::{Printout, parse};
-pub use environment::{ADMIN_KEY_VARIABLE, Environment};
+pub use environment::{ADMIN_KEY_VARIABLE, Environment, LOG_VARIABLE};
 pub use file::read_file;
 pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};

@@ -11,7 +11,7 @@ use super::flags::{NotBuiltFlags, WrapFlags};
 use super::key::Kind;
 use super::number::strict_integer;
 use super::problem::{Findings, Place, masked, shown};
-use super::settings::ImportKey;
+use super::settings::{ImportKey, ServerCommand};
 
 /// Checks every flag that was given and lets it win.
 pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
@@ -68,8 +68,7 @@ fn placed<T>(flag: &'static str, value: T) -> Option<Placed<T>> {
 fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
     draft.demo = flags.demo;
     if let Some(text) = &flags.server {
-        draft.server_flag =
-            flag_text("--server", "serverCommand", text, check::split_command, findings);
+        draft.server_flag = server_command(text, findings);
         draft.backend_refused |= draft.server_flag.is_none();
     }
     if flags.demo && flags.server.is_some() {
@@ -88,6 +87,17 @@ fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findin
         draft.db = None;
         draft.ephemeral = placed("--ephemeral", true);
     }
+}
+
+/// What was written is not repeated: a token of the server's may be in it.
+fn server_command(text: &str, findings: &mut Findings) -> Option<ServerCommand> {
+    let split = check::split_command(text);
+    split
+        .map_err(|rule| {
+            let message = format!("Invalid serverCommand. {rule}");
+            findings.error(Place::Flag("--server"), "serverCommand", message, None);
+        })
+        .ok()
 }
 
 /// A flag whose value passes this check.

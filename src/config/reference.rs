@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::environment::ADMIN_KEY_VARIABLE;
+use super::environment::{ADMIN_KEY_VARIABLE, LOG_VARIABLE};
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
 use super::keys_inside::{GLOBAL_QUOTA, TOOL_PRICING};
+use super::settings::LOG_DEFAULT;
 
 const INTRODUCTION: &str = "\
 # The configuration file
@@ -31,7 +32,9 @@ pub fn reference_page() -> String {
     let environment = format!(
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\
-         | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\n\
+         | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\
+         | `{LOG_VARIABLE}` | Which lines of the log go to stderr: `error`, `warn`, `info`, `debug` or \
+         `trace`, or a filter such as `info,upstream=debug`. `{LOG_DEFAULT}` if it is not set. |\n\n\
          Any other variable that begins with `PAYGATE_` is warned about.\n"
     );
     page.push_str(&environment);

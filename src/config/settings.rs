@@ -12,6 +12,8 @@ use secrecy::SecretString;
 
 /// `name` when nobody gives one.
 pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
+/// The log when nobody says how loud.
+pub(super) const LOG_DEFAULT: &str = "info";
 /// `host` when nobody gives one: this machine only.
 pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// `port` when nobody gives one.
@@ -34,6 +36,8 @@ pub struct Config {
     pub host: IpAddr,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Which lines of the log are written: a level or directives of an `EnvFilter`.
+    pub log: String,
     /// Where the books are kept.
     pub books: Books,
     /// What calls cost.

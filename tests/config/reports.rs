@@ -251,7 +251,7 @@ fn whole_reports() {
              ERROR  [port] Invalid port null. Must be 0–65535.\n         \
              at paygate.json:1:71\n         \
              hint: write a whole number in digits\n  \
-             ERROR  [serverCommand] Invalid serverCommand: \"node \"y\". A quote is opened and \
+             ERROR  [serverCommand] Invalid serverCommand. A quote is opened and \
              never closed.\n         \
              from --server\n\
              ⚠ 2 warning(s):\n  \

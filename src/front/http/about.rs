@@ -54,3 +54,37 @@ pub(super) fn text(name: &str, shadow_mode: bool) -> Vec<u8> {
     };
     serde_json::to_vec(&about).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the admin API's table as it is written, which no other part can see.
+    fn admin_routes() -> Vec<String> {
+        let table = include_str!("../../admin/routes.rs");
+        let rows = table.lines().filter_map(|line| line.trim().strip_prefix("route!("));
+        let row = |row: &str| {
+            let mut words = row.split(' ');
+            let (method, path, access) = (words.next()?, words.next()?, words.next()?);
+            let header = if access == "Admin" { "X-Admin-Key" } else { "X-API-Key" };
+            Some(format!("{method} {} ({header})", path.trim_matches('"')))
+        };
+        rows.map(|text| row(text).expect("method, path and access")).collect()
+    }
+
+    #[test]
+    fn every_endpoint_is_listed_with_its_key_and_no_other() {
+        let mut existing = admin_routes();
+        assert!(existing.len() > 10, "the table was not read: {existing:?}");
+        let fronts_own = ["POST /mcp (X-API-Key for what is sold)", "GET /health (no auth)"];
+        existing.extend(fronts_own.map(str::to_owned));
+        existing.sort();
+        let listed = ENDPOINTS.iter().map(|(_, text)| {
+            let (endpoint, about) = text.split_once(" — ").expect("an endpoint and its line");
+            format!("{endpoint} {}", about.rfind('(').map_or("", |at| &about[at..]))
+        });
+        let mut listed: Vec<String> = listed.collect();
+        listed.sort();
+        assert_eq!(listed, existing);
+    }
+}

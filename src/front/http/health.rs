@@ -16,7 +16,7 @@ struct Health<'a> {
     version: &'static str,
     inflight: usize,
     upstream: Upstream<'a>,
-    store: String,
+    store: &'static str,
 }
 
 #[derive(Serialize)]
@@ -32,18 +32,14 @@ struct Upstream<'a> {
 pub(super) fn serve(service: &Service) -> Response {
     let upstream = service.link().status();
     let store = service.store().health();
-    let (status, word) = judge(service.is_draining(), &upstream, &store);
+    let (status, word) = judge(service.doors().are_closed(), &upstream, &store);
     let health = Health {
         status: word,
         uptime: service.uptime().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
         inflight: service.proxy().in_flight(),
         upstream: describe(&upstream, service.link().server()),
-        store: match store {
-            Ok(()) => "ok".to_owned(),
-            Err(StoreError::Closed(why)) => format!("closed: {why}"),
-            Err(why) => why.to_string(),
-        },
+        store: store_word(&store),
     };
     json(status, serde_json::to_vec(&health).unwrap_or_default())
 }
@@ -60,6 +56,15 @@ fn judge(
         // The disk is slow: calls are refused now and then, and taken again.
         Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    }
+}
+
+/// Why the books are closed is in the log: this page is for everybody.
+fn store_word(store: &Result<(), StoreError>) -> &'static str {
+    match store {
+        Ok(()) => "ok",
+        Err(StoreError::Busy) => "busy",
+        Err(_) => "closed",
     }
 }
 
@@ -93,5 +98,14 @@ mod tests {
             let (status, word) = judge(is_draining, &upstream, &store);
             assert_eq!((status.as_u16(), word), expected, "{is_draining} {upstream:?} {store:?}");
         }
+    }
+
+    #[test]
+    fn the_books_are_told_of_in_fixed_words() {
+        let closed = Err(StoreError::Closed("unable to open /secret/path".to_owned()));
+        assert_eq!(
+            [Ok(()), Err(StoreError::Busy), closed].each_ref().map(store_word),
+            ["ok", "busy", "closed"]
+        );
     }
 }

@@ -33,22 +33,29 @@ pub(super) async fn serve(
     if request.method() != Method::POST {
         return method_not_allowed("POST");
     }
-    if service.is_draining() {
-        return then_close(error(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down"));
-    }
+    // A drain waits for it from here on.
+    let Some(_inside) = service.doors().enter() else { return shutting_down() };
     let (head, body) = request.into_parts();
     let (wrapping, protocol_version) = match negotiate(&head.headers) {
         Ok(negotiated) => negotiated,
         Err(refusal) => return *refusal,
     };
-    let body = match body::read(body, service.body_bytes_max()).await {
-        Ok(body) => body,
-        Err(fault) => return fault.response(),
+    let body = tokio::select! {
+        biased;
+        body = body::read(body, service.body_bytes_max()) => match body {
+            Ok(body) => body,
+            Err(fault) => return fault.response(),
+        },
+        () = service.doors().bodies_are_late() => return shutting_down(),
     };
     let credential = credential(&head.headers);
     let inbound = Inbound { body, credential, address, protocol_version };
     let reply = service.proxy().handle(inbound).await;
     respond(reply::write(reply, service.denials()), wrapping)
+}
+
+fn shutting_down() -> Response {
+    then_close(error(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down"))
 }
 
 /// What the headers ask for, or the answer that refuses it.

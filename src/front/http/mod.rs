@@ -10,6 +10,7 @@ mod body;
 mod client_address;
 mod connection;
 mod cors;
+mod doors;
 mod guard;
 mod health;
 mod listener;
@@ -21,7 +22,6 @@ mod service;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -34,6 +34,7 @@ use super::reply::DenialOptions;
 use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::upstream::ChildLink;
+use doors::Doors;
 use service::Service;
 
 /// How to serve.
@@ -75,7 +76,7 @@ pub struct Served {
 #[derive(Debug)]
 pub struct HttpFront {
     address: SocketAddr,
-    draining: Arc<AtomicBool>,
+    doors: Arc<Doors>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
@@ -84,12 +85,12 @@ impl HttpFront {
     /// Begins to take connections.
     pub fn start(listener: Listener, options: HttpOptions, served: Served) -> Self {
         let address = listener.address();
-        let draining = Arc::new(AtomicBool::new(false));
+        let doors = Arc::new(Doors::default());
         let connections_max = options.connections_max;
-        let service = Service::new(address, options, served, Arc::clone(&draining));
+        let service = Service::new(address, options, served, Arc::clone(&doors));
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(listener.accept(Arc::new(service), connections_max, stopped));
-        Self { address, draining, stop, accepting }
+        Self { address, doors, stop, accepting }
     }
 
     /// Where it listens.
@@ -98,9 +99,14 @@ impl HttpFront {
     }
 
     /// Takes no more messages: they are answered with 503, and so is `/health`. The listener stays
-    /// open, so that whoever asks is told.
+    /// open, so that whoever asks is told. A message whose body is arriving has a moment left.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.doors.close();
+    }
+
+    /// Messages that were let in and are not answered yet, those whose body is arriving included.
+    pub fn messages_open(&self) -> usize {
+        self.doors.inside()
     }
 
     /// Closes the listener and every connection, each after the answer that it owes. What is not

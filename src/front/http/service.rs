@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use tower::ServiceExt;
 
 use super::client_address::client_address;
+use super::doors::Doors;
 use super::guard::Guard;
 use super::respond::{Response, empty, json, method_not_allowed};
 use super::{HttpOptions, Served, about, cors, health, mcp};
@@ -28,7 +28,7 @@ pub(super) struct Service {
     served: Served,
     guard: Guard,
     about: Bytes,
-    draining: Arc<AtomicBool>,
+    doors: Arc<Doors>,
     since: Instant,
 }
 
@@ -37,7 +37,7 @@ impl Service {
         address: SocketAddr,
         options: HttpOptions,
         served: Served,
-        draining: Arc<AtomicBool>,
+        doors: Arc<Doors>,
     ) -> Self {
         let guard = Guard {
             loopback: unmapped(address.ip()).is_loopback(),
@@ -45,7 +45,7 @@ impl Service {
             origins: options.allowed_origins.clone(),
         };
         let about = about::text(&options.name, options.shadow_mode).into();
-        Self { options, served, guard, about, draining, since: Instant::now() }
+        Self { options, served, guard, about, doors, since: Instant::now() }
     }
 
     /// Answers one request, whatever it is.
@@ -55,10 +55,10 @@ impl Service {
             Ok(origin) => origin,
             Err(refusal) => return *refusal,
         };
-        let cors = origin.filter(|_| cors::applies_to(request.uri().path()));
+        let cors = origin.zip(cors::methods(request.uri().path()));
         let mut response = self.route(request, peer_address).await;
-        if let Some(origin) = cors {
-            cors::allow(response.headers_mut(), origin);
+        if let Some((origin, methods)) = cors {
+            cors::allow(response.headers_mut(), origin, methods);
         }
         response
     }
@@ -88,8 +88,8 @@ impl Service {
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+    pub(super) fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     pub(super) fn body_bytes_max(&self) -> usize {

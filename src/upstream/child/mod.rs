@@ -171,6 +171,19 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// What everybody may read. Nothing in it was said by the server, and no path is named.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::NotFound { .. } => "its command was not found".to_owned(),
+            Self::Spawn { .. } => "its command cannot be started".to_owned(),
+            Self::Exited { how, .. } => format!("it ended before it was ready ({how})"),
+            Self::NoAnswer { method, .. } => format!("it gave no answer to {method} in time"),
+            Self::BadAnswer { .. } => "it does not answer as an MCP server".to_owned(),
+        }
+    }
+}
+
 /// The last lines that a child wrote to stderr, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastLines(pub Vec<String>);

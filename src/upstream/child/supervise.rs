@@ -112,7 +112,8 @@ async fn restart(
             }
             Err(error) => {
                 tracing::warn!(target: "upstream", attempt = *attempt, %error, "the server could not be started again");
-                why = error.to_string();
+                // The status is for everybody; what the server wrote is in the log alone.
+                why = error.brief();
             }
         }
     }
