@@ -18,7 +18,9 @@ use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, OpenError, verify};
-use paygate::store::{Creation, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement};
+use paygate::store::{
+    Creation, Credited, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement,
+};
 
 const NOW: i64 = 1_800_000_000_000;
 
@@ -137,10 +139,11 @@ async fn numbers_survive_a_restart_and_verify() {
         assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
         assert_eq!(call(&store, &key, 2, &["a"], &[FREE]).await, 98);
         assert_eq!(call(&store, &key, 3, &["a", "dear", "b"], &[PAID, FREE, PAID]).await, 94);
-        assert_eq!(store.credit(&key.id, 6, CreditKind::Grant, None, now()).await.unwrap(), 100);
+        let granted = store.credit(&key.id, 6, CreditKind::Grant, None, now()).await.unwrap();
+        assert_eq!(granted, Credited::Made(100));
         assert_eq!(
             store.credit(&key.id, -130, CreditKind::Adjustment, None, now()).await.unwrap(),
-            -30
+            Credited::Made(-30)
         );
         store.close().await.unwrap();
 
@@ -279,17 +282,21 @@ async fn a_repeated_request_changes_nothing() {
         Some(Once { id: Digest::of(id), request: Digest::of(request), note: "note".to_owned() })
     };
     let top_up = |once| store.credit(&key.id, 5, CreditKind::Grant, once, now());
-    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), 105);
-    assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), 110);
-    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), 105, "the answer of then");
+    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), Credited::Made(105));
+    assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), Credited::Made(110));
+    assert_eq!(
+        top_up(once(b"1", b"five")).await.unwrap(),
+        Credited::Repeated(105),
+        "the answer of then"
+    );
     assert!(matches!(top_up(once(b"1", b"six")).await, Err(StoreError::OnceMismatch)));
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
     let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five"), now);
-    assert_eq!(again(now()).await.unwrap(), 105);
+    assert_eq!(again(now()).await.unwrap(), Credited::Repeated(105));
     assert_eq!(
         again(now().plus(Duration::from_hours(24))).await.unwrap(),
-        115,
+        Credited::Made(115),
         "24 hours later it is new"
     );
 }

@@ -23,7 +23,7 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::{
-    CallEnd, Creation, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+    CallEnd, Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
 };
 
 /// The embedded store.
@@ -214,20 +214,35 @@ impl Shared {
         kind: CreditKind,
         once: Option<Once>,
         now: Time,
-    ) -> Result<(i64, Durable), StoreError> {
+    ) -> Result<(Credited, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
         if let Some(record) = state.repeated(once.as_ref(), now)? {
             let durable = state.queue.durable();
             self.nudge(state);
-            return Ok((record.available, durable));
+            return Ok((Credited::Repeated(record.available), durable));
         }
         state.credit(&id.account(), amount, kind, now)?;
         let available = state.book.account(&id.account()).map_or(0, Account::available);
         state.remember(once, available, now);
         let durable = state.queue.durable();
         self.nudge(state);
-        Ok((available, durable))
+        Ok((Credited::Made(available), durable))
+    }
+
+    /// The balance that the first one left, if this request repeats one.
+    pub(super) fn repeated(
+        &self,
+        once: &Once,
+        now: Time,
+    ) -> Result<Option<(i64, Durable)>, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let Some(record) = state.repeated(Some(once), now)? else { return Ok(None) };
+        // The first one may still be on its way to the disk.
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(Some((record.available, durable)))
     }
 }
 

@@ -16,7 +16,8 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::{
-    Creation, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError, UsageRow,
+    Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError,
+    UsageRow,
 };
 
 impl LocalStore {
@@ -101,11 +102,17 @@ impl Store for LocalStore {
         kind: CreditKind,
         once: Option<Once>,
         now: Time,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Credited, StoreError> {
         self.load(id).await?.ok_or(StoreError::NotFound)?;
-        let (available, durable) = self.shared.credit(id, amount, kind, once, now)?;
+        let (credited, durable) = self.shared.credit(id, amount, kind, once, now)?;
         durable.wait().await?;
-        Ok(available)
+        Ok(credited)
+    }
+
+    async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError> {
+        let Some((available, durable)) = self.shared.repeated(once, now)? else { return Ok(None) };
+        durable.wait().await?;
+        Ok(Some(available))
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
