@@ -210,3 +210,18 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that `paygate health` reads.
 pub const HEALTH_BYTES_MAX: usize = 64 << 10;
+
+// ---- slow disks ------------------------------------------------------------------------------
+
+/// A commit that takes longer means a disk that cannot keep up: new calls are refused as retryable
+/// rather than started and left waiting for it.
+pub const COMMIT_SLOW: Duration = Duration::from_secs(5);
+
+/// A commit that takes longer is not believed to end any more: the books close, and whoever waits
+/// is told so.
+pub const COMMIT_HUNG: Duration = Duration::from_secs(30);
+
+const _: () = assert!(COMMIT_SLOW.as_secs() < COMMIT_HUNG.as_secs());
+
+/// How often a stop looks whether the writer has ended.
+pub const WRITER_END_LOOK: Duration = Duration::from_millis(5);

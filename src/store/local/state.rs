@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -12,6 +13,7 @@ use super::queue::{Queue, Write};
 use super::read::Readers;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
+use super::slow::Committing;
 use crate::gate::Charge;
 use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
@@ -46,6 +48,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) book: Book,
     pub(super) queue: Queue,
+    /// What the writer commits now.
+    pub(super) committing: Option<Committing>,
     /// Accounts that differ from their saved rows.
     pub(super) dirty: HashSet<AccountId>,
     pub(super) closed: Option<String>,
@@ -80,6 +84,12 @@ impl Shared {
         }
     }
 
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        state.keeps_up(Instant::now())
+    }
+
     pub(super) fn hold(
         &self,
         charge: &Charge,
@@ -88,6 +98,7 @@ impl Shared {
     ) -> Result<Durable, HoldRefused> {
         let mut state = self.lock();
         state.open_for_writing()?;
+        state.keeps_up(Instant::now())?;
         if state.queue.is_full() {
             return Err(StoreError::Busy.into());
         }
@@ -254,7 +265,8 @@ pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, Sta
 }
 
 impl State {
-    pub(super) fn open_for_writing(&self) -> Result<(), StoreError> {
+    pub(super) fn open_for_writing(&mut self) -> Result<(), StoreError> {
+        self.close_if_hung(Instant::now());
         self.open_for_reading()?;
         if self.stopping {
             return Err(StoreError::Closed("Paygate is stopping".to_owned()));
@@ -265,6 +277,17 @@ impl State {
     /// Closed books show no numbers: what memory says may never have reached the file.
     pub(super) fn open_for_reading(&self) -> Result<(), StoreError> {
         self.closed.clone().map_or(Ok(()), |why| Err(StoreError::Closed(why)))
+    }
+
+    /// Closes the books, and tells all who wait that their commit will not come: their senders are
+    /// dropped.
+    pub(super) fn close(&mut self, why: String) {
+        tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
+        self.closed = Some(why);
+        if let Some(committing) = &mut self.committing {
+            committing.waiters.clear();
+        }
+        drop(self.queue.take_waiters());
     }
 
     /// The books contradict themselves: nothing that they say may be trusted any more.

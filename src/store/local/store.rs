@@ -2,6 +2,7 @@
 //! disk where the contract says so.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -9,7 +10,7 @@ use super::read;
 use super::state::LocalStore;
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
-use crate::model::bounds::JOURNAL_ROOM_WAIT;
+use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -116,15 +117,20 @@ impl Store for LocalStore {
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
-        let mut held = self.shared.hold(charge, now, deadline);
-        if matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy))) {
+        let patience = tokio::time::Instant::now() + JOURNAL_ROOM_WAIT;
+        loop {
+            // Before the attempt, or room that is made right after it would be missed.
             let room = self.shared.room.notified();
-            // Back-pressure: the call waits for the disk, within its bound.
-            if tokio::time::timeout(JOURNAL_ROOM_WAIT, room).await.is_ok() {
-                held = self.shared.hold(charge, now, deadline);
+            tokio::pin!(room);
+            room.as_mut().enable();
+            let held = self.shared.hold(charge, now, deadline);
+            // Back-pressure: the call waits for room, within its bound. Others may take it first.
+            let waits = matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy)))
+                && self.shared.health().is_ok();
+            if !waits || tokio::time::timeout_at(patience, room).await.is_err() {
+                return held?.wait().await.map_err(HoldRefused::Unavailable);
             }
         }
-        held?.wait().await.map_err(HoldRefused::Unavailable)
     }
 
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError> {
@@ -195,13 +201,20 @@ impl Store for LocalStore {
     }
 
     fn health(&self) -> Result<(), StoreError> {
-        self.shared.lock().open_for_writing()
+        self.shared.health()
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         let closed = self.stop();
         let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
+            while !thread.is_finished() {
+                if self.shared.lock().close_if_hung(Instant::now()) {
+                    // It is stuck in the kernel and ends with the process.
+                    return Err(StoreError::Closed("the disk does not answer".to_owned()));
+                }
+                tokio::time::sleep(WRITER_END_LOOK).await;
+            }
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 return Err(StoreError::Closed("the writer failed".to_owned()));
