@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Durability;
 use super::queue::{Queue, Write};
-use super::read::Readers;
+use super::read::Reader;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use super::slow::Committing;
@@ -31,7 +31,10 @@ use crate::store::{
 /// The embedded store.
 pub struct LocalStore {
     pub(super) shared: Arc<Shared>,
-    pub(super) readers: Readers,
+    /// For keys that are not in memory yet.
+    pub(super) lookups: Reader,
+    /// For lists and sums, which may take long.
+    pub(super) reports: Reader,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 

@@ -38,7 +38,7 @@ impl LocalStore {
         }
         let wanted = id.clone();
         let found =
-            self.readers.read(move |connection| read::key_by_id(connection, &wanted)).await?;
+            self.lookups.read(move |connection| read::key_by_id(connection, &wanted)).await?;
         Ok(found.map(|(key, account)| self.shared.lock().loaded(key, account)))
     }
 }
@@ -53,7 +53,7 @@ impl Store for LocalStore {
         let mut key = self.shared.lock().key_with(&digest).map(Arc::clone);
         if key.is_none() {
             let found = self
-                .readers
+                .lookups
                 .read(move |connection| read::key_by_digest(connection, &digest))
                 .await?;
             key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
@@ -80,7 +80,7 @@ impl Store for LocalStore {
         // A credential that only the file knows must be found before it is given away twice.
         let digest = key.digest;
         let known =
-            self.readers.read(move |connection| read::key_by_digest(connection, &digest)).await?;
+            self.lookups.read(move |connection| read::key_by_digest(connection, &digest)).await?;
         if let Some((known, account)) = known {
             self.shared.lock().loaded(known, account);
         }
@@ -168,7 +168,7 @@ impl Store for LocalStore {
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
         let namespace = namespace.map(str::to_owned);
         let rows = self
-            .readers
+            .reports
             .read(move |connection| read::keys(connection, namespace.as_deref()))
             .await?;
         let mut keys = Vec::with_capacity(rows.len());
@@ -197,7 +197,7 @@ impl Store for LocalStore {
         };
         durable.wait().await?;
         let namespace = namespace.map(str::to_owned);
-        self.readers.read(move |connection| read::usage(connection, namespace.as_deref())).await
+        self.reports.read(move |connection| read::usage(connection, namespace.as_deref())).await
     }
 
     fn health(&self) -> Result<(), StoreError> {
