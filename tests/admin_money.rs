@@ -78,11 +78,34 @@ fn a_top_up_sent_twice_is_booked_once() {
     assert_eq!(once(&paygate, "/topup", "payment 2", &body).json()["credits"], 20);
     let second = once(&paygate, "/topup", "payment 1", &body);
     assert_eq!((second.status, second.text()), (200, first.text()));
+    assert_eq!(first.header("idempotency-replayed"), None);
+    assert_eq!(second.header("idempotency-replayed"), Some("true"));
     assert_eq!(paygate.credits(&raw), 20);
     let other = once(&paygate, "/topup", "payment 1", &json!({"key": id, "credits": 6}));
     assert_eq!(other.status, 422, "{}", other.text());
     assert!(other.text().contains("Idempotency-Key"), "{}", other.text());
     assert_eq!(paygate.credits(&raw), 20);
+}
+
+#[test]
+fn a_repeated_top_up_gets_its_answer_whatever_became_of_the_key() {
+    let paygate = start();
+    for (path, change) in [
+        ("/keys/rotate", json!({})),
+        ("/keys/revoke", json!({})),
+        ("/keys/expiry", json!({"expiresAt": "2001-01-01T00:00:00Z"})),
+    ] {
+        let (raw, id) = paygate.create_key(&json!({"credits": 10}));
+        let body = json!({"key": raw, "credits": 5});
+        let first = once(&paygate, "/topup", path, &body);
+        let mut change = change;
+        change["key"] = json!(id);
+        assert_eq!(paygate.admin_post(path, &change).status, 200, "{path}");
+        let again = once(&paygate, "/topup", path, &body);
+        assert_eq!((again.status, again.text()), (200, first.text()), "{path}");
+        assert_eq!(again.header("idempotency-replayed"), Some("true"), "{path}");
+        assert_eq!(once(&paygate, "/topup", "new", &body).status, 404, "{path}");
+    }
 }
 
 #[test]

@@ -21,7 +21,9 @@ use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, verify};
-use paygate::store::{Creation, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement};
+use paygate::store::{
+    Creation, Credited, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement,
+};
 
 const NOW: i64 = 1_800_000_000_000;
 
@@ -140,10 +142,11 @@ async fn numbers_survive_a_restart_and_verify() {
         assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
         assert_eq!(call(&store, &key, 2, &["a"], &[FREE]).await, 98);
         assert_eq!(call(&store, &key, 3, &["a", "dear", "b"], &[PAID, FREE, PAID]).await, 94);
-        assert_eq!(store.credit(&key.id, 6, CreditKind::Grant, None, now()).await.unwrap(), 100);
+        let granted = store.credit(&key.id, 6, CreditKind::Grant, None, now()).await.unwrap();
+        assert_eq!(granted, Credited::Made(100));
         assert_eq!(
             store.credit(&key.id, -130, CreditKind::Adjustment, None, now()).await.unwrap(),
-            -30
+            Credited::Made(-30)
         );
         store.close().await.unwrap();
 
@@ -263,10 +266,12 @@ async fn a_repetition_is_known_after_the_clock_was_set_back() {
     store.credit(&key.id, 1, CreditKind::Grant, None, in_two_days).await.unwrap();
     let id = Digest::of(b"1");
     let once = || Some(Once { id, request: id, note: String::new() });
-    assert_eq!(store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap(), 106);
+    let first = store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap();
+    assert_eq!(first, Credited::Made(106));
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
-    assert_eq!(store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap(), 106);
+    let again = store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap();
+    assert_eq!(again, Credited::Repeated(106));
     assert_eq!(store.account(&key.id).await.unwrap().available(), 106);
 }
 
@@ -298,17 +303,21 @@ async fn a_repeated_request_changes_nothing() {
         Some(Once { id: Digest::of(id), request: Digest::of(request), note: "note".to_owned() })
     };
     let top_up = |once| store.credit(&key.id, 5, CreditKind::Grant, once, now());
-    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), 105);
-    assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), 110);
-    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), 105, "the answer of then");
+    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), Credited::Made(105));
+    assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), Credited::Made(110));
+    assert_eq!(
+        top_up(once(b"1", b"five")).await.unwrap(),
+        Credited::Repeated(105),
+        "the answer of then"
+    );
     assert!(matches!(top_up(once(b"1", b"six")).await, Err(StoreError::OnceMismatch)));
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
     let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five"), now);
-    assert_eq!(again(now()).await.unwrap(), 105);
+    assert_eq!(again(now()).await.unwrap(), Credited::Repeated(105));
     assert_eq!(
         again(now().plus(Duration::from_hours(24))).await.unwrap(),
-        115,
+        Credited::Made(115),
         "24 hours later it is new"
     );
 }

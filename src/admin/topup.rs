@@ -11,6 +11,7 @@ use super::subject::Fit;
 use super::{Admin, Call, fields, once};
 use crate::ledger::CreditKind;
 use crate::model::bounds::COUNTER_MAX;
+use crate::store::Credited;
 
 #[derive(Serialize)]
 struct ToppedUp {
@@ -26,8 +27,21 @@ pub(super) async fn add(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         let key = fields::key(&members)?.ok_or_else(missing)?;
         (key, amount(&members.get("credits")?)?.ok_or_else(missing)?, once)
     };
+    // Before the key is looked up: a repetition gets the same answer even if the key was rotated,
+    // revoked or has expired since.
+    if let Some(once) = &once
+        && let Some(credits) = admin.store.repeated(once, call.now).await?
+    {
+        return Ok(answer(credits, amount)?.replayed());
+    }
     let key = admin.find(&key, Fit::Usable, call.now).await?;
-    let credits = admin.store.credit(&key.id, amount, CreditKind::Grant, once, call.now).await?;
+    match admin.store.credit(&key.id, amount, CreditKind::Grant, once, call.now).await? {
+        Credited::Made(credits) => answer(credits, amount),
+        Credited::Repeated(credits) => Ok(answer(credits, amount)?.replayed()),
+    }
+}
+
+fn answer(credits: i64, amount: i64) -> Result<Answer, Problem> {
     Answer::ok(&ToppedUp { credits, message: format!("Added {amount} credits") })
 }
 

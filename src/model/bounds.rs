@@ -60,9 +60,6 @@ pub const ONCE_MAX: usize = 100_000;
 /// How long an idempotency key is remembered.
 pub const ONCE_TTL: Duration = Duration::from_hours(24);
 
-/// Connections that read beside the writer: one for key lookups, one for a report.
-pub const READERS: usize = 2;
-
 /// What a hold lives longer than the longest call: time to settle an answer that came at the end.
 pub const HOLD_MARGIN: Duration = Duration::from_secs(30);
 // Upstream children
@@ -219,3 +216,22 @@ pub const TOOL_NAME_BYTES_MAX: usize = 256;
 /// The part of a child's calls that free requests may fill, as a divisor: what costs nothing, some
 /// of it for anybody, must leave room for what is paid.
 pub const FREE_CALLS_DIVISOR: usize = 8;
+// ---- slow disks ------------------------------------------------------------------------------
+
+/// A commit that takes longer means a disk that cannot keep up: new calls are refused as retryable
+/// rather than started and left waiting for it.
+pub const COMMIT_SLOW: Duration = Duration::from_secs(5);
+
+/// A commit that takes longer is not believed to end any more: the books close, and whoever waits
+/// is told so.
+pub const COMMIT_HUNG: Duration = Duration::from_secs(30);
+
+const _: () = assert!(COMMIT_SLOW.as_secs() < COMMIT_HUNG.as_secs());
+
+/// How often a stop looks whether the writer has ended.
+pub const WRITER_END_LOOK: Duration = Duration::from_millis(5);
+
+// ---- reading beside the writer ---------------------------------------------------------------
+
+/// How long a key lookup or a report waits for others of its kind before it is refused as retryable.
+pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);

@@ -53,7 +53,8 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
     async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError>;
 
-    /// Adds or corrects credits, durably. A repetition (`once`) changes nothing and returns the same.
+    /// Adds or corrects credits, durably. A repetition (`once`) changes nothing and returns the
+    /// balance of then.
     async fn credit(
         &self,
         id: &KeyId,
@@ -61,7 +62,11 @@ pub trait Store: Send + Sync + 'static {
         kind: CreditKind,
         once: Option<Once>,
         now: Time,
-    ) -> Result<i64, StoreError>;
+    ) -> Result<Credited, StoreError>;
+
+    /// The balance after the credit that this very request made before, durably; `None` if it is
+    /// new. The key may have been rotated or revoked since.
+    async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError>;
 
     /// Reserves what a charge asks for until `deadline`, all or nothing.
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
@@ -106,6 +111,15 @@ pub enum Creation {
     Made(Arc<Key>),
     /// The same request made it before: the answer's note of then.
     Repeated(String),
+}
+
+/// What became of a request to add or correct credits, with the balance right after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credited {
+    /// It was booked.
+    Made(i64),
+    /// The same request booked it before.
+    Repeated(i64),
 }
 
 /// Why nothing was held.

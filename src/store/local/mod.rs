@@ -19,6 +19,7 @@ mod records;
 mod recover;
 mod rows;
 mod schema;
+mod slow;
 mod state;
 mod store;
 mod verify;

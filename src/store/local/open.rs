@@ -9,12 +9,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::Durability;
 use super::accounts::{SavePace, SavePass};
 use super::file::OwnFile;
-use super::read::Readers;
+use super::read::Reader;
 use super::recover::recover;
 use super::schema;
 use super::state::{LocalStore, Shared};
 use super::writer::Writer;
-use crate::model::bounds::READERS;
 use crate::model::time::Time;
 
 /// Where the books are, and what answers wait for.
@@ -95,12 +94,11 @@ impl LocalStore {
         let ephemeral = file.is_none();
         let durability = if ephemeral { Durability::None } else { options.durability };
         let shared = Arc::new(Shared::new(state, durability));
-        let readers = match &file {
-            Some(file) => {
-                (0..READERS).map(|_| read_only(file)).collect::<Result<_, _>>().map_err(failed)?
-            }
-            None => vec![Arc::clone(&connection)],
+        let reader = || match &file {
+            Some(file) => read_only(file).map(Reader::new).map_err(failed),
+            None => Ok(Reader::new(Arc::clone(&connection))),
         };
+        let (lookups, reports) = (reader()?, reader()?);
         let writer = Writer {
             shared: Arc::clone(&shared),
             connection,
@@ -113,7 +111,7 @@ impl LocalStore {
         let thread = thread.spawn(move || writer.run());
         let thread = thread
             .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })?;
-        Ok(Self { shared, readers: Readers::new(readers), writer: Mutex::new(Some(thread)) })
+        Ok(Self { shared, lookups, reports, writer: Mutex::new(Some(thread)) })
     }
 }
 

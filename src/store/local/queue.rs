@@ -44,11 +44,22 @@ pub(super) struct Queue {
     open: HashMap<CallId, OpenCall>,
     /// Holds without a row yet, oldest first. Resolved ones are skipped when they come up.
     young: VecDeque<(Instant, CallId)>,
+    #[cfg(test)]
+    pretends_full: bool,
 }
 
 impl Queue {
     pub(super) fn is_full(&self) -> bool {
+        #[cfg(test)]
+        if self.pretends_full {
+            return true;
+        }
         self.batch.writes.len().max(self.young.len()) >= JOURNAL_QUEUE_ROWS_MAX
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_full(&mut self, is_full: bool) {
+        self.pretends_full = is_full;
     }
 
     /// Does somebody wait, or is there a good batch to write?

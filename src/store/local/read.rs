@@ -1,60 +1,51 @@
 //! Reading beside the writer: lookups of keys that are not in memory yet, lists and sums. On a
-//! blocking thread, with a bounded number of connections.
+//! blocking thread. Lookups have a connection of their own, so that no call waits for a report.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::records::{KEY_COLUMNS, from_json, read_key};
 use crate::ledger::Account;
+use crate::model::bounds::READ_TURN_WAIT;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::secret::Digest;
 use crate::store::{StoreError, UsageRow};
 
-/// A few connections that only read. An ephemeral store has one, which is the writer's.
-pub(super) struct Readers {
-    connections: Arc<Vec<Arc<Mutex<Connection>>>>,
-    free: Arc<Mutex<Vec<usize>>>,
-    permits: Arc<Semaphore>,
+/// A connection that only reads, one read at a time. In an ephemeral store it is the writer's.
+pub(super) struct Reader {
+    connection: Arc<Mutex<Connection>>,
+    turn: Arc<Semaphore>,
+    patience: Duration,
 }
 
 type KeyAndAccount = (Key, Option<Account>);
 
-impl Readers {
-    pub(super) fn new(connections: Vec<Arc<Mutex<Connection>>>) -> Self {
-        let count = connections.len();
-        Self {
-            connections: Arc::new(connections),
-            free: Arc::new(Mutex::new((0..count).collect())),
-            permits: Arc::new(Semaphore::new(count)),
-        }
+impl Reader {
+    pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
+        Self { connection, turn: Arc::new(Semaphore::new(1)), patience: READ_TURN_WAIT }
     }
 
-    /// Runs a read on a blocking thread.
+    /// Runs a read on a blocking thread. Busy if it is not its turn in time.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let unavailable = |what: &str| StoreError::Read(what.to_owned());
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|_| unavailable("Paygate is stopping"))?;
-        let (connections, free) = (Arc::clone(&self.connections), Arc::clone(&self.free));
+        let turn = timeout(self.patience, Arc::clone(&self.turn).acquire_owned()).await;
+        let turn = turn.map_err(|_| StoreError::Busy)?;
+        let turn = turn.map_err(|closed| StoreError::Read(closed.to_string()))?;
+        let connection = Arc::clone(&self.connection);
         let reading = tokio::task::spawn_blocking(move || {
-            let index = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            // A permit is a promise that one is free.
-            let result = index.and_then(|index| connections.get(index)).map(|connection| {
-                let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-                work(&connection)
-            });
-            free.lock().unwrap_or_else(PoisonError::into_inner).extend(index);
-            drop(permit);
-            result
+            // The turn ends with the read, even if nobody waits for it any more.
+            let _turn = turn;
+            work(&connection.lock().unwrap_or_else(PoisonError::into_inner))
         });
         match reading.await {
-            Ok(Some(result)) => result.map_err(|error| StoreError::Read(error.to_string())),
-            Ok(None) => Err(unavailable("no connection is free")),
+            Ok(result) => result.map_err(|error| StoreError::Read(error.to_string())),
             Err(failed) => Err(StoreError::Read(failed.to_string())),
         }
     }
@@ -120,4 +111,59 @@ pub(super) fn usage(
         })
     })?;
     rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::{Durability, LocalOptions, LocalStore};
+    use super::*;
+    use crate::model::time::Time;
+    use crate::store::Store;
+
+    #[test]
+    fn lookups_do_not_wait_for_reports() {
+        let folder = std::env::temp_dir().join(format!("paygate-read-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = Some(folder.join("books.db"));
+        let options = LocalOptions { path, durability: Durability::Answer };
+        let store = Arc::new(LocalStore::open(&options, Time::ZERO).unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (end, wait) = oneshot::channel::<()>();
+            let (begin, has_begun) = oneshot::channel();
+            let reporting = Arc::clone(&store);
+            let report = tokio::spawn(async move {
+                let work = move |_: &Connection| {
+                    begin.send(()).unwrap();
+                    wait.blocking_recv().unwrap();
+                    Ok(())
+                };
+                reporting.reports.read(work).await
+            });
+            has_begun.await.unwrap();
+            assert_eq!(store.reports.turn.available_permits(), 0);
+            let unknown = Digest::of(b"unknown");
+            assert_eq!(store.key_by_digest(unknown, Time::ZERO).await.unwrap(), None);
+            let id = KeyId::from_random([1; 8]);
+            assert_eq!(store.key_by_id(&id).await.unwrap(), None);
+            end.send(()).unwrap();
+            report.await.unwrap().unwrap();
+            store.close().await.unwrap();
+        });
+        drop(store);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_waited_for_within_a_bound() {
+        let mut reader = Reader::new(Arc::new(Mutex::new(Connection::open_in_memory().unwrap())));
+        let turn = Arc::clone(&reader.turn).acquire_owned().await.unwrap();
+        reader.patience = Duration::ZERO;
+        let refused = reader.read(|_| Ok(())).await;
+        assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+        drop(turn);
+        reader.read(|_| Ok(())).await.unwrap();
+    }
 }

@@ -4,14 +4,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::Durability;
 use super::queue::{Queue, Write};
-use super::read::Readers;
+use super::read::Reader;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
+use super::slow::Committing;
 use crate::gate::Charge;
 use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
@@ -23,13 +25,16 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::{
-    CallEnd, Creation, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+    CallEnd, Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
 };
 
 /// The embedded store.
 pub struct LocalStore {
     pub(super) shared: Arc<Shared>,
-    pub(super) readers: Readers,
+    /// For keys that are not in memory yet.
+    pub(super) lookups: Reader,
+    /// For lists and sums, which may take long.
+    pub(super) reports: Reader,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,6 +51,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) book: Book,
     pub(super) queue: Queue,
+    /// What the writer commits now.
+    pub(super) committing: Option<Committing>,
     /// Accounts that differ from their saved rows.
     pub(super) dirty: HashSet<AccountId>,
     pub(super) closed: Option<String>,
@@ -80,6 +87,12 @@ impl Shared {
         }
     }
 
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        state.keeps_up(Instant::now())
+    }
+
     pub(super) fn hold(
         &self,
         charge: &Charge,
@@ -88,6 +101,7 @@ impl Shared {
     ) -> Result<Durable, HoldRefused> {
         let mut state = self.lock();
         state.open_for_writing()?;
+        state.keeps_up(Instant::now())?;
         if state.queue.is_full() {
             return Err(StoreError::Busy.into());
         }
@@ -214,20 +228,35 @@ impl Shared {
         kind: CreditKind,
         once: Option<Once>,
         now: Time,
-    ) -> Result<(i64, Durable), StoreError> {
+    ) -> Result<(Credited, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
         if let Some(record) = state.repeated(once.as_ref(), now)? {
             let durable = state.queue.durable();
             self.nudge(state);
-            return Ok((record.available, durable));
+            return Ok((Credited::Repeated(record.available), durable));
         }
         state.credit(&id.account(), amount, kind, now)?;
         let available = state.book.account(&id.account()).map_or(0, Account::available);
         state.remember(once, available, now);
         let durable = state.queue.durable();
         self.nudge(state);
-        Ok((available, durable))
+        Ok((Credited::Made(available), durable))
+    }
+
+    /// The balance that the first one left, if this request repeats one.
+    pub(super) fn repeated(
+        &self,
+        once: &Once,
+        now: Time,
+    ) -> Result<Option<(i64, Durable)>, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let Some(record) = state.repeated(Some(once), now)? else { return Ok(None) };
+        // The first one may still be on its way to the disk.
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(Some((record.available, durable)))
     }
 }
 
@@ -239,7 +268,8 @@ pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, Sta
 }
 
 impl State {
-    pub(super) fn open_for_writing(&self) -> Result<(), StoreError> {
+    pub(super) fn open_for_writing(&mut self) -> Result<(), StoreError> {
+        self.close_if_hung(Instant::now());
         self.open_for_reading()?;
         if self.stopping {
             return Err(StoreError::Closed("Paygate is stopping".to_owned()));
@@ -250,6 +280,17 @@ impl State {
     /// Closed books show no numbers: what memory says may never have reached the file.
     pub(super) fn open_for_reading(&self) -> Result<(), StoreError> {
         self.closed.clone().map_or(Ok(()), |why| Err(StoreError::Closed(why)))
+    }
+
+    /// Closes the books, and tells all who wait that their commit will not come: their senders are
+    /// dropped.
+    pub(super) fn close(&mut self, why: String) {
+        tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
+        self.closed = Some(why);
+        if let Some(committing) = &mut self.committing {
+            committing.waiters.clear();
+        }
+        drop(self.queue.take_waiters());
     }
 
     /// The books contradict themselves: nothing that they say may be trusted any more.

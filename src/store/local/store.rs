@@ -2,6 +2,7 @@
 //! disk where the contract says so.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -9,14 +10,15 @@ use super::read;
 use super::state::LocalStore;
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
-use crate::model::bounds::JOURNAL_ROOM_WAIT;
+use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::{
-    Creation, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError, UsageRow,
+    Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError,
+    UsageRow,
 };
 
 impl LocalStore {
@@ -36,7 +38,7 @@ impl LocalStore {
         }
         let wanted = id.clone();
         let found =
-            self.readers.read(move |connection| read::key_by_id(connection, &wanted)).await?;
+            self.lookups.read(move |connection| read::key_by_id(connection, &wanted)).await?;
         Ok(found.map(|(key, account)| self.shared.lock().loaded(key, account)))
     }
 }
@@ -51,7 +53,7 @@ impl Store for LocalStore {
         let mut key = self.shared.lock().key_with(&digest).map(Arc::clone);
         if key.is_none() {
             let found = self
-                .readers
+                .lookups
                 .read(move |connection| read::key_by_digest(connection, &digest))
                 .await?;
             key = found.map(|(key, account)| self.shared.lock().loaded(key, account));
@@ -78,7 +80,7 @@ impl Store for LocalStore {
         // A credential that only the file knows must be found before it is given away twice.
         let digest = key.digest;
         let known =
-            self.readers.read(move |connection| read::key_by_digest(connection, &digest)).await?;
+            self.lookups.read(move |connection| read::key_by_digest(connection, &digest)).await?;
         if let Some((known, account)) = known {
             self.shared.lock().loaded(known, account);
         }
@@ -101,23 +103,34 @@ impl Store for LocalStore {
         kind: CreditKind,
         once: Option<Once>,
         now: Time,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Credited, StoreError> {
         self.load(id).await?.ok_or(StoreError::NotFound)?;
-        let (available, durable) = self.shared.credit(id, amount, kind, once, now)?;
+        let (credited, durable) = self.shared.credit(id, amount, kind, once, now)?;
         durable.wait().await?;
-        Ok(available)
+        Ok(credited)
+    }
+
+    async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError> {
+        let Some((available, durable)) = self.shared.repeated(once, now)? else { return Ok(None) };
+        durable.wait().await?;
+        Ok(Some(available))
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
-        let mut held = self.shared.hold(charge, now, deadline);
-        if matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy))) {
+        let patience = tokio::time::Instant::now() + JOURNAL_ROOM_WAIT;
+        loop {
+            // Before the attempt, or room that is made right after it would be missed.
             let room = self.shared.room.notified();
-            // Back-pressure: the call waits for the disk, within its bound.
-            if tokio::time::timeout(JOURNAL_ROOM_WAIT, room).await.is_ok() {
-                held = self.shared.hold(charge, now, deadline);
+            tokio::pin!(room);
+            room.as_mut().enable();
+            let held = self.shared.hold(charge, now, deadline);
+            // Back-pressure: the call waits for room, within its bound. Others may take it first.
+            let waits = matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy)))
+                && self.shared.health().is_ok();
+            if !waits || tokio::time::timeout_at(patience, room).await.is_err() {
+                return held?.wait().await.map_err(HoldRefused::Unavailable);
             }
         }
-        held?.wait().await.map_err(HoldRefused::Unavailable)
     }
 
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError> {
@@ -155,7 +168,7 @@ impl Store for LocalStore {
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
         let namespace = namespace.map(str::to_owned);
         let rows = self
-            .readers
+            .reports
             .read(move |connection| read::keys(connection, namespace.as_deref()))
             .await?;
         let mut keys = Vec::with_capacity(rows.len());
@@ -184,17 +197,24 @@ impl Store for LocalStore {
         };
         durable.wait().await?;
         let namespace = namespace.map(str::to_owned);
-        self.readers.read(move |connection| read::usage(connection, namespace.as_deref())).await
+        self.reports.read(move |connection| read::usage(connection, namespace.as_deref())).await
     }
 
     fn health(&self) -> Result<(), StoreError> {
-        self.shared.lock().open_for_writing()
+        self.shared.health()
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         let closed = self.stop();
         let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
+            while !thread.is_finished() {
+                if self.shared.lock().close_if_hung(Instant::now()) {
+                    // It is stuck in the kernel and ends with the process.
+                    return Err(StoreError::Closed("the disk does not answer".to_owned()));
+                }
+                tokio::time::sleep(WRITER_END_LOOK).await;
+            }
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 return Err(StoreError::Closed("the writer failed".to_owned()));

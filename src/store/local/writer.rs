@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -12,6 +13,7 @@ use super::file::OwnFile;
 use super::queue::{Batch, Write};
 use super::records::{write_key, write_once};
 use super::rows::JournalRow;
+use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
 use crate::model::ids::CallId;
@@ -32,17 +34,19 @@ impl Writer {
     /// Runs until the store is stopped or a commit fails.
     pub(super) fn run(mut self) {
         let _guard = ClosesOnPanic(Arc::clone(&self.shared));
-        while let Some((batch, stop)) = self.next_batch() {
+        while let Some((writes, stop)) = self.next_writes() {
             if self.own.as_ref().is_some_and(|own| !own.is_in_its_place()) {
                 let why = "the database file was deleted or replaced while Paygate runs";
                 close(&self.shared, why.to_owned());
                 return;
             }
-            if let Err(error) = self.commit(&batch) {
+            if let Err(error) = self.commit(&writes) {
                 self.close(&error);
                 return;
             }
-            for waiter in batch.waiters {
+            // None if the books were closed meanwhile, because this took too long.
+            let committed = self.shared.lock().committing.take();
+            for waiter in committed.map(|committed| committed.waiters).unwrap_or_default() {
                 if waiter.send(()).is_err() {
                     tracing::trace!(
                         "nobody waits for this commit any more; it is written all the same"
@@ -71,7 +75,7 @@ impl Writer {
 
     /// Sleeps until there is something to write, and takes it. Nothing any more once the books are
     /// closed: what memory says then must not reach the file.
-    fn next_batch(&mut self) -> Option<(Batch, bool)> {
+    fn next_writes(&mut self) -> Option<(Vec<Write>, bool)> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         let mut due = false;
@@ -97,26 +101,27 @@ impl Writer {
         None
     }
 
-    fn take(&mut self, state: &mut State) -> (Batch, bool) {
+    fn take(&mut self, state: &mut State) -> (Vec<Write>, bool) {
         let stop = state.stopping;
         let saving = self.saves.is_running() || stop;
-        let batch = state.queue.take(&state.book, saving);
+        let Batch { writes, waiters } = state.queue.take(&state.book, saving);
+        state.committing = Some(Committing { began: Instant::now(), waiters });
         if stop {
             self.saves.take_all(state, &self.open_holds);
         } else {
             self.saves.take_some(state);
         }
-        (batch, stop)
+        (writes, stop)
     }
 
-    fn commit(&mut self, batch: &Batch) -> rusqlite::Result<()> {
-        if batch.writes.is_empty() && !self.saves.has_work() {
+    fn commit(&mut self, writes: &[Write]) -> rusqlite::Result<()> {
+        if writes.is_empty() && !self.saves.has_work() {
             return Ok(());
         }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         let mut seq = self.seq;
-        for write in &batch.writes {
+        for write in writes {
             match write {
                 Write::Journal(row) => {
                     seq += 1;
@@ -153,11 +158,7 @@ impl Writer {
 }
 
 fn close(shared: &Shared, why: String) {
-    tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
-    let mut state = shared.lock();
-    state.closed = Some(why);
-    // Dropping the senders tells all who wait that their commit will not come.
-    drop(state.queue.take_waiters());
+    shared.lock().close(why);
 }
 
 /// Nobody must wait for a writer that is not there any more.
