@@ -253,7 +253,7 @@ async fn answers(mut pendings: Vec<Pending>, bytes_max: usize) -> Vec<Outcome> {
         .collect();
     let mut outcomes = Vec::with_capacity(tasks.len());
     for task in tasks {
-        outcomes.push(task.await.unwrap_or(Err(Failure::Exited)));
+        outcomes.push(fault::joined(task.await));
     }
     outcomes
 }
