@@ -7,9 +7,10 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::identify::Caller;
-use super::{Answer, Part, Proxy, Reply, Several, Shown};
+use super::{Answer, Part, Proxy, Reply, Several, Shown, fault};
 use crate::protocol::from_client::{Invalid, Message};
-use crate::protocol::to_client::NO_ID;
+use crate::protocol::to_client::{self, NO_ID};
+use crate::protocol::version;
 
 /// Entries of one array that are worked on at a time, so that one body does not crowd out others.
 const ENTRIES_AT_A_TIME: usize = 16;
@@ -38,7 +39,9 @@ impl Proxy {
         while let Some(joined) = tasks.join_next().await {
             keep(&mut parts, Some(joined));
         }
-        let parts: Vec<Part> = parts.into_iter().flatten().collect();
+        let parts = parts.into_iter().zip(entries);
+        let parts: Vec<Part> =
+            parts.filter_map(|(part, entry)| part.or_else(|| lost(entry))).collect();
         if parts.is_empty() {
             return Reply::Accepted;
         }
@@ -81,10 +84,17 @@ fn keep(parts: &mut [Option<Part>], joined: Option<Joined>) {
     }
 }
 
+/// The answer to a request that got none, which is a fault of Paygate; nothing else has to have one.
+fn lost(entry: &str) -> Option<Part> {
+    let Ok(Message::Request(request)) = Message::read(entry) else { return None };
+    let text = to_client::error(request.id, &fault::ours());
+    Some(Part::Message(Answer { text, shown: Shown::default() }))
+}
+
 /// Why an array is no body, if it is none.
 fn refused(entries: usize, entries_max: usize, version: Option<&str>) -> Option<String> {
     match version {
-        None | Some("2025-03-26") => {}
+        None | Some(version::WITH_ARRAYS) => {}
         Some(_) => return Some("this protocol version has no arrays of messages".to_owned()),
     }
     if entries == 0 {
@@ -100,6 +110,15 @@ fn refused(entries: usize, entries_max: usize, version: Option<&str>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_is_lost_is_answered_all_the_same() {
+        let request = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
+        let Some(Part::Message(answer)) = lost(request) else { panic!("no answer") };
+        let text = String::from_utf8(answer.text).unwrap();
+        assert!(text.contains(r#""id":7"#) && text.contains("a fault of Paygate"), "{text}");
+        assert!(lost(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_none());
+    }
 
     #[test]
     fn only_one_version_has_arrays_and_they_are_bounded() {

@@ -3,10 +3,11 @@
 //! helps.
 
 use serde::Serialize;
+use tokio::task::JoinError;
 
 use crate::protocol::to_client::{ErrorCode, ErrorObject, ErrorObjectOwned};
 use crate::store::StoreError;
-use crate::upstream::Failure;
+use crate::upstream::{Failure, Outcome};
 
 /// A restart or a full queue is usually over by then.
 const RETRY_SOON_MS: u64 = 1_000;
@@ -62,6 +63,7 @@ pub(super) fn upstream(failure: Failure) -> ErrorObjectOwned {
             ("The MCP server's answer was larger than Paygate accepts; nothing was charged", None)
         }
         Failure::Cancelled => ("The request was cancelled; nothing was charged", None),
+        Failure::Ours => return ours(),
     };
     internal(message, failure.reason(), retry_after_ms)
 }
@@ -85,6 +87,12 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
     internal(message, "store_unavailable", Some(retry_after_ms))
 }
 
+/// What a task ended with. One that ended without a word has panicked: a fault of Paygate, not of
+/// the server.
+pub(super) fn joined(outcome: Result<Outcome, JoinError>) -> Outcome {
+    outcome.unwrap_or(Err(Failure::Ours))
+}
+
 /// A task ended without a word, which is a fault of Paygate.
 pub(super) fn ours() -> ErrorObjectOwned {
     tracing::error!(target: "proxy", "a call's task ended without an answer");
@@ -98,6 +106,15 @@ pub(super) fn ours() -> ErrorObjectOwned {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_not_blamed_on_the_server() {
+        let failure = joined(tokio::spawn(async { panic!("a test") }).await).unwrap_err();
+        assert_eq!(failure, Failure::Ours);
+        let error = upstream(failure);
+        assert_eq!(error.message(), "Paygate failed; this is a fault of Paygate");
+        assert!(error.data().is_none());
+    }
 
     #[test]
     fn data_has_the_word_and_a_time_where_waiting_helps() {

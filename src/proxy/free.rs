@@ -85,7 +85,7 @@ impl Proxy {
             let _kept = (exchange, registration, place);
             pending.answer().await
         });
-        task.await.unwrap_or(Err(Failure::Exited))
+        fault::joined(task.await)
     }
 }
 

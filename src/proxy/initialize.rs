@@ -5,10 +5,8 @@ use crate::protocol::from_client::Request;
 use crate::protocol::object::{Member, Object, string};
 use crate::protocol::to_client;
 use crate::protocol::to_server::push_member;
+use crate::protocol::version;
 use crate::upstream::Failure;
-
-/// Versions of the handshake era, oldest first.
-const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 impl Proxy {
     pub(super) fn initialize(&self, request: &Request<'_>) -> Vec<u8> {
@@ -41,9 +39,8 @@ fn negotiated(result: &str, wanted: Option<&str>) -> Vec<u8> {
 /// The client's version, if Paygate knows it and it is not newer than the server's; else `None`:
 /// the server's stays.
 fn agreed(offered: Option<&str>, wanted: Option<&str>) -> Option<&'static str> {
-    let age = |version: &str| VERSIONS.iter().position(|known| *known == version);
-    let (offered, wanted) = (offered.and_then(age)?, wanted.and_then(age)?);
-    if wanted <= offered { VERSIONS.get(wanted).copied() } else { None }
+    let (offered, wanted) = (offered.and_then(version::age)?, wanted.and_then(version::age)?);
+    if wanted <= offered { version::ALL.get(wanted).copied() } else { None }
 }
 
 /// Writes what the server can do, without the methods that `free` answers with "not found".

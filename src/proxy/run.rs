@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::hold::{Allowed, Held, NotHeld};
@@ -172,8 +173,7 @@ impl Proxy {
         } else {
             let (spent, pendings) = send(held, run.sendings);
             self.sent(&run.registration);
-            let outcomes = answers(pendings).await;
-            (spent, outcomes.into_iter().map(without_task).collect())
+            (spent, answers(pendings, self.link.answer_bytes_max()).await)
         };
         drop(run.registration);
         let ends = ends_of(&outcomes, &spent.held, run.terms);
@@ -231,21 +231,39 @@ fn without_task(outcome: Outcome) -> Outcome {
     })
 }
 
-/// Waits for all outcomes, in the order of the calls.
-async fn answers(mut pendings: Vec<Pending>) -> Vec<Outcome> {
+/// Waits for all outcomes, in the order of the calls. All answers together may be as long as
+/// `bytes_max`; one that would go past it is dropped when it arrives, so that no batch makes
+/// Paygate hold more than that.
+async fn answers(mut pendings: Vec<Pending>, bytes_max: usize) -> Vec<Outcome> {
     if pendings.len() <= 1 {
         return match pendings.pop() {
-            Some(one) => vec![one.answer().await],
+            Some(one) => vec![without_task(one.answer().await)],
             None => Vec::new(),
         };
     }
     // Each waits by itself, so that one that found the queue to the server full is not kept
     // waiting by those before it.
-    let tasks: Vec<_> =
-        pendings.into_iter().map(|pending| tokio::spawn(pending.answer())).collect();
+    let room = Arc::new(AtomicUsize::new(bytes_max));
+    let tasks: Vec<_> = pendings
+        .into_iter()
+        .map(|pending| {
+            let room = Arc::clone(&room);
+            tokio::spawn(async move { within(&room, without_task(pending.answer().await)) })
+        })
+        .collect();
     let mut outcomes = Vec::with_capacity(tasks.len());
     for task in tasks {
-        outcomes.push(task.await.unwrap_or(Err(Failure::Exited)));
+        outcomes.push(fault::joined(task.await));
     }
     outcomes
+}
+
+/// The outcome, if there is room left for it.
+fn within(room: &AtomicUsize, outcome: Outcome) -> Outcome {
+    let answer = outcome?;
+    let take = |left: usize| left.checked_sub(answer.line().len());
+    match room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+        Ok(_) => Ok(answer),
+        Err(_) => Err(Failure::TooLarge),
+    }
 }

@@ -126,6 +126,7 @@ mod tests {
             Failure::TooLarge,
             Failure::Busy,
             Failure::Cancelled,
+            Failure::Ours,
         ] {
             for refund_on_failure in [true, false] {
                 let end = end_of(&Err(failure), Terms { refund_on_failure });

@@ -413,7 +413,7 @@ async fn free_requests_leave_room_for_paid_calls() {
         tokio::task::yield_now().await;
     }
     let list = ask(2, "tools/list", &json!({}));
-    for (request, credential) in [(&read, Some(KEY)), (&list, None), (&list, Some(KEY))] {
+    for (request, credential) in [(&list, None), (&list, Some(KEY)), (&read, Some(KEY))] {
         let inbound = Bench::inbound(&request.to_string(), credential);
         let (busy, _) = answer(bench.proxy.handle(inbound).await);
         let data = json!({"reason": "upstream_unavailable", "retryAfterMs": 1000});

@@ -34,6 +34,8 @@ pub enum Failure {
     Busy,
     /// The call was cancelled before its answer.
     Cancelled,
+    /// Paygate failed while it waited for the answer: no fault of the server.
+    Ours,
 }
 
 impl Failure {
@@ -46,6 +48,7 @@ impl Failure {
             Self::Malformed | Self::Task => "malformed_answer",
             Self::TooLarge => "answer_too_large",
             Self::Cancelled => "cancelled",
+            Self::Ours => "internal_error",
         }
     }
 }

@@ -76,6 +76,23 @@ fn without_refunds_only_what_got_no_answer_is_free() {
 }
 
 #[test]
+fn all_answers_together_are_bounded_and_the_rest_is_free() {
+    let paygate = Setup::new().config(config()).start();
+    let key = used_key(&paygate);
+    // Each is within `maxAnswerBytes`, two of them are not.
+    let big = || ("big", json!({"bytes": 3000}));
+    let calls = [big(), ("instant", json!({"nonce": "n"})), big(), big()];
+    let response = batch(&paygate, &key, &calls);
+    let ends = ends(&response);
+    let too_large = ends.iter().filter(|end| **end == ("answer_too_large".to_owned(), 0)).count();
+    let paid = ends.iter().filter(|end| end.1 == PRICE).count();
+    assert_eq!((too_large, paid), (2, 2), "{}", response.text());
+    assert_eq!(response.json()["result"]["totalCreditsCharged"], 2 * PRICE);
+    assert_eq!(Standing::of(&paygate, &key), Standing::after(5, 3));
+    stop_and_verify(paygate);
+}
+
+#[test]
 fn a_crash_ends_the_rest_for_free() {
     check_ends(
         true,

@@ -13,11 +13,9 @@ use tokio::time::Instant;
 use super::link::{OnGiveUp, Shared, Slot};
 use super::outbox::Outbox;
 use crate::protocol::from_server::Answer;
+use crate::protocol::version;
 use crate::upstream::Failure;
 use crate::upstream::tools::ToolsFault;
-
-/// The version that Paygate offers to a child.
-const PROTOCOL_VERSION: &str = "2025-11-25";
 
 /// Why a child could not be greeted.
 #[derive(Debug)]
@@ -90,16 +88,17 @@ fn fault(method: &'static str, failure: Failure) -> Fault {
         | Failure::Task
         | Failure::TooLarge
         | Failure::Busy
-        | Failure::Cancelled => Fault::Bad(format!("{method}: {}", failure.reason())),
+        | Failure::Cancelled
+        | Failure::Ours => Fault::Bad(format!("{method}: {}", failure.reason())),
     }
 }
 
 fn initialize_request(id: u64) -> Vec<u8> {
-    let version = env!("CARGO_PKG_VERSION");
+    let (offered, version) = (version::LATEST, env!("CARGO_PKG_VERSION"));
     let mut line = String::with_capacity(256);
     let written = write!(
         line,
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{PROTOCOL_VERSION}","capabilities":{{}},"clientInfo":{{"name":"paygate","version":"{version}"}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{offered}","capabilities":{{}},"clientInfo":{{"name":"paygate","version":"{version}"}}}}}}"#
     );
     debug_assert!(written.is_ok(), "writing to a string cannot fail");
     line.into_bytes()

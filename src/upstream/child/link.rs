@@ -90,6 +90,11 @@ impl ChildLink {
         self.shared().calls.customers_max()
     }
 
+    /// The longest answer that is taken (`maxAnswerBytes`).
+    pub fn answer_bytes_max(&self) -> usize {
+        self.shared().options.answer_bytes_max
+    }
+
     /// Calls in flight, reserved ones included.
     pub fn in_flight(&self) -> usize {
         self.shared().calls.in_flight()
