@@ -68,6 +68,7 @@ fn media_types_and_versions() {
         assert_eq!(response.status, status, "{name}: {value}: {response:?}");
         if status != 200 {
             assert_eq!(response.error_code(), -32600, "{name}: {value}");
+            assert_eq!(response.json().get("id"), Some(&Value::Null), "{name}: {value}");
         }
     }
 }
@@ -153,6 +154,7 @@ fn a_body_over_the_bound_is_answered_and_not_reset() {
     let too_large = |response: &Response| {
         assert_eq!(response.status, 413);
         assert_eq!(response.header("connection"), Some("close"));
+        assert_eq!(response.json().get("id"), Some(&Value::Null));
         let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("maxBodyBytes") && message.contains("1048576"), "{message}");
     };
@@ -170,6 +172,19 @@ fn a_body_over_the_bound_is_answered_and_not_reset() {
     let request = Request::new("POST", "/mcp").header("Transfer-Encoding", "chunked").body(chunks);
     too_large(&paygate.send(&request));
     assert_eq!(paygate.send(&list()).status, 200);
+}
+
+#[test]
+fn a_repeated_credential_is_invalid() {
+    let paygate = start();
+    let key = paygate.create_key(&json!({"credits": 10})).0;
+    let call = || rpc_request("", "tools/call", &json!({"name": "instant"}));
+    for (first, second) in [(&*key, &*key), (&key, ""), ("", &key), (&key, "pg_other")] {
+        let twice = call().header("X-API-Key", first).header("X-API-Key", second);
+        let refused = paygate.send(&twice);
+        assert_eq!(refused.error_reason(), "invalid_api_key", "{}", refused.text());
+    }
+    assert_eq!(paygate.credits(&key), 10);
 }
 
 #[test]

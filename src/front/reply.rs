@@ -220,10 +220,12 @@ fn envelope(id: &str, member: &str, outcome: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// A JSON-RPC error that belongs to no request, because none could be read.
+/// A JSON-RPC error that belongs to no request, because none could be read. The id is `null` then,
+/// says JSON-RPC 2.0; a message without one would be no response.
 pub fn error_without_id(code: i32, message: &str) -> Vec<u8> {
     let message = serde_json::Value::from(message);
-    format!(r#"{{"jsonrpc":"2.0","error":{{"code":{code},"message":{message}}}}}"#).into_bytes()
+    format!(r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":{code},"message":{message}}}}}"#)
+        .into_bytes()
 }
 
 #[cfg(test)]

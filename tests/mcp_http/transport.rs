@@ -155,7 +155,7 @@ fn refusals_of_http_are_json_rpc_errors_without_a_guess_at_the_id() {
     assert!(
         answer["error"]["message"].as_str().is_some_and(|message| message.contains("2025-11-25"))
     );
-    assert!(answer.get("id").is_none_or(Value::is_null), "{answer}");
+    assert_eq!(answer.get("id"), Some(&Value::Null), "{answer}");
 }
 
 #[test]

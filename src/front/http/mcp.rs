@@ -87,12 +87,20 @@ fn negotiate(headers: &HeaderMap) -> Result<(Wrapping, Option<String>), Box<Resp
     Ok((wrapping, version))
 }
 
+/// What stands for two credentials in one request. No key begins like an id, so it opens nothing.
+const SEVERAL: &str = "key_several";
+
 /// The raw key. What cannot be one, two headers or foreign bytes, becomes a text that opens
-/// nothing: it was shown and it is invalid.
-pub(super) fn credential(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(API_KEY).iter().filter(|value| !value.is_empty());
-    let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    (!texts.is_empty()).then(|| texts.join(", "))
+/// nothing: it was shown and it is invalid. `GET /balance` judges in the same way.
+fn credential(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(API_KEY).iter();
+    match (values.next(), values.next()) {
+        (None, _) => None,
+        (Some(_), Some(_)) => Some(SEVERAL.to_owned()),
+        (Some(value), None) => {
+            (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        }
+    }
 }
 
 fn respond(written: Written, wrapping: Wrapping) -> Response {
@@ -134,16 +142,18 @@ fn show(headers: &mut HeaderMap, shown: &Shown) {
 mod tests {
     use super::*;
     use crate::model::ids::CallId;
+    use crate::model::secret::RawKey;
     use crate::store::{RateState, Reading};
 
     #[test]
     fn credentials() {
-        let cases: [(&[&[u8]], Option<&str>); 6] = [
+        let cases: [(&[&[u8]], Option<&str>); 7] = [
             (&[], None),
             (&[b""], None),
             (&[b"pg_1"], Some("pg_1")),
-            (&[b"pg_1", b""], Some("pg_1")),
-            (&[b"pg_1", b"pg_1"], Some("pg_1, pg_1")),
+            (&[b"pg_1", b""], Some(SEVERAL)),
+            (&[b"", b"pg_1"], Some(SEVERAL)),
+            (&[b"pg_1", b"pg_1"], Some(SEVERAL)),
             (&[b"pg_\xff"], Some("pg_\u{fffd}")),
         ];
         for (values, expected) in cases {
@@ -153,6 +163,7 @@ mod tests {
             }
             assert_eq!(credential(&headers).as_deref(), expected);
         }
+        assert!(RawKey::parse(SEVERAL).is_none());
     }
 
     #[test]
