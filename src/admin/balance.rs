@@ -57,7 +57,7 @@ async fn read(admin: &Admin, call: &Call) -> Result<Answer, Problem> {
         return Err(Problem::forbidden("This address is not on the key's IP allowlist"));
     }
     let account = admin.store.account(&key.id).await?;
-    Answer::ok(&view(&key, &account, call.now))
+    Answer::ok(&view(&key, &account, admin.store.ledger_now(call.now)))
 }
 
 fn view<'a>(key: &'a Key, account: &Account, now: Time) -> Balance<'a> {
