@@ -227,3 +227,13 @@ pub const WRITER_END_LOOK: Duration = Duration::from_millis(5);
 
 /// How long a key lookup or a report waits for others of its kind before it is refused as retryable.
 pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
+
+// ---- the operator's API ----------------------------------------------------------------------
+
+/// Bytes of a tool's name in a list of a key: longer than names of tools are, and a full list stays
+/// a matter of kilobytes.
+pub const TOOL_NAME_BYTES_MAX: usize = 256;
+
+/// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
+/// once, so that a guesser cannot hold all connections open.
+pub const ADMIN_DELAYED_MAX: usize = 64;
