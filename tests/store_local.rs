@@ -414,6 +414,14 @@ async fn one_file_is_one_file_whatever_it_is_called() {
 }
 
 #[tokio::test]
+async fn a_stop_is_nothing_to_mend() {
+    let store = LocalStore::open(&LocalOptions::default(), now()).unwrap();
+    store.close().await.unwrap();
+    let refused = store.create_key(key(1), 1, None, now()).await.unwrap_err().to_string();
+    assert!(refused.contains("stopping") && !refused.contains("mended"), "{refused}");
+}
+
+#[tokio::test]
 async fn an_ephemeral_store_has_no_file() {
     let store = LocalStore::open(&LocalOptions::default(), now()).unwrap();
     let key = made(&store, 1, 10).await;
