@@ -83,7 +83,7 @@ fn tool_lists() {
         &id,
         &[
             (
-                r#"{"key":"KEY","allowedTools":[" a ","","b"],"deniedTools":["c"]}"#,
+                r#"{"key":"KEY","allowedTools":["a","","b"],"deniedTools":["c"]}"#,
                 200,
                 r#"{"allowedTools":["a","b"],"deniedTools":["c"],"message":"ACL updated"}"#,
             ),
@@ -107,6 +107,8 @@ fn tool_lists() {
             (r#"{"key":"KEY","allowedTools":"a"}"#, "allowedTools must be an array"),
             (r#"{"key":"KEY","allowedTools":{}}"#, "allowedTools must be an array"),
             (r#"{"key":"KEY","deniedTools":[1]}"#, "deniedTools[0] must be a string"),
+            (r#"{"key":"KEY","deniedTools":["c","x "]}"#, "deniedTools[1] must not begin or end"),
+            (r#"{"key":"KEY","allowedTools":[" "]}"#, "allowedTools[0] must not begin or end"),
             (r#"{"key":"KEY","allowedtools":[]}"#, "\"allowedTools\""),
         ],
     );

@@ -30,7 +30,7 @@ fn a_new_key_is_shown_once_and_in_the_documented_order() {
     let paygate = start();
     let created = paygate.admin_post(
         "/keys",
-        &json!({"name": "  Ada  ", "credits": "50", "allowedTools": [" echo ", "", "add"],
+        &json!({"name": "  Ada  ", "credits": "50", "allowedTools": ["echo", "", "add"],
             "deniedTools": ["rm"], "expiresAt": "2099-01-01T00:00:00Z", "tags": {"n": 1.0, "b": true},
             "ipAllowlist": ["127.0.0.1", "10.0.0.0/8"], "namespace": " ACME-1 ", "spendingLimit": 7,
             "quota": {"dailyCalls": 5}}),
@@ -112,6 +112,7 @@ fn a_wrong_new_key_is_refused_with_the_name_of_the_member() {
     let many_tags: Vec<String> = (0..51).map(|n| format!("\"t{n}\":\"x\"")).collect();
     let many_tags = format!("{{\"tags\":{{{}}}}}", many_tags.join(","));
     let many_tools = format!("{{\"deniedTools\":[{}]}}", vec!["\"x\""; 101].join(","));
+    let long_tool = format!("{{\"deniedTools\":[\"{}\"]}}", "x".repeat(257));
     for (body, error) in [
         (r#"{"credits":-1}"#, credits),
         (r#"{"credits":0.5}"#, credits),
@@ -147,6 +148,8 @@ fn a_wrong_new_key_is_refused_with_the_name_of_the_member() {
         (r#"{"allowedTools":"echo"}"#, "allowedTools must be an array"),
         (r#"{"allowedTools":["a",5]}"#, "allowedTools[1] must be a string"),
         (&many_tools, "deniedTools has 101 entries"),
+        (&long_tool, "deniedTools[0] is longer than 256 bytes"),
+        (r#"{"deniedTools":["x\u2003"]}"#, "deniedTools[0] must not begin or end with white space"),
         (r#"{"tags":[]}"#, "tags must be an object"),
         (r#"{"tags":{"a":{}}}"#, "tags.a must be a string"),
         (&many_tags, "a key has at most 50"),

@@ -189,6 +189,15 @@ fn a_customer_sees_the_own_balance() {
             "{wrong}"
         );
     }
+    for (one, other) in [(&*raw, &*raw), (&raw, ""), ("", &raw), ("pg_wrong", &raw)] {
+        let twice = Request::new("GET", "/balance").header("X-API-Key", one);
+        let refused = paygate.send(&twice.header("X-API-Key", other));
+        assert_eq!(
+            (refused.status, refused.text().as_str()),
+            (404, r#"{"error":"Invalid or inactive API key"}"#),
+            "{one:?} {other:?}"
+        );
+    }
     let head = paygate.send(&Request::new("HEAD", "/balance").header("X-API-Key", &raw));
     assert_eq!((head.status, head.body.len()), (200, 0));
 }

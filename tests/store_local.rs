@@ -214,6 +214,7 @@ async fn verification_finds_what_was_changed_behind_our_back() {
         "UPDATE journal SET amount = 1 WHERE kind = 'call'",
         "UPDATE journal SET amount = 90 WHERE kind = 'grant'",
         "UPDATE journal SET detail = 'x' WHERE seq = 3",
+        "INSERT INTO journal SELECT 4, at, kind, call, account, amount, detail FROM journal WHERE seq = 3",
         "INSERT INTO accounts VALUES ('key_ffffffffffffffff', 1, '{\"counters\":{\"balance\":{\"lifetime\":5}},\"held\":0,\"lastCallMs\":0}')",
     ];
     for sql in tamperings {
@@ -222,6 +223,21 @@ async fn verification_finds_what_was_changed_behind_our_back() {
         assert!(!verify(&copy).unwrap().is_clean(), "{sql}");
     }
     assert!(verify(&folder.db()).unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn verification_lists_a_bounded_number_of_differences() {
+    let folder = Folder::new("many");
+    let store = open(&folder.db(), Durability::Answer);
+    for number in 1..=120 {
+        made(&store, number, 1).await;
+    }
+    store.close().await.unwrap();
+    let copy = folder.crashed();
+    rusqlite::Connection::open(&copy).unwrap().execute_batch("DELETE FROM keys").unwrap();
+    let report = verify(&copy).unwrap();
+    assert_eq!((report.differences.len(), report.unlisted), (100, 20));
+    assert!(report.to_string().ends_with("120 differences: the books do not agree"), "{report}");
 }
 
 #[tokio::test]

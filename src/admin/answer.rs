@@ -138,6 +138,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
+    /// 429.
+    pub(super) fn too_many(message: &str, retry_after_seconds: u32) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
+            .with(RETRY_AFTER, &retry_after_seconds.to_string())
+    }
+
     /// 503: nothing was changed; worth another try.
     pub(super) fn unavailable(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::answer::Problem;
+use crate::model::bounds::ADMIN_DELAYED_MAX;
 use crate::model::secret::Digest;
 
 /// Wrong guesses that are answered at once: a typing error should not feel like a fault.
@@ -33,6 +34,22 @@ pub(super) struct AdminAuth {
 struct Wrong {
     guesses: u32,
     last: Instant,
+    /// Answers that wait now.
+    waiting: usize,
+}
+
+/// One answer that waits, until it is given or nobody wants it any more.
+struct Waiting<'a> {
+    auth: &'a AdminAuth,
+    client: IpAddr,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(wrong) = self.auth.clients().get_mut(&self.client) {
+            wrong.waiting = wrong.waiting.saturating_sub(1);
+        }
+    }
 }
 
 impl AdminAuth {
@@ -50,20 +67,35 @@ impl AdminAuth {
         }
         let delay = self.delay(address, Instant::now());
         if !delay.is_zero() {
+            let too_many = || Problem::too_many("Too many wrong admin keys at once", 1);
+            let _waiting = self.wait(address).ok_or_else(too_many)?;
             tokio::time::sleep(delay).await;
         }
         Err(refused)
     }
 
+    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Wrong>> {
+        // Short critical sections without await; a panic in them leaves nothing half done.
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place among the answers that wait, unless this client has them all.
+    fn wait(&self, address: IpAddr) -> Option<Waiting<'_>> {
+        let client = network(address);
+        let mut clients = self.clients();
+        let wrong = clients.get_mut(&client).filter(|wrong| wrong.waiting < ADMIN_DELAYED_MAX)?;
+        wrong.waiting = wrong.waiting.saturating_add(1);
+        Some(Waiting { auth: self, client })
+    }
+
     /// Counts a wrong guess and says how long its answer has to wait.
     fn delay(&self, address: IpAddr, now: Instant) -> Duration {
-        // A short critical section without await; a panic in it leaves nothing half done.
-        let mut clients = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients();
         let client = network(address);
         if clients.len() >= CLIENTS_MAX && !clients.contains_key(&client) {
             forget(&mut clients, now);
         }
-        let wrong = clients.entry(client).or_insert(Wrong { guesses: 0, last: now });
+        let wrong = clients.entry(client).or_insert(Wrong { guesses: 0, last: now, waiting: 0 });
         if now.duration_since(wrong.last) >= FORGET_AFTER {
             wrong.guesses = 0;
         }
@@ -77,16 +109,17 @@ impl AdminAuth {
     }
 }
 
-/// Makes room: those who have been quiet long enough, or else the older half.
+/// Makes room: those who have been quiet long enough, or else the older half. Not those whose
+/// answers wait, which are no more than there are connections.
 fn forget(clients: &mut HashMap<IpAddr, Wrong>, now: Instant) {
-    clients.retain(|_, wrong| now.duration_since(wrong.last) < FORGET_AFTER);
+    clients.retain(|_, wrong| wrong.waiting > 0 || now.duration_since(wrong.last) < FORGET_AFTER);
     if clients.len() < CLIENTS_MAX {
         return;
     }
     let mut moments: Vec<Instant> = clients.values().map(|wrong| wrong.last).collect();
     moments.sort_unstable();
     let middle = moments.get(moments.len() / 2).copied().unwrap_or(now);
-    clients.retain(|_, wrong| wrong.last > middle);
+    clients.retain(|_, wrong| wrong.waiting > 0 || wrong.last > middle);
 }
 
 /// Whoever has one IPv6 address usually has its whole /64.
@@ -134,6 +167,29 @@ mod tests {
             auth.delay(address, start + Duration::from_micros(index.into()));
         }
         assert!(auth.wrong.lock().unwrap().len() <= CLIENTS_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_bounded_number_of_answers_wait_for_one_client() {
+        let auth = auth();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        for _ in 0..20 {
+            auth.delay(address, Instant::now());
+        }
+        let mut waiting: Vec<_> =
+            (0..ADMIN_DELAYED_MAX).map(|_| auth.wait(address).unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-admin-key", "wrong".parse().unwrap());
+        let started = Instant::now();
+        let refused = auth.check(&headers, address).await.unwrap_err().respond();
+        assert_eq!(refused.status(), 429);
+        assert!(started.elapsed() < DELAY_MAX / 2, "it was not refused at once");
+        let other = "192.0.2.2".parse().unwrap();
+        assert_eq!(auth.check(&headers, other).await.unwrap_err().respond().status(), 401);
+        headers.insert("x-admin-key", "right".parse().unwrap());
+        auth.check(&headers, address).await.unwrap();
+        waiting.pop();
+        assert!(auth.wait(address).is_some(), "a client that went away left its place taken");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::answer::Problem;
 use super::body::{Json, Members};
 use super::number::{NotWhole, whole};
-use crate::model::bounds::COUNTER_MAX;
+use crate::model::bounds::{COUNTER_MAX, TOOL_NAME_BYTES_MAX};
 use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Quota, ToolList};
 use crate::model::namespace;
@@ -74,10 +74,21 @@ pub(super) fn limit(name: &str, value: &Json<'_>) -> Result<Option<i64>, Problem
     }
 }
 
-/// A list of tool names; `null` empties it.
+/// A list of tool names; `null` empties it. Names are exact: one that would be trimmed would allow
+/// or deny another tool than the one it says.
 pub(super) fn tools(members: &Members<'_>, name: &str) -> Result<ToolList, Problem> {
-    let names = strings(&members.get(name)?, name, ToolList::ENTRIES_MAX)?;
-    Ok(ToolList::from_names(names.unwrap_or_default().iter().map(String::as_str)))
+    let names = strings(&members.get(name)?, name, ToolList::ENTRIES_MAX)?.unwrap_or_default();
+    for (index, tool) in names.iter().enumerate() {
+        if tool.trim() != tool {
+            let message = format!("{name}[{index}] must not begin or end with white space");
+            return Err(Problem::bad(message));
+        }
+        if tool.len() > TOOL_NAME_BYTES_MAX {
+            let message = format!("{name}[{index}] is longer than {TOOL_NAME_BYTES_MAX} bytes");
+            return Err(Problem::bad(message));
+        }
+    }
+    Ok(ToolList::from_names(names.iter().map(String::as_str)))
 }
 
 /// A list of addresses and networks.

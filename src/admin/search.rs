@@ -23,7 +23,7 @@ pub(super) async fn search(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
     };
     let keys = admin.store.keys(namespace.as_deref()).await?;
     in_background(move || {
-        let moment = Moment::new(call.now);
+        let moment = Moment::new(admin.store.as_ref(), call.now);
         let carries_all = |tags: &BTreeMap<String, String>| {
             wanted.iter().all(|(name, value)| tags.get(name) == Some(value))
         };

@@ -57,7 +57,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let keys = admin.store.keys(None).await?;
     let usage = admin.store.usage(None).await?;
     in_background(move || {
-        let moment = Moment::new(call.now);
+        let moment = Moment::new(admin.store.as_ref(), call.now);
         let status = status(&admin.options, &keys, &usage, namespace.as_deref(), (&call, &moment));
         Answer::pretty(&status)
     })

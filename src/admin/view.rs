@@ -6,18 +6,23 @@ use serde::ser::{Serialize, Serializer};
 use crate::ledger::{Account, CounterName, names};
 use crate::model::key::{IpAllowlist, Key, Quota, ToolList};
 use crate::model::time::Time;
+use crate::store::Store;
 use std::collections::BTreeMap;
 
-/// The moment of a report, with its calendar windows written once.
+/// The moment of a report, with its calendar windows written once. Records are judged by the clock,
+/// numbers by ledger time, as in admission.
 pub(super) struct Moment {
     now: Time,
+    ledger: Time,
     day: String,
     month: String,
 }
 
 impl Moment {
-    pub(super) fn new(now: Time) -> Self {
-        Self { now, day: now.day_text(), month: now.month_text() }
+    /// After the accounts were read: what they have seen lies before it.
+    pub(super) fn new(store: &dyn Store, now: Time) -> Self {
+        let ledger = store.ledger_now(now);
+        Self { now, ledger, day: ledger.day_text(), month: ledger.month_text() }
     }
 }
 
@@ -55,7 +60,7 @@ pub(super) struct KeyView<'a> {
 
 impl<'a> KeyView<'a> {
     pub(super) fn of(key: &'a Key, account: &Account, moment: &'a Moment) -> Self {
-        let value = |counter: &CounterName| account.value(counter, moment.now);
+        let value = |counter: &CounterName| account.value(counter, moment.ledger);
         Self {
             name: &key.name,
             credits: account.available(),

@@ -235,3 +235,9 @@ pub const WRITER_END_LOOK: Duration = Duration::from_millis(5);
 
 /// How long a key lookup or a report waits for others of its kind before it is refused as retryable.
 pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
+
+// ---- the operator's API ----------------------------------------------------------------------
+
+/// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
+/// once, so that a guesser cannot hold all connections open.
+pub const ADMIN_DELAYED_MAX: usize = 64;

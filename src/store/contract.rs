@@ -11,8 +11,8 @@ use crate::model::time::Time;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// It could not write and has closed itself: memory is not trusted until a restart has read
-    /// the file again.
-    #[error("the books are closed: {0}; restart Paygate once the cause is mended")]
+    /// the file again. Or it was told to stop.
+    #[error("{}", closed(.0))]
     Closed(String),
     /// Too much is waiting for the disk.
     #[error("the disk cannot keep up; try again in a moment")]
@@ -41,6 +41,16 @@ pub enum StoreError {
     /// A read failed.
     #[error("the database could not be read: {0}")]
     Read(String),
+}
+
+/// Why books are closed that nothing is wrong with.
+pub(super) const STOPPING: &str = "Paygate is stopping";
+
+fn closed(why: &str) -> String {
+    if why == STOPPING {
+        return format!("the books are closed: {why}; try again once it runs again");
+    }
+    format!("the books are closed: {why}; restart Paygate once the cause is mended")
 }
 
 impl From<LedgerError> for StoreError {

@@ -91,6 +91,10 @@ pub trait Store: Send + Sync + 'static {
     /// A key's account.
     async fn account(&self, id: &KeyId) -> Result<Account, StoreError>;
 
+    /// Ledger time at a moment of the clock: never before what the books have seen. Numbers of an
+    /// account are to be shown as of then, because that is when the gate tests them.
+    fn ledger_now(&self, now: Time) -> Time;
+
     /// All keys with their accounts in order of creation, of one namespace or of all.
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError>;
 

@@ -10,7 +10,7 @@ pub(in crate::admin) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answ
     let namespace = query::namespace(&call.uri)?;
     let keys = admin.store.keys(namespace.as_deref()).await?;
     in_background(move || {
-        let moment = Moment::new(call.now);
+        let moment = Moment::new(admin.store.as_ref(), call.now);
         let views = keys.iter().map(|(key, account)| KeyView::of(key, account, &moment));
         Answer::pretty(&views.collect::<Vec<_>>())
     })

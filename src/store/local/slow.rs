@@ -162,11 +162,12 @@ mod tests {
         let store = LocalStore::open(&LocalOptions::default(), Time::ZERO).unwrap();
         let (end, stuck) = std::sync::mpsc::sync_channel::<()>(0);
         let writer = std::thread::spawn(move || stuck.recv().unwrap_or_default());
-        let real = store.writer.lock().unwrap().replace(writer);
+        // The real one has ended, so that it does not interfere.
+        store.close().await.unwrap();
+        *store.writer.lock().unwrap() = Some(writer);
         drop(commit_for(&store.shared, COMMIT_HUNG));
         assert!(matches!(store.close().await, Err(StoreError::Closed(_))));
         drop(end);
-        real.unwrap().join().unwrap();
     }
 
     #[tokio::test]

@@ -24,6 +24,7 @@ use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
+use crate::store::contract::STOPPING;
 use crate::store::{
     CallEnd, Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
 };
@@ -272,7 +273,7 @@ impl State {
         self.close_if_hung(Instant::now());
         self.open_for_reading()?;
         if self.stopping {
-            return Err(StoreError::Closed("Paygate is stopping".to_owned()));
+            return Err(StoreError::Closed(STOPPING.to_owned()));
         }
         Ok(())
     }

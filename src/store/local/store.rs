@@ -165,6 +165,10 @@ impl Store for LocalStore {
         Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
     }
 
+    fn ledger_now(&self, now: Time) -> Time {
+        self.shared.lock().book.now().max(now)
+    }
+
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
         let namespace = namespace.map(str::to_owned);
         let rows = self
