@@ -22,6 +22,7 @@ mod list;
 mod options;
 mod run;
 mod settle;
+mod survive;
 
 use std::net::IpAddr;
 use std::sync::Arc;

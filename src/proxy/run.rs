@@ -1,7 +1,7 @@
 //! A priced request from its judgement to its end, for single calls and batches alike.
 //!
-//! Everything from the hold on runs in a task of its own: a client that disconnects does not take
-//! the call with it, because in the legacy era that is no cancellation (design.md, money rule 4).
+//! Everything from the hold on survives its client: one that disconnects does not take the call
+//! with it, because in the legacy era that is no cancellation (design.md, money rule 4).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::in_flight::{Name, Registration};
 use super::settle::{Settled, Terms, ends_of};
+use super::survive::Survive;
 use super::{Proxy, Reply, Shown, entropy, fault};
 use crate::gate::CallFacts;
 use crate::model::ids::CallId;
@@ -93,21 +94,20 @@ impl Proxy {
                 }
             };
             let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
-            let task = tokio::spawn(async move {
+            let ran = Survive::new(async move {
                 let _exchange = exchange;
                 proxy.run(run).await
             });
-            match task.await {
-                Ok(Ran::Ended(ended)) => return Ok(ended),
-                Ok(Ran::Withheld(error, shown)) => {
+            match ran.await {
+                Ran::Ended(ended) => return Ok(ended),
+                Ran::Withheld(error, shown) => {
                     return Err(Reply::error(asked.id, &error, shown));
                 }
-                Ok(Ran::NotHeld(NotHeld::Stale)) => {}
-                Ok(Ran::NotHeld(NotHeld::Refused(denied))) => {
+                Ran::NotHeld(NotHeld::Stale) => {}
+                Ran::NotHeld(NotHeld::Refused(denied)) => {
                     return Err(self.denied(&identity, asked, *denied).await);
                 }
-                Ok(Ran::NotHeld(NotHeld::Unavailable(error))) => return Err(fails(&error)),
-                Err(_) => return Err(Reply::error(asked.id, &fault::ours(), Shown::default())),
+                Ran::NotHeld(NotHeld::Unavailable(error)) => return Err(fails(&error)),
             }
         }
         Err(Reply::error(asked.id, &fault::store(&StoreError::Conflict), Shown::default()))
