@@ -56,7 +56,6 @@ pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
         batch_calls_max: config.batch_calls_max,
         require_key_for_all: config.require_key == config::RequireKey::All,
         refuse_unlisted_tools: config.unlisted_tools == config::UnlistedTools::Refuse,
-        server_name: config.name.clone(),
     }
 }
 

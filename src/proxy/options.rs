@@ -25,8 +25,6 @@ pub struct ProxyOptions {
     pub require_key_for_all: bool,
     /// Is a tool refused that the server does not list (`unlistedTools: "refuse"`)?
     pub refuse_unlisted_tools: bool,
-    /// Paygate's name as shown to people.
-    pub server_name: String,
 }
 
 impl Default for ProxyOptions {
@@ -40,7 +38,6 @@ impl Default for ProxyOptions {
             batch_calls_max: bounds::BATCH_CALLS_MAX,
             require_key_for_all: false,
             refuse_unlisted_tools: true,
-            server_name: "PayGate MCP Server".to_owned(),
         }
     }
 }

@@ -12,10 +12,8 @@ use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_
 use super::service::Service;
 use super::{body, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
+use crate::protocol::version;
 use crate::proxy::{Inbound, Shown};
-
-/// The versions of the legacy era, which is the one that is served.
-const PROTOCOL_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -73,13 +71,11 @@ fn negotiate(headers: &HeaderMap) -> Result<(Wrapping, Option<String>), Box<Resp
     let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
     let version = match (versions.next().map(HeaderValue::to_str), versions.next()) {
         (None, _) => None,
-        (Some(Ok(version)), None) if PROTOCOL_VERSIONS.contains(&version) => {
-            Some(version.to_owned())
-        }
+        (Some(Ok(version)), None) if version::age(version).is_some() => Some(version.to_owned()),
         (Some(_), _) => {
             let message = format!(
                 "Unsupported MCP-Protocol-Version; this server speaks {}",
-                PROTOCOL_VERSIONS.join(", ")
+                version::ALL.join(", ")
             );
             return refuse(StatusCode::BAD_REQUEST, &message);
         }
