@@ -1,15 +1,12 @@
 //! The keys that a start makes: those to import, the demo's, and the admin key if there is none.
 
 use secrecy::{ExposeSecret, SecretString};
-use std::collections::BTreeMap;
 
 use super::AppError;
 use crate::config::ImportKey;
 use crate::model::ids::KeyId;
-use crate::model::key::{IpAllowlist, Key, ToolList};
-use crate::model::namespace;
+use crate::model::key::Key;
 use crate::model::secret::{Digest, RawKey};
-use crate::model::time::Time;
 use crate::store::{Store, StoreError, clock};
 
 /// What the demo's key can spend.
@@ -47,7 +44,7 @@ pub(super) async fn import(keys: &[ImportKey], store: &dyn Store) -> Result<usiz
         if known {
             continue;
         }
-        let key = new_key(id, &raw, "imported", now);
+        let key = Key::new(id, &raw, "imported", now);
         match store.create_key(key, import.credits, None, now).await {
             Ok(_) => imported += 1,
             Err(StoreError::Duplicate) => {}
@@ -61,7 +58,7 @@ pub(super) async fn import(keys: &[ImportKey], store: &dyn Store) -> Result<usiz
 pub(super) async fn create_demo(store: &dyn Store) -> Result<String, AppError> {
     let raw = RawKey::from_random(random()?);
     let now = clock::now();
-    let key = new_key(KeyId::from_random(random()?), &raw, "demo", now);
+    let key = Key::new(KeyId::from_random(random()?), &raw, "demo", now);
     let created = store.create_key(key, DEMO_CREDITS, None, now).await;
     created.map_err(|why| AppError::Key { key: raw.ends().masked(), why })?;
     Ok(raw.reveal().to_owned())
@@ -75,27 +72,6 @@ fn imported_id(raw: &RawKey) -> KeyId {
         *byte = *of_digest;
     }
     KeyId::from_random(bytes)
-}
-
-fn new_key(id: KeyId, raw: &RawKey, name: &str, now: Time) -> Key {
-    Key {
-        id,
-        digest: raw.digest(),
-        ends: raw.ends(),
-        old: None,
-        name: name.to_owned(),
-        namespace: namespace::DEFAULT.to_owned(),
-        created_at: now,
-        active: true,
-        spending_limit: 0,
-        allowed_tools: ToolList::default(),
-        denied_tools: ToolList::default(),
-        expires_at: None,
-        quota: None,
-        tags: BTreeMap::new(),
-        ip_allowlist: IpAllowlist::default(),
-        revision: 0,
-    }
 }
 
 fn random<const SIZE: usize>() -> Result<[u8; SIZE], AppError> {

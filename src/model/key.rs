@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::address::AllowedNetwork;
 use super::ids::KeyId;
-use super::secret::{Digest, KeyEnds};
+use super::namespace;
+use super::secret::{Digest, KeyEnds, RawKey};
 use super::time::Time;
 
 /// Exact, case-sensitive tool names.
@@ -102,6 +103,28 @@ pub struct Key {
 }
 
 impl Key {
+    /// A key that is active, unrestricted and in the default namespace.
+    pub fn new(id: KeyId, raw: &RawKey, name: &str, created_at: Time) -> Self {
+        Self {
+            id,
+            digest: raw.digest(),
+            ends: raw.ends(),
+            old: None,
+            name: name.to_owned(),
+            namespace: namespace::DEFAULT.to_owned(),
+            created_at,
+            active: true,
+            spending_limit: 0,
+            allowed_tools: ToolList::default(),
+            denied_tools: ToolList::default(),
+            expires_at: None,
+            quota: None,
+            tags: BTreeMap::new(),
+            ip_allowlist: IpAllowlist::default(),
+            revision: 0,
+        }
+    }
+
     /// Has its time passed?
     pub fn expired(&self, now: Time) -> bool {
         self.expires_at.is_some_and(|end| now >= end)

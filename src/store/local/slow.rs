@@ -54,7 +54,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
     use std::task::Poll;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::gate::{self, CallFacts, Charge, Policy, Request};
     use crate::model::ids::{CallId, KeyId};
-    use crate::model::key::{IpAllowlist, Key, ToolList};
+    use crate::model::key::Key;
     use crate::model::namespace::{self, Namespace};
     use crate::model::secret::RawKey;
     use crate::model::time::Time;
@@ -80,24 +80,7 @@ mod tests {
 
     fn charge() -> Charge {
         let raw = RawKey::from_random([1; 24]);
-        let key = Key {
-            id: KeyId::from_random([1; 8]),
-            digest: raw.digest(),
-            ends: raw.ends(),
-            old: None,
-            name: "customer".to_owned(),
-            namespace: namespace::DEFAULT.to_owned(),
-            created_at: Time::ZERO,
-            active: true,
-            spending_limit: 0,
-            allowed_tools: ToolList::default(),
-            denied_tools: ToolList::default(),
-            expires_at: None,
-            quota: None,
-            tags: BTreeMap::new(),
-            ip_allowlist: IpAllowlist::default(),
-            revision: 0,
-        };
+        let key = Key::new(KeyId::from_random([1; 8]), &raw, "customer", Time::ZERO);
         let request = Request {
             now: Time::ZERO,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
