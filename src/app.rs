@@ -22,7 +22,7 @@ use crate::front::http::{BindError, HttpFront, Listener, Served};
 use crate::proxy::Proxy;
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{ChildLink, StartError};
+use crate::upstream::{Link, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
@@ -33,7 +33,7 @@ pub struct App {
     front: HttpFront,
     proxy: Arc<Proxy>,
     store: Arc<dyn Store>,
-    link: ChildLink,
+    link: Link,
     background: Background,
     about: About,
 }
@@ -97,7 +97,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let link = match ChildLink::start(options::child(config, environment)?).await {
+        let link = match Link::start(options::server(config, environment)?).await {
             Ok(link) => link,
             Err(why) => {
                 stop::books(store.as_ref()).await;
@@ -115,7 +115,7 @@ impl App {
         config: &Config,
         listener: Listener,
         store: Arc<dyn Store>,
-        link: ChildLink,
+        link: Link,
     ) -> Result<Self, AppError> {
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {

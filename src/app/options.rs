@@ -18,7 +18,7 @@ use crate::model::bounds;
 use crate::model::key::Quota;
 use crate::proxy::{Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::upstream::{ChildLink, ChildOptions};
+use crate::upstream::{ChildOptions, Kind, Link, LinkOptions};
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {
@@ -121,36 +121,36 @@ fn connections_max() -> usize {
 }
 
 /// What to start and guard.
-pub(super) fn child(
+pub(super) fn server(
     config: &Config,
     environment: Vec<(OsString, OsString)>,
-) -> Result<ChildOptions, AppError> {
-    let mut options = match &config.backend {
+) -> Result<LinkOptions, AppError> {
+    let (name, mut child) = match &config.backend {
         Backend::Demo => {
-            let program = env::current_exe().map_err(AppError::NoProgram)?;
-            let mut options = ChildOptions::new("demo", program);
-            options.arguments = vec!["demo-server".into()];
-            options
+            let mut child = ChildOptions::new(env::current_exe().map_err(AppError::NoProgram)?);
+            child.arguments = vec!["demo-server".into()];
+            ("demo".to_owned(), child)
         }
         Backend::Command(ServerCommand { program, args }) => {
             let name = Path::new(program)
                 .file_name()
                 .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
-            let mut options = ChildOptions::new(name, program);
-            options.arguments = args.iter().map(OsString::from).collect();
-            options
+            let mut child = ChildOptions::new(program);
+            child.arguments = args.iter().map(OsString::from).collect();
+            (name, child)
         }
     };
-    options.environment = environment;
+    child.environment = environment;
     let own = config.child_env.iter();
     let own = own.map(|(name, value)| (name.into(), value.expose_secret().into()));
-    options.child_environment = own.collect();
+    child.child_environment = own.collect();
+    let mut options = LinkOptions::new(name, Kind::Child(Arc::new(child)));
     options.answer_bytes_max = config.answer_bytes_max;
     Ok(options)
 }
 
 /// What the guarded server calls itself, or else its command.
-pub(super) fn server_title(link: &ChildLink) -> String {
+pub(super) fn server_title(link: &Link) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {
@@ -162,7 +162,7 @@ pub(super) fn server_title(link: &ChildLink) -> String {
         #[serde(default)]
         version: String,
     }
-    let said = link.initialize_result();
+    let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
     match info.map(|said| said.server_info) {
         Some(Info { name, version }) => {

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::App;
 use crate::model::bounds;
 use crate::store::{Store, StoreError};
-use crate::upstream::ChildLink;
+use crate::upstream::Link;
 
 /// How long the books may take to write down what waits. A disk that does not answer must not keep
 /// the process for ever; the next start replays what it has.
@@ -116,7 +116,7 @@ pub(super) enum Closed {
 }
 
 /// Ends the server, which answers what is still in flight with an error, and closes the books.
-pub(super) async fn server_and_books(link: &ChildLink, store: &dyn Store) -> Closed {
+pub(super) async fn server_and_books(link: &Link, store: &dyn Store) -> Closed {
     link.stop(bounds::CHILD_STOP_GRACE).await;
     books(store).await
 }

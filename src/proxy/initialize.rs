@@ -10,7 +10,7 @@ use crate::upstream::Failure;
 
 impl Proxy {
     pub(super) fn initialize(&self, request: &Request<'_>) -> Vec<u8> {
-        let Some(result) = self.link.initialize_result() else {
+        let Some(result) = self.link.first_result() else {
             return to_client::error(request.id, &fault::upstream(Failure::Unavailable));
         };
         let wanted = request.param("protocolVersion").and_then(string);

@@ -37,7 +37,7 @@ use crate::model::ids::CallId;
 use crate::protocol::from_client::{self, Incoming, Message};
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
-use crate::upstream::ChildLink;
+use crate::upstream::Link;
 use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
@@ -49,7 +49,7 @@ pub use options::ProxyOptions;
 pub struct Proxy {
     options: ProxyOptions,
     store: Arc<dyn Store>,
-    link: ChildLink,
+    link: Link,
     calls: InFlight,
     /// Places of the link for what costs nothing.
     free_places: Arc<Semaphore>,
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Proxy {
 
 impl Proxy {
     /// A proxy in front of a server.
-    pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: ChildLink) -> Self {
+    pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link) -> Self {
         let (calls, denials, exchanges) = Default::default();
         let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
         let free_places = Arc::new(Semaphore::new(free_places));
@@ -117,7 +117,7 @@ impl Proxy {
     }
 
     /// The link to the guarded server.
-    pub fn link(&self) -> &ChildLink {
+    pub fn link(&self) -> &Link {
         &self.link
     }
 

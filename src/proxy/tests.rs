@@ -12,7 +12,7 @@ use crate::model::key::{IpAllowlist, Key, ToolList};
 use crate::model::secret::RawKey;
 use crate::store::clock;
 use crate::store::local::{LocalOptions, LocalStore};
-use crate::upstream::ChildOptions;
+use crate::upstream::{ChildOptions, Kind, LinkOptions};
 
 const KEY: &str = "a-key-for-tests-0001";
 const CREDITS: i64 = 100;
@@ -56,12 +56,13 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     };
     let id = key.id.clone();
     store.create_key(key, CREDITS, None, clock::now()).await.unwrap();
-    let mut child = ChildOptions::new("fixture", "python3");
+    let mut child = ChildOptions::new("python3");
     child.arguments =
         vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstream_child.py").into()];
     child.environment = std::env::vars_os().collect();
-    child.calls_max = calls_max;
-    let link = ChildLink::start(child).await.unwrap();
+    let mut options_of_link = LinkOptions::new("fixture", Kind::Child(Arc::new(child)));
+    options_of_link.calls_max = calls_max;
+    let link = Link::start(options_of_link).await.unwrap();
     Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link)), key: id }
 }
 

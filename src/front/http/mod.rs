@@ -33,7 +33,7 @@ pub use listener::{BindError, Listener};
 use super::reply::DenialOptions;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::upstream::ChildLink;
+use crate::upstream::Link;
 use doors::Doors;
 use service::Service;
 
@@ -67,7 +67,7 @@ pub struct Served {
     /// Whose health is shown.
     pub store: Arc<dyn Store>,
     /// Whose status is shown.
-    pub link: ChildLink,
+    pub link: Link,
     /// Every path that is not the front's own.
     pub admin: axum::Router,
 }

@@ -20,7 +20,7 @@ use crate::front::reply::DenialOptions;
 use crate::model::address::unmapped;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::upstream::ChildLink;
+use crate::upstream::Link;
 
 /// What every request of a front shares.
 pub(super) struct Service {
@@ -112,7 +112,7 @@ impl Service {
         &*self.served.store
     }
 
-    pub(super) fn link(&self) -> &ChildLink {
+    pub(super) fn link(&self) -> &Link {
         &self.served.link
     }
 }

@@ -16,9 +16,10 @@ use rustix::process::Signal;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::ChildOptions;
 use super::descendants::{self, Leader};
-use super::{ChildOptions, StartError};
 use crate::model::bounds;
+use crate::upstream::StartError;
 
 /// One running child.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Pipes {
 }
 
 /// Starts the program.
-pub(super) fn spawn(options: &ChildOptions) -> Result<(Process, Pipes), StartError> {
+pub(super) fn spawn(server: &str, options: &ChildOptions) -> Result<(Process, Pipes), StartError> {
     let mut command = Command::new(&options.program);
     command
         .args(&options.arguments)
@@ -67,7 +68,7 @@ pub(super) fn spawn(options: &ChildOptions) -> Result<(Process, Pipes), StartErr
         let inodes = vec![inode(&pipes.stdin)?, inode(&pipes.stdout)?, inode(&pipes.stderr)?];
         Ok(((child, pipes), pid, inodes))
     });
-    let ((child, pipes), leader) = spawned.map_err(|error| start_error(options, &error))?;
+    let ((child, pipes), leader) = spawned.map_err(|error| start_error(server, options, &error))?;
     Ok((Process { child, leader, end: None, swept: false }, pipes))
 }
 
@@ -85,8 +86,8 @@ fn inode(pipe: &impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(pipe)?.st_ino)
 }
 
-fn start_error(options: &ChildOptions, error: &io::Error) -> StartError {
-    let server = options.server.clone();
+fn start_error(server: &str, options: &ChildOptions, error: &io::Error) -> StartError {
+    let server = server.to_owned();
     let program = options.program.to_string_lossy().into_owned();
     if error.kind() == io::ErrorKind::NotFound {
         return StartError::NotFound { server, program };
@@ -95,10 +96,6 @@ fn start_error(options: &ChildOptions, error: &io::Error) -> StartError {
 }
 
 impl Process {
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// Waits until the child itself has ended, and says how. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> String {
         if self.end.is_none() {

@@ -1,10 +1,10 @@
-//! What the rest of Paygate holds of a child: a link that outlives its restarts.
+//! What the rest of Paygate holds of a server: a link that outlives its restarts.
 //!
-//! A call takes two steps, because the id is needed to write the line: [`ChildLink::reserve`]
+//! A call takes two steps, because the id is needed to write the line: [`Link::reserve`]
 //! gives a [`Slot`] with the id, [`Slot::send`] takes the line and gives a [`Pending`]. Between
 //! them and until the outcome, the call has a place in the table of calls. Whoever drops a slot or
-//! a pending call gives the place back, and if the line was sent the child is told that nobody
-//! waits for it any more; so a caller may be dropped at any point. A call belongs to the child
+//! a pending call gives the place back, and if the line was sent the server is told that nobody
+//! waits for it any more; so a caller may be dropped at any point. A call belongs to the generation
 //! that was there when it was reserved; it never moves on to the next one.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +13,16 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::calls::{Calls, Outcome, Ticket};
 use super::outbox::{Outbox, Push};
 use super::tools::Tools;
-use super::{ChildOptions, StartError, supervise};
+use super::{Failure, LinkOptions, StartError, Status, ToolNames, supervise};
 use crate::model::bounds;
-use crate::upstream::calls::{Calls, Outcome, Ticket};
-use crate::upstream::{Failure, Status, ToolNames};
 
-/// A link to one child process. Cheap to clone; when the last clone is dropped the child is
-/// stopped as by [`ChildLink::stop`] without grace.
+/// A link to one server. Cheap to clone; when the last clone is dropped the server is
+/// stopped as by [`Link::stop`] without grace.
 #[derive(Debug, Clone)]
-pub struct ChildLink {
+pub struct Link {
     handle: Arc<Handle>,
 }
 
@@ -37,20 +36,20 @@ struct Handle {
 /// What the link, its supervisor and its calls share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) options: ChildOptions,
+    pub(super) options: LinkOptions,
     pub(super) calls: Calls<Arc<Outbox>>,
     pub(super) status: watch::Sender<Status>,
-    pub(super) initialize: Mutex<Option<Arc<str>>>,
+    pub(super) first_result: Mutex<Option<Arc<str>>>,
     pub(super) tools: Tools,
 }
 
-impl ChildLink {
-    /// Starts the child and waits until it has answered initialize and listed its tools.
-    pub async fn start(options: ChildOptions) -> Result<Self, StartError> {
+impl Link {
+    /// Starts the server and waits until it has answered the first words and listed its tools.
+    pub async fn start(options: LinkOptions) -> Result<Self, StartError> {
         let shared = Arc::new(Shared {
             calls: Calls::new(options.calls_max),
             status: watch::Sender::new(Status::Starting),
-            initialize: Mutex::new(None),
+            first_result: Mutex::new(None),
             tools: Tools::default(),
             options,
         });
@@ -74,9 +73,10 @@ impl ChildLink {
         self.shared().status.subscribe()
     }
 
-    /// The child's own result of initialize, as JSON text. A restart may change it.
-    pub fn initialize_result(&self) -> Option<Arc<str>> {
-        self.shared().initialize.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The server's own result of initialize or of server/discover, as JSON text. A restart may
+    /// change it.
+    pub fn first_result(&self) -> Option<Arc<str>> {
+        self.shared().first_result.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes room for a call, at once or not at all.
@@ -100,7 +100,7 @@ impl ChildLink {
         self.shared().calls.in_flight()
     }
 
-    /// Cancels a call in flight: it ends with [`Failure::Cancelled`], and the child is told.
+    /// Cancels a call in flight: it ends with [`Failure::Cancelled`], and the server is told.
     /// False if the call had its outcome already.
     pub fn cancel(&self, id: u64, reason: &str) -> bool {
         let outbox = self.shared().calls.carrier();
@@ -112,11 +112,11 @@ impl ChildLink {
     }
 
     /// Sends a line that has no answer, waiting for room. While the link is not ready the line is
-    /// dropped, as the child that it was meant for is gone. `line` is one whole JSON-RPC message
+    /// dropped, as the one that it was meant for is gone. `line` is one whole JSON-RPC message
     /// without its line end.
     pub async fn notify(&self, line: Vec<u8>) {
         let Some(outbox) = self.shared().calls.carrier() else {
-            tracing::debug!(target: "upstream", server = self.server(), "a notification found no child");
+            tracing::debug!(target: "upstream", server = self.server(), "a notification found nobody");
             return;
         };
         if timeout(bounds::REQUEST_TIMEOUT, outbox.push(&line)).await != Ok(Ok(())) {
@@ -124,7 +124,7 @@ impl ChildLink {
         }
     }
 
-    /// The tools that the child lists.
+    /// The tools that the server lists.
     pub fn tools(&self) -> Arc<ToolNames> {
         self.shared().tools.names()
     }
@@ -137,8 +137,8 @@ impl ChildLink {
         }
     }
 
-    /// Stops the child and everything that came from it, and takes no more calls. Calls in
-    /// flight may still be answered within the grace: half of it is for the child to end by
+    /// Stops the server and everything that came from it, and takes no more calls. Calls in
+    /// flight may still be answered within the grace: for a child, half of it is to end by
     /// itself once its stdin is closed, half to heed SIGTERM; then it is killed.
     pub async fn stop(&self, grace: Duration) {
         self.handle.stop.send_if_modified(|stop| {
@@ -150,7 +150,7 @@ impl ChildLink {
         let stopped = status.wait_for(|status| matches!(status, Status::Stopped { .. }));
         let longest = grace.saturating_add(2 * bounds::CHILD_KILL_WAIT);
         if timeout(longest, stopped).await.is_err() {
-            tracing::error!(target: "upstream", server = self.server(), "the child could not be stopped in time");
+            tracing::error!(target: "upstream", server = self.server(), "the server could not be stopped in time");
         }
     }
 
@@ -180,7 +180,7 @@ impl Slot {
         Self { place, outcome: ticket.outcome }
     }
 
-    /// Room for a request of Paygate itself, to the child behind `outbox`.
+    /// Room for a request of Paygate itself, to the generation behind `outbox`.
     pub(super) fn own(
         shared: &Arc<Shared>,
         outbox: &Arc<Outbox>,
@@ -190,24 +190,29 @@ impl Slot {
         Ok(Self::new(Arc::clone(shared), ticket, Arc::clone(outbox), on_give_up))
     }
 
-    /// The id that the line must carry. It is also the progress token to give to the child.
+    /// The id that the line must carry. It is also the progress token to give to the server.
     pub fn id(&self) -> u64 {
         self.place.id
     }
 
     /// Sends the line: one whole JSON-RPC request with this slot's id, without its line end. If
-    /// the queue to the child is full, the line waits in the pending call. The timeout counts
+    /// the queue to the server is full, the line waits in the pending call. The patience counts
     /// from now.
-    pub fn send(mut self, line: Vec<u8>, timeout: Duration) -> Pending {
+    pub fn send(mut self, line: Vec<u8>, patience: impl Into<Patience>) -> Pending {
+        let patience = patience.into();
         let now = Instant::now();
-        let deadline =
-            now.checked_add(timeout).unwrap_or_else(|| now + bounds::REQUEST_TIMEOUT_MAX);
+        let after = |wait| now.checked_add(wait).unwrap_or(now + bounds::REQUEST_TIMEOUT_MAX);
+        let waits = Waits {
+            quiet: patience.quiet,
+            deadline: after(patience.quiet.min(patience.whole)),
+            ceiling: after(patience.whole),
+        };
         let unsent = match self.place.outbox.try_push(&line) {
             Push::Queued => None,
             Push::Full | Push::Closed => Some(line),
         };
         self.place.sent = unsent.is_none();
-        Pending { place: self.place, outcome: self.outcome, unsent, deadline }
+        Pending { place: self.place, outcome: self.outcome, unsent, waits }
     }
 }
 
@@ -217,23 +222,57 @@ pub struct Pending {
     place: Place,
     outcome: oneshot::Receiver<Outcome>,
     unsent: Option<Vec<u8>>,
+    waits: Waits,
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Without an answer and without a word of progress.
+    pub quiet: Duration,
+    /// In all, whatever progress is told.
+    pub whole: Duration,
+}
+
+/// So long, whatever progress is told.
+impl From<Duration> for Patience {
+    fn from(whole: Duration) -> Self {
+        Self { quiet: whole, whole }
+    }
+}
+
+/// [`Patience`], begun.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    quiet: Duration,
+    /// When it is over, if nothing is heard until then.
     deadline: Instant,
+    ceiling: Instant,
 }
 
 impl Pending {
-    /// The id of the call, for [`ChildLink::cancel`].
+    /// The id of the call, for [`Link::cancel`].
     pub fn id(&self) -> u64 {
         self.place.id
     }
 
     /// Waits for the outcome.
     pub async fn answer(mut self) -> Outcome {
-        let Ok(outcome) = timeout_at(self.deadline, self.wait()).await else {
-            self.place.reason = "timeout";
-            return Err(Failure::Timeout);
-        };
-        self.place.held = false;
-        outcome
+        loop {
+            if let Ok(outcome) = timeout_at(self.waits.deadline, self.wait()).await {
+                self.place.held = false;
+                return outcome;
+            }
+            let heard = self.place.shared.calls.progressed_at(self.place.id);
+            let next = heard.map(|at| (at + self.waits.quiet).min(self.waits.ceiling));
+            match next.filter(|next| *next > self.waits.deadline) {
+                Some(next) => self.waits.deadline = next,
+                None => {
+                    self.place.reason = "timeout";
+                    return Err(Failure::Timeout);
+                }
+            }
+        }
     }
 
     async fn wait(&mut self) -> Outcome {
@@ -251,12 +290,12 @@ impl Pending {
             }
             self.unsent = None;
         }
-        // The table never drops a waiter without an outcome; if it did, the child would be gone.
+        // The table never drops a waiter without an outcome; if it did, the server would be gone.
         (&mut self.outcome).await.unwrap_or(Err(Failure::Exited))
     }
 }
 
-/// What the child is told when a sent request is given up.
+/// What the server is told when a sent request is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnGiveUp {
     Cancel,

@@ -1,7 +1,7 @@
-//! The queue to a child's stdin, and the task that empties it.
+//! The queue of lines to a server, and the task that empties it into a child's stdin.
 //!
 //! The queue is one buffer of bytes. Senders append their lines to it; the writer swaps it for an
-//! empty one and gives the child everything that has gathered with one write. So a line costs one
+//! empty one and sends everything that has gathered with one write. So a line costs one
 //! copy and no allocation, and a burst of calls costs one system call.
 //!
 //! The bound counts bytes, because memory is what can run out; the number of lines that can wait
@@ -100,7 +100,7 @@ impl Outbox {
 
     /// Waits for lines and swaps them into `batch`, which must be empty. False when the queue is
     /// closed and empty.
-    async fn take(&self, batch: &mut Vec<u8>) -> bool {
+    pub(super) async fn take(&self, batch: &mut Vec<u8>) -> bool {
         loop {
             {
                 let mut queue = self.lock();
