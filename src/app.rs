@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
-use crate::proxy::Proxy;
+use crate::proxy::{Ear, Proxy};
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
 use crate::upstream::{Link, StartError};
@@ -97,14 +97,17 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let link = match Link::start(options::server(config, environment)?).await {
+        let ear = Arc::new(Ear::default());
+        let mut server = options::server(config, environment)?;
+        server.listener = Some(Arc::clone(&ear) as _);
+        let link = match Link::start(server).await {
             Ok(link) => link,
             Err(why) => {
                 stop::books(store.as_ref()).await;
                 return Err(why.into());
             }
         };
-        let started = Self::assemble(config, listener, Arc::clone(&store), link.clone()).await;
+        let started = Self::assemble(config, listener, Arc::clone(&store), link.clone(), ear).await;
         if started.is_err() {
             stop::server_and_books(&link, store.as_ref()).await;
         }
@@ -116,6 +119,7 @@ impl App {
         listener: Listener,
         store: Arc<dyn Store>,
         link: Link,
+        ear: Arc<Ear>,
     ) -> Result<Self, AppError> {
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
@@ -124,8 +128,12 @@ impl App {
         };
         let admin_key = keys::admin(config.admin_key.as_ref())?;
         let policy = options::policy(config);
-        let proxy =
-            Proxy::new(options::proxy(config, policy.clone()), Arc::clone(&store), link.clone());
+        let proxy = Proxy::new(
+            options::proxy(config, policy.clone()),
+            Arc::clone(&store),
+            link.clone(),
+            ear,
+        );
         let proxy = Arc::new(proxy);
         let admin = admin::router(
             options::admin(config, policy, admin_key.secret.clone(), &proxy),

@@ -101,7 +101,7 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         trusted_proxies: config.trusted_proxies.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
-        denials: DenialOptions {
+        denials: Arc::new(DenialOptions {
             style: match config.denial_style {
                 config::DenialStyle::Auto => DenialStyle::Auto,
                 config::DenialStyle::Error => DenialStyle::Error,
@@ -109,7 +109,7 @@ pub(super) fn http(config: &Config) -> HttpOptions {
                 config::DenialStyle::Http => DenialStyle::Http,
             },
             top_up_url: config.top_up_url.clone(),
-        },
+        }),
     }
 }
 

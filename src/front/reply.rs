@@ -53,9 +53,10 @@ pub struct Written {
     pub retry_after_s: Option<i64>,
 }
 
-/// Puts a reply into words.
+/// Puts a reply into words. A stream is written piece by piece: its front takes it apart before.
 pub fn write(reply: Reply, options: &DenialOptions) -> Written {
     match reply {
+        Reply::Stream(_) => Written { status: 500, ..Written::default() },
         Reply::Accepted => Written { status: 202, ..Written::default() },
         Reply::Message(answer) => Written {
             status: 200,

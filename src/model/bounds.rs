@@ -241,3 +241,11 @@ pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
 /// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;
+
+/// Messages that wait in one stream for a client that does not read them: enough for a burst of
+/// progress, too few for a flood to matter.
+pub const STREAM_MESSAGES_MAX: usize = 256;
+
+/// How long a stream may be silent before a comment shows that it is alive: below the minute after
+/// which many a proxy gives up.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -235,6 +235,14 @@ impl<'a> Params<'a> {
             Self::Absent | Self::Array(_) => None,
         }
     }
+
+    /// The progress token, as JSON text.
+    pub fn progress_token(&self) -> Option<&'a str> {
+        match self {
+            Self::Object(params) => params.meta.as_ref()?.get("progressToken"),
+            Self::Absent | Self::Array(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

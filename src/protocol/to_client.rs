@@ -1,5 +1,8 @@
 //! JSON-RPC texts for clients. Ids go back exactly as the client wrote them.
 
+use super::object::Object;
+use super::to_server::{push_member, push_name, push_object};
+
 pub use jsonrpsee_types::{ErrorCode, ErrorObject, ErrorObjectOwned};
 
 /// The id of an answer to something whose id is unknown.
@@ -19,6 +22,29 @@ pub fn result(id: &str, result: &[u8]) -> Vec<u8> {
     text.extend_from_slice(result);
     text.push(b'}');
     text
+}
+
+/// A progress notification of a server with the client's own token in the place of ours, and
+/// nothing else changed. `None` if it is no notification with parameters by name.
+pub fn progress(line: &[u8], token: &str) -> Option<Vec<u8>> {
+    let message = Object::read(std::str::from_utf8(line).ok()?).ok()?;
+    let mut text = Vec::with_capacity(line.len() + token.len());
+    push_object(&mut text, message.members(), |text, member| {
+        match (member.name.as_ref(), Object::read(member.value)) {
+            ("params", Ok(params)) => {
+                push_name(text, member);
+                push_object(text, params.members(), |text, member| match member.name.as_ref() {
+                    "progressToken" => {
+                        push_name(text, member);
+                        text.extend_from_slice(token.as_bytes());
+                    }
+                    _ => push_member(text, member),
+                });
+            }
+            _ => push_member(text, member),
+        }
+    });
+    Some(text)
 }
 
 fn opened(id: &str, member: &str, more: usize) -> Vec<u8> {
@@ -43,6 +69,16 @@ pub fn push_json<T: serde::Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_carries_the_clients_token_and_every_other_byte() {
+        let line = br#"{"method":"notifications/progress","params":{"progress":1.50,"progressToken":4711,"x":{"progressToken":4711}},"jsonrpc":"2.0"}"#;
+        assert_eq!(
+            String::from_utf8(progress(line, r#""a\u0041""#).unwrap()).unwrap(),
+            r#"{"method":"notifications/progress","params":{"progress":1.50,"progressToken":"a\u0041","x":{"progressToken":4711}},"jsonrpc":"2.0"}"#
+        );
+        assert!(progress(b"[]", "1").is_none());
+    }
 
     #[test]
     fn answers_carry_the_id_as_it_was_written() {

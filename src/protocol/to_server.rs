@@ -80,7 +80,8 @@ fn push_meta(line: &mut Vec<u8>, meta: &Object<'_>, id: u64) {
     });
 }
 
-fn push_object<'a>(
+/// Writes an object, each member by `push`.
+pub fn push_object<'a>(
     line: &mut Vec<u8>,
     members: &[Member<'a>],
     push: impl Fn(&mut Vec<u8>, &Member<'a>),
@@ -101,10 +102,15 @@ fn push_pair(line: &mut Vec<u8>, name: &str, push: impl FnOnce(&mut Vec<u8>)) {
     push(line);
 }
 
-/// Writes a member as it was written, without line breaks.
-pub fn push_member(line: &mut Vec<u8>, member: &Member<'_>) {
+/// Writes a member's name as it was written, and the colon.
+pub fn push_name(line: &mut Vec<u8>, member: &Member<'_>) {
     line.extend_from_slice(member.raw_name.as_bytes());
     line.push(b':');
+}
+
+/// Writes a member as it was written, without line breaks.
+pub fn push_member(line: &mut Vec<u8>, member: &Member<'_>) {
+    push_name(line, member);
     push_raw(line, member.value);
 }
 

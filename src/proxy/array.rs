@@ -60,7 +60,7 @@ impl Proxy {
             Err(invalid) => Reply::Malformed(invalid.text()),
         };
         match reply {
-            Reply::Accepted | Reply::Several(_) => None,
+            Reply::Accepted | Reply::Several(_) | Reply::Stream(_) => None,
             Reply::Message(answer) => Some(Part::Message(answer)),
             Reply::Denied(refused) => Some(Part::Denied(refused)),
             Reply::Malformed(text) => Some(Part::Message(Answer { text, shown: Shown::default() })),

@@ -39,7 +39,12 @@ impl Proxy {
         let facts: Vec<CallFacts<'_>> = calls.iter().map(BatchCall::facts).collect();
         let line =
             |index: usize, id: u64| calls.get(index).map_or_else(Vec::new, |call| call.line(id));
-        let asked = Asked { id: request.id, calls: &facts, in_batch: true, line: &line };
+        let token = |index: usize| {
+            let meta = calls.get(index).and_then(|call| call.params.meta.as_ref());
+            meta.and_then(|meta| meta.get("progressToken"))
+        };
+        let asked =
+            Asked { id: request.id, calls: &facts, in_batch: true, line: &line, token: &token };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,

@@ -32,7 +32,9 @@ impl Proxy {
         }
         let calls = [CallFacts { tool: &tool, arguments: request.param("arguments") }];
         let line = |_: usize, id: u64| to_server::request(request, id);
-        let asked = Asked { id: request.id, calls: &calls, in_batch: false, line: &line };
+        let token = |_: usize| request.params.progress_token();
+        let asked =
+            Asked { id: request.id, calls: &calls, in_batch: false, line: &line, token: &token };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,

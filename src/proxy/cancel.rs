@@ -19,14 +19,14 @@ impl Proxy {
         let reason = params.get("reason").and_then(string);
         let reason = reason.as_deref().unwrap_or(REASON);
         for id in request.cancel() {
-            self.link.cancel(*id, reason);
+            self.shared.link.cancel(*id, reason);
         }
     }
 
     /// Notes that a request is sent, and passes on a cancellation that came meanwhile.
     pub(super) fn sent(&self, registration: &Registration) {
         for id in registration.sent() {
-            self.link.cancel(*id, REASON);
+            self.shared.link.cancel(*id, REASON);
         }
     }
 }

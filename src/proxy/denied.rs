@@ -14,7 +14,7 @@ impl Proxy {
         denied: Denied,
     ) -> Reply {
         let tool = asked.calls.get(denied.failed_index).map(|call| call.tool);
-        let tools = self.link.tools();
+        let tools = self.shared.link.tools();
         self.denials.count(denied.denial.word(), tool.filter(|tool| tools.contains(tool)));
         let shown = self.shown(identity, asked.shown_tool()).await;
         Reply::Denied(Box::new(Refused {

@@ -74,15 +74,16 @@ impl Proxy {
     ) -> Outcome {
         let place = Arc::clone(&self.free_places).try_acquire_owned();
         let place = place.map_err(|_| Failure::Busy)?;
-        let slot = self.link.reserve()?;
+        let slot = caller.connection.link.reserve()?;
+        let hearing = caller.listen(slot.id(), request.params.progress_token());
         let line = to_server::request(request, slot.id());
         let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
         let registration = self.calls.enter(name, std::iter::once(slot.id()));
-        let pending = slot.send(line, self.options.timeout(None));
+        let pending = slot.send(line, self.options.patience(None));
         self.sent(&registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
-            let _kept = (exchange, registration, place);
+            let _kept = (exchange, registration, place, hearing);
             pending.answer().await
         });
         fault::joined(task.await)

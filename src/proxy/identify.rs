@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::connection::Connection;
+use super::ear::Hearing;
 use super::exchange::Exchange;
+use super::stream::Outlet;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
 use crate::model::ids::KeyId;
@@ -18,6 +21,10 @@ use crate::store::{Show, StoreError, clock};
 pub(super) struct Caller {
     pub(super) address: IpAddr,
     pub(super) exchange: Exchange,
+    /// The connection that its requests go over.
+    pub(super) connection: Connection,
+    /// Where what is heard about its request goes.
+    pub(super) outlet: Option<Outlet>,
     credential_shown: bool,
     digest: Option<Digest>,
 }
@@ -33,14 +40,28 @@ pub(super) struct Identity {
 }
 
 impl Caller {
-    pub(super) fn new(inbound: &Inbound, exchange: Exchange) -> Self {
+    pub(super) fn new(
+        inbound: &Inbound,
+        exchange: Exchange,
+        connection: Connection,
+        outlet: Option<Outlet>,
+    ) -> Self {
         let credential = inbound.credential.as_deref().filter(|credential| !credential.is_empty());
         Self {
             address: inbound.address,
             exchange,
+            connection,
+            outlet,
             credential_shown: credential.is_some(),
             digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
         }
+    }
+
+    /// Listens for what is said about a call with our id, if anybody wants to hear it. `token` is
+    /// the client's progress token.
+    pub(super) fn listen(&self, id: u64, token: Option<&str>) -> Option<Hearing> {
+        let outlet = self.outlet.as_ref()?;
+        Some(self.connection.ear.listen(id, outlet, token))
     }
 }
 

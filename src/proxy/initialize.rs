@@ -4,13 +4,13 @@ use super::{Proxy, fault};
 use crate::protocol::from_client::Request;
 use crate::protocol::object::{Member, Object, string};
 use crate::protocol::to_client;
-use crate::protocol::to_server::push_member;
+use crate::protocol::to_server::{push_member, push_name};
 use crate::protocol::version;
 use crate::upstream::Failure;
 
 impl Proxy {
     pub(super) fn initialize(&self, request: &Request<'_>) -> Vec<u8> {
-        let Some(result) = self.link.first_result() else {
+        let Some(result) = self.shared.link.first_result() else {
             return to_client::error(request.id, &fault::upstream(Failure::Unavailable));
         };
         let wanted = request.param("protocolVersion").and_then(string);
@@ -55,11 +55,6 @@ fn push_capabilities(text: &mut Vec<u8>, member: &Member<'_>, all: &Object<'_>) 
         }
         _ => push_member(text, one),
     });
-}
-
-fn push_name(text: &mut Vec<u8>, member: &Member<'_>) {
-    text.extend_from_slice(member.raw_name.as_bytes());
-    text.push(b':');
 }
 
 fn push_members<'a, 'b: 'a>(

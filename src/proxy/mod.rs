@@ -4,12 +4,16 @@
 //! Reading order: this file sorts messages; `identify` says who asks; `call` and `batch` are what
 //! costs credits, `run` is the life of both, with `hold` (the permit) and `settle` (the outcome
 //! table) as its ends; `free`, `list` and `initialize` are the rest; `cancel` and `array` stand aside.
+//! `connection` is a link to the server with the `ear` that hears it; what is heard about a request
+//! goes to its client as a `stream`, until the answer ends that.
 
 mod array;
 mod batch;
 mod call;
 mod cancel;
+mod connection;
 mod denied;
+mod ear;
 mod entropy;
 mod exchange;
 mod fault;
@@ -22,12 +26,14 @@ mod list;
 mod options;
 mod run;
 mod settle;
+mod stream;
 mod survive;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memmem;
 use tokio::sync::Semaphore;
 
 use crate::events::denials::Denials;
@@ -38,18 +44,23 @@ use crate::protocol::from_client::{self, Incoming, Message};
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
 use crate::upstream::Link;
+use connection::Connection;
 use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
+use stream::Outlet;
 
+pub use ear::Ear;
 pub use list::pricing;
 pub use options::ProxyOptions;
+pub use stream::{Streamed, Streaming};
 
 /// Guards one MCP server. Shared by all fronts.
 pub struct Proxy {
     options: ProxyOptions,
     store: Arc<dyn Store>,
-    link: Link,
+    /// The connection for everybody who has none of their own.
+    shared: Connection,
     calls: InFlight,
     /// Places of the link for what costs nothing.
     free_places: Arc<Semaphore>,
@@ -59,22 +70,38 @@ pub struct Proxy {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("server", &self.link.server()).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("server", &self.shared.link.server()).finish_non_exhaustive()
     }
 }
 
 impl Proxy {
-    /// A proxy in front of a server.
-    pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link) -> Self {
+    /// A proxy in front of a server; `ear` is what the link was made with.
+    pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link, ear: Arc<Ear>) -> Self {
         let (calls, denials, exchanges) = Default::default();
         let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
         let free_places = Arc::new(Semaphore::new(free_places));
-        Self { options, store, link, calls, free_places, denials, exchanges }
+        let shared = Connection { link, ear };
+        Self { options, store, shared, calls, free_places, denials, exchanges }
     }
 
     /// Handles a body, from its bytes to what has to be written.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Reply {
-        let caller = Caller::new(&inbound, self.exchanges.enter());
+        if !inbound.takes_events || !may_be_told_more(&inbound.body) {
+            return self.body(&inbound, None).await;
+        }
+        let (outlet, answer, streaming) = stream::open();
+        let proxy = Arc::clone(self);
+        tokio::spawn(async move {
+            let reply = proxy.body(&inbound, Some(outlet)).await;
+            if answer.send(reply).is_err() {
+                tracing::debug!(target: "proxy", "an answer found no client");
+            }
+        });
+        streaming.begin().await
+    }
+
+    async fn body(self: &Arc<Self>, inbound: &Inbound, outlet: Option<Outlet>) -> Reply {
+        let caller = Caller::new(inbound, self.exchanges.enter(), self.shared.clone(), outlet);
         match from_client::read(&inbound.body) {
             Ok(Incoming::Single(message)) => self.message(&caller, &message).await,
             Ok(Incoming::Batch(entries)) => {
@@ -118,7 +145,7 @@ impl Proxy {
 
     /// The link to the guarded server.
     pub fn link(&self) -> &Link {
-        &self.link
+        &self.shared.link
     }
 
     /// How it was set up.
@@ -138,6 +165,14 @@ pub struct Inbound {
     pub address: IpAddr,
     /// The `MCP-Protocol-Version` header.
     pub protocol_version: Option<String>,
+    /// Can the sender be told something before its answer?
+    pub takes_events: bool,
+}
+
+/// May there be something to tell before the answer? Only who gave a progress token is told of
+/// progress; a name with an escape in it may be one too.
+fn may_be_told_more(body: &[u8]) -> bool {
+    memmem::find(body, b"progressToken").is_some() || memmem::find(body, b"\\u").is_some()
 }
 
 /// What a front has to write.
@@ -153,6 +188,8 @@ pub enum Reply {
     Denied(Box<Refused>),
     /// The body is no message at all: HTTP 400 with this JSON-RPC text.
     Malformed(Vec<u8>),
+    /// Messages and then the answer.
+    Stream(Streaming),
 }
 
 impl Reply {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::gate::Policy;
 use crate::model::bounds;
+use crate::upstream::Patience;
 
 /// What an operator can choose.
 #[derive(Clone, Debug)]
@@ -44,8 +45,10 @@ impl Default for ProxyOptions {
 
 impl ProxyOptions {
     /// How long a call to a tool, or (`None`) of any other method, may take.
-    pub(super) fn timeout(&self, tool: Option<&str>) -> Duration {
+    /// Progress extends it up to the ceiling.
+    pub(super) fn patience(&self, tool: Option<&str>) -> Patience {
         let own = tool.and_then(|tool| self.tool_timeouts.get(tool));
-        own.copied().unwrap_or(self.request_timeout).min(self.request_timeout_max)
+        let quiet = own.copied().unwrap_or(self.request_timeout).min(self.request_timeout_max);
+        Patience { quiet, whole: self.request_timeout_max }
     }
 }

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
+use super::connection::Connection;
+use super::ear::Hearing;
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::in_flight::{Name, Registration};
@@ -19,7 +20,7 @@ use crate::model::ids::CallId;
 use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::{ItemEnd, Reading, Show, StoreError};
-use crate::upstream::{Failure, Outcome, Pending, Slot};
+use crate::upstream::{Failure, Link, Outcome, Patience, Pending, Slot};
 
 /// A request for priced calls, as the client wrote it.
 pub(super) struct Asked<'a> {
@@ -30,6 +31,8 @@ pub(super) struct Asked<'a> {
     pub(super) in_batch: bool,
     /// Writes the line of a call (by index) with our id.
     pub(super) line: &'a (dyn Fn(usize, u64) -> Vec<u8> + Sync),
+    /// The progress token of a call (by index), as JSON text.
+    pub(super) token: &'a (dyn Fn(usize) -> Option<&'a str> + Sync),
 }
 
 /// How a request's calls ended.
@@ -53,9 +56,12 @@ struct Run {
     allowed: Allowed,
     /// Taken before the hold, so that a cancellation finds the request from then on.
     registration: Registration,
+    /// Listened for until the outcomes are there.
+    hearings: Vec<Hearing>,
+    connection: Connection,
     show: Show,
     terms: Terms,
-    sendings: Vec<(Slot, Vec<u8>, Duration)>,
+    sendings: Vec<(Slot, Vec<u8>, Patience)>,
 }
 
 impl Asked<'_> {
@@ -83,7 +89,10 @@ impl Proxy {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
-            let run = match self.prepare(allowed, &identity, asked).await {
+            if let Some(outlet) = &caller.outlet {
+                outlet.is_about(id);
+            }
+            let run = match self.prepare(caller, allowed, &identity, asked).await {
                 Ok(run) => run,
                 Err(error) => {
                     return Err(Reply::error(
@@ -117,21 +126,25 @@ impl Proxy {
     /// that is not there.
     async fn prepare(
         &self,
+        caller: &Caller,
         allowed: Allowed,
         identity: &Identity,
         asked: &Asked<'_>,
     ) -> Result<Run, ErrorObjectOwned> {
-        if let Some(index) = self.first_unlisted(asked.calls).await {
-            if !self.link.status().is_ready() {
+        let link = &caller.connection.link;
+        if let Some(index) = self.first_unlisted(link, asked.calls).await {
+            if !link.status().is_ready() {
                 return Err(fault::upstream(Failure::Unavailable));
             }
             return Err(fault::invalid_params(unknown_tool(asked, index)));
         }
         let mut sendings = Vec::with_capacity(asked.calls.len());
+        let mut hearings = Vec::new();
         for (index, call) in asked.calls.iter().enumerate() {
-            let slot = self.link.reserve().map_err(fault::upstream)?;
+            let slot = link.reserve().map_err(fault::upstream)?;
+            hearings.extend(caller.listen(slot.id(), (asked.token)(index)));
             let line = (asked.line)(index, slot.id());
-            sendings.push((slot, line, self.options.timeout(Some(call.tool))));
+            sendings.push((slot, line, self.options.patience(Some(call.tool))));
         }
         let key = identity.usable_key_id();
         let name = key.and_then(|key| Name::new(key, asked.id));
@@ -139,6 +152,8 @@ impl Proxy {
         Ok(Run {
             allowed,
             registration: self.calls.enter(name, ours),
+            hearings,
+            connection: caller.connection.clone(),
             show: self.show(asked.shown_tool()),
             terms: Terms { refund_on_failure: self.options.refund_on_failure },
             sendings,
@@ -146,16 +161,16 @@ impl Proxy {
     }
 
     /// The first call to a tool that the server does not list, even after its list was fetched again.
-    async fn first_unlisted(&self, calls: &[CallFacts<'_>]) -> Option<usize> {
+    async fn first_unlisted(&self, link: &Link, calls: &[CallFacts<'_>]) -> Option<usize> {
         if !self.options.refuse_unlisted_tools {
             return None;
         }
         let find = || {
-            let listed = self.link.tools();
+            let listed = link.tools();
             calls.iter().position(|call| !listed.contains(call.tool))
         };
         find()?;
-        self.link.refresh_tools().await;
+        link.refresh_tools().await;
         find()
     }
 
@@ -173,9 +188,9 @@ impl Proxy {
         } else {
             let (spent, pendings) = send(held, run.sendings);
             self.sent(&run.registration);
-            (spent, answers(pendings, self.link.answer_bytes_max()).await)
+            (spent, answers(pendings, run.connection.link.answer_bytes_max()).await)
         };
-        drop(run.registration);
+        drop((run.registration, run.hearings));
         let ends = ends_of(&outcomes, &spent.held, run.terms);
         let call = spent.held.charge().map(|charge| charge.call);
         let charged = spent.charged(&ends);
@@ -208,8 +223,8 @@ struct Spent {
 }
 
 /// Sends the calls of a hold. The permit is used up.
-fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Duration)>) -> (Spent, Vec<Pending>) {
-    let pendings = sendings.into_iter().map(|(slot, line, timeout)| slot.send(line, timeout));
+fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Patience)>) -> (Spent, Vec<Pending>) {
+    let pendings = sendings.into_iter().map(|(slot, line, patience)| slot.send(line, patience));
     let pendings = pendings.collect();
     (Spent { held }, pendings)
 }

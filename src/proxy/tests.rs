@@ -63,7 +63,7 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let mut options_of_link = LinkOptions::new("fixture", Kind::Child(Arc::new(child)));
     options_of_link.calls_max = calls_max;
     let link = Link::start(options_of_link).await.unwrap();
-    Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link)), key: id }
+    Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link, Arc::default())), key: id }
 }
 
 impl Bench {
@@ -73,6 +73,7 @@ impl Bench {
             credential: credential.map(str::to_owned),
             address: "127.0.0.1".parse().unwrap(),
             protocol_version: None,
+            takes_events: false,
         }
     }
 

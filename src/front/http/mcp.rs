@@ -1,6 +1,7 @@
 //! `POST /mcp`: one message in, its answer out.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -10,10 +11,10 @@ use hyper::{Method, Request, StatusCode};
 use super::media::{self, Wrapping};
 use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_close};
 use super::service::Service;
-use super::{body, respond::empty};
+use super::{body, events, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
 use crate::protocol::version;
-use crate::proxy::{Inbound, Shown};
+use crate::proxy::{Inbound, Reply, Shown};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -47,9 +48,18 @@ pub(super) async fn serve(
         () = service.doors().bodies_are_late() => return shutting_down(),
     };
     let credential = credential(&head.headers);
-    let inbound = Inbound { body, credential, address, protocol_version };
-    let reply = service.proxy().handle(inbound).await;
-    respond(reply::write(reply, service.denials()), wrapping)
+    let takes_events = media::takes_events(&head.headers);
+    let inbound = Inbound { body, credential, address, protocol_version, takes_events };
+    match service.proxy().handle(inbound).await {
+        Reply::Stream(streaming) => {
+            // The balance after it is not known yet.
+            let shown = Shown { call: streaming.call(), reading: None };
+            let mut response = events::respond(streaming, Arc::clone(service.denials()));
+            show(response.headers_mut(), &shown);
+            response
+        }
+        reply => respond(reply::write(reply, service.denials()), wrapping),
+    }
 }
 
 fn shutting_down() -> Response {

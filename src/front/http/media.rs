@@ -46,6 +46,16 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Wrapping> {
     events.is_allowed.then_some(Wrapping::Events)
 }
 
+/// Does the client name event streams, beside whatever else it takes? `*/*` says too little: it
+/// is what tools send that know nothing of events.
+pub(super) fn takes_events(headers: &HeaderMap) -> bool {
+    let mut events = Match::NONE;
+    for value in headers.get_all(ACCEPT) {
+        value.to_str().unwrap_or("").split(',').for_each(|range| events.look_at(range, EVENTS));
+    }
+    events.is_allowed && events.specificity == 3
+}
+
 /// The most specific range so far that a type falls into.
 struct Match {
     /// 0 none, 1 `*/*`, 2 `type/*`, 3 `type/subtype`.

@@ -11,6 +11,7 @@ mod client_address;
 mod connection;
 mod cors;
 mod doors;
+mod events;
 mod guard;
 mod health;
 mod listener;
@@ -56,7 +57,7 @@ pub struct HttpOptions {
     /// Origins that are answered beside none and loopback, in lower case.
     pub allowed_origins: Vec<String>,
     /// How refusals look.
-    pub denials: DenialOptions,
+    pub denials: Arc<DenialOptions>,
 }
 
 /// What the front serves.

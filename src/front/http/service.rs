@@ -96,7 +96,7 @@ impl Service {
         self.options.body_bytes_max
     }
 
-    pub(super) fn denials(&self) -> &DenialOptions {
+    pub(super) fn denials(&self) -> &Arc<DenialOptions> {
         &self.options.denials
     }
 
