@@ -175,8 +175,10 @@ impl Generation {
 
         let writer_outbox = Arc::clone(&outbox);
         let writer_break = break_it.clone();
+        let writer_shared = Arc::clone(shared);
         tasks.spawn(async move {
-            outbox::write(&writer_outbox, pipes.stdin).await;
+            let has_company = || writer_shared.calls.in_flight() > 1;
+            outbox::write(&writer_outbox, pipes.stdin, has_company).await;
             writer_break.send_replace(true);
         });
         let mut inbox = Inbox::new(Arc::clone(shared), Arc::clone(&outbox));
