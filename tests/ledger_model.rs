@@ -163,7 +163,7 @@ impl World {
                 prop_assert_eq!((hold.at, hold.deadline), (self.naive.now, deadline));
                 let at = self.naive.now;
                 self.naive.calls.push(Admitted { call, at, deadline, lines, end: None });
-                self.journal.push(Entry::Hold(hold));
+                self.journal.push(Entry::Hold(hold.clone()));
                 Ok(())
             }
             Err(HoldError::Refused(refusal)) => {
@@ -262,7 +262,7 @@ impl World {
         self.naive.pass(self.clock);
         let call = self.naive.calls[open[pick % open.len()]].call;
         let demands: Vec<Demand> = shape.lines().into_iter().map(|line| line.demand).collect();
-        let result = self.book.hold(self.clock, call, self.clock, &demands);
+        let result = self.book.hold(self.clock, call, self.clock, &demands).cloned();
         let expected = match self.book.check(self.clock, &demands) {
             Ok(()) => HoldError::Broken(LedgerError::HoldMismatch),
             Err(refusal) => HoldError::Refused(refusal),

@@ -22,7 +22,7 @@ pub(super) fn charge(
 
     rows.rate(names::RATE, calls, policy.key_rate, Measure::Calls, Limit::KeyRate);
     for (index, item) in items.iter().enumerate() {
-        if let Some(tool) = policy.tools.get(&item.tool).filter(|tool| tool.rate > 0) {
+        if let Some(tool) = policy.tools.get(item.tool.as_str()).filter(|tool| tool.rate > 0) {
             let limit = Limit::ToolRate { index };
             rows.rate(tool.rate_counter.clone(), 1, tool.rate, Measure::Item(index), limit);
         }

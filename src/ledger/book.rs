@@ -153,14 +153,13 @@ impl Book {
         call: CallId,
         deadline: Time,
         demands: &[Demand],
-    ) -> Result<Hold, HoldError> {
+    ) -> Result<&Hold, HoldError> {
         let now = self.advance(clock);
         self.check(now, demands).map_err(HoldError::Refused)?;
         let deadline = deadline.plus(Duration::from_millis(now.since_ms(clock).unsigned_abs()));
         let hold =
             Hold { call, at: now, deadline, postings: demands.iter().map(posting).collect() };
-        self.open(hold.clone(), &|_| true)?;
-        Ok(hold)
+        Ok(self.open(hold, &|_| true)?)
     }
 
     /// Ends a hold with what stays of each posting.
@@ -242,7 +241,7 @@ impl Book {
             }
             Entry::Hold(hold) => {
                 self.advance(hold.at);
-                self.open(hold.clone(), takes)
+                self.open(hold.clone(), takes).map(|_| ())
             }
             Entry::Resolution(resolution) => {
                 self.advance(resolution.at);
@@ -251,7 +250,11 @@ impl Book {
         }
     }
 
-    fn open(&mut self, hold: Hold, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
+    fn open(
+        &mut self,
+        hold: Hold,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<&Hold, LedgerError> {
         if self.holds.contains_key(&hold.call) {
             return Err(LedgerError::HoldMismatch);
         }
@@ -271,8 +274,7 @@ impl Book {
                 }
             }
         }
-        self.holds.insert(hold.call, hold);
-        Ok(())
+        Ok(self.holds.entry(hold.call).insert_entry(hold).into_mut())
     }
 
     fn close(
@@ -297,9 +299,11 @@ impl Book {
                     return Err(LedgerError::KeepsTooMuch);
                 }
                 let given_back = kept.checked_sub(posting.amount).ok_or(LedgerError::OutOfRange)?;
-                account
-                    .add(&posting.counter, posting.window, hold.at, given_back)
-                    .ok_or(LedgerError::OutOfRange)?;
+                if given_back != 0 {
+                    account
+                        .add(&posting.counter, posting.window, hold.at, given_back)
+                        .ok_or(LedgerError::OutOfRange)?;
+                }
                 if posting.counter == BALANCE {
                     account.change_held(posting.amount).ok_or(LedgerError::OutOfRange)?;
                 }
@@ -329,7 +333,7 @@ fn posting(demand: &Demand) -> Posting {
 }
 
 fn asks_the_same(one: &Demand, other: &Demand) -> bool {
-    one.account == other.account && one.counter == other.counter
+    one.counter == other.counter && one.account == other.account
 }
 
 /// What a list of demands has asked of each counter so far. A few are compared one by one, which is

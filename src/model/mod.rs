@@ -7,4 +7,5 @@ pub mod ids;
 pub mod key;
 pub mod namespace;
 pub mod secret;
+pub mod text;
 pub mod time;

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
+use crate::model::text::Text;
 use crate::model::time::Time;
 
 /// Why a store did not do what it was asked.
@@ -88,7 +89,7 @@ pub struct ItemEnd {
 #[derive(Clone, Debug)]
 pub struct CallEnd {
     /// Exact tool name.
-    pub tool: String,
+    pub tool: Text,
     /// Its whole price.
     pub price: i64,
     /// What was charged.

@@ -32,6 +32,12 @@ impl Inbox {
         &self.shared.options.server
     }
 
+    /// Tells at any time whether more than one call is in flight.
+    pub(super) fn has_company(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.calls.in_flight() > 1
+    }
+
     /// The longest message that is taken.
     pub(super) fn line_bytes_max(&self) -> usize {
         self.shared.options.answer_bytes_max

@@ -107,7 +107,7 @@ pub(crate) fn counters() -> Vec<(CounterName, Window)> {
 }
 
 fn odd(length_ms: i64) -> (CounterName, Window) {
-    (CounterName::Named(format!("limit:{length_ms}").into()), Window::Rolling(length_ms))
+    (CounterName::new(&format!("limit:{length_ms}")), Window::Rolling(length_ms))
 }
 
 impl Shape {

@@ -157,7 +157,12 @@ fn calls_of_hold(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<Call
          FROM journal, json_each(journal.detail, '$.calls') AS item WHERE journal.seq = ?1",
     )?;
     let calls = statement.query_map([seq], |row| {
-        Ok(CallEnd { tool: row.get(0)?, price: row.get(1)?, charged: 0, outcome: "recovered" })
+        Ok(CallEnd {
+            tool: row.get_ref(0)?.as_str()?.into(),
+            price: row.get(1)?,
+            charged: 0,
+            outcome: "recovered",
+        })
     })?;
     calls.collect()
 }

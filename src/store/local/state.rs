@@ -109,19 +109,20 @@ impl Shared {
         if !state.judged_by_present_records(charge) {
             return Err(HoldRefused::Stale);
         }
-        let hold = match state.book.hold(now, charge.call, deadline, &charge.demands) {
+        let State { book, queue, dirty, .. } = &mut *state;
+        let hold = match book.hold(now, charge.call, deadline, &charge.demands) {
             Ok(hold) => hold,
             Err(HoldError::Refused(refusal)) => return Err(HoldRefused::Refused(refusal)),
             Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
         };
-        let payer = charge.key.account();
-        state.touch(hold.postings.iter().map(|posting| &posting.account));
-        state.queue.opened(charge.call, payer, charge.items.iter().map(CallEnd::open).collect());
+        touch(dirty, hold.postings.iter().map(|posting| &posting.account));
+        let calls = charge.items.iter().map(CallEnd::open).collect();
+        queue.opened(charge.call, charge.key.account(), calls);
         if self.durability != Durability::Call {
             return Ok(Durable::NOW);
         }
-        state.queue.write_hold(&hold);
-        let durable = state.queue.durable();
+        queue.write_hold(hold);
+        let durable = queue.durable();
         self.nudge(state);
         Ok(durable)
     }
@@ -268,6 +269,18 @@ pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, Sta
     state
 }
 
+/// Notes that accounts differ from their saved rows.
+fn touch<'a>(dirty: &mut HashSet<AccountId>, accounts: impl Iterator<Item = &'a AccountId>) {
+    let mut last = None;
+    for account in accounts {
+        // Nearly always all postings of a call are on one account.
+        if last != Some(account) && !dirty.contains(account) {
+            dirty.insert(account.clone());
+        }
+        last = Some(account);
+    }
+}
+
 impl State {
     pub(super) fn open_for_writing(&mut self) -> Result<(), StoreError> {
         self.close_if_hung(Instant::now());
@@ -348,14 +361,7 @@ impl State {
     }
 
     pub(super) fn touch<'a>(&mut self, accounts: impl Iterator<Item = &'a AccountId>) {
-        let mut last = None;
-        for account in accounts {
-            // Nearly always all postings of a call are on one account.
-            if last != Some(account) && !self.dirty.contains(account) {
-                self.dirty.insert(account.clone());
-            }
-            last = Some(account);
-        }
+        touch(&mut self.dirty, accounts);
     }
 
     fn credit(

@@ -117,6 +117,10 @@ impl Store for LocalStore {
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
+        let held = self.shared.hold(charge, now, deadline);
+        if !matches!(held, Err(HoldRefused::Unavailable(StoreError::Busy))) {
+            return held?.wait().await.map_err(HoldRefused::Unavailable);
+        }
         let patience = tokio::time::Instant::now() + JOURNAL_ROOM_WAIT;
         loop {
             // Before the attempt, or room that is made right after it would be missed.

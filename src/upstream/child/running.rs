@@ -48,8 +48,9 @@ impl Running {
         let (break_it, broken) = watch::channel(false);
 
         let (writer_outbox, writer_break) = (Arc::clone(outbox), break_it.clone());
+        let has_company = inbox.has_company();
         let writer = tokio::spawn(async move {
-            outbox::write(&writer_outbox, pipes.stdin).await;
+            outbox::write(&writer_outbox, pipes.stdin, has_company).await;
             writer_break.send_replace(true);
         });
         let reader = tokio::spawn(async move {
