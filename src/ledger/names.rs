@@ -20,6 +20,11 @@ pub const CREDITS_DAY: CounterName = CounterName::Fixed("credits/day");
 /// Credits of the UTC month.
 pub const CREDITS_MONTH: CounterName = CounterName::Fixed("credits/month");
 
+/// Requests of the last minute by one method. No tool's counter has such a name.
+pub fn method_rate(method: &str) -> CounterName {
+    CounterName::Named(format!("method-rate:{method}").into())
+}
+
 /// Calls of the last minute to one tool.
 pub fn tool_rate(tool: &str) -> CounterName {
     CounterName::Named(format!("rate:{tool}").into())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::exchange::Exchange;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
+use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -18,6 +19,7 @@ use crate::store::{Show, StoreError, clock};
 pub(super) struct Caller {
     pub(super) address: IpAddr,
     pub(super) exchange: Exchange,
+    pub(super) idempotency_key: Option<IdempotencyKey>,
     credential_shown: bool,
     digest: Option<Digest>,
 }
@@ -38,6 +40,7 @@ impl Caller {
         Self {
             address: inbound.address,
             exchange,
+            idempotency_key: inbound.idempotency_key.clone(),
             credential_shown: credential.is_some(),
             digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
         }
@@ -61,18 +64,17 @@ impl Proxy {
     }
 
     /// The numbers to show for a key, if it may be shown any.
-    pub(super) async fn shown(&self, identity: &Identity, tool: Option<&str>) -> Shown {
-        let Some(key) = identity.entitled_key() else { return Shown::default() };
-        let reading = self.store.read(&key.id, self.show(tool), identity.now).await;
-        Shown { call: None, reading: reading.ok() }
+    pub(super) async fn shown(&self, identity: &Identity) -> Shown {
+        let rate = self.options.policy.shown_rate(None);
+        let show = rate.map_or(Show::BALANCE, |(limit, rate)| Show::with_rate(limit, rate));
+        self.numbers(identity, show).await
     }
 
-    /// Which numbers go with an answer about a tool, or about anything else.
-    pub(super) fn show(&self, tool: Option<&str>) -> Show {
-        match self.options.policy.shown_rate(tool) {
-            Some((limit, counter)) => Show::with_rate(limit, counter),
-            None => Show::BALANCE,
-        }
+    /// The same with the numbers of one tool or method.
+    pub(super) async fn numbers(&self, identity: &Identity, show: Show) -> Shown {
+        let Some(key) = identity.entitled_key() else { return Shown::default() };
+        let reading = self.store.read(&key.id, show, identity.now).await;
+        Shown { call: None, reading: reading.ok() }
     }
 }
 

@@ -1,14 +1,17 @@
 //! The life of a call, from a message to its answer: identify, judge, hold, send, settle, answer.
 //! Knows nothing of HTTP: a front hands in an [`Inbound`] and writes the [`Reply`] it gets.
 //!
-//! Reading order: this file sorts messages; `identify` says who asks; `call` and `batch` are what
-//! costs credits, `run` is the life of both, with `hold` (the permit) and `settle` (the outcome
-//! table) as its ends; `free`, `list` and `initialize` are the rest; `cancel` and `array` stand aside.
+//! Reading order: this file sorts messages; `identify` says who asks; `call`, `batch` and `method`
+//! are what costs credits, `run` is the life of all three, with `hold` (the permit) and `settle` (the
+//! outcome table) as its ends and `repeat` for those that come again; `free`, `list` and `initialize`
+//! are the rest; `cancel` and `array` stand aside.
 
 mod array;
+mod asked;
 mod batch;
 mod call;
 mod cancel;
+mod customer;
 mod denied;
 mod entropy;
 mod exchange;
@@ -19,7 +22,9 @@ mod identify;
 mod in_flight;
 mod initialize;
 mod list;
+mod method;
 mod options;
+mod repeat;
 mod run;
 mod settle;
 mod survive;
@@ -33,15 +38,18 @@ use tokio::sync::Semaphore;
 use crate::events::denials::Denials;
 use crate::gate::Denied;
 use crate::model::bounds;
+use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::CallId;
-use crate::protocol::from_client::{self, Incoming, Message};
+use crate::protocol::from_client::{self, Incoming, Invalid, Message};
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
 use crate::upstream::Link;
 use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
+use repeat::Repeats;
 
+pub use customer::customer;
 pub use list::pricing;
 pub use options::ProxyOptions;
 
@@ -51,6 +59,7 @@ pub struct Proxy {
     store: Arc<dyn Store>,
     link: Link,
     calls: InFlight,
+    repeats: Repeats,
     /// Places of the link for what costs nothing.
     free_places: Arc<Semaphore>,
     denials: Denials,
@@ -66,10 +75,10 @@ impl std::fmt::Debug for Proxy {
 impl Proxy {
     /// A proxy in front of a server.
     pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link) -> Self {
-        let (calls, denials, exchanges) = Default::default();
+        let (calls, repeats, denials, exchanges) = Default::default();
         let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
         let free_places = Arc::new(Semaphore::new(free_places));
-        Self { options, store, link, calls, free_places, denials, exchanges }
+        Self { options, store, link, calls, repeats, free_places, denials, exchanges }
     }
 
     /// Handles a body, from its bytes to what has to be written.
@@ -93,6 +102,10 @@ impl Proxy {
             Message::Request(request) => match request.method.as_ref() {
                 "tools/call" => self.tool_call(caller, request).await,
                 "tools/call_batch" => self.tool_batch(caller, request).await,
+                method if self.has_price(method) => self.priced_method(caller, request).await,
+                method if self.resembles_one_with_price(method) => {
+                    Reply::Malformed(Invalid::second_spelling(request.id).text())
+                }
                 _ => self.free(caller, request).await,
             },
             // A tool that is called without an id is not called: nobody could be told what it cost.
@@ -138,6 +151,8 @@ pub struct Inbound {
     pub address: IpAddr,
     /// The `MCP-Protocol-Version` header.
     pub protocol_version: Option<String>,
+    /// The `Idempotency-Key` header, where the transport has headers.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// What a front has to write.
