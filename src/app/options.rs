@@ -30,6 +30,10 @@ pub(super) fn policy(config: &Config) -> Policy {
         );
         (name.clone(), policy)
     });
+    let methods = config.pricing.methods.iter().map(|(name, method)| {
+        let (price, rate) = (method.credits_per_call, method.rate_limit_per_min);
+        (name.clone(), ToolPolicy::of_method(name, price, rate))
+    });
     Policy {
         default_price: config.pricing.default_credits,
         key_rate: config.rate_limit_per_min,
@@ -41,17 +45,24 @@ pub(super) fn policy(config: &Config) -> Policy {
         },
         shadow: config.shadow_mode,
         tools: tools.collect(),
+        methods: methods.collect(),
     }
 }
 
 pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
     let tools = config.pricing.tools.iter();
     let timeouts = tools.filter_map(|(name, tool)| Some((name.clone(), tool.request_timeout?)));
+    let methods = config.pricing.methods.iter();
+    let method_timeouts =
+        methods.filter_map(|(name, method)| Some((name.clone(), method.request_timeout?)));
     ProxyOptions {
         policy,
         refund_on_failure: config.refund_on_failure,
         request_timeout: config.request_timeout,
         tool_timeouts: timeouts.collect(),
+        method_timeouts: method_timeouts.collect(),
+        forward_identity: config.forward_identity,
+        kept_ttl: config.kept_ttl,
         request_timeout_max: config.request_timeout_max,
         batch_calls_max: config.batch_calls_max,
         require_key_for_all: config.require_key == config::RequireKey::All,

@@ -107,6 +107,47 @@ pub(super) fn variable_name(text: &str) -> Checked<()> {
     Ok(())
 }
 
+/// Methods of MCP that can have a price.
+pub(super) const PRICED_METHODS: &[&str] = &[
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+];
+
+/// Is it a method that a client of MCP uses?
+pub(super) fn is_method_of_mcp(method: &str) -> bool {
+    PRICED_METHODS.contains(&method)
+}
+
+/// A method that can have a price: not what opens and keeps a connection, and not what has a price
+/// elsewhere.
+pub(super) fn priced_method(method: &str) -> Checked<()> {
+    let must_be_free = matches!(
+        method,
+        "initialize" | "initialized" | "ping" | "server/discover" | "subscriptions/listen"
+    );
+    if must_be_free || method.starts_with("notifications/") {
+        return Err("It cannot have a price: every connection needs it.".to_owned());
+    }
+    if matches!(method, "tools/call" | "tools/call_batch") {
+        return Err("Calls of tools have their prices in toolPricing.".to_owned());
+    }
+    if method.starts_with("tasks/") {
+        return Err("Tasks are paid for by the call that starts them.".to_owned());
+    }
+    if method.is_empty() || method.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("The name of a method has no spaces and is not empty.".to_owned());
+    }
+    Ok(())
+}
+
 /// An IP address or CIDR range. IPv4 in IPv6 clothes is undressed, as client addresses are.
 pub(super) fn network(text: &str) -> Checked<IpNet> {
     let net = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()).map_err(

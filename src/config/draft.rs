@@ -41,6 +41,7 @@ pub(super) struct Draft {
     pub(super) default_credits: Option<i64>,
     pub(super) rate_limit_per_min: Option<i64>,
     pub(super) tools: BTreeMap<String, ToolDraft>,
+    pub(super) methods: BTreeMap<String, Placed<MethodDraft>>,
     pub(super) quota: Quota,
     pub(super) shadow_mode: Option<Placed<bool>>,
     pub(super) admin_key: Option<Placed<SecretString>>,
@@ -55,6 +56,8 @@ pub(super) struct Draft {
     pub(super) denial_style: Option<DenialStyle>,
     pub(super) durability: Option<Durability>,
     pub(super) unlisted_tools: Option<UnlistedTools>,
+    pub(super) forward_identity: Option<bool>,
+    pub(super) kept_ttl_seconds: Option<i64>,
     pub(super) child_env: BTreeMap<String, SecretString>,
     pub(super) trusted_proxies: Vec<Placed<IpNet>>,
     pub(super) allowed_hosts: Vec<String>,
@@ -68,5 +71,13 @@ pub(super) struct ToolDraft {
     pub(super) credits_per_call: Option<i64>,
     pub(super) rate_limit_per_min: Option<i64>,
     pub(super) credits_per_kb_input_thousandths: Option<i64>,
+    pub(super) request_timeout_ms: Option<Placed<i64>>,
+}
+
+/// A method's entry, before defaults.
+#[derive(Debug, Default)]
+pub(super) struct MethodDraft {
+    pub(super) credits_per_call: Option<i64>,
+    pub(super) rate_limit_per_min: Option<i64>,
     pub(super) request_timeout_ms: Option<Placed<i64>>,
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::check;
-use super::draft::{Draft, Placed, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::key::Kind;
-use super::problem::{Findings, Place};
-use super::settings::{self, Backend, Books, Config, Pricing, ServerCommand, ToolPricing};
+use super::problem::{Findings, Place, shown, unknown};
+use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing};
 use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
+use super::settings::{ServerCommand, ToolPricing};
 use crate::model::bounds;
 
 /// An admin key shorter than this, in bytes, is within reach of guessing.
@@ -32,7 +33,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         findings,
     );
     warn(&draft, findings);
-    let pricing = pricing(&draft.tools, draft.default_credits, request_timeout_max, findings);
+    let pricing = pricing(&draft, request_timeout_max, findings);
     Some(Config {
         backend: backend?,
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
@@ -59,6 +60,8 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         denial_style: draft.denial_style.unwrap_or(DenialStyle::Auto),
         durability: draft.durability.unwrap_or(Durability::Answer),
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
+        forward_identity: draft.forward_identity.unwrap_or(false),
+        kept_ttl: draft.kept_ttl_seconds.map_or(bounds::KEPT_TTL, seconds),
         child_env: draft.child_env,
         trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,
@@ -136,20 +139,45 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
     }
 }
 
-/// An entry without a price has the default one.
-fn pricing(
-    tools: &BTreeMap<String, ToolDraft>,
-    default_credits: Option<i64>,
-    request_timeout_max: Duration,
-    findings: &mut Findings,
-) -> Pricing {
-    let default_credits = default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
-    let mut pricing = Pricing { default_credits, tools: BTreeMap::new() };
-    for (name, tool) in tools {
+/// A tool's entry without a price has the default one; a method's costs nothing.
+fn pricing(draft: &Draft, request_timeout_max: Duration, findings: &mut Findings) -> Pricing {
+    let default_credits = draft.default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
+    let (tools, methods) = (BTreeMap::new(), BTreeMap::new());
+    let mut pricing = Pricing { default_credits, tools, methods };
+    for (name, tool) in &draft.tools {
         let tool = tool_pricing(name, tool, default_credits, request_timeout_max, findings);
         pricing.tools.insert(name.clone(), tool);
     }
+    for (name, method) in &draft.methods {
+        if !check::is_method_of_mcp(name) {
+            let known = unknown("method of MCP", name, check::PRICED_METHODS.iter().copied());
+            let message = format!("{known} It has a price all the same.");
+            findings.warning(method.place, format!("methodPricing.{}", shown(name)), message, None);
+        }
+        let method = method_pricing(name, &method.value, request_timeout_max, findings);
+        pricing.methods.insert(name.clone(), method);
+    }
     pricing
+}
+
+fn method_pricing(
+    name: &str,
+    method: &MethodDraft,
+    request_timeout_max: Duration,
+    findings: &mut Findings,
+) -> MethodPricing {
+    let name = shown(name);
+    MethodPricing {
+        credits_per_call: method.credits_per_call.unwrap_or(0),
+        rate_limit_per_min: method.rate_limit_per_min.unwrap_or(0),
+        request_timeout: timeout(
+            &format!("methodPricing.{name}.requestTimeoutMs"),
+            &format!("requestTimeoutMs for \"{name}\""),
+            method.request_timeout_ms.as_ref(),
+            request_timeout_max,
+            findings,
+        ),
+    }
 }
 
 fn tool_pricing(
@@ -159,7 +187,7 @@ fn tool_pricing(
     request_timeout_max: Duration,
     findings: &mut Findings,
 ) -> ToolPricing {
-    let name = super::problem::shown(name);
+    let name = shown(name);
     ToolPricing {
         credits_per_call: tool.credits_per_call.unwrap_or(default_credits),
         credits_per_kb_input_thousandths: tool.credits_per_kb_input_thousandths.unwrap_or(0),
@@ -194,6 +222,10 @@ fn timeout(
             None
         }
     }
+}
+
+fn seconds(value: i64) -> Duration {
+    Duration::from_secs(u64::try_from(value).unwrap_or(0))
 }
 
 fn millis(value: i64) -> Duration {

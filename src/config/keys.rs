@@ -7,13 +7,17 @@ use super::check;
 use super::draft::Placed;
 use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
-use super::keys_inside::{read_child_env, read_global_quota, read_import_keys, read_tool_pricing};
+use super::keys_inside::{
+    read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_tool_pricing,
+};
 use super::problem::Findings;
 use super::settings::{self, DenialStyle, Durability, RequireKey, UnlistedTools};
 use crate::model::bounds;
 
 /// Longest time that an operator may give a call: a day.
 const REQUEST_TIMEOUT_MS_CEILING: i64 = 86_400_000;
+/// Longest time that answers are kept for repetitions: 30 days.
+const KEPT_TTL_SECONDS_CEILING: i64 = 2_592_000;
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
 
@@ -151,6 +155,15 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         read_tool_pricing,
     ),
     key(
+        "methodPricing",
+        Kind::Shape("object: method to entry"),
+        Fallback::Words("none"),
+        "",
+        "Prices and limits of methods that are no calls of tools, such as `resources/read`, see \
+         below. A method with an entry needs a key.",
+        read_method_pricing,
+    ),
+    key(
         "globalRateLimitPerMin",
         Kind::Limit,
         Fallback::Number(settings::RATE_LIMIT_PER_MIN_DEFAULT),
@@ -239,6 +252,23 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         |draft, entry, findings| draft.top_up_url = entry.text(findings, check::web_url),
     ),
     key(
+        "forwardIdentity",
+        Kind::Switch,
+        Fallback::Text("false"),
+        "",
+        "Tell the server who calls: id, name, namespace and tags of the key, as \
+         `dev.paygate/customer` in `_meta`.",
+        |draft, entry, findings| draft.forward_identity = entry.switch(findings),
+    ),
+    key(
+        "idempotencyTtlSeconds",
+        Kind::Within(1, KEPT_TTL_SECONDS_CEILING),
+        Fallback::Seconds(bounds::KEPT_TTL),
+        "",
+        "How long the answer to a paid call with an idempotency key is kept for its repetitions.",
+        |draft, entry, findings| draft.kept_ttl_seconds = entry.number(findings),
+    ),
+    key(
         "requestTimeoutMs",
         Kind::Timeout,
         Fallback::Millis(bounds::REQUEST_TIMEOUT),
@@ -323,14 +353,11 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("redis", "shared state in Redis"),
     not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
-    not_built("methodPricing", "prices of methods other than tool calls"),
     not_built("isolation", "sessions with a server process of their own"),
     not_built("maxChildren", "sessions with a server process of their own"),
     not_built("sessionIdleSeconds", "sessions"),
     not_built("toolSeparator", "several servers behind one Paygate"),
     not_built("upstreamHeaders", "servers reached over HTTP"),
-    not_built("forwardIdentity", "telling the server who calls"),
-    not_built("idempotencyTtlSeconds", "a time of your own for idempotency keys"),
     not_built("metricsToken", "metrics"),
     not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),
@@ -342,7 +369,7 @@ fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys_inside::{GLOBAL_QUOTA, TOOL_PRICING};
+    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, TOOL_PRICING};
     use super::super::settings::Choice;
     use super::*;
 
@@ -354,7 +381,9 @@ mod tests {
             names.sort_unstable();
             names
         }
-        for names in [names(TOP_LEVEL), names(TOOL_PRICING), names(GLOBAL_QUOTA)] {
+        let all =
+            [names(TOP_LEVEL), names(TOOL_PRICING), names(METHOD_PRICING), names(GLOBAL_QUOTA)];
+        for names in all {
             let mut once = names.clone();
             once.dedup();
             assert_eq!(names, once);

@@ -4,7 +4,7 @@
 use secrecy::SecretString;
 
 use super::check;
-use super::draft::{Draft, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::entry::Entry;
 use super::file::walk;
 use super::key::{Fallback, Key, Kind};
@@ -47,6 +47,37 @@ pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
         |tool, entry, findings| {
             let timeout = entry.number(findings);
             tool.request_timeout_ms = entry.placed(timeout);
+        },
+    ),
+];
+
+/// The keys of an entry of `methodPricing`.
+pub(super) static METHOD_PRICING: &[Key<MethodDraft>] = &[
+    key(
+        "creditsPerCall",
+        Kind::Credits,
+        Fallback::Number(0),
+        "",
+        "Price of a request.",
+        |method, entry, findings| method.credits_per_call = entry.number(findings),
+    ),
+    key(
+        "rateLimitPerMin",
+        Kind::Limit,
+        Fallback::Number(0),
+        "",
+        "Admitted requests of this method by one key in any minute.",
+        |method, entry, findings| method.rate_limit_per_min = entry.number(findings),
+    ),
+    key(
+        "requestTimeoutMs",
+        Kind::Timeout,
+        Fallback::Words("the general `requestTimeoutMs`"),
+        "",
+        "How long a request of this method may take.",
+        |method, entry, findings| {
+            let timeout = entry.number(findings);
+            method.request_timeout_ms = entry.placed(timeout);
         },
     ),
 ];
@@ -111,6 +142,23 @@ pub(super) fn read_tool_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: 
             walk(object, &member, TOOL_PRICING, &subject, &mut tool, findings);
         }
         draft.tools.insert(name.to_owned(), tool);
+    }
+}
+
+pub(super) fn read_method_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.subject = format!("methodPricing entry \"{}\"", shown(name));
+        if let Err(rule) = check::priced_method(name) {
+            member.refuse(findings, format!("Invalid {}. {rule}", member.subject), None);
+            continue;
+        }
+        let subject = |key: &str| format!("{key} for \"{}\"", shown(name));
+        let mut method = MethodDraft::default();
+        if let Some(object) = member.object(findings) {
+            walk(object, &member, METHOD_PRICING, &subject, &mut method, findings);
+        }
+        let method = Placed { value: method, place: member.place() };
+        draft.methods.insert(name.to_owned(), method);
     }
 }
 

@@ -72,6 +72,10 @@ pub struct Config {
     pub durability: Durability,
     /// What happens to calls of tools that the server does not list.
     pub unlisted_tools: UnlistedTools,
+    /// Whether the server is told who calls.
+    pub forward_identity: bool,
+    /// Time for which answers to calls with an idempotency key are kept.
+    pub kept_ttl: Duration,
     /// Environment added to the child's.
     pub child_env: BTreeMap<String, SecretString>,
     /// Peers whose forwarded client addresses are believed.
@@ -118,6 +122,19 @@ pub struct Pricing {
     pub default_credits: i64,
     /// Tools with an entry of their own.
     pub tools: BTreeMap<String, ToolPricing>,
+    /// Methods with a price.
+    pub methods: BTreeMap<String, MethodPricing>,
+}
+
+/// Price and limits of one method that is no call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodPricing {
+    /// Price of a request.
+    pub credits_per_call: i64,
+    /// Admitted requests per key in any minute; 0 is unlimited.
+    pub rate_limit_per_min: i64,
+    /// Time a request may take, if not the general one.
+    pub request_timeout: Option<Duration>,
 }
 
 /// Price and limits of one tool; the default price is already filled in.

@@ -11,7 +11,7 @@ use crate::model::time::Time;
 /// One priced call of a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Exact tool name.
+    /// Exact tool name, or the method that has a price.
     pub tool: Text,
     /// The whole price, surcharge included.
     pub price: i64,

@@ -60,6 +60,36 @@ pub const ONCE_MAX: usize = 100_000;
 /// How long an idempotency key is remembered.
 pub const ONCE_TTL: Duration = Duration::from_hours(24);
 
+/// `idempotencyTtlSeconds`: how long the answer to a call that carries an idempotency key is kept.
+pub const KEPT_TTL: Duration = ONCE_TTL;
+
+/// The longest answer that is kept for a repetition of its call, in bytes.
+pub const KEPT_ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Kept answers, and the bytes of them: they are on disk, not in memory. From there on a new
+/// idempotency key is refused; calls in flight may still go past it by what they answer.
+pub const KEPT_ANSWERS_MAX: u64 = 1_000_000;
+/// See [`KEPT_ANSWERS_MAX`].
+pub const KEPT_BYTES_MAX: u64 = 4 << 30;
+
+/// The same in an ephemeral store, where they are in memory.
+pub const EPHEMERAL_KEPT_ANSWERS_MAX: u64 = 10_000;
+/// See [`EPHEMERAL_KEPT_ANSWERS_MAX`].
+pub const EPHEMERAL_KEPT_BYTES_MAX: u64 = 64 << 20;
+
+/// The part of all kept answers that one API key may fill, as a divisor: no customer takes the
+/// idempotency keys of all others.
+pub const KEPT_SHARE_DIVISOR: u64 = 4;
+
+/// Bytes of answers that may wait for the disk to be kept; beyond it calls with an idempotency key
+/// are refused as retryable before they are held.
+pub const KEPT_WAITING_BYTES_MAX: u64 = 64 << 20;
+
+/// Expired answers that one commit deletes, and bytes of them: no answer waits for it noticeably.
+pub const KEPT_DELETED_PER_COMMIT: usize = 256;
+/// See [`KEPT_DELETED_PER_COMMIT`].
+pub const KEPT_BYTES_DELETED_PER_COMMIT: u64 = 4 << 20;
+
 /// What a hold lives longer than the longest call: time to settle an answer that came at the end.
 pub const HOLD_MARGIN: Duration = Duration::from_secs(30);
 // Upstream children

@@ -2,8 +2,9 @@
 //! [`Proxy::hold`] makes one: a call that was not held cannot be written down in this program.
 
 use super::Proxy;
+use super::asked::{Asked, Form};
 use super::identify::Identity;
-use crate::gate::{self, CallFacts, Charge, Denied};
+use crate::gate::{self, Charge, Denied};
 use crate::model::bounds;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::CallId;
@@ -39,12 +40,20 @@ impl Proxy {
     pub(super) async fn judge(
         &self,
         identity: &Identity,
-        calls: &[CallFacts<'_>],
-        in_batch: bool,
+        asked: &Asked<'_>,
         call: CallId,
     ) -> Result<Allowed, Denied> {
         let policy = &self.options.policy;
-        let admitted = gate::admit(policy, &identity.request(calls, in_batch), call);
+        let admit = |identity: &Identity| match asked.form {
+            Form::Call | Form::Batch => {
+                gate::admit(policy, &identity.request(asked.calls, asked.in_batch()), call)
+            }
+            Form::Method => {
+                let request = identity.request(&[], false);
+                gate::admit_method(policy, &request, asked.first_name(), call)
+            }
+        };
+        let admitted = admit(identity);
         if !policy.shadow {
             return admitted.map(|charge| Allowed(Kind::Paid(charge)));
         }
@@ -57,9 +66,7 @@ impl Proxy {
             }
             Err(denied) => {
                 let unrestricted = identity.unrestricted();
-                let charge = unrestricted.and_then(|identity| {
-                    gate::admit(policy, &identity.request(calls, in_batch), call).ok()
-                });
+                let charge = unrestricted.and_then(|identity| admit(&identity).ok());
                 (charge, Some(denied.denial))
             }
         };

@@ -74,6 +74,7 @@ impl Bench {
             address: "127.0.0.1".parse().unwrap(),
             protocol_version: None,
             takes_events: false,
+            idempotency_key: None,
         }
     }
 

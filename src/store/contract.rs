@@ -1,5 +1,7 @@
 //! Values that cross the line between a store and its users.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind};
@@ -34,7 +36,7 @@ pub enum StoreError {
     #[error("this Idempotency-Key was used for another request")]
     OnceMismatch,
     /// Too many idempotency keys are remembered.
-    #[error("too many Idempotency-Keys of the last 24 hours are remembered; try again later")]
+    #[error("too many Idempotency-Keys are remembered; try again later")]
     OnceFull,
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
@@ -65,15 +67,35 @@ impl From<LedgerError> for StoreError {
     }
 }
 
-/// A request that may be repeated: it is applied once within 24 hours.
+/// A request that may be repeated: it is applied once, as long as it is remembered.
 #[derive(Clone, Debug)]
 pub struct Once {
-    /// Digest of where it was sent and its Idempotency-Key.
+    /// Digest of whose it is or where it was sent, and of its idempotency key.
     pub id: Digest,
     /// Digest of what it asked for.
     pub request: Digest,
     /// The answer to give to a repetition, where it can be known beforehand.
     pub note: String,
+}
+
+/// The answer to a call that may be repeated. Whatever captures the call keeps it, in one commit.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The request, as [`Once::id`] of one key.
+    pub once: Once,
+    /// The answer; `None` if it is too long to be kept.
+    pub answer: Option<Vec<u8>>,
+    /// How long.
+    pub ttl: Duration,
+}
+
+/// What was kept of a captured call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which call.
+    pub call: CallId,
+    /// Its answer; `None` if that was too long.
+    pub answer: Option<Vec<u8>>,
 }
 
 /// How one call of a charge ended.
@@ -115,6 +137,8 @@ pub struct Settlement {
     pub ends: Vec<CallEnd>,
     /// What the answer will show.
     pub show: Show,
+    /// What a capture keeps for repetitions.
+    pub keep: Option<Keep>,
 }
 
 /// Which numbers of an account an answer shows.

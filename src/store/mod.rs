@@ -20,7 +20,8 @@ use crate::model::secret::Digest;
 use crate::model::time::Time;
 
 pub use contract::{
-    CallEnd, Durable, ItemEnd, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
+    CallEnd, Durable, ItemEnd, Keep, Kept, Once, RateState, Reading, Settlement, Show, StoreError,
+    UsageRow,
 };
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
@@ -68,6 +69,12 @@ pub trait Store: Send + Sync + 'static {
     /// new. The key may have been rotated or revoked since.
     async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError>;
 
+    /// What was kept of the captured call that this request repeats; `None` if there is none, and
+    /// room to keep one. An error if there is no room, or if the same idempotency key came with
+    /// another request.
+    async fn recall(&self, key: &KeyId, once: &Once, now: Time)
+    -> Result<Option<Kept>, StoreError>;
+
     /// Reserves what a charge asks for until `deadline`, all or nothing.
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
 
@@ -75,7 +82,8 @@ pub trait Store: Send + Sync + 'static {
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError>;
 
     /// Ends a hold. The numbers in the reading are those right after it; the answer to a captured
-    /// call must wait for [`Durable`].
+    /// call must wait for [`Durable`]. A repetition of a call whose answer is kept finds it from
+    /// then on.
     async fn settle(
         &self,
         settlement: Settlement,
@@ -158,6 +166,7 @@ pub fn settlement(charge: &Charge, ends: &[ItemEnd], show: Show) -> Settlement {
         charged,
         ends: ends.collect(),
         show,
+        keep: None,
     }
 }
 

@@ -13,11 +13,13 @@ use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_
 use super::service::Service;
 use super::{body, events, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
+use crate::model::idempotency::IdempotencyKey;
 use crate::protocol::version;
 use crate::proxy::{Inbound, Reply, Shown};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CALL_ID: HeaderName = HeaderName::from_static("x-paygate-call-id");
 const CREDITS_REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -35,8 +37,11 @@ pub(super) async fn serve(
     // A drain waits for it from here on.
     let Some(_inside) = service.doors().enter() else { return shutting_down() };
     let (head, body) = request.into_parts();
-    let (wrapping, protocol_version) = match negotiate(&head.headers) {
-        Ok(negotiated) => negotiated,
+    let headers = negotiate(&head.headers).and_then(|negotiated| {
+        idempotency_key(&head.headers).map(|idempotency_key| (negotiated, idempotency_key))
+    });
+    let ((wrapping, protocol_version), idempotency_key) = match headers {
+        Ok(headers) => headers,
         Err(refusal) => return *refusal,
     };
     let body = tokio::select! {
@@ -49,7 +54,8 @@ pub(super) async fn serve(
     };
     let credential = credential(&head.headers);
     let takes_events = media::takes_events(&head.headers);
-    let inbound = Inbound { body, credential, address, protocol_version, takes_events };
+    let inbound =
+        Inbound { body, credential, address, protocol_version, takes_events, idempotency_key };
     match service.proxy().handle(inbound).await {
         Reply::Stream(streaming) => {
             // The balance after it is not known yet.
@@ -91,6 +97,21 @@ fn negotiate(headers: &HeaderMap) -> Result<(Wrapping, Option<String>), Box<Resp
         }
     };
     Ok((wrapping, version))
+}
+
+/// The client's name for its request, or the answer that refuses it. Two of them cannot both be
+/// heeded, and to heed none would be to charge a repetition.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Box<Response>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (values.next().map(|value| IdempotencyKey::parse(value.as_bytes())), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Some(key)), None) => Ok(Some(key)),
+        (Some(_), _) => {
+            let rule = IdempotencyKey::RULE;
+            let message = format!("Idempotency-Key must be given once and {rule}");
+            Err(Box::new(rpc_error(StatusCode::BAD_REQUEST, &message)))
+        }
+    }
 }
 
 /// What stands for two credentials in one request. No key begins like an id, so it opens nothing.

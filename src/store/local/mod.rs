@@ -11,6 +11,7 @@
 
 mod accounts;
 mod file;
+mod kept;
 mod open;
 mod posting;
 mod queue;

@@ -86,12 +86,15 @@ impl LocalStore {
         if schema::header(&connection, "user_version").map_err(failed)? == 0 {
             schema::create(&mut connection).map_err(failed)?;
         }
-        let (state, seq) = recover(&mut connection, now)
+        let (mut state, seq) = recover(&mut connection, now)
             .map_err(failed)?
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
         let connection = Arc::new(Mutex::new(connection));
         let ephemeral = file.is_none();
+        if ephemeral {
+            state.kept.is_ephemeral();
+        }
         let durability = if ephemeral { Durability::None } else { options.durability };
         let shared = Arc::new(Shared::new(state, durability));
         let reader = || match &file {
@@ -105,6 +108,7 @@ impl LocalStore {
             seq,
             open_holds: HashMap::new(),
             saves: SavePass::new(seq, pace),
+            sweep: None,
             own,
         };
         let thread = std::thread::Builder::new().name("paygate-writer".to_owned());

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::kept::KeptRow;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use crate::ledger::{Book, Hold, Resolution};
@@ -20,6 +21,8 @@ pub(super) enum Write {
     Journal(JournalRow),
     Key(Arc<Key>),
     Once(OnceRecord),
+    /// Right after the journal row that captured its call.
+    Kept(KeptRow),
 }
 
 /// A call whose hold is open.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
+use super::kept::KeptUse;
 use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, JournalRow, ReadRow};
 use super::schema::{meta, set_meta};
@@ -66,6 +67,7 @@ pub(super) fn recover(
         .map(|namespace| (namespace.name.clone(), Arc::new(namespace)))
         .collect();
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
+    state.kept = KeptUse::read(&transaction)?;
     transaction.commit()?;
     Ok(Ok((state, seq)))
 }

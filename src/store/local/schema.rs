@@ -48,6 +48,18 @@ const TABLES: &str = "
         available INTEGER NOT NULL,
         at        INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE TABLE kept (                    -- answers to captured calls with an idempotency key
+        seq     INTEGER PRIMARY KEY,       -- journal row of the capture
+        id      BLOB NOT NULL,             -- digest of the key's id and the idempotency key
+        request BLOB NOT NULL,             -- digest of what was asked
+        account TEXT NOT NULL,             -- whose it is
+        call    BLOB NOT NULL,
+        until   INTEGER NOT NULL,          -- epoch ms of ledger time
+        size    INTEGER NOT NULL,
+        answer  BLOB                       -- NULL if it was too long to be kept
+    );
+    CREATE INDEX kept_by_id ON kept (id);
+    CREATE INDEX kept_by_until ON kept (until);
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
         value INTEGER NOT NULL

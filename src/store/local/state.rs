@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Durability;
+use super::kept::{KeptRow, KeptUse};
 use super::queue::{Queue, Write};
 use super::read::Reader;
 use super::records::OnceRecord;
@@ -64,6 +65,7 @@ pub(super) struct State {
     digests: HashMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) once: HashMap<Digest, OnceRecord>,
+    pub(super) kept: KeptUse,
 }
 
 impl Shared {
@@ -134,7 +136,7 @@ impl Shared {
     ) -> Result<(Reading, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        let Settlement { call, key, kind, kept, charged, ends, show } = settlement;
+        let Settlement { call, key, kind, kept, charged, ends, show, keep } = settlement;
         let (hold, resolution) = match state.book.resolve(now, call, kind, kept) {
             Ok(ended) => ended,
             Err(ResolveError::NotOpen) => return Err(StoreError::NotOpen),
@@ -142,9 +144,17 @@ impl Shared {
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
         state.queue.ended(hold, resolution, charged, Some(ends));
-        let reading =
-            Reading::of(state.book.account(&key.account()), &show, state.book.now().max(now));
-        let waits = kind == ResolutionKind::Captured && self.durability != Durability::None;
+        let now = state.book.now().max(now);
+        let reading = Reading::of(state.book.account(&key.account()), &show, now);
+        let captured = kind == ResolutionKind::Captured;
+        let keep = keep.filter(|_| captured);
+        // A repetition is looked for on the disk, so that is where what it must find has to be.
+        let waits = captured && (self.durability != Durability::None || keep.is_some());
+        if let Some(keep) = keep {
+            let row = KeptRow::new(keep, key.account(), call, now);
+            state.kept.queued(&row);
+            state.queue.push(Write::Kept(row));
+        }
         let durable = if waits { state.queue.durable() } else { Durable::NOW };
         if state.queue.is_urgent() {
             self.nudge(state);
@@ -166,7 +176,21 @@ impl Shared {
                 Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
             }
         }
+        let now = state.book.now().max(now);
+        state.kept.sweep(now);
         Ok(overdue.len())
+    }
+
+    /// The ledger time at which to look for what was kept.
+    pub(super) fn recall_at(&self, now: Time) -> Result<Time, StoreError> {
+        let state = self.lock();
+        state.open_for_reading()?;
+        Ok(state.book.now().max(now))
+    }
+
+    /// May a key have one more answer kept?
+    pub(super) fn has_room_to_keep(&self, key: &KeyId) -> Result<(), StoreError> {
+        self.lock().kept.has_room(&key.account())
     }
 
     pub(super) fn create_key(

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::read;
 use super::state::LocalStore;
+use super::{kept, read};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
@@ -17,8 +17,8 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::{
-    Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError,
-    UsageRow,
+    Creation, Credited, Durable, HoldRefused, Kept, Once, Reading, Settlement, Show, Store,
+    StoreError, UsageRow,
 };
 
 impl LocalStore {
@@ -114,6 +114,21 @@ impl Store for LocalStore {
         let Some((available, durable)) = self.shared.repeated(once, now)? else { return Ok(None) };
         durable.wait().await?;
         Ok(Some(available))
+    }
+
+    async fn recall(
+        &self,
+        key: &KeyId,
+        once: &Once,
+        now: Time,
+    ) -> Result<Option<Kept>, StoreError> {
+        let (id, now) = (once.id, self.shared.recall_at(now)?);
+        let found = self.lookups.read(move |connection| kept::find(connection, &id, now)).await?;
+        match found {
+            Some((request, kept)) if request == once.request => Ok(Some(kept)),
+            Some(_) => Err(StoreError::OnceMismatch),
+            None => self.shared.has_room_to_keep(key).map(|()| None),
+        }
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {

@@ -100,6 +100,7 @@ pub fn verify(path: &Path) -> Result<VerifyReport, VerifyError> {
     let mut audit = Audit::new(saved_accounts(&connection)?, Start::read(&connection)?);
     audit.replay_journal(&connection)?;
     audit.find_repeated_ends(&connection)?;
+    audit.find_stray_answers(&connection)?;
     audit.compare(&keys(&connection)?);
     Ok(audit.report)
 }
@@ -202,6 +203,22 @@ impl Audit {
         while let Some(row) = rows.next()? {
             let (seq, call, times): (i64, String, i64) = row.try_into()?;
             self.differs(format!("journal row {seq}: call {call} ended {times} times"));
+        }
+        Ok(())
+    }
+
+    /// An answer that is kept for repetitions was captured by the journal row that it names.
+    fn find_stray_answers(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(
+            "SELECT kept.seq FROM kept LEFT JOIN journal ON journal.seq = kept.seq
+                 AND journal.call = kept.call AND journal.account = kept.account
+                 AND (kind = 'capture' OR (kind = 'call' AND detail ->> 'end' = 'capture'))
+             WHERE journal.seq IS NULL ORDER BY kept.seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            self.differs(format!("kept answer {seq}: journal row {seq} did not capture its call"));
         }
         Ok(())
     }
