@@ -84,6 +84,61 @@ fn defaults() {
     assert_eq!(config.denial_style, DenialStyle::Auto);
     assert_eq!(config.durability, Durability::Answer);
     assert_eq!(config.unlisted_tools, UnlistedTools::Refuse);
+    assert!(config.pricing.methods.is_empty() && !config.forward_identity);
+    assert_eq!(config.kept_ttl, Duration::from_hours(24));
+}
+
+#[test]
+fn methods_with_a_price() {
+    let file = r#"{"serverCommand":"x","defaultCreditsPerCall":9,"methodPricing":{
+        "resources/read":{"creditsPerCall":3,"rateLimitPerMin":5,"requestTimeoutMs":7},
+        "completion/complete":{}}}"#;
+    let methods = loaded(file, &["--price", "7"]).pricing.methods;
+    let read = &methods["resources/read"];
+    assert_eq!((read.credits_per_call, read.rate_limit_per_min), (3, 5));
+    assert_eq!(read.request_timeout, Some(Duration::from_millis(7)));
+    let complete = &methods["completion/complete"];
+    assert_eq!((complete.credits_per_call, complete.request_timeout), (0, None));
+
+    for (method, rule) in [
+        ("initialize", "It cannot have a price"),
+        ("ping", "It cannot have a price"),
+        ("server/discover", "It cannot have a price"),
+        ("subscriptions/listen", "It cannot have a price"),
+        ("notifications/progress", "It cannot have a price"),
+        ("tools/call", "have their prices in toolPricing"),
+        ("tools/call_batch", "have their prices in toolPricing"),
+        ("tasks/result", "paid for by the call that starts them"),
+        ("", "no spaces and is not empty"),
+        ("resources/read ", "no spaces and is not empty"),
+    ] {
+        let file = format!(r#"{{"serverCommand":"x","methodPricing":{{"{method}":{{}}}}}}"#);
+        let text = report(&file, &[], &[]);
+        assert!(text.contains("ERROR  [methodPricing.") && text.contains(rule), "{text}");
+    }
+    let file = r#"{"serverCommand":"x","methodPricing":{
+        "resource/read":{"creditsPerCall":1},"x/y":{"creditsPerKbInput":1}}}"#;
+    let text = report(file, &[], &[]);
+    assert!(
+        text.contains("Did you mean \"resources/read\"? It has a price all the same."),
+        "{text}"
+    );
+    assert!(text.contains("[methodPricing.x/y.creditsPerKbInput] Unknown key."), "{text}");
+}
+
+#[test]
+fn times_that_answers_are_kept_for() {
+    let file = |seconds: &str| {
+        format!(
+            r#"{{"serverCommand":"x","forwardIdentity":true,"idempotencyTtlSeconds":{seconds}}}"#
+        )
+    };
+    let config = loaded(&file("1"), &[]);
+    assert_eq!((config.kept_ttl, config.forward_identity), (Duration::from_secs(1), true));
+    assert_eq!(loaded(&file("2592000"), &[]).kept_ttl, Duration::from_hours(720));
+    for wrong in ["0", "2592001", "-1", "1.5", "\"1\""] {
+        assert!(report(&file(wrong), &[], &[]).contains("Must be 1–2592000."), "{wrong}");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@
 
 #[path = "store_local/files.rs"]
 mod files;
+#[path = "store_local/kept.rs"]
+mod kept;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -232,3 +232,7 @@ pub(super) fn ended(asked: &Asked<'_>, told: Told, shown: Shown) -> Result<Ended
         Told::Withheld(error, call) => Err(Reply::error(asked.id, &error, Shown { call, ..shown })),
     }
 }
+
+#[cfg(test)]
+#[path = "tests/repeat.rs"]
+mod tests;

@@ -53,19 +53,20 @@ impl Proxy {
     ) -> Result<Ended, Reply> {
         let fails =
             |error: &StoreError| Reply::error(asked.id, &fault::store(error), Shown::default());
+        // One id for all attempts: what is told before the answer is told under it.
+        let id = entropy::call_id()
+            .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
+        if let Some(outlet) = &caller.outlet {
+            outlet.is_about(id);
+        }
         // A record may change between the judgement and the hold: then both are done once more.
         let mut was_stale = false;
         loop {
             let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
-            let id = entropy::call_id()
-                .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
             let allowed = match self.judge(&identity, asked, id).await {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
-            if let Some(outlet) = &caller.outlet {
-                outlet.is_about(id);
-            }
             let first = match self.turn(&identity, asked).await {
                 Turn::Run(first) => first,
                 Turn::Again => continue,

@@ -15,21 +15,22 @@ use crate::store::local::{LocalOptions, LocalStore};
 use crate::upstream::{ChildOptions, Kind, LinkOptions};
 
 const KEY: &str = "a-key-for-tests-0001";
-const CREDITS: i64 = 100;
-const PRICE: i64 = 3;
+pub(super) const CREDITS: i64 = 100;
+pub(super) const PRICE: i64 = 3;
 
-struct Bench {
+pub(super) struct Bench {
     proxy: Arc<Proxy>,
+    pub(super) store: Arc<LocalStore>,
     key: KeyId,
 }
 
-fn options() -> ProxyOptions {
+pub(super) fn options() -> ProxyOptions {
     let mut policy = Policy { default_price: PRICE, key_rate: 50, ..Policy::default() };
     policy.tools.insert("env".into(), ToolPolicy::new("env", Some(0), 1, 0));
     ProxyOptions { policy, refuse_unlisted_tools: false, ..ProxyOptions::default() }
 }
 
-async fn bench(options: ProxyOptions) -> Bench {
+pub(super) async fn bench(options: ProxyOptions) -> Bench {
     bench_with(options, bounds::CHILD_CALLS_MAX).await
 }
 
@@ -63,7 +64,9 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let mut options_of_link = LinkOptions::new("fixture", Kind::Child(Arc::new(child)));
     options_of_link.calls_max = calls_max;
     let link = Link::start(options_of_link).await.unwrap();
-    Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link, Arc::default())), key: id }
+    let store = Arc::new(store);
+    let books: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
+    Bench { proxy: Arc::new(Proxy::new(options, books, link, Arc::default())), store, key: id }
 }
 
 impl Bench {
@@ -78,23 +81,23 @@ impl Bench {
         }
     }
 
-    async fn send(&self, message: &Value) -> Reply {
+    pub(super) async fn send(&self, message: &Value) -> Reply {
         self.proxy.handle(Self::inbound(&message.to_string(), Some(KEY))).await
     }
 
-    async fn call(&self, tool: &str, arguments: Value) -> (Value, Shown) {
+    pub(super) async fn call(&self, tool: &str, arguments: Value) -> (Value, Shown) {
         let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}});
         let message =
             json!({"jsonrpc": "2.0", "id": "mine", "method": "tools/call", "params": params});
         answer(self.send(&message).await)
     }
 
-    async fn available(&self) -> i64 {
+    pub(super) async fn available(&self) -> i64 {
         self.proxy.store.account(&self.key).await.unwrap().available()
     }
 }
 
-fn answer(reply: Reply) -> (Value, Shown) {
+pub(super) fn answer(reply: Reply) -> (Value, Shown) {
     match reply {
         Reply::Message(answer) => (serde_json::from_slice(&answer.text).unwrap(), answer.shown),
         other => panic!("{other:?}"),

@@ -12,7 +12,9 @@ use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, SavePace, verify};
-use paygate::store::{HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement};
+use paygate::store::{
+    HoldRefused, ItemEnd, Keep, Kept, Once, Settlement, Show, Store, StoreError, settlement,
+};
 
 use crate::model::{Call, CallState, Model};
 
@@ -50,6 +52,8 @@ pub(crate) struct World {
     model: Model,
     keys: Vec<Key>,
     charges: BTreeMap<[u8; 16], Charge>,
+    /// Calls that asked for their answers to be kept, the last time that they were settled.
+    kept: BTreeMap<[u8; 16], Option<Vec<u8>>>,
     now: i64,
     counted: u64,
 }
@@ -72,6 +76,7 @@ impl World {
             model: Model::default(),
             keys: Vec::new(),
             charges: BTreeMap::new(),
+            kept: BTreeMap::new(),
             now: START,
             counted: 0,
         };
@@ -180,7 +185,13 @@ impl World {
             charge.items.iter().map(|_| if self.random.chance(70) { PAID } else { FREE }).collect();
         let calls = i64::try_from(ends.iter().filter(|end| end.paid).count()).unwrap();
         let charged = calls * PRICE;
-        let end = settlement(charge, &ends, Show::BALANCE);
+        // What is kept for repetitions is kept exactly if the call is captured.
+        let keep = self.random.chance(50).then(|| {
+            let answer = self.random.chance(80).then(|| id.to_vec());
+            Keep { once: once_of(&id), answer, ttl: Duration::from_hours(24) }
+        });
+        self.kept.extend(keep.as_ref().map(|keep| (id, keep.answer.clone())));
+        let end = Settlement { keep, ..settlement(charge, &ends, Show::BALANCE) };
         let late = self.now >= self.model.calls[&id].deadline;
         let state = match self.store.settle(end, self.time()).await {
             // Its deadline has passed: it stays held until `expire` releases it.
@@ -267,6 +278,13 @@ impl World {
 
     async fn compare(&self, store: &LocalStore, model: &Model) {
         let now = self.time();
+        for (id, answer) in &self.kept {
+            let call = &model.calls[id];
+            let found = store.recall(&self.keys[call.key].id, &once_of(id), now).await.unwrap();
+            let expected = matches!(call.state, CallState::Charged { .. })
+                .then(|| Kept { call: CallId::from_random(*id), answer: answer.clone() });
+            assert_eq!(found, expected, "seed {}, life {}, {id:?}", self.seed, self.life);
+        }
         for (index, key) in self.keys.iter().enumerate() {
             let what = format!("seed {}, life {}, {}", self.seed, self.life, key.id);
             let found = store.key_by_digest(key.digest, now).await.unwrap();
@@ -286,6 +304,10 @@ impl World {
             assert!((sure..=possible).contains(&rate), "{what}: {sure} <= {rate} <= {possible}");
         }
     }
+}
+
+fn once_of(id: &[u8]) -> Once {
+    Once { id: Digest::of(id), request: Digest::of(b"request"), note: String::new() }
 }
 
 fn any_durability(random: &mut Random) -> Durability {

@@ -237,3 +237,94 @@ impl KeptUse {
         self.by_account.entry(account.clone()).or_default().add(answers, bytes);
     }
 }
+
+#[cfg(test)]
+impl super::LocalStore {
+    /// As if there were no room for one more answer.
+    pub(crate) fn pretend_kept_full(&self, is_full: bool) {
+        let mut state = self.shared.lock();
+        let most = KeptUse::default().most;
+        state.kept.most = if is_full { Use::default() } else { most };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::Once;
+    use crate::store::local::schema;
+
+    fn row(account: &str, bytes: usize, until_ms: i64) -> KeptRow {
+        let digest = Digest::of(b"x");
+        let once = Once { id: digest, request: digest, note: String::new() };
+        let ttl = Duration::from_millis(u64::try_from(until_ms).unwrap());
+        let keep = Keep { once, answer: Some(vec![0; bytes]), ttl };
+        KeptRow::new(keep, AccountId::new(account), CallId::from_random([1; 16]), Time::ZERO)
+    }
+
+    fn refusal(kept: &KeptUse, account: &str) -> Option<String> {
+        kept.has_room(&AccountId::new(account)).err().map(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn one_account_cannot_take_the_room_of_all() {
+        let full = || Some("OnceFull".to_owned());
+        let mut kept = KeptUse { most: Use { answers: 8, bytes: 400 }, ..KeptUse::default() };
+        for _ in 0..2 {
+            assert_eq!(refusal(&kept, "a"), None);
+            kept.queued(&row("a", 1, 5));
+        }
+        assert_eq!((refusal(&kept, "a"), refusal(&kept, "b")), (full(), None));
+        kept.queued(&row("b", 100, 5));
+        assert_eq!((refusal(&kept, "b"), refusal(&kept, "c")), (full(), None));
+        kept.queued(&row("c", 298, 5));
+        assert_eq!(refusal(&kept, "d"), full(), "400 bytes in all");
+
+        let gone = |account: &str, bytes| (AccountId::new(account), bytes);
+        let rows = vec![gone("a", 1), gone("a", 1), gone("c", 298)];
+        kept.deleted(&Deleted { rows, more: true }, Time::from_ms(5));
+        assert_eq!((refusal(&kept, "a"), refusal(&kept, "b")), (None, full()));
+        assert_eq!(kept.by_account.len(), 1);
+        assert_eq!(kept.sweep, Some(Time::from_ms(5)), "there is more to delete");
+    }
+
+    #[test]
+    fn answers_that_wait_for_the_disk_are_bounded() {
+        let mut kept = KeptUse::default();
+        let answer = row("a", 1 << 20, 5);
+        for _ in 0..bounds::KEPT_WAITING_BYTES_MAX / answer.size() {
+            assert_eq!(refusal(&kept, "b"), None);
+            kept.queued(&answer);
+        }
+        assert_eq!(refusal(&kept, "b"), Some("Busy".to_owned()));
+        kept.written(answer.size());
+        assert_eq!(refusal(&kept, "b"), None);
+    }
+
+    #[test]
+    fn a_commit_deletes_so_many_rows_and_bytes() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::create(&mut connection).unwrap();
+        let rows = i64::try_from(bounds::KEPT_DELETED_PER_COMMIT).unwrap() + 10;
+        let mut seq = 0;
+        let mut insert = |bytes, until| {
+            seq += 1;
+            row("a", bytes, until).insert(&connection, seq).unwrap();
+        };
+        (0..rows).for_each(|_| insert(1, 10));
+        (0..3).for_each(|_| insert(3 << 20, 20));
+        insert(1, 31);
+        let delete = |now| delete_expired(&connection, Time::from_ms(now)).unwrap();
+        let count = |deleted: &Deleted| (deleted.rows.len(), deleted.more);
+        assert_eq!(count(&delete(9)), (0, false));
+        assert_eq!(count(&delete(10)), (bounds::KEPT_DELETED_PER_COMMIT, true));
+        assert_eq!(count(&delete(10)), (10, false));
+        assert_eq!(count(&delete(30)), (2, true), "6 MiB are enough");
+        assert_eq!(count(&delete(30)), (1, false));
+        let left = KeptUse::read(&connection).unwrap();
+        assert_eq!(left.total, Use { answers: 1, bytes: 1 });
+        assert_eq!(left.by_account.len(), 1);
+    }
+}
