@@ -38,7 +38,8 @@ async fn measure(name: &str, durability: Durability, in_flight: usize) {
     let options = LocalOptions { path: Some(folder.join("books.db")), durability };
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(&options, clock::now()).unwrap());
     let key = key();
-    let Creation::Made(key) = store.create_key(key, 1 << 50, None, clock::now()).await.unwrap()
+    let Creation::Made(key) =
+        store.create_key(key, 1 << 50, None.into(), clock::now()).await.unwrap()
     else {
         return;
     };

@@ -9,9 +9,11 @@ use tokio::sync::oneshot;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use crate::ledger::{Book, Hold, Resolution};
+use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::time::Time;
 use crate::store::{CallEnd, Durable};
 
 /// One thing to write.
@@ -19,7 +21,9 @@ use crate::store::{CallEnd, Durable};
 pub(super) enum Write {
     Journal(JournalRow),
     Key(Arc<Key>),
+    DeletedKey { key: Arc<Key>, at: Time },
     Once(OnceRecord),
+    Audit(Box<AuditEvent>),
 }
 
 /// A call whose hold is open.

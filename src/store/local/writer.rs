@@ -9,9 +9,10 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
+use super::audit::write_audit;
 use super::file::OwnFile;
 use super::queue::{Batch, Write};
-use super::records::{write_key, write_once};
+use super::records::{delete_key, write_key, write_once};
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
@@ -133,11 +134,15 @@ impl Writer {
                         JournalRow::End { resolution, .. } => {
                             self.open_holds.remove(&resolution.call);
                         }
-                        JournalRow::Credit { .. } | JournalRow::Call { .. } => {}
+                        JournalRow::Credit { .. }
+                        | JournalRow::Call { .. }
+                        | JournalRow::Refund { .. } => {}
                     }
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
+                Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
                 Write::Once(once) => write_once(&transaction, once)?,
+                Write::Audit(event) => write_audit(&transaction, event)?,
             }
         }
         self.saves.write(&transaction, seq)?;
