@@ -21,6 +21,7 @@ fn hopeless() -> World {
         world.key_found = false;
         world.key.expires_at = Some(world.now);
         world.key.active = false;
+        world.key.suspended = true;
         world.namespace.suspended = true;
         world.key.ip_allowlist = IpAllowlist::parse(["10.0.0.0/8"].into_iter()).expect("a list");
         world.namespace.allowed_tools = tools(&["search"]);
@@ -44,6 +45,7 @@ const IN_ORDER: &[(&str, usize, Change)] = &[
     ("invalid_api_key", 0, |world| world.key_found = true),
     ("api_key_expired", 0, |world| world.key.expires_at = Some(world.now.next_day())),
     ("invalid_api_key", 0, |world| world.key.active = true),
+    ("api_key_suspended", 0, |world| world.key.suspended = false),
     ("namespace_suspended", 0, |world| world.namespace.suspended = false),
     ("ip_not_allowed: 192.0.2.9 not in allowlist", 0, |world| {
         world.address = "10.1.2.3".parse().expect("an address");

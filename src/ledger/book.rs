@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::names::BALANCE;
 use super::{
     Account, Bound, Counter, CounterName, CreditKind, Demand, Entry, Hold, Posting, Resolution,
-    ResolutionKind, Window,
+    ResolutionKind, Reversal, Window,
 };
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::{AccountId, CallId};
@@ -211,6 +211,13 @@ impl Book {
         Ok(entry)
     }
 
+    /// Gives back what a call kept. That it is done once is up to the caller, who has the journal.
+    pub fn reverse(&mut self, clock: Time, reversal: Reversal) -> Result<Reversal, LedgerError> {
+        let reversal = Reversal { at: self.advance(clock), ..reversal };
+        self.apply(&Entry::Reversal(reversal.clone()))?;
+        Ok(reversal)
+    }
+
     /// Replays one entry. Everything above changes the books through the same code.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         self.apply_where(entry, &|_| true)
@@ -246,6 +253,10 @@ impl Book {
             Entry::Resolution(resolution) => {
                 self.advance(resolution.at);
                 self.close(resolution, takes).map(|_| ())
+            }
+            Entry::Reversal(reversal) => {
+                self.advance(reversal.at);
+                self.give_back(reversal, takes)
             }
         }
     }
@@ -310,6 +321,28 @@ impl Book {
             }
         }
         Ok(hold)
+    }
+
+    fn give_back(
+        &mut self,
+        reversal: &Reversal,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<(), LedgerError> {
+        let taken = || reversal.postings.iter().filter(|posting| takes(&posting.account));
+        // First what could fail for a reason: after that all of it is done.
+        for posting in taken().filter(|posting| posting.counter == BALANCE) {
+            let balance = self.account_mut(&posting.account)?.balance();
+            if balance.saturating_add(posting.amount) > COUNTER_MAX {
+                return Err(LedgerError::OutOfRange);
+            }
+        }
+        for posting in taken() {
+            let account = self.account_mut(&posting.account)?;
+            account
+                .add(&posting.counter, posting.window, reversal.held_at, posting.amount)
+                .ok_or(LedgerError::HoldMismatch)?;
+        }
+        Ok(())
     }
 
     fn account_mut(&mut self, id: &AccountId) -> Result<&mut Account, LedgerError> {

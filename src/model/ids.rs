@@ -58,6 +58,14 @@ impl CallId {
         Self(bytes)
     }
 
+    /// Reads an id; `None` unless it has exactly the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("call_").filter(|digits| is_lower_hex(digits, 32))?;
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
     /// The bytes, as the database stores them.
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.0
@@ -115,5 +123,7 @@ mod tests {
         }
         let call = CallId::from_random([1; 16]);
         assert_eq!(call.to_string(), format!("call_{}", "01".repeat(16)));
+        assert_eq!(CallId::parse(&call.to_string()), Some(call));
+        assert_eq!(CallId::parse("call_01"), None);
     }
 }

@@ -123,6 +123,7 @@ const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {
         Denial::MissingApiKey => "shadow:missing_api_key",
         Denial::InvalidApiKey => "shadow:invalid_api_key",
         Denial::ApiKeyExpired => "shadow:api_key_expired",
+        Denial::ApiKeySuspended => "shadow:api_key_suspended",
         Denial::NamespaceSuspended => "shadow:namespace_suspended",
         Denial::IpNotAllowed(_) => "shadow:ip_not_allowed",
         Denial::ToolNotAllowed(_) => "shadow:tool_not_allowed",

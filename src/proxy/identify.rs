@@ -142,7 +142,8 @@ impl Identity {
     /// The same caller, as if no list and no suspension stood in its way: shadow mode records what
     /// a call would have used up even where it would have been refused. `None` without a usable key.
     pub(super) fn unrestricted(&self) -> Option<Self> {
-        let mut key = Key::clone(self.key.as_deref().filter(|key| key.usable(self.now))?);
+        let mut key = Key::clone(self.key.as_deref().filter(|key| key.in_force(self.now))?);
+        key.suspended = false;
         key.allowed_tools = crate::model::key::ToolList::default();
         key.denied_tools = crate::model::key::ToolList::default();
         key.ip_allowlist = crate::model::key::IpAllowlist::default();

@@ -38,6 +38,7 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let store = LocalStore::open(&LocalOptions::default(), clock::now()).unwrap();
     let raw = RawKey::parse(KEY).unwrap();
     let key = Key {
+        suspended: false,
         id: KeyId::from_random([7; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -56,7 +57,7 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
         revision: 0,
     };
     let id = key.id.clone();
-    store.create_key(key, CREDITS, None, clock::now()).await.unwrap();
+    store.create_key(key, CREDITS, None.into(), clock::now()).await.unwrap();
     let mut child = ChildOptions::new("python3");
     child.arguments =
         vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstream_child.py").into()];

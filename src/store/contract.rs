@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind};
+use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::text::Text;
@@ -98,6 +99,23 @@ pub struct Kept {
     pub answer: Option<Vec<u8>>,
 }
 
+/// What goes with an operator's change, written in the same commit.
+#[derive(Clone, Debug, Default)]
+pub struct Deed {
+    /// The request, if it may be repeated.
+    pub once: Option<Once>,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// What the audit log says of it. A change of credits adds `newBalance` to it.
+    pub audit: Option<AuditEvent>,
+}
+
+impl From<Option<Once>> for Deed {
+    fn from(once: Option<Once>) -> Self {
+        Self { once, ..Self::default() }
+    }
+}
+
 /// How one call of a charge ended.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemEnd {
@@ -118,6 +136,38 @@ pub struct CallEnd {
     pub charged: i64,
     /// A fixed word.
     pub outcome: &'static str,
+}
+
+/// A call as the journal has it.
+#[derive(Clone, Debug)]
+pub struct FoundCall {
+    /// Which call.
+    pub call: CallId,
+    /// Who paid.
+    pub key: KeyId,
+    /// Credits that were charged.
+    pub charged: i64,
+    /// What became of it.
+    pub state: CallState,
+    /// Its tools, each with what a refund changes.
+    pub(super) tools: Vec<CallEnd>,
+    /// What a refund gives back.
+    pub(super) reversal: Option<Reversal>,
+    /// The last journal row that was looked at.
+    pub(super) seen: i64,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallState {
+    /// It has not ended.
+    Open,
+    /// It cost nothing.
+    Free,
+    /// It was charged.
+    Charged,
+    /// It was charged and then refunded.
+    Refunded,
 }
 
 /// The end of a hold, with everything that is recorded about it.

@@ -113,7 +113,7 @@ impl World {
     async fn create_key(&mut self) {
         let key = new_key(self.keys.len() as u8 + 1, self.time());
         let credits = i64::try_from(self.random.below(60)).unwrap();
-        self.store.create_key(key.clone(), credits, None, self.time()).await.unwrap();
+        self.store.create_key(key.clone(), credits, None.into(), self.time()).await.unwrap();
         self.keys.push(key);
         self.model.granted.push(credits);
     }
@@ -128,7 +128,7 @@ impl World {
         let key = &self.keys[index];
         let old = Some(OldCredential { digest: key.digest, until: self.time() });
         let rotated = Key { digest: raw.digest(), ends: raw.ends(), old, ..key.clone() };
-        let rotated = self.store.update_key(rotated).await.unwrap();
+        let rotated = self.store.update_key(rotated, None.into()).await.unwrap();
         let gone = self.store.key_by_digest(key.digest, self.time()).await.unwrap();
         assert!(gone.is_none(), "seed {}: an old credential opens {}", self.seed, key.id);
         self.keys[index] = (*rotated).clone();
@@ -148,7 +148,7 @@ impl World {
         let times = if once.is_some() { 1 + self.random.below(2) } else { 1 };
         for _ in 0..times {
             let id = &self.keys[key].id;
-            self.store.credit(id, amount, kind, once.clone(), self.time()).await.unwrap();
+            self.store.credit(id, amount, kind, once.clone().into(), self.time()).await.unwrap();
         }
         self.model.granted[key] += amount;
     }
@@ -328,6 +328,7 @@ fn open(path: &Path, durability: Durability, random: &mut Random, now: i64) -> L
 pub(crate) fn new_key(number: u8, now: Time) -> Key {
     let raw = RawKey::from_random([number; 24]);
     Key {
+        suspended: false,
         id: KeyId::from_random([number; 8]),
         digest: raw.digest(),
         ends: raw.ends(),

@@ -10,6 +10,7 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod audit;
 mod file;
 mod kept;
 mod open;
@@ -18,6 +19,7 @@ mod queue;
 mod read;
 mod records;
 mod recover;
+mod refunds;
 mod rows;
 mod schema;
 mod slow;

@@ -10,9 +10,11 @@ use super::kept::KeptRow;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use crate::ledger::{Book, Hold, Resolution};
+use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::time::Time;
 use crate::store::{CallEnd, Durable};
 
 /// One thing to write.
@@ -20,9 +22,14 @@ use crate::store::{CallEnd, Durable};
 pub(super) enum Write {
     Journal(JournalRow),
     Key(Arc<Key>),
+    DeletedKey {
+        key: Arc<Key>,
+        at: Time,
+    },
     Once(OnceRecord),
     /// Right after the journal row that captured its call.
     Kept(KeptRow),
+    Audit(Box<AuditEvent>),
 }
 
 /// A call whose hold is open.

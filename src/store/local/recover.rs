@@ -104,7 +104,7 @@ impl Replay<'_> {
                         drop(open.insert(hold.call, OpenHold { payer, seq: row.seq }));
                     }
                     Entry::Resolution(end) => drop(open.remove(&end.call)),
-                    Entry::Credit { .. } => {}
+                    Entry::Credit { .. } | Entry::Reversal(_) => {}
                 }
                 if let Err(error) = self.apply(entry, row.seq) {
                     return Ok(Err(format!("journal row {}: {error}", row.seq)));
@@ -128,6 +128,9 @@ impl Replay<'_> {
             Entry::Credit { account, .. } => vec![account.clone()],
             Entry::Hold(hold) => {
                 hold.postings.iter().map(|posting| posting.account.clone()).collect()
+            }
+            Entry::Reversal(reversal) => {
+                reversal.postings.iter().map(|posting| posting.account.clone()).collect()
             }
             Entry::Resolution(_) => Vec::new(),
         });

@@ -2,13 +2,42 @@
 
 use rusqlite::Connection;
 
-/// Version of the tables below, kept in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 1;
+/// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
+pub(super) const VERSION: i64 = 3;
+
+/// What was added since the first version, in order. A step that was released never changes.
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT];
+
+/// What operators did. Ids are never used twice, so that a gap shows.
+const AUDIT: &str = "
+    CREATE TABLE audit (
+        id        INTEGER PRIMARY KEY AUTOINCREMENT,
+        at        INTEGER NOT NULL,        -- epoch ms
+        kind      TEXT NOT NULL,
+        actor     TEXT NOT NULL,
+        actor_id  TEXT,
+        namespace TEXT,
+        target    TEXT,
+        message   TEXT NOT NULL,
+        metadata  TEXT NOT NULL            -- JSON
+    );
+    CREATE INDEX audit_by_namespace ON audit (namespace);
+";
+
+/// What stays of deleted keys: their journal is under their id, which is never used again.
+const DELETED_KEYS: &str = "
+    CREATE TABLE deleted_keys (
+        id        TEXT PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        at        INTEGER NOT NULL         -- epoch ms
+    ) WITHOUT ROWID;
+    CREATE INDEX deleted_keys_by_namespace ON deleted_keys (namespace);
+";
 
 /// Marks the file as ours (`PRAGMA application_id`): "PayG".
 pub(super) const APPLICATION_ID: i64 = 0x5061_7947;
 
-/// The tables. `journal` is append-only; see `rows.rs` for what is in its `detail`.
+/// The tables of the first version. `journal` is append-only; see `rows.rs` for what is in its `detail`.
 const TABLES: &str = "
     CREATE TABLE keys (
         id         TEXT NOT NULL UNIQUE,
@@ -82,7 +111,17 @@ pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    STEPS.iter().try_for_each(|step| transaction.execute_batch(step))?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Brings the tables of an older file up to date.
+pub(super) fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found.saturating_sub(1)).unwrap_or(0);
+    let transaction = connection.transaction()?;
+    STEPS.iter().skip(done).try_for_each(|step| transaction.execute_batch(step))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
@@ -103,4 +142,31 @@ pub(super) fn set_meta(connection: &Connection, name: &str, value: i64) -> rusql
         .prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?
         .execute((name, value))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_file_gets_the_tables_of_a_new_one() {
+        let tables = |connection: &Connection| {
+            let mut all = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY 1").unwrap();
+            let all = all.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+            all.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        let mut new = Connection::open_in_memory().unwrap();
+        create(&mut new).unwrap();
+        assert_eq!(VERSION, 1 + i64::try_from(STEPS.len()).unwrap());
+        for found in 1..=VERSION {
+            let mut old = Connection::open_in_memory().unwrap();
+            old.execute_batch(TABLES).unwrap();
+            for step in STEPS.iter().take(usize::try_from(found - 1).unwrap()) {
+                old.execute_batch(step).unwrap();
+            }
+            migrate(&mut old, found).unwrap();
+            assert_eq!(tables(&old), tables(&new), "from version {found}");
+            assert_eq!(header(&old, "user_version").unwrap(), VERSION);
+        }
+    }
 }

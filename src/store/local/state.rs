@@ -27,7 +27,7 @@ use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
-    CallEnd, Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+    CallEnd, Creation, Credited, Deed, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
 };
 
 /// The embedded store.
@@ -35,8 +35,13 @@ pub struct LocalStore {
     pub(super) shared: Arc<Shared>,
     /// For keys that are not in memory yet.
     pub(super) lookups: Reader,
+    /// Held shared while a key is read into memory, and alone while one is deleted: what was read
+    /// before a deletion must not come back after it.
+    pub(super) loads: Arc<tokio::sync::RwLock<()>>,
     /// For lists and sums, which may take long.
     pub(super) reports: Reader,
+    /// Held from the look for an earlier refund until the new one is on disk.
+    pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -197,12 +202,12 @@ impl Shared {
         &self,
         key: Key,
         credits: i64,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<(Creation, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        if let Some(record) = state.repeated(once.as_ref(), now)? {
+        if let Some(record) = state.repeated(deed.once.as_ref(), now)? {
             // The first one may still be on its way to the disk.
             let durable = state.queue.durable();
             self.nudge(state);
@@ -214,20 +219,25 @@ impl Shared {
         let account = key.id.account();
         let key = Arc::new(key);
         state.book.insert(account.clone(), Account::default());
-        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, now) {
+        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, deed.reason, now) {
             // Nothing was made.
             state.book.remove(&account);
             return Err(error);
         }
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
-        state.remember(once, credits, now);
+        state.remember(deed.once, credits, now);
+        state.audit(deed.audit);
         let durable = state.queue.durable();
         self.nudge(state);
         Ok((Creation::Made(key), durable))
     }
 
-    pub(super) fn update_key(&self, mut key: Key) -> Result<(Arc<Key>, Durable), StoreError> {
+    pub(super) fn update_key(
+        &self,
+        mut key: Key,
+        deed: Deed,
+    ) -> Result<(Arc<Key>, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
         let known = state.keys.get(&key.id).ok_or(StoreError::NotFound)?;
@@ -242,9 +252,35 @@ impl Shared {
         let key = Arc::new(key);
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
+        state.audit(deed.audit);
         let durable = state.queue.durable();
         self.nudge(state);
         Ok((key, durable))
+    }
+
+    /// Takes a key out with its credentials. Its credits end with it, by an adjustment, and its
+    /// journal stays.
+    pub(super) fn delete_key(
+        &self,
+        id: &KeyId,
+        deed: Deed,
+        now: Time,
+    ) -> Result<Durable, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let key = state.keys.get(id).map(Arc::clone).ok_or(StoreError::NotFound)?;
+        let account = id.account();
+        let left = state.book.account(&account).map_or(0, Account::available);
+        let reason = deed.reason.or_else(|| Some("key deleted".to_owned()));
+        let rest = left.saturating_neg();
+        state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
+        state.forget_key(&key);
+        let at = state.book.now().max(now);
+        state.queue.push(Write::DeletedKey { key, at });
+        state.audit(deed.audit);
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(durable)
     }
 
     pub(super) fn credit(
@@ -252,19 +288,20 @@ impl Shared {
         id: &KeyId,
         amount: i64,
         kind: CreditKind,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<(Credited, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        if let Some(record) = state.repeated(once.as_ref(), now)? {
+        if let Some(record) = state.repeated(deed.once.as_ref(), now)? {
             let durable = state.queue.durable();
             self.nudge(state);
             return Ok((Credited::Repeated(record.available), durable));
         }
-        state.credit(&id.account(), amount, kind, now)?;
+        state.credit(&id.account(), amount, kind, deed.reason, now)?;
         let available = state.book.account(&id.account()).map_or(0, Account::available);
-        state.remember(once, available, now);
+        state.remember(deed.once, available, now);
+        state.audit(deed.audit.map(|event| event.with("newBalance", available)));
         let durable = state.queue.durable();
         self.nudge(state);
         Ok((Credited::Made(available), durable))
@@ -364,17 +401,20 @@ impl State {
 
     fn put_key(&mut self, key: Arc<Key>) {
         let credentials = [Some(key.digest), key.old.map(|old| old.digest)];
-        if let Some(before) = self.keys.get(&key.id) {
-            for gone in
-                [Some(before.digest), before.old.map(|old| old.digest)].into_iter().flatten()
-            {
-                self.digests.remove(&gone);
-            }
+        if let Some(before) = self.keys.get(&key.id).map(Arc::clone) {
+            self.forget_key(&before);
         }
         for credential in credentials.into_iter().flatten() {
             self.digests.insert(credential, key.id.clone());
         }
         self.keys.insert(key.id.clone(), key);
+    }
+
+    fn forget_key(&mut self, key: &Key) {
+        for gone in [Some(key.digest), key.old.map(|old| old.digest)].into_iter().flatten() {
+            self.digests.remove(&gone);
+        }
+        self.keys.remove(&key.id);
     }
 
     fn judged_by_present_records(&self, charge: &Charge) -> bool {
@@ -393,6 +433,7 @@ impl State {
         account: &AccountId,
         amount: i64,
         kind: CreditKind,
+        reason: Option<String>,
         now: Time,
     ) -> Result<(), StoreError> {
         if amount == 0 {
@@ -405,8 +446,17 @@ impl State {
         }
         self.touch(std::iter::once(account));
         let (at, account) = (self.book.now(), account.clone());
-        self.queue.push(Write::Journal(JournalRow::Credit { at, account, amount, kind }));
+        self.queue.push(Write::Journal(JournalRow::Credit { at, account, amount, kind, reason }));
         Ok(())
+    }
+
+    /// The balance of then, if this very request was applied before.
+    pub(super) fn repeated_balance(
+        &mut self,
+        once: Option<&Once>,
+        now: Time,
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(self.repeated(once, now)?.map(|record| record.available))
     }
 
     /// Was this very request applied before? An error if its key was used for another one.
@@ -432,7 +482,7 @@ impl State {
         if self.once.len() >= ONCE_MAX { Err(StoreError::OnceFull) } else { Ok(None) }
     }
 
-    fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
+    pub(super) fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
         if let Some(Once { id, request, note }) = once {
             // Ledger time, by which it will be forgotten.
             let at = self.book.now().max(now);

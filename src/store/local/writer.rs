@@ -9,10 +9,11 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
+use super::audit::write_audit;
 use super::file::OwnFile;
 use super::kept::{self, Deleted};
 use super::queue::{Batch, Write};
-use super::records::{write_key, write_once};
+use super::records::{delete_key, write_key, write_once};
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
@@ -71,7 +72,11 @@ impl Writer {
     fn committed(&mut self, writes: &[Write], deleted: &Deleted) -> Option<Committing> {
         let kept_bytes = writes.iter().fold(0_u64, |sum, write| match write {
             Write::Kept(row) => sum.saturating_add(row.size()),
-            Write::Journal(_) | Write::Key(_) | Write::Once(_) => sum,
+            Write::Journal(_)
+            | Write::Key(_)
+            | Write::DeletedKey { .. }
+            | Write::Once(_)
+            | Write::Audit(_) => sum,
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -156,12 +161,16 @@ impl Writer {
                         JournalRow::End { resolution, .. } => {
                             self.open_holds.remove(&resolution.call);
                         }
-                        JournalRow::Credit { .. } | JournalRow::Call { .. } => {}
+                        JournalRow::Credit { .. }
+                        | JournalRow::Call { .. }
+                        | JournalRow::Refund { .. } => {}
                     }
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
+                Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
                 Write::Once(once) => write_once(&transaction, once)?,
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
+                Write::Audit(event) => write_audit(&transaction, event)?,
             }
         }
         let deleted = match self.sweep {
