@@ -13,6 +13,9 @@ use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::Show;
 use crate::upstream::{Failure, Outcome};
 
+/// Writes the line of a call (by index) with our id and, as JSON, the customer.
+pub(super) type WriteLine<'a> = dyn Fn(usize, u64, Option<&str>) -> Vec<u8> + Sync + 'a;
+
 /// A request for priced calls.
 pub(super) struct Asked<'a> {
     /// The client's id.
@@ -22,8 +25,7 @@ pub(super) struct Asked<'a> {
     pub(super) calls: &'a [CallFacts<'a>],
     /// How it may be repeated.
     pub(super) repeat: Option<Repeat>,
-    /// Writes the line of a call (by index) with our id and, as JSON, the customer.
-    pub(super) line: &'a (dyn Fn(usize, u64, Option<&str>) -> Vec<u8> + Sync),
+    pub(super) line: &'a WriteLine<'a>,
     /// The progress token of a call (by index), as JSON text.
     pub(super) token: &'a (dyn Fn(usize) -> Option<&'a str> + Sync),
 }

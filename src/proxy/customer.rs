@@ -42,7 +42,9 @@ pub fn customer(key: &Key) -> String {
             ascii.push(character);
         } else {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                ascii.push_str(&format!("\\u{unit:04x}"));
+                let digit = |shift: u32| char::from_digit((u32::from(*unit) >> shift) & 0xf, 16);
+                ascii.push_str("\\u");
+                ascii.extend([12, 8, 4, 0].into_iter().filter_map(digit));
             }
         }
     }

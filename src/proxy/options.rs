@@ -10,6 +10,7 @@ use crate::upstream::Patience;
 
 /// What an operator can choose.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the config file")]
 pub struct ProxyOptions {
     /// Prices and limits.
     pub policy: Policy,

@@ -123,8 +123,8 @@ impl Proxy {
         for (index, call) in asked.calls.iter().enumerate() {
             let slot = link.reserve().map_err(fault::upstream)?;
             hearings.extend(caller.listen(slot.id(), (asked.token)(index)));
-            let line = (asked.line)(index, slot.id(), customer.as_deref());
-            sendings.push((slot, line, self.options.patience_of(asked.form, call.tool)));
+            let text = (asked.line)(index, slot.id(), customer.as_deref());
+            sendings.push((slot, text, self.options.patience_of(asked.form, call.tool)));
         }
         let key = identity.usable_key_id();
         let name = key.and_then(|key| Name::new(key, asked.id));

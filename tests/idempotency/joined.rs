@@ -35,8 +35,8 @@ fn requests_of_the_same_moment_are_one_call() {
             let request = sleep(&key, &json!(id), WHILE_MS);
             scope.spawn(|| paygate.send(&{ request }))
         };
-        let sent: Vec<_> = (0..8).map(send).collect();
-        sent.into_iter().map(|sent| sent.join().expect("an answer")).collect()
+        let waiting: Vec<_> = (0..8).map(send).collect();
+        waiting.into_iter().map(|one| one.join().expect("an answer")).collect()
     });
     for (id, answer) in (0_i64..).zip(&answers) {
         assert_eq!((answer.tool_text().as_str(), &answer.json()["id"]), ("n", &json!(id)));

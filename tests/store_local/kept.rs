@@ -31,8 +31,8 @@ async fn keep(store: &LocalStore, key: &Key, call: u8, id: &str, end: ItemEnd) -
     store.settle(end, now()).await.unwrap().1
 }
 
-fn kept(call: u8) -> Option<Kept> {
-    Some(Kept { call: CallId::from_random([call; 16]), answer: Some(vec![call; 3]) })
+fn kept(call: u8) -> Kept {
+    Kept { call: CallId::from_random([call; 16]), answer: Some(vec![call; 3]) }
 }
 
 async fn recall(store: &LocalStore, key: &KeyId, id: &str, at: Time) -> Option<Kept> {
@@ -60,7 +60,11 @@ async fn an_answer_is_kept_with_the_capture_or_not_at_all() {
             } else {
                 &store
             };
-            assert_eq!(recall(store, &key.id, "paid", now()).await, kept(1), "{durability:?}");
+            assert_eq!(
+                recall(store, &key.id, "paid", now()).await,
+                Some(kept(1)),
+                "{durability:?}"
+            );
             assert_eq!(recall(store, &key.id, "free", now()).await, None);
             assert_eq!(recall(store, &key.id, "new", now()).await, None);
             let other = store.recall(&key.id, &once("paid", "another"), now()).await;
@@ -80,15 +84,16 @@ async fn an_answer_is_kept_for_its_time_and_no_longer() {
     for call in 1..=calls {
         keep(&store, &key, call, &format!("id {call}"), PAID).await.wait().await.unwrap();
     }
-    let (just_before, end) = (now().plus(TTL - Duration::from_millis(1)), now().plus(TTL));
-    assert_eq!(recall(&store, &key.id, "id 7", just_before).await, kept(7));
+    let end = now().plus(TTL);
+    let just_before = Time::from_ms(end.ms() - 1);
+    assert_eq!(recall(&store, &key.id, "id 7", just_before).await, Some(kept(7)));
     store.expire(just_before).await.unwrap();
     assert_eq!(recall(&store, &key.id, "id 7", end).await, None, "its time has passed");
     assert_eq!(rows(&folder.db()), i64::from(calls), "nothing is deleted early");
 
     // The idempotency key is free again, also while the old row is still there.
     keep(&store, &key, 201, "id 7", PAID).await.wait().await.unwrap();
-    assert_eq!(recall(&store, &key.id, "id 7", now()).await, kept(201));
+    assert_eq!(recall(&store, &key.id, "id 7", now()).await, Some(kept(201)));
 
     store.expire(end).await.unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
