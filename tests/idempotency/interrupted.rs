@@ -1,8 +1,12 @@
 //! Paygate ends, or is killed, between a call and its repetition.
 
+use std::sync::Mutex;
+use std::thread;
+
+use rustix::process::Signal;
 use serde_json::json;
 
-use super::support::{Setup, eventually};
+use super::support::{Paygate, Response, Setup, eventually};
 use super::{
     CREDITS, PRICE, after, call_id, config, config_with, instant, named_call, new_key, runs,
     standing, stop_and_verify,
@@ -48,33 +52,56 @@ fn a_call_that_was_killed_before_its_end_is_run_again() {
     stop_and_verify(paygate);
 }
 
-/// The kill falls at any moment; what the customer is charged is what it can collect.
+/// Many requests run when the kill comes. Whoever sends all of them again, answered or not, is
+/// charged once for each, and what was answered before is answered the same.
 #[test]
-fn whenever_it_is_killed_a_call_is_charged_once() {
-    let setup = Setup::new().config(config_with(&json!({"globalRateLimitPerMin": 0})));
-    let paygate = setup.start();
-    let key = new_key(&paygate);
-    paygate.stop().expect_success();
-    let calls = 12;
-    for number in 0..calls {
+fn whenever_it_is_killed_each_request_is_charged_once() {
+    for (durability, answers) in [("answer", 1), ("none", 9), ("call", 25), ("answer", 60)] {
+        let config = json!({"durability": durability, "globalRateLimitPerMin": 0});
+        let setup = Setup::new().config(config_with(&config));
         let paygate = setup.start();
-        let nonce = format!("n{number}");
-        let request = instant(&key, &nonce, &nonce);
-        let connection = request.open(&paygate.address).unwrap();
-        // Sooner or later after the tool began: in the middle of the commit, before or after it.
-        if number % 3 > 0 {
-            eventually("the call has begun", || runs(&setup, &nonce) > 0);
-        }
-        for _ in 0..number {
-            std::thread::yield_now();
-        }
-        paygate.kill9();
-        drop(connection);
+        let (key, _) = paygate.create_key(&json!({"credits": CREDITS * PRICE}));
+        let answered = load_and_kill(paygate, &key, answers);
+        assert!(answered.len() >= answers, "{}", answered.len());
+        setup.verify().expect_success();
+
         let paygate = setup.start();
-        let answer = paygate.send(&request);
-        assert_eq!(answer.tool_text(), nonce);
-        assert_eq!(call_id(&paygate.send(&request)), call_id(&answer));
-        assert_eq!(paygate.credits(&key), CREDITS - (number + 1) * PRICE);
+        for name in names() {
+            let again = paygate.send(&instant(&key, &name, &name));
+            assert_eq!(again.tool_text(), name);
+            if let Some((_, before)) = answered.iter().find(|(answered, _)| *answered == name) {
+                assert_eq!((&again.body, call_id(&again)), (&before.body, call_id(before)));
+                assert_eq!(runs(&setup, &name), 1, "{durability}: {name}");
+            }
+        }
+        let left = CREDITS * PRICE - i64::try_from(names().count()).unwrap() * PRICE;
+        assert_eq!(paygate.credits(&key), left, "{durability}, killed after {answers} answers");
         stop_and_verify(paygate);
     }
+}
+
+fn names() -> impl Iterator<Item = String> {
+    (0..80).map(|number| format!("n{number}"))
+}
+
+/// Sends all requests from several threads and kills Paygate after so many answers; those answers.
+fn load_and_kill(paygate: Paygate, key: &str, answers: usize) -> Vec<(String, Response)> {
+    let left = Mutex::new(names());
+    let answered = Mutex::new(Vec::new());
+    let send_all = || {
+        loop {
+            let Some(name) = left.lock().unwrap().next() else { return };
+            // Not answered: Paygate is gone.
+            let Ok(response) = instant(key, &name, &name).send(&paygate.address) else { return };
+            answered.lock().unwrap().push((name, response));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(send_all);
+        }
+        eventually("enough answers", || answered.lock().unwrap().len() >= answers);
+        paygate.signal(Signal::KILL);
+    });
+    answered.into_inner().unwrap()
 }
