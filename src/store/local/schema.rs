@@ -3,10 +3,27 @@
 use rusqlite::Connection;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] = &[DELETED_KEYS, AUDIT];
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT];
+
+/// Answers to captured calls with an idempotency key.
+const KEPT: &str = "
+    CREATE TABLE kept (
+        seq     INTEGER PRIMARY KEY,       -- journal row of the capture
+        id      BLOB NOT NULL,             -- digest of the key's id and the idempotency key
+        request BLOB NOT NULL,             -- digest of what was asked
+        account TEXT NOT NULL,             -- whose it is
+        call    BLOB NOT NULL,
+        until   INTEGER NOT NULL,          -- epoch ms of ledger time
+        size    INTEGER NOT NULL,
+        answer  BLOB                       -- NULL if it was too long to be kept
+    );
+    CREATE INDEX kept_by_id ON kept (id);
+    -- All that a start and a deletion ask for, so that neither reads the answers.
+    CREATE INDEX kept_by_until ON kept (until, account, size);
+";
 
 /// What operators did. Ids are never used twice, so that a gap shows.
 const AUDIT: &str = "
@@ -77,19 +94,6 @@ const TABLES: &str = "
         available INTEGER NOT NULL,
         at        INTEGER NOT NULL
     ) WITHOUT ROWID;
-    CREATE TABLE kept (                    -- answers to captured calls with an idempotency key
-        seq     INTEGER PRIMARY KEY,       -- journal row of the capture
-        id      BLOB NOT NULL,             -- digest of the key's id and the idempotency key
-        request BLOB NOT NULL,             -- digest of what was asked
-        account TEXT NOT NULL,             -- whose it is
-        call    BLOB NOT NULL,
-        until   INTEGER NOT NULL,          -- epoch ms of ledger time
-        size    INTEGER NOT NULL,
-        answer  BLOB                       -- NULL if it was too long to be kept
-    );
-    CREATE INDEX kept_by_id ON kept (id);
-    -- All that a start and a deletion ask for, so that neither reads the answers.
-    CREATE INDEX kept_by_until ON kept (until, account, size);
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
         value INTEGER NOT NULL
