@@ -269,7 +269,7 @@ impl World {
         self.journal.push(Entry::Reversal(reversal));
         let admitted = self.naive.calls.iter_mut().find(|admitted| admitted.call == call);
         let admitted = admitted.expect("picked from these");
-        let kept = admitted.lines.iter().map(|line| line.kept(&|_| false)).collect();
+        let kept = admitted.lines.iter().map(|line| line.kept(|_| false)).collect();
         admitted.end = Some((ResolutionKind::Released, kept));
         Ok(())
     }

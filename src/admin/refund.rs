@@ -17,7 +17,8 @@ use crate::store::{CallState, Credited, Deed};
 struct Refunded {
     call_id: String,
     key: String,
-    refunded: i64,
+    #[serde(rename = "refunded")]
+    given_back: i64,
     credits: i64,
     message: String,
 }
@@ -47,7 +48,7 @@ pub(super) async fn refund(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
     let answer = Answer::ok(&Refunded {
         call_id: id.to_string(),
         key: key.id.to_string(),
-        refunded: charged,
+        given_back: charged,
         credits,
         message: format!("Refunded {charged} credits"),
     })?;

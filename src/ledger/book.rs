@@ -328,15 +328,15 @@ impl Book {
         reversal: &Reversal,
         takes: &dyn Fn(&AccountId) -> bool,
     ) -> Result<(), LedgerError> {
-        let taken = || reversal.postings.iter().filter(|posting| takes(&posting.account));
+        let theirs = || reversal.postings.iter().filter(|posting| takes(&posting.account));
         // First what could fail for a reason: after that all of it is done.
-        for posting in taken().filter(|posting| posting.counter == BALANCE) {
+        for posting in theirs().filter(|posting| posting.counter == BALANCE) {
             let balance = self.account_mut(&posting.account)?.balance();
             if balance.saturating_add(posting.amount) > COUNTER_MAX {
                 return Err(LedgerError::OutOfRange);
             }
         }
-        for posting in taken() {
+        for posting in theirs() {
             let account = self.account_mut(&posting.account)?;
             account
                 .add(&posting.counter, posting.window, reversal.held_at, posting.amount)

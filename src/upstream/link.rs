@@ -265,13 +265,11 @@ impl Pending {
             }
             let heard = self.place.shared.calls.progressed_at(self.place.id);
             let next = heard.map(|at| (at + self.waits.quiet).min(self.waits.ceiling));
-            match next.filter(|next| *next > self.waits.deadline) {
-                Some(next) => self.waits.deadline = next,
-                None => {
-                    self.place.reason = "timeout";
-                    return Err(Failure::Timeout);
-                }
-            }
+            let Some(next) = next.filter(|next| *next > self.waits.deadline) else {
+                self.place.reason = "timeout";
+                return Err(Failure::Timeout);
+            };
+            self.waits.deadline = next;
         }
     }
 

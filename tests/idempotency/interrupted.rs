@@ -61,7 +61,8 @@ fn whenever_it_is_killed_each_request_is_charged_once() {
         let setup = Setup::new().config(config_with(&config));
         let paygate = setup.start();
         let (key, _) = paygate.create_key(&json!({"credits": CREDITS * PRICE}));
-        let answered = load_and_kill(paygate, &key, answers);
+        let answered = load_and_kill(&paygate, &key, answers);
+        drop(paygate);
         assert!(answered.len() >= answers, "{}", answered.len());
         setup.verify().expect_success();
 
@@ -85,7 +86,7 @@ fn names() -> impl Iterator<Item = String> {
 }
 
 /// Sends all requests from several threads and kills Paygate after so many answers; those answers.
-fn load_and_kill(paygate: Paygate, key: &str, answers: usize) -> Vec<(String, Response)> {
+fn load_and_kill(paygate: &Paygate, key: &str, answers: usize) -> Vec<(String, Response)> {
     let left = Mutex::new(names());
     let answered = Mutex::new(Vec::new());
     let send_all = || {
