@@ -109,7 +109,7 @@ async fn answer(connection: &Connection, post: &Post, id: u64) -> Result<(), Tro
             Ok(())
         }
         // The answer comes on the older transport's one stream.
-        Reply::Accepted(_) if session.post_to.is_some() => std::future::pending().await,
+        Reply::Accepted(_) if session.post_to.is_some() => Ok(()),
         Reply::Accepted(media_type) => Err(Trouble::NotMcp(match media_type {
             Some(media_type) => format!("it answers a request with {media_type}"),
             None => "it answers a request with nothing".to_owned(),
@@ -120,10 +120,7 @@ async fn answer(connection: &Connection, post: &Post, id: u64) -> Result<(), Tro
             }
             if post.part == Part::Initialize && refusal.may_be_older() {
                 return match old::open(connection).await? {
-                    Some(session) => {
-                        post.send_in(connection, &session).await?.accepted()?;
-                        std::future::pending().await
-                    }
+                    Some(session) => post.send_in(connection, &session).await?.accepted(),
                     None => Err(refusal.into_trouble()),
                 };
             }

@@ -43,7 +43,7 @@ pub(super) use running::Running;
 pub use trouble::Trouble;
 
 /// A remote server as an operator describes it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RemoteSetup {
     /// `http://` or `https://`, without user and password.
     pub url: String,

@@ -23,7 +23,7 @@ pub(super) async fn run(connection: Arc<Connection>) {
     let mut batch = Vec::new();
     loop {
         tokio::select! {
-            more = outbox.take(&mut batch) => {
+            more = outbox.take(&mut batch, || false) => {
                 if !more {
                     break;
                 }
