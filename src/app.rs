@@ -22,7 +22,7 @@ use crate::front::http::{BindError, HttpFront, Listener, Served};
 use crate::proxy::{Ear, Proxy};
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Link, StartError};
+use crate::upstream::{Link, RemoteSetupError, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
@@ -67,6 +67,9 @@ pub enum AppError {
     /// No server to guard.
     #[error(transparent)]
     Server(#[from] StartError),
+    /// A remote server that cannot be asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteSetupError),
     /// The demo is this program itself.
     #[error(
         "the demo server cannot be started: this program does not find itself ({0}); guard a server of yours with \
@@ -124,7 +127,7 @@ impl App {
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
-            Backend::Command(_) => None,
+            Backend::Command(_) | Backend::Remote(_) => None,
         };
         let admin_key = keys::admin(config.admin_key.as_ref())?;
         let policy = options::policy(config);
@@ -147,7 +150,7 @@ impl App {
         };
         let about = About {
             address: listener.address(),
-            server: options::server_title(&link),
+            server: options::server_title(config, &link),
             tools: link.tools().len(),
             new_admin_key: admin_key.shown,
             demo_key,

@@ -7,6 +7,8 @@
 mod any_input;
 #[path = "config/command_lines.rs"]
 mod command_lines;
+#[path = "config/remote.rs"]
+mod remote;
 #[path = "config/reports.rs"]
 mod reports;
 
@@ -286,6 +288,7 @@ fn no_secret_is_ever_shown() {
         r#"{{"serverCommand":"x","adminKey":"{secret}","importKeys":{{"{secret}":1}},
             "childEnv":{{"TOKEN":"{secret}"}}}}"#
     );
+    remote::no_secret_is_ever_shown(secret);
     let import = format!("{secret}a:1,{secret}b:2");
     let words = ["--admin-key", secret, "--import-key", &import];
     let variables = [("PAYGATE_ADMIN_KEY", secret), ("PAYGATE_SECRET", secret)];

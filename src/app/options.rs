@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::AppError;
 use crate::admin::AdminOptions;
-use crate::config::{self, Backend, Books, Config, ServerCommand};
+use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand};
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::gate::{Policy, ToolPolicy};
@@ -18,7 +18,7 @@ use crate::model::bounds;
 use crate::model::key::Quota;
 use crate::proxy::{Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::upstream::{ChildOptions, Kind, Link, LinkOptions};
+use crate::upstream::{ChildOptions, Kind, Link, LinkOptions, RemoteOptions, RemoteSetup};
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {
@@ -131,37 +131,57 @@ fn connections_max() -> usize {
     files.saturating_sub(bounds::FILES_RESERVED).clamp(1, bounds::CONNECTIONS_MAX)
 }
 
-/// What to start and guard.
+/// What to guard.
 pub(super) fn server(
     config: &Config,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<LinkOptions, AppError> {
-    let (name, mut child) = match &config.backend {
+    let (name, kind) = match &config.backend {
+        Backend::Remote(RemoteUrl(url)) => {
+            let setup = RemoteSetup {
+                url: url.clone(),
+                headers: config.upstream_headers.clone(),
+                ca: config.upstream_ca.clone(),
+            };
+            let remote = RemoteOptions::new(&setup)?;
+            (remote.host().to_owned(), Kind::Remote(Arc::new(remote)))
+        }
         Backend::Demo => {
-            let mut child = ChildOptions::new(env::current_exe().map_err(AppError::NoProgram)?);
-            child.arguments = vec!["demo-server".into()];
-            ("demo".to_owned(), child)
+            let program = env::current_exe().map_err(AppError::NoProgram)?;
+            let child = child(program, ["demo-server".into()], config, environment);
+            ("demo".to_owned(), Kind::Child(Arc::new(child)))
         }
         Backend::Command(ServerCommand { program, args }) => {
             let name = Path::new(program)
                 .file_name()
                 .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
-            let mut child = ChildOptions::new(program);
-            child.arguments = args.iter().map(OsString::from).collect();
-            (name, child)
+            let arguments = args.iter().map(OsString::from);
+            let child = child(program, arguments, config, environment);
+            (name, Kind::Child(Arc::new(child)))
         }
     };
-    child.environment = environment;
-    let own = config.child_env.iter();
-    let own = own.map(|(name, value)| (name.into(), value.expose_secret().into()));
-    child.child_environment = own.collect();
-    let mut options = LinkOptions::new(name, Kind::Child(Arc::new(child)));
+    let mut options = LinkOptions::new(name, kind);
     options.answer_bytes_max = config.answer_bytes_max;
     Ok(options)
 }
 
-/// What the guarded server calls itself, or else its command.
-pub(super) fn server_title(link: &Link) -> String {
+fn child(
+    program: impl Into<OsString>,
+    arguments: impl IntoIterator<Item = OsString>,
+    config: &Config,
+    environment: Vec<(OsString, OsString)>,
+) -> ChildOptions {
+    let mut child = ChildOptions::new(program);
+    child.arguments = arguments.into_iter().collect();
+    child.environment = environment;
+    let own = config.child_env.iter();
+    let own = own.map(|(name, value)| (name.into(), value.expose_secret().into()));
+    child.child_environment = own.collect();
+    child
+}
+
+/// What the guarded server calls itself, or else its command, and where it is if elsewhere.
+pub(super) fn server_title(config: &Config, link: &Link) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {
@@ -175,12 +195,16 @@ pub(super) fn server_title(link: &Link) -> String {
     }
     let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
-    match info.map(|said| said.server_info) {
+    let title = match info.map(|said| said.server_info) {
         Some(Info { name, version }) => {
             // It goes to a terminal, and the server decides what it says.
             let title = format!("{name} {version}");
             title.trim().chars().filter(|character| !character.is_control()).take(100).collect()
         }
         None => link.server().to_owned(),
+    };
+    match config.backend {
+        Backend::Remote(_) => format!("{title} at {}", link.server()),
+        Backend::Command(_) | Backend::Demo => title,
     }
 }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use hyper::header::{HeaderName, HeaderValue};
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
@@ -68,6 +69,80 @@ pub(super) fn db(text: &str) -> Checked<PathBuf> {
         return Err("Must be a whole path: ~ is not expanded.".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// A path of a file to read.
+pub(super) fn file(text: &str) -> Checked<PathBuf> {
+    db(text)
+}
+
+/// Where a remote server is. The error is the whole message: a URL may hold a password, so it is
+/// repeated only if it cannot.
+pub(super) fn remote_url(text: &str) -> Checked<String> {
+    let repeated = if text.contains(['@', '?']) {
+        String::new()
+    } else {
+        format!(": \"{}\"", super::problem::shown(text))
+    };
+    let invalid = || Err(format!("Invalid remoteUrl{repeated}. Must be a valid URL."));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return invalid();
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        let scheme = super::problem::shown(scheme);
+        return Err(format!(
+            "Invalid remoteUrl protocol \"{scheme}:\". Expected \"http://\" or \"https://\"."
+        ));
+    }
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err("Invalid remoteUrl. Must not hold a user or password: set Authorization in \
+                    upstreamHeaders."
+            .to_owned());
+    }
+    if authority(host).is_none() || text.parse::<hyper::Uri>().is_err() {
+        return invalid();
+    }
+    Ok(text.to_owned())
+}
+
+/// Headers that are the transport's own, or that would change how a message is read.
+const TRANSPORT_HEADERS: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A header that an operator may add to requests to a remote server.
+pub(super) fn upstream_header_name(text: &str) -> Checked<()> {
+    if HeaderName::try_from(text).is_err() {
+        return Err("Must be the name of a header.".to_owned());
+    }
+    let name = text.to_ascii_lowercase();
+    if TRANSPORT_HEADERS.contains(&name.as_str()) || name.starts_with("mcp-") {
+        return Err("This header is the transport's own.".to_owned());
+    }
+    Ok(())
+}
+
+/// What stands in such a header.
+pub(super) fn upstream_header_value(text: &str) -> Checked<()> {
+    if text.is_empty() || text.trim() != text || HeaderValue::from_str(text).is_err() {
+        return Err("Must be a text on one line, in ASCII, without blanks at its ends.".to_owned());
+    }
+    Ok(())
 }
 
 /// The admin key: what a header can carry.

@@ -30,6 +30,10 @@ pub(super) struct Draft {
     /// `--server`, split.
     pub(super) server_flag: Option<ServerCommand>,
     pub(super) demo: bool,
+    pub(super) remote_url: Option<Placed<String>>,
+    /// Name and value; the value as written until the environment is known.
+    pub(super) upstream_headers: Vec<(String, Placed<SecretString>)>,
+    pub(super) upstream_ca: Option<Placed<PathBuf>>,
     /// A backend was named that cannot be used; it has its own error.
     pub(super) backend_refused: bool,
     pub(super) name: Option<String>,

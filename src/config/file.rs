@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Result<Draft, String
     let subject = |name: &str| name.to_owned();
     walk(object, &root, TOP_LEVEL, &subject, &mut draft, findings);
     let names = |key: &str| object.get(key).is_some();
-    draft.backend_refused = names("remoteUrl")
+    draft.backend_refused = (names("remoteUrl") && draft.remote_url.is_none())
         || names("servers")
         || (names("serverCommand") && draft.server_command.is_none());
     Ok(draft)

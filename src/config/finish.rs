@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
 use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::key::Kind;
 use super::problem::{Findings, Place, shown, unknown};
-use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing};
+use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
 use super::settings::{ServerCommand, ToolPricing};
 use crate::model::bounds;
@@ -63,6 +63,8 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         forward_identity: draft.forward_identity.unwrap_or(false),
         kept_ttl: draft.kept_ttl_seconds.map_or(bounds::KEPT_TTL, seconds),
         child_env: draft.child_env,
+        upstream_headers: headers(draft.upstream_headers),
+        upstream_ca: draft.upstream_ca.map(|path| path.value),
         trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,
         allowed_origins: draft.allowed_origins,
@@ -73,11 +75,15 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
 /// A flag wins over the file; without either there is nothing to guard.
 fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
     let from_file = file_command(draft, findings);
+    refuse_mixtures(draft, findings);
     if let Some(command) = &draft.server_flag {
         return Some(Backend::Command(command.clone()));
     }
     if draft.demo {
         return Some(Backend::Demo);
+    }
+    if let Some(url) = &draft.remote_url {
+        return Some(Backend::Remote(RemoteUrl(url.value.clone())));
     }
     if from_file.is_none() && draft.server_command.is_none() && !draft.backend_refused {
         findings.error(
@@ -85,13 +91,42 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
             "serverCommand | remoteUrl | servers",
             "No backend configured. Provide serverCommand, remoteUrl, or servers[].",
             Some(
-                "--server \"COMMAND\" guards your server, --demo one that is built in; this \
-                 version has neither remoteUrl nor servers[] yet"
+                "--server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
+                 runs elsewhere, --demo one that is built in; this version has no servers[] yet"
                     .to_owned(),
             ),
         );
     }
     from_file.map(Backend::Command)
+}
+
+fn headers(headers: Vec<(String, Placed<SecretString>)>) -> Vec<(String, SecretString)> {
+    headers.into_iter().map(|(name, value)| (name, value.value)).collect()
+}
+
+/// What belongs to one kind of server does nothing for the other, and must not look as if it did.
+fn refuse_mixtures(draft: &Draft, findings: &mut Findings) {
+    if let (Some(_), Some(url)) = (&draft.server_command, &draft.remote_url) {
+        let message = "Cannot specify both serverCommand and remoteUrl. Use one or the other.";
+        findings.error(url.place, "serverCommand | remoteUrl", message, None);
+    }
+    if draft.remote_url.is_some() && !draft.child_env.is_empty() {
+        let message = "childEnv is for a server that Paygate starts; remoteUrl names one that runs elsewhere.";
+        findings.error(Place::Nowhere, "childEnv", message, None);
+    }
+    if draft.remote_url.is_some() || draft.backend_refused {
+        return;
+    }
+    let of_remote = [
+        ("upstreamHeaders", draft.upstream_headers.first().map(|(_, value)| value.place)),
+        ("upstreamCa", draft.upstream_ca.as_ref().map(|path| path.place)),
+    ];
+    for (field, place) in of_remote {
+        if let Some(place) = place {
+            let message = format!("{field} is set but remoteUrl is not.");
+            findings.error(place, field, message, None);
+        }
+    }
 }
 
 fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand> {

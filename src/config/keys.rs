@@ -8,7 +8,8 @@ use super::draft::Placed;
 use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
 use super::keys_inside::{
-    read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_tool_pricing,
+    read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
+    read_tool_pricing, read_upstream_headers,
 };
 use super::problem::Findings;
 use super::settings::{self, DenialStyle, Durability, RequireKey, UnlistedTools};
@@ -82,6 +83,36 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         "Environment for the server, beside Paygate's own without its `PAYGATE_` variables. Values \
          are treated as secrets.",
         read_child_env,
+    ),
+    key(
+        "remoteUrl",
+        Kind::Secret,
+        Fallback::Words("none"),
+        "--remote-url",
+        "The MCP server to guard, reached over HTTP (Streamable HTTP or HTTP+SSE) in the place of \
+         `serverCommand`: an `http://` or `https://` URL. No redirect is followed.",
+        read_remote_url,
+    ),
+    key(
+        "upstreamHeaders",
+        Kind::Shape("object: header to text"),
+        Fallback::Words("none"),
+        "",
+        "Headers of every request to `remoteUrl`, such as `Authorization`. `${NAME}` in a value is \
+         that environment variable. Values are treated as secrets; nothing of a client's own request \
+         is ever passed on.",
+        read_upstream_headers,
+    ),
+    key(
+        "upstreamCa",
+        Kind::Text,
+        Fallback::Words("the system's root certificates alone"),
+        "",
+        "File of certificates in PEM form that `remoteUrl` may be signed by, beside the system's.",
+        |draft, entry, findings| {
+            let path = entry.text(findings, check::file);
+            draft.upstream_ca = entry.placed(path);
+        },
     ),
     key(
         "name",
@@ -341,7 +372,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
             draft.allowed_origins = plain(entry.texts(findings, check::allowed_origin));
         },
     ),
-    not_built("remoteUrl", "servers reached over HTTP"),
     not_built("servers", "several servers behind one Paygate"),
     not_built("stateFile", "the import of state files"),
     not_built("stripeWebhookSecret", "payments through Stripe"),
@@ -357,7 +387,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("maxChildren", "sessions with a server process of their own"),
     not_built("sessionIdleSeconds", "sessions"),
     not_built("toolSeparator", "several servers behind one Paygate"),
-    not_built("upstreamHeaders", "servers reached over HTTP"),
     not_built("metricsToken", "metrics"),
     not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),

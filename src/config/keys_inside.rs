@@ -126,6 +126,32 @@ pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
     }
 }
 
+pub(super) fn read_remote_url(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    let Some(text) = entry.text(findings, check::argument) else { return };
+    match check::remote_url(&text) {
+        Ok(url) => draft.remote_url = entry.placed(Some(url)),
+        Err(message) => entry.refuse(findings, message, None),
+    }
+}
+
+pub(super) fn read_upstream_headers(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.kind = Kind::Secret;
+        member.subject = format!("value of \"{}\"", shown(name));
+        if let Err(rule) = check::upstream_header_name(name) {
+            member.refuse(findings, rule, None);
+            continue;
+        }
+        let given = |(other, _): &(String, _)| other.eq_ignore_ascii_case(name);
+        if draft.upstream_headers.iter().any(given) {
+            member.refuse(findings, "Given twice, in other letters.", None);
+            continue;
+        }
+        let value = member.text(findings, check::argument).map(SecretString::from);
+        draft.upstream_headers.extend(member.placed(value).map(|value| (name.to_owned(), value)));
+    }
+}
+
 pub(super) fn read_global_quota(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
     let subject = |name: &str| name.to_owned();
     if let Some(object) = entry.object(findings) {

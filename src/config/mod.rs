@@ -39,7 +39,7 @@ pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, MethodPricing, Pricing, Quota,
-    RequireKey, ServerCommand, ToolPricing, UnlistedTools,
+    RemoteUrl, RequireKey, ServerCommand, ToolPricing, UnlistedTools,
 };
 
 use draft::Draft;

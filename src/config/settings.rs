@@ -3,6 +3,7 @@
 //! No part of Paygate imports these types; `app` maps them to each part's own options.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +79,10 @@ pub struct Config {
     pub kept_ttl: Duration,
     /// Environment added to the child's.
     pub child_env: BTreeMap<String, SecretString>,
+    /// Headers of every request to a remote server.
+    pub upstream_headers: Vec<(String, SecretString)>,
+    /// Certificates that are trusted beside the system's.
+    pub upstream_ca: Option<PathBuf>,
     /// Peers whose forwarded client addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Host headers accepted; empty means the loopback rule.
@@ -95,6 +100,18 @@ pub enum Backend {
     Command(ServerCommand),
     /// The demo server of this binary.
     Demo,
+    /// A server that is reached over HTTP, at this URL.
+    Remote(RemoteUrl),
+}
+
+/// Where a remote server is. Not printed: what follows the `?` may be a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteUrl(pub String);
+
+impl fmt::Debug for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteUrl(…)")
+    }
 }
 
 /// A program and its arguments; no shell is involved.

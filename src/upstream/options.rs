@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::child::ChildOptions;
 use super::listener::Listener;
+use super::remote::RemoteOptions;
 use crate::model::bounds;
 
 /// How to make a link.
@@ -33,6 +34,8 @@ pub struct LinkOptions {
 pub enum Kind {
     /// Start it as a child process.
     Child(Arc<ChildOptions>),
+    /// Speak to it over HTTP.
+    Remote(Arc<RemoteOptions>),
 }
 
 /// What a link says first; it decides the era of the connection.

@@ -17,7 +17,9 @@ use super::handshake::{self, Fault};
 use super::inbox::Inbox;
 use super::link::Shared;
 use super::outbox::Outbox;
-use super::{Failure, Kind, StartError, Status, child, tools};
+use super::remote::Running;
+use super::start_error::{LastLines, Place};
+use super::{Failure, Kind, StartError, Status, Trouble, child, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
 type Stop = watch::Receiver<Option<Duration>>;
@@ -137,6 +139,7 @@ struct Generation {
 /// The other end of a generation.
 enum Peer {
     Child(child::Running),
+    Remote(Running),
 }
 
 impl Generation {
@@ -150,6 +153,7 @@ impl Generation {
                 let server = &shared.options.server;
                 Peer::Child(child::Running::start(server, options, &outbox, inbox)?)
             }
+            Kind::Remote(options) => Peer::Remote(Running::start(shared, options, &outbox, inbox)),
         };
         let greeted = tokio::select! {
             biased;
@@ -172,6 +176,7 @@ impl Generation {
     async fn lives(&mut self) -> String {
         match &mut self.peer {
             Peer::Child(child) => child.lives().await,
+            Peer::Remote(remote) => remote.ends().await,
         }
     }
 
@@ -188,6 +193,7 @@ impl Peer {
     async fn breaks(&mut self) {
         match self {
             Self::Child(child) => drop(child.ends().await),
+            Self::Remote(remote) => drop(remote.ends().await),
         }
     }
 
@@ -196,6 +202,7 @@ impl Peer {
         let fail = || shared.calls.fail_all(Failure::Exited);
         let how = match self {
             Self::Child(child) => child.end(grace, fail).await,
+            Self::Remote(remote) => remote.end(grace, fail).await,
         };
         fail();
         how
@@ -207,22 +214,59 @@ impl Peer {
         outbox: &Outbox,
         fault: Fault,
     ) -> StartError {
-        let about = match &mut self {
-            Self::Child(child) => child.about(&fault).await,
-        };
-        self.end(shared, outbox, Duration::ZERO).await;
-        let (server, program) = (shared.options.server.clone(), about.program);
-        let stderr = about.stderr.last_lines();
-        match fault {
-            Fault::Ended => StartError::Exited { server, program, how: about.how, stderr },
-            Fault::NoAnswer(method) => {
-                let within = shared.options.start_timeout;
-                StartError::NoAnswer { server, program, method, within, stderr }
+        match &mut self {
+            Self::Child(child) => {
+                let about = child.about(&fault).await;
+                self.end(shared, outbox, Duration::ZERO).await;
+                let stderr = about.stderr.last_lines();
+                let (server, program) = (shared.options.server.clone(), about.program);
+                match fault {
+                    Fault::Ended => StartError::Exited { server, program, how: about.how, stderr },
+                    fault => said(fault, shared, Place::Command(program), stderr),
+                }
             }
-            Fault::Refused(method, error) => {
-                StartError::Refused { server, program, method, error, stderr }
+            Self::Remote(remote) => {
+                let (url, trouble) = (remote.address(), remote.trouble());
+                self.end(shared, outbox, Duration::ZERO).await;
+                match (fault, trouble) {
+                    (Fault::Bad(_) | Fault::Ended, Some(trouble)) => {
+                        unreached(shared, url, trouble)
+                    }
+                    (fault, _) => said(fault, shared, Place::Url(url), LastLines::default()),
+                }
             }
-            Fault::Bad(why) => StartError::BadAnswer { server, program, why, stderr },
+        }
+    }
+}
+
+/// What a remote server's HTTP says. A refusal in JSON-RPC is one, whatever its status.
+fn unreached(shared: &Shared, url: String, trouble: Trouble) -> StartError {
+    let server = shared.options.server.clone();
+    match trouble.refusal() {
+        Some(error) => {
+            let method = shared.options.hello.method();
+            let (place, stderr) = (Place::Url(url), LastLines::default());
+            StartError::Refused { server, place, method, error: error.into(), stderr }
+        }
+        None => StartError::Remote { server, url, trouble },
+    }
+}
+
+/// What a server says that there is a connection to.
+fn said(fault: Fault, shared: &Shared, place: Place, stderr: LastLines) -> StartError {
+    let server = shared.options.server.clone();
+    match fault {
+        Fault::NoAnswer(method) => {
+            let within = shared.options.start_timeout;
+            StartError::NoAnswer { server, place, method, within, stderr }
+        }
+        Fault::Refused(method, error) => {
+            StartError::Refused { server, place, method, error, stderr }
+        }
+        Fault::Bad(why) => StartError::BadAnswer { server, place, why, stderr },
+        Fault::Ended => {
+            let why = "it ended the connection".to_owned();
+            StartError::BadAnswer { server, place, why, stderr }
         }
     }
 }

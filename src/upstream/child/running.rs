@@ -41,7 +41,7 @@ impl Running {
         server: &str,
         options: &ChildOptions,
         outbox: &Arc<Outbox>,
-        mut inbox: Inbox,
+        inbox: Inbox,
     ) -> Result<Self, StartError> {
         let (process, pipes) = spawn::spawn(server, options)?;
         let tail = Arc::new(Tail::default());
@@ -54,7 +54,7 @@ impl Running {
             writer_break.send_replace(true);
         });
         let reader = tokio::spawn(async move {
-            reader::read(pipes.stdout, &mut inbox).await;
+            reader::read(pipes.stdout, &inbox).await;
             break_it.send_replace(true);
         });
         let (server, listener_tail) = (server.to_owned(), Arc::clone(&tail));
