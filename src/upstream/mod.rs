@@ -7,7 +7,8 @@
 //! the server, watches it and starts it again: one life of it is a *generation*, with an `outbox`
 //! for lines to it and an `inbox` for messages from it, while the link, its table of calls and its
 //! status live on. `handshake` and `tools` are the few things that Paygate itself asks a server.
-//! `child` is the kind of server that is a process of ours, `remote` the kind that is reached over HTTP.
+//! `child` is the kind of server that is a process of ours, `remote` the kind that is reached over HTTP;
+//! `several` makes many servers look like one.
 
 mod calls;
 mod child;
@@ -19,6 +20,7 @@ mod listener;
 mod options;
 mod outbox;
 mod remote;
+mod several;
 mod start_error;
 mod supervise;
 mod tool_names;
@@ -28,10 +30,11 @@ use std::sync::Arc;
 
 pub use calls::Outcome;
 pub use child::ChildOptions;
-pub use link::{Link, Patience, Pending, Slot};
+pub use link::{Link, MemberStatus, Patience, Pending, Slot};
 pub use listener::{Ask, Listener, Note};
 pub use options::{Hello, Kind, LinkOptions, Restart};
 pub use remote::{RemoteOptions, RemoteSetup, RemoteSetupError, Trouble};
+pub use several::{Member, Names, SeveralOptions};
 pub use start_error::{LastLines, Place, StartError};
 pub use tool_names::ToolNames;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::child::ChildOptions;
 use super::listener::Listener;
 use super::remote::RemoteOptions;
+use super::several::SeveralOptions;
 use crate::model::bounds;
 
 /// How to make a link.
@@ -36,6 +37,8 @@ pub enum Kind {
     Child(Arc<ChildOptions>),
     /// Speak to it over HTTP.
     Remote(Arc<RemoteOptions>),
+    /// Reach several servers as if they were one.
+    Several(Arc<SeveralOptions>),
 }
 
 /// What a link says first; it decides the era of the connection.

@@ -101,6 +101,20 @@ pub enum StartError {
         /// What is wrong.
         trouble: Trouble,
     },
+    /// Several servers started, but what they look like did not answer.
+    #[error("server {server:?}: the servers started, but together they gave no answer: {why}")]
+    Together {
+        /// Their common name.
+        server: String,
+        /// What was missing.
+        why: String,
+    },
+    /// Of several servers, not one started.
+    #[error("none of the servers started{}", each(errors))]
+    NoneStarted {
+        /// Why, server by server.
+        errors: Vec<StartError>,
+    },
 }
 
 /// Where a server is.
@@ -130,6 +144,10 @@ impl fmt::Display for Place {
     }
 }
 
+fn each(errors: &[StartError]) -> String {
+    errors.iter().map(|error| format!("\n- {error}")).collect()
+}
+
 impl StartError {
     /// What everybody may read. Nothing in it was said by the server, and no path is named.
     pub fn brief(&self) -> String {
@@ -142,7 +160,15 @@ impl StartError {
                 "it does not answer as an MCP server".to_owned()
             }
             Self::Remote { trouble, .. } => trouble.brief(),
+            Self::Together { .. } => "its servers gave no answer".to_owned(),
+            Self::NoneStarted { .. } => "none of its servers started".to_owned(),
         }
+    }
+
+    /// Would another attempt end the same way? A server that does not know `server/discover` speaks
+    /// with a handshake only, and that stays so.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { method: "server/discover", .. })
     }
 }
 

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +19,7 @@ use super::link::Shared;
 use super::outbox::Outbox;
 use super::remote::Running;
 use super::start_error::{LastLines, Place};
-use super::{Failure, Kind, StartError, Status, Trouble, child, tools};
+use super::{Failure, Kind, StartError, Status, Trouble, child, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
 type Stop = watch::Receiver<Option<Duration>>;
@@ -30,6 +30,51 @@ pub(super) async fn start(shared: &Arc<Shared>, stop: Stop) -> Result<(), StartE
     // The task ends with the link: it reports `Stopped`, which `Link::stop` waits for.
     tokio::spawn(supervise(Arc::clone(shared), generation, stop));
     Ok(())
+}
+
+/// Starts the first generation in the task that looks after it, which tries again if that fails.
+/// The receiver is told how the first start went.
+pub(super) fn launch(
+    shared: &Arc<Shared>,
+    stop: Stop,
+) -> oneshot::Receiver<Result<(), StartError>> {
+    let (first, told) = oneshot::channel();
+    // The task ends with the link, as above.
+    tokio::spawn(start_or_retry(Arc::clone(shared), stop, first));
+    told
+}
+
+async fn start_or_retry(
+    shared: Arc<Shared>,
+    mut stop: Stop,
+    first: oneshot::Sender<Result<(), StartError>>,
+) {
+    let started = tokio::select! {
+        started = Generation::start(&shared) => started,
+        _ = stop_wanted(&mut stop) => {
+            return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
+        }
+    };
+    let error = match started {
+        Ok(generation) => {
+            first.send(Ok(())).ok();
+            return supervise(shared, generation, stop).await;
+        }
+        Err(error) => error,
+    };
+    let (why, is_final) = (error.brief(), error.is_final());
+    let restarting = Status::Restarting { attempt: 1, why: why.as_str().into() };
+    let stopped = Status::Stopped { why: why.as_str().into() };
+    set_status(&shared, if is_final { stopped } else { restarting });
+    // Nobody may wait for the first start any more.
+    first.send(Err(error)).ok();
+    if is_final {
+        return;
+    }
+    match restart(&shared, &mut 0, why, &mut stop).await {
+        Some(generation) => supervise(shared, generation, stop).await,
+        None => set_status(&shared, Status::Stopped { why: "it was stopped".into() }),
+    }
 }
 
 async fn supervise(shared: Arc<Shared>, mut generation: Generation, mut stop: Stop) {
@@ -140,12 +185,12 @@ struct Generation {
 enum Peer {
     Child(child::Running),
     Remote(Running),
+    Several(several::Running),
 }
 
 impl Generation {
     /// Starts a server and greets it; the link is ready when this returns.
     async fn start(shared: &Arc<Shared>) -> Result<Self, StartError> {
-        let deadline = Instant::now() + shared.options.start_timeout;
         let outbox = Arc::new(Outbox::default());
         let inbox = Inbox::new(Arc::clone(shared), Arc::clone(&outbox));
         let mut peer = match &shared.options.kind {
@@ -154,7 +199,11 @@ impl Generation {
                 Peer::Child(child::Running::start(server, options, &outbox, inbox)?)
             }
             Kind::Remote(options) => Peer::Remote(Running::start(shared, options, &outbox, inbox)),
+            Kind::Several(options) => {
+                Peer::Several(several::Running::start(shared, options, &outbox, inbox).await?)
+            }
         };
+        let deadline = Instant::now() + shared.options.start_timeout;
         let greeted = tokio::select! {
             biased;
             greeted = handshake::greet(shared, &outbox, deadline) => greeted,
@@ -165,7 +214,14 @@ impl Generation {
         }
         shared.calls.open(Arc::clone(&outbox));
         let mut tasks = JoinSet::new();
-        tasks.spawn(tools::keep_fresh(Arc::clone(shared), Arc::clone(&outbox)));
+        match &peer {
+            Peer::Child(_) | Peer::Remote(_) => {
+                tasks.spawn(tools::keep_fresh(Arc::clone(shared), Arc::clone(&outbox)));
+            }
+            Peer::Several(several) => {
+                tasks.spawn(several.keep_fresh());
+            }
+        }
         set_status(shared, Status::Ready);
         tracing::debug!(target: "upstream", server = shared.options.server, "the server is ready");
         Ok(Self { outbox, peer, tasks })
@@ -177,6 +233,7 @@ impl Generation {
         match &mut self.peer {
             Peer::Child(child) => child.lives().await,
             Peer::Remote(remote) => remote.ends().await,
+            Peer::Several(several) => several.lives().await,
         }
     }
 
@@ -194,6 +251,7 @@ impl Peer {
         match self {
             Self::Child(child) => drop(child.ends().await),
             Self::Remote(remote) => drop(remote.ends().await),
+            Self::Several(several) => drop(several.lives().await),
         }
     }
 
@@ -203,6 +261,7 @@ impl Peer {
         let how = match self {
             Self::Child(child) => child.end(grace, fail).await,
             Self::Remote(remote) => remote.end(grace, fail).await,
+            Self::Several(several) => several.end(grace).await,
         };
         fail();
         how
@@ -215,6 +274,10 @@ impl Peer {
         fault: Fault,
     ) -> StartError {
         match &mut self {
+            Self::Several(_) => {
+                self.end(shared, outbox, Duration::ZERO).await;
+                several::start_error(&shared.options.server, &fault)
+            }
             Self::Child(child) => {
                 let about = child.about(&fault).await;
                 self.end(shared, outbox, Duration::ZERO).await;
