@@ -108,7 +108,8 @@ pub enum StartError {
 }
 
 fn each(errors: &[StartError]) -> String {
-    errors.iter().map(|error| format!("\n- {error}")).collect()
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n- {error}")).collect();
+    lines.concat()
 }
 
 impl StartError {

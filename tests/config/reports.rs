@@ -180,7 +180,7 @@ fn whole_reports() {
              ERROR  [serverCommand | remoteUrl | servers] No backend configured. Provide \
              serverCommand, remoteUrl, or servers[].\n         \
              hint: --server \"COMMAND\" guards your server, --demo one that is built in; this \
-             version has neither remoteUrl nor servers[] yet\n",
+             version has no remoteUrl yet\n",
         ),
         (
             "",

@@ -173,7 +173,7 @@ async fn route(router: Arc<Router>, outbox: Arc<Outbox>) {
     let mut requests = JoinSet::new();
     loop {
         tokio::select! {
-            more = outbox.take(&mut batch) => {
+            more = outbox.take(&mut batch, || false) => {
                 for line in batch.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                     router.route(line, &mut requests);
                 }
