@@ -22,7 +22,7 @@ use crate::front::http::{BindError, HttpFront, Listener, Served};
 use crate::proxy::{Ear, Proxy};
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Link, RemoteSetupError, StartError};
+use crate::upstream::{Link, MemberStatus, RemoteSetupError, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
@@ -45,6 +45,8 @@ pub struct About {
     pub address: SocketAddr,
     /// What the guarded server says it is, or its command.
     pub server: String,
+    /// If several servers are guarded, where each stands.
+    pub members: Vec<MemberStatus>,
     /// How many tools it lists.
     pub tools: usize,
     /// The admin key if it was made at this start and is nowhere else.
@@ -110,6 +112,7 @@ impl App {
                 return Err(why.into());
             }
         };
+        options::warn_of_names(config, &link);
         let started = Self::assemble(config, listener, Arc::clone(&store), link.clone(), ear).await;
         if started.is_err() {
             stop::server_and_books(&link, store.as_ref()).await;
@@ -127,7 +130,7 @@ impl App {
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
-            Backend::Command(_) | Backend::Remote(_) => None,
+            Backend::Command(_) | Backend::Remote(_) | Backend::Several(_) => None,
         };
         let admin_key = keys::admin(config.admin_key.as_ref())?;
         let policy = options::policy(config);
@@ -151,6 +154,7 @@ impl App {
         let about = About {
             address: listener.address(),
             server: options::server_title(config, &link),
+            members: link.members(),
             tools: link.tools().len(),
             new_admin_key: admin_key.shown,
             demo_key,

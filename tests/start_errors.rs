@@ -96,7 +96,7 @@ fn wrong_config_files() {
             r#"{"redisUrl":"redis://x"}"#,
             &["redisUrl", "Redis", "does not have this feature yet", "remove it"],
         ),
-        (r#"{"servers":[],"oauth":{}}"#, &["2 error(s)", "servers", "oauth"]),
+        (r#"{"remoteUrl":"","oauth":{}}"#, &["2 error(s)", "remoteUrl", "oauth"]),
     ];
     for (content, words) in cases {
         let setup = Setup::new();

@@ -1,5 +1,6 @@
 //! The options of each part, from the one Config.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::AppError;
 use crate::admin::AdminOptions;
-use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand};
+use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::gate::{Policy, ToolPolicy};
@@ -18,7 +19,13 @@ use crate::model::bounds;
 use crate::model::key::Quota;
 use crate::proxy::{Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::upstream::{ChildOptions, Kind, Link, LinkOptions, RemoteOptions, RemoteSetup};
+use crate::upstream::{
+    ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
+    SeveralOptions,
+};
+
+/// Names of tools in a warning.
+const NAMES_SHOWN_MAX: usize = 8;
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {
@@ -136,6 +143,7 @@ pub(super) fn server(
     config: &Config,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<LinkOptions, AppError> {
+    let none = BTreeMap::new();
     let (name, kind) = match &config.backend {
         Backend::Remote(RemoteUrl(url)) => {
             let setup = RemoteSetup {
@@ -148,16 +156,18 @@ pub(super) fn server(
         }
         Backend::Demo => {
             let program = env::current_exe().map_err(AppError::NoProgram)?;
-            let child = child(program, ["demo-server".into()], config, environment);
-            ("demo".to_owned(), Kind::Child(Arc::new(child)))
+            let arguments = vec!["demo-server".into()];
+            ("demo".to_owned(), child(config, program, arguments, &none, environment))
         }
         Backend::Command(ServerCommand { program, args }) => {
             let name = Path::new(program)
                 .file_name()
                 .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
-            let arguments = args.iter().map(OsString::from);
-            let child = child(program, arguments, config, environment);
-            (name, Kind::Child(Arc::new(child)))
+            (name, child(config, program, all(args), &none, environment))
+        }
+        Backend::Several(several) => {
+            let prefixes: Vec<&str> = several.servers.iter().map(|s| s.prefix.as_str()).collect();
+            (prefixes.join(", "), several_servers(config, several, &environment))
         }
     };
     let mut options = LinkOptions::new(name, kind);
@@ -165,19 +175,60 @@ pub(super) fn server(
     Ok(options)
 }
 
-fn child(
-    program: impl Into<OsString>,
-    arguments: impl IntoIterator<Item = OsString>,
+fn several_servers(
     config: &Config,
+    several: &Several,
+    environment: &[(OsString, OsString)],
+) -> Kind {
+    let members = several.servers.iter().map(|server| {
+        let kind = match &server.kind {
+            ServerKind::Command { command, child_env } => {
+                let environment = environment.to_vec();
+                child(config, &command.program, all(&command.args), child_env, environment)
+            }
+        };
+        Member { prefix: server.prefix.clone(), kind }
+    });
+    let options = SeveralOptions::new(&config.name, &several.separator, members.collect());
+    Kind::Several(Arc::new(options))
+}
+
+fn all(args: &[String]) -> Vec<OsString> {
+    args.iter().map(OsString::from).collect()
+}
+
+/// A child process with the environment that the configuration gives to each, and its own.
+fn child(
+    config: &Config,
+    program: impl Into<OsString>,
+    arguments: Vec<OsString>,
+    own: &BTreeMap<String, SecretString>,
     environment: Vec<(OsString, OsString)>,
-) -> ChildOptions {
-    let mut child = ChildOptions::new(program);
-    child.arguments = arguments.into_iter().collect();
-    child.environment = environment;
-    let own = config.child_env.iter();
-    let own = own.map(|(name, value)| (name.into(), value.expose_secret().into()));
-    child.child_environment = own.collect();
-    child
+) -> Kind {
+    let variables = config.child_env.iter().chain(own);
+    let variables: BTreeMap<&String, &SecretString> = variables.collect();
+    let child_environment = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.expose_secret().into()))
+        .collect();
+    let program = program.into();
+    Kind::Child(Arc::new(ChildOptions { program, arguments, environment, child_environment }))
+}
+
+/// Says which tools of several servers have names that some model vendors refuse, unless all have,
+/// for their separator's sake: that was said when the configuration was read.
+pub(super) fn warn_of_names(config: &Config, link: &Link) {
+    let Backend::Several(several) = &config.backend else { return };
+    let tools = link.tools();
+    let refused: Vec<&str> = tools.iter().filter(|tool| !Names::is_accepted(tool)).collect();
+    if Names::is_accepted(&several.separator) && !refused.is_empty() {
+        let (count, some) =
+            (refused.len(), refused.iter().take(NAMES_SHOWN_MAX).collect::<Vec<_>>());
+        tracing::warn!(
+            target: "app", count, ?some,
+            "model vendors refuse tools with such names: they take letters, digits, \"_\" and \"-\" only, 64 at most"
+        );
+    }
 }
 
 /// What the guarded server calls itself, or else its command, and where it is if elsewhere.
@@ -193,6 +244,10 @@ pub(super) fn server_title(config: &Config, link: &Link) -> String {
         #[serde(default)]
         version: String,
     }
+    let members = link.members();
+    if !members.is_empty() {
+        return format!("{} servers", members.len());
+    }
     let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
     let title = match info.map(|said| said.server_info) {
@@ -205,6 +260,6 @@ pub(super) fn server_title(config: &Config, link: &Link) -> String {
     };
     match config.backend {
         Backend::Remote(_) => format!("{title} at {}", link.server()),
-        Backend::Command(_) | Backend::Demo => title,
+        Backend::Command(_) | Backend::Demo | Backend::Several(_) => title,
     }
 }

@@ -36,6 +36,22 @@ pub(super) fn command(text: &str) -> Checked<String> {
     argument(text)
 }
 
+/// What names of one of several servers begin with.
+pub(super) fn prefix(text: &str) -> Checked<()> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') || text.len() > 64 {
+        return Err("Must be ASCII letters, digits and signs but \":\", 64 at most.".to_owned());
+    }
+    Ok(())
+}
+
+/// What stands between a prefix and a name.
+pub(super) fn separator(text: &str) -> Checked<String> {
+    if text.is_empty() || text.len() > 8 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("Must be 1 to 8 ASCII letters, digits and signs, such as \"__\".".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// The name shown to clients.
 pub(super) fn name(text: &str) -> Checked<String> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use super::keys_servers::ServerDraft;
 use super::problem::Place;
 use super::settings::{
     DenialStyle, Durability, ImportKey, Quota, RequireKey, ServerCommand, UnlistedTools,
@@ -27,6 +28,8 @@ pub(super) struct Placed<T> {
 pub(super) struct Draft {
     pub(super) server_command: Option<Placed<String>>,
     pub(super) server_args: Option<Placed<Vec<String>>>,
+    pub(super) servers: Option<Placed<Vec<ServerDraft>>>,
+    pub(super) tool_separator: Option<Placed<String>>,
     /// `--server`, split.
     pub(super) server_flag: Option<ServerCommand>,
     pub(super) demo: bool,

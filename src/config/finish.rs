@@ -10,6 +10,7 @@ use super::check;
 use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::key::Kind;
 use super::problem::{Findings, Place, shown, unknown};
+use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
 use super::settings::{ServerCommand, ToolPricing};
@@ -74,6 +75,23 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
 
 /// A flag wins over the file; without either there is nothing to guard.
 fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
+    if let Some(list) = &draft.servers {
+        let has_other = draft.server_command.is_some()
+            || draft.server_flag.is_some()
+            || draft.remote_url.is_some()
+            || draft.demo;
+        if has_other || draft.backend_refused {
+            let message =
+                "Cannot combine servers[] with serverCommand or remoteUrl. Use one or the other.";
+            let hint = "--server, --remote-url and --demo are such a one too".to_owned();
+            findings.error(list.place, "servers", message, Some(hint));
+        }
+        return servers::several(draft, list, findings).map(Backend::Several);
+    }
+    if let Some(separator) = &draft.tool_separator {
+        let message = "toolSeparator is set but servers is not. It has no effect.";
+        findings.warning(separator.place, "toolSeparator", message, None);
+    }
     let from_file = file_command(draft, findings);
     refuse_mixtures(draft, findings);
     if let Some(command) = &draft.server_flag {
@@ -92,7 +110,7 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
             "No backend configured. Provide serverCommand, remoteUrl, or servers[].",
             Some(
                 "--server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
-                 runs elsewhere, --demo one that is built in; this version has no servers[] yet"
+                 runs elsewhere, --demo one that is built in"
                     .to_owned(),
             ),
         );
@@ -139,7 +157,17 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         }
         return None;
     };
-    if let Some(args) = &draft.server_args {
+    server_command("serverCommand", command, draft.server_args.as_ref(), findings)
+}
+
+/// The program and its arguments, which are in the command line if they are not given.
+pub(super) fn server_command(
+    field: &str,
+    command: &Placed<String>,
+    args: Option<&Placed<Vec<String>>>,
+    findings: &mut Findings,
+) -> Option<ServerCommand> {
+    if let Some(args) = args {
         return Some(ServerCommand { program: command.value.clone(), args: args.value.clone() });
     }
     match check::split_command(&command.value) {
@@ -147,7 +175,7 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         Err(rule) => {
             let message = format!("Invalid serverCommand. {rule}");
             let hint = "a program whose name has spaces needs serverArgs beside it".to_owned();
-            findings.error(command.place, "serverCommand", message, Some(hint));
+            findings.error(command.place, field, message, Some(hint));
             None
         }
     }

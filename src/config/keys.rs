@@ -11,6 +11,7 @@ use super::keys_inside::{
     read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
     read_tool_pricing, read_upstream_headers,
 };
+use super::keys_servers::read_servers;
 use super::problem::Findings;
 use super::settings::{self, DenialStyle, Durability, RequireKey, UnlistedTools};
 use crate::model::bounds;
@@ -35,7 +36,7 @@ pub(super) const fn key<T>(
 }
 
 /// A row for a key that this version refuses.
-const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
+pub(super) const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
     Key {
         name,
         alias: "",
@@ -76,11 +77,31 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         },
     ),
     key(
+        "servers",
+        Kind::Shape("list of objects"),
+        Fallback::Words("none"),
+        "",
+        "Several servers in the place of one, see below.",
+        read_servers,
+    ),
+    key(
+        "toolSeparator",
+        Kind::Text,
+        Fallback::Text(settings::TOOL_SEPARATOR_DEFAULT),
+        "",
+        "What stands between a server's prefix and a name. Names with letters, digits, `_` and `-` \
+         alone, 64 at most, are taken by all model vendors: `__` is a good choice.",
+        |draft, entry, findings| {
+            let separator = entry.text(findings, check::separator);
+            draft.tool_separator = entry.placed(separator);
+        },
+    ),
+    key(
         "childEnv",
         Kind::Shape("object: variable to text"),
         Fallback::Words("none"),
         "",
-        "Environment for the server, beside Paygate's own without its `PAYGATE_` variables. Values \
+        "Environment for the server, or for each of several, beside Paygate's own without its `PAYGATE_` variables. Values \
          are treated as secrets.",
         read_child_env,
     ),
@@ -372,7 +393,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
             draft.allowed_origins = plain(entry.texts(findings, check::allowed_origin));
         },
     ),
-    not_built("servers", "several servers behind one Paygate"),
     not_built("stateFile", "the import of state files"),
     not_built("stripeWebhookSecret", "payments through Stripe"),
     not_built("webhookUrl", "webhooks"),
@@ -386,7 +406,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("isolation", "sessions with a server process of their own"),
     not_built("maxChildren", "sessions with a server process of their own"),
     not_built("sessionIdleSeconds", "sessions"),
-    not_built("toolSeparator", "several servers behind one Paygate"),
     not_built("metricsToken", "metrics"),
     not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),
@@ -399,6 +418,7 @@ fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, TOOL_PRICING};
+    use super::super::keys_servers::SERVERS;
     use super::super::settings::Choice;
     use super::*;
 
@@ -410,8 +430,13 @@ mod tests {
             names.sort_unstable();
             names
         }
-        let all =
-            [names(TOP_LEVEL), names(TOOL_PRICING), names(METHOD_PRICING), names(GLOBAL_QUOTA)];
+        let all = [
+            names(TOP_LEVEL),
+            names(TOOL_PRICING),
+            names(METHOD_PRICING),
+            names(GLOBAL_QUOTA),
+            names(SERVERS),
+        ];
         for names in all {
             let mut once = names.clone();
             once.dedup();

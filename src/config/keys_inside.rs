@@ -1,6 +1,8 @@
 //! The registry of the keys inside objects: tools' entries, quotas, and members whose names are the
 //! operator's own.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 
 use super::check;
@@ -113,6 +115,15 @@ const fn quota(
 }
 
 pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    child_env(&mut draft.child_env, entry, findings);
+}
+
+/// Reads variables into `variables`.
+pub(super) fn child_env(
+    variables: &mut BTreeMap<String, SecretString>,
+    entry: &Entry<'_>,
+    findings: &mut Findings,
+) {
     for (name, mut member) in entry.members(findings, shown) {
         member.kind = Kind::Secret;
         member.subject = format!("value of \"{}\"", shown(name));
@@ -121,7 +132,7 @@ pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
             continue;
         }
         if let Some(value) = member.text(findings, check::argument) {
-            draft.child_env.insert(name.to_owned(), SecretString::from(value));
+            variables.insert(name.to_owned(), SecretString::from(value));
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
 pub(super) const LOG_DEFAULT: &str = "info";
 /// `host` when nobody gives one: this machine only.
 pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// `toolSeparator` when nobody gives one: as in paygate-mcp.
+pub(super) const TOOL_SEPARATOR_DEFAULT: &str = ":";
 /// `port` when nobody gives one.
 pub(super) const PORT_DEFAULT: i64 = 3402;
 /// `db` when nobody gives one: in the working directory.
@@ -94,7 +96,7 @@ pub struct Config {
 }
 
 /// What is guarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Backend {
     /// A child process that speaks MCP over stdio.
     Command(ServerCommand),
@@ -102,6 +104,8 @@ pub enum Backend {
     Demo,
     /// A server that is reached over HTTP, at this URL.
     Remote(RemoteUrl),
+    /// Several servers as one.
+    Several(Several),
 }
 
 /// Where a remote server is. Not printed: what follows the `?` may be a secret.
@@ -112,6 +116,36 @@ impl fmt::Debug for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RemoteUrl(…)")
     }
+}
+
+/// Several servers as one.
+#[derive(Debug, Clone)]
+pub struct Several {
+    /// What stands between a server's prefix and a name.
+    pub separator: String,
+    /// Those that are in service.
+    pub servers: Vec<Server>,
+}
+
+/// One of several servers.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What the names of its tools and prompts begin with.
+    pub prefix: String,
+    /// How it is reached.
+    pub kind: ServerKind,
+}
+
+/// How one of several servers is reached.
+#[derive(Debug, Clone)]
+pub enum ServerKind {
+    /// As a child process that speaks MCP over stdio.
+    Command {
+        /// The program and its arguments.
+        command: ServerCommand,
+        /// Environment for it alone.
+        child_env: BTreeMap<String, SecretString>,
+    },
 }
 
 /// A program and its arguments; no shell is involved.

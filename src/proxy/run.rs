@@ -111,6 +111,9 @@ impl Proxy {
         asked: &Asked<'_>,
     ) -> Result<Run, ErrorObjectOwned> {
         let link = &caller.connection.link;
+        if let Some(message) = misnamed(link, asked) {
+            return Err(fault::invalid_params(message));
+        }
         if let Some(index) = self.first_unlisted(link, asked).await {
             if !link.status().is_ready() {
                 return Err(fault::upstream(Failure::Unavailable));
@@ -190,6 +193,12 @@ impl Proxy {
         }
         Ran::Told(told, reading)
     }
+}
+
+/// What to say of the first call whose name belongs to none of several servers.
+fn misnamed(link: &Link, asked: &Asked<'_>) -> Option<String> {
+    let mut calls = asked.calls.iter().enumerate().filter(|_| asked.form != Form::Method);
+    calls.find_map(|(index, call)| link.misnamed(call.tool, asked.in_batch().then_some(index)))
 }
 
 fn unknown_tool(asked: &Asked<'_>, index: usize) -> Cow<'static, str> {

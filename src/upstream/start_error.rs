@@ -145,7 +145,8 @@ impl fmt::Display for Place {
 }
 
 fn each(errors: &[StartError]) -> String {
-    errors.iter().map(|error| format!("\n- {error}")).collect()
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n- {error}")).collect();
+    lines.concat()
 }
 
 impl StartError {

@@ -180,7 +180,7 @@ fn whole_reports() {
              ERROR  [serverCommand | remoteUrl | servers] No backend configured. Provide \
              serverCommand, remoteUrl, or servers[].\n         \
              hint: --server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
-             runs elsewhere, --demo one that is built in; this version has no servers[] yet\n",
+             runs elsewhere, --demo one that is built in\n",
         ),
         (
             "",

@@ -11,8 +11,11 @@ use super::tasks;
 use crate::protocol::to_client;
 use crate::upstream::{Ask, Hello, Listener, Note};
 
+/// Does a modern client want to hear of a list?
+type Wants = fn(&Listening) -> bool;
+
 /// Lists whose change is told: capability, notification, and whether a modern client listens.
-const LISTS: [(&str, &str, fn(&Listening) -> bool); 3] = [
+const LISTS: [(&str, &str, Wants); 3] = [
     ("tools", "notifications/tools/list_changed", |listening| listening.tools),
     ("prompts", "notifications/prompts/list_changed", |listening| listening.prompts),
     ("resources", "notifications/resources/list_changed", |listening| listening.resources),

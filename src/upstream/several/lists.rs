@@ -42,15 +42,15 @@ impl Router {
         body: &Body<'_>,
         cursors: &Cursors,
     ) -> (Vec<(usize, Answer)>, Option<Outcome>) {
-        let send = |(server, cursor): &(usize, Option<String>)| {
+        let ask = |(server, cursor): &(usize, Option<String>)| {
             let params = vec![("cursor", cursor.as_deref().map(json))];
             let changes = Changes { params, ..Changes::default() };
             (*server, self.send(*server, id, body, changes, bounds::MEMBER_PART_TIMEOUT))
         };
-        let sent: Vec<_> = cursors.iter().map(send).collect();
+        let asked: Vec<_> = cursors.iter().map(ask).collect();
         let (mut answers, mut failed) = (Vec::new(), None);
-        for (server, sent) in sent {
-            let outcome = match sent {
+        for (server, asked) in asked {
+            let outcome = match asked {
                 Ok(sent) => sent.answer().await,
                 Err(failure) => Err(failure),
             };

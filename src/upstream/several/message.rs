@@ -99,16 +99,16 @@ fn push_params(line: &mut Vec<u8>, params: &Object<'_>, changes: &Changes) {
         changes.params.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
     let kept = params.members().iter().filter(|member| !left_out.contains(&&*member.name));
     push_members(line, kept, |line, member| {
-        let changed = changes.params.iter().find(|(name, _)| *name == member.name);
-        if let Some((_, value)) = changed {
+        let other = changes.params.iter().find(|(name, _)| *name == member.name);
+        if let Some((_, value)) = other {
             return push_value(line, member, value.as_deref());
         }
         match Object::read(member.value) {
             Ok(meta) if member.name == "_meta" => {
                 push_name(line, member);
                 push_changed(line, &meta, |line, member| {
-                    let changed = changes.meta.iter().find(|(name, _)| *name == member.name);
-                    push_value(line, member, changed.map(|(_, value)| value.as_str()))
+                    let other = changes.meta.iter().find(|(name, _)| *name == member.name);
+                    push_value(line, member, other.map(|(_, value)| value.as_str()))
                 });
                 true
             }

@@ -64,11 +64,7 @@ impl Names {
     }
 
     /// What to tell whoever used a tool's name that is no server's; `None` if it is one's.
-    pub(in crate::upstream) fn misnamed(
-        &self,
-        name: &str,
-        batch_index: Option<usize>,
-    ) -> Option<String> {
+    pub fn misnamed(&self, name: &str, batch_index: Option<usize>) -> Option<String> {
         if self.owner(name).is_some() {
             return None;
         }

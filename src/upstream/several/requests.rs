@@ -209,14 +209,14 @@ impl Router {
     /// Asks every server that can do this; one that does it is enough.
     async fn everywhere(self: Arc<Self>, id: u64, line: Vec<u8>, capability: &str) -> Outcome {
         let Some(body) = Body::read(&line) else { return Err(Failure::Ours) };
-        let send = |server| {
+        let ask = |server| {
             let changes = Changes::default();
             self.send(server, id, &body, changes, bounds::MEMBER_PART_TIMEOUT)
         };
-        let sent: Vec<_> = self.able_servers(capability).into_iter().map(send).collect();
+        let asked: Vec<_> = self.able_servers(capability).into_iter().map(ask).collect();
         let mut outcome = Err(Failure::Unavailable);
-        for (index, sent) in sent.into_iter().enumerate() {
-            let next = match sent {
+        for (index, asked) in asked.into_iter().enumerate() {
+            let next = match asked {
                 Ok(sent) => sent.answer().await,
                 Err(failure) => Err(failure),
             };
