@@ -11,7 +11,7 @@ use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::key::Kind;
 use super::problem::{Findings, Place, shown, unknown};
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing};
-use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
+use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
 use super::settings::{ServerCommand, ToolPricing};
 use crate::model::bounds;
 
@@ -62,6 +62,9 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
         forward_identity: draft.forward_identity.unwrap_or(false),
         kept_ttl: draft.kept_ttl_seconds.map_or(bounds::KEPT_TTL, seconds),
+        isolation: draft.isolation.unwrap_or(Isolation::Session),
+        children_max: size(draft.children_max, bounds::CHILDREN_MAX),
+        session_idle: draft.session_idle_seconds.map_or(bounds::SESSION_IDLE, seconds),
         child_env: draft.child_env,
         trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,

@@ -38,8 +38,8 @@ pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
-    Backend, Books, Config, DenialStyle, Durability, ImportKey, MethodPricing, Pricing, Quota,
-    RequireKey, ServerCommand, ToolPricing, UnlistedTools,
+    Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
+    Quota, RequireKey, ServerCommand, ToolPricing, UnlistedTools,
 };
 
 use draft::Draft;

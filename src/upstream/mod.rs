@@ -3,7 +3,8 @@
 //! A link carries JSON-RPC lines that already have an id of ours, and gives each one exactly one
 //! outcome: an answer or a [`Failure`]. What the outcome costs is not known here.
 //!
-//! Reading order: `link` is what the proxy holds; `options` say how to make one. `supervise` starts
+//! Reading order: `link` is what the proxy holds; `options` say how to make one, and `server` makes
+//! as many as sessions need. `supervise` starts
 //! the server, watches it and starts it again: one life of it is a *generation*, with an `outbox`
 //! for lines to it and an `inbox` for messages from it, while the link, its table of calls and its
 //! status live on. `handshake` and `tools` are the few things that Paygate itself asks a server.
@@ -18,6 +19,7 @@ mod link;
 mod listener;
 mod options;
 mod outbox;
+mod server;
 mod start_error;
 mod supervise;
 mod tool_names;
@@ -30,6 +32,7 @@ pub use child::ChildOptions;
 pub use link::{Link, Patience, Pending, Slot};
 pub use listener::{Ask, Listener, Note};
 pub use options::{Hello, Kind, LinkOptions, Restart};
+pub use server::{Place, Server};
 pub use start_error::{LastLines, StartError};
 pub use tool_names::ToolNames;
 
