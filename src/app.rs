@@ -19,10 +19,11 @@ use std::sync::Arc;
 use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::model::bounds;
 use crate::proxy::{Ear, Proxy};
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Link, MemberStatus, RemoteSetupError, StartError};
+use crate::upstream::{Hello, Link, MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
@@ -33,9 +34,15 @@ pub struct App {
     front: HttpFront,
     proxy: Arc<Proxy>,
     store: Arc<dyn Store>,
-    link: Link,
     background: Background,
     about: About,
+}
+
+/// The server behind, and the link that everybody may share.
+struct Guarded {
+    server: Server,
+    link: Link,
+    ear: Arc<Ear>,
 }
 
 /// What an operator is told about a running Paygate.
@@ -103,9 +110,8 @@ impl App {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
         let ear = Arc::new(Ear::default());
-        let mut server = options::server(config, environment)?;
-        server.listener = Some(Arc::clone(&ear) as _);
-        let link = match Link::start(server).await {
+        let server = Server::new(options::server(config, environment)?, config.children_max);
+        let link = match server.link(Hello::Initialize(None), Arc::clone(&ear) as _).await {
             Ok(link) => link,
             Err(why) => {
                 stop::books(store.as_ref()).await;
@@ -113,9 +119,11 @@ impl App {
             }
         };
         options::warn_of_names(config, &link);
-        let started = Self::assemble(config, listener, Arc::clone(&store), link.clone(), ear).await;
+        let guarded = Guarded { server, link: link.clone(), ear };
+        let started = Self::assemble(config, listener, Arc::clone(&store), guarded).await;
         if started.is_err() {
-            stop::server_and_books(&link, store.as_ref()).await;
+            link.stop(bounds::CHILD_STOP_GRACE).await;
+            stop::books(store.as_ref()).await;
         }
         started
     }
@@ -124,9 +132,9 @@ impl App {
         config: &Config,
         listener: Listener,
         store: Arc<dyn Store>,
-        link: Link,
-        ear: Arc<Ear>,
+        guarded: Guarded,
     ) -> Result<Self, AppError> {
+        let Guarded { server, link, ear } = guarded;
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
@@ -137,6 +145,7 @@ impl App {
         let proxy = Proxy::new(
             options::proxy(config, policy.clone()),
             Arc::clone(&store),
+            server,
             link.clone(),
             ear,
         );
@@ -161,8 +170,8 @@ impl App {
             imported,
         };
         let front = HttpFront::start(listener, options::http(config), served);
-        let background = Background::start(&store);
-        Ok(Self { front, proxy, store, link, background, about })
+        let background = Background::start(&store, &proxy);
+        Ok(Self { front, proxy, store, background, about })
     }
 
     /// What to tell an operator.

@@ -17,7 +17,7 @@ use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::gate::{Policy, ToolPolicy};
 use crate::model::bounds;
 use crate::model::key::Quota;
-use crate::proxy::{Proxy, ProxyOptions};
+use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
 use crate::upstream::{
     ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
@@ -73,6 +73,11 @@ pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
         request_timeout_max: config.request_timeout_max,
         batch_calls_max: config.batch_calls_max,
         require_key_for_all: config.require_key == config::RequireKey::All,
+        isolation: match config.isolation {
+            config::Isolation::Session => Isolation::Session,
+            config::Isolation::Shared => Isolation::Shared,
+        },
+        session_idle: config.session_idle,
         refuse_unlisted_tools: config.unlisted_tools == config::UnlistedTools::Refuse,
     }
 }
@@ -115,7 +120,7 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         name: config.name.clone(),
         shadow_mode: config.shadow_mode,
         body_bytes_max: config.body_bytes_max,
-        connections_max: connections_max(),
+        connections_max: connections_max(config),
         trusted_proxies: config.trusted_proxies.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
@@ -131,11 +136,18 @@ pub(super) fn http(config: &Config) -> HttpOptions {
     }
 }
 
-/// As many as there are files for, so that clients cannot take those of the books.
-fn connections_max() -> usize {
+/// As many as there are files for, so that clients cannot take those of the books and of sessions'
+/// servers.
+fn connections_max(config: &Config) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = limit.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    files.saturating_sub(bounds::FILES_RESERVED).clamp(1, bounds::CONNECTIONS_MAX)
+    let own_servers = match config.isolation {
+        config::Isolation::Session => config.children_max,
+        config::Isolation::Shared => 0,
+    };
+    let of_children = own_servers.saturating_mul(bounds::FILES_PER_CHILD);
+    let reserved = bounds::FILES_RESERVED.saturating_add(of_children);
+    files.saturating_sub(reserved).clamp(1, bounds::CONNECTIONS_MAX)
 }
 
 /// What to guard.

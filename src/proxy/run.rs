@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::ear::Hearing;
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
-use super::in_flight::{Name, Registration};
+use super::in_flight::Registration;
 use super::repeat::{First, Turn};
 use super::settle::{Settled, Terms, ends_of};
 use super::survive::Survive;
@@ -67,7 +67,7 @@ impl Proxy {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
-            let first = match self.turn(&identity, asked).await {
+            let first = match self.turn(caller, &identity, asked).await {
                 Turn::Run(first) => first,
                 Turn::Again => continue,
                 Turn::Answer(answer) => return answer,
@@ -129,8 +129,7 @@ impl Proxy {
             let text = (asked.line)(index, slot.id(), customer.as_deref());
             sendings.push((slot, text, self.options.patience_of(asked.form, call.tool)));
         }
-        let key = identity.usable_key_id();
-        let name = key.and_then(|key| Name::new(key, asked.id));
+        let name = caller.name(identity, asked.id);
         let ours = sendings.iter().map(|(slot, ..)| slot.id());
         Ok(Run {
             allowed,
@@ -171,7 +170,7 @@ impl Proxy {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
-            self.sent(&run.registration);
+            Self::sent(&run.connection, &run.registration);
             (spent, answers(pendings, run.connection.link.answer_bytes_max()).await)
         };
         drop((run.registration, run.hearings));

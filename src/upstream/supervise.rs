@@ -18,7 +18,7 @@ use super::inbox::Inbox;
 use super::link::Shared;
 use super::outbox::Outbox;
 use super::remote::Running;
-use super::start_error::{LastLines, Place};
+use super::start_error::{Address, LastLines};
 use super::{Failure, Kind, StartError, Status, Trouble, child, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
@@ -285,7 +285,7 @@ impl Peer {
                 let (server, program) = (shared.options.server.clone(), about.program);
                 match fault {
                     Fault::Ended => StartError::Exited { server, program, how: about.how, stderr },
-                    fault => said(fault, shared, Place::Command(program), stderr),
+                    fault => said(fault, shared, Address::Command(program), stderr),
                 }
             }
             Self::Remote(remote) => {
@@ -295,7 +295,7 @@ impl Peer {
                     (Fault::Bad(_) | Fault::Ended, Some(trouble)) => {
                         unreached(shared, url, trouble)
                     }
-                    (fault, _) => said(fault, shared, Place::Url(url), LastLines::default()),
+                    (fault, _) => said(fault, shared, Address::Url(url), LastLines::default()),
                 }
             }
         }
@@ -308,7 +308,7 @@ fn unreached(shared: &Shared, url: String, trouble: Trouble) -> StartError {
     match trouble.refusal() {
         Some(error) => {
             let method = shared.options.hello.method();
-            let (place, stderr) = (Place::Url(url), LastLines::default());
+            let (place, stderr) = (Address::Url(url), LastLines::default());
             StartError::Refused { server, place, method, error: error.into(), stderr }
         }
         None => StartError::Remote { server, url, trouble },
@@ -316,7 +316,7 @@ fn unreached(shared: &Shared, url: String, trouble: Trouble) -> StartError {
 }
 
 /// What a server says that there is a connection to.
-fn said(fault: Fault, shared: &Shared, place: Place, stderr: LastLines) -> StartError {
+fn said(fault: Fault, shared: &Shared, place: Address, stderr: LastLines) -> StartError {
     let server = shared.options.server.clone();
     match fault {
         Fault::NoAnswer(method) => {

@@ -124,8 +124,7 @@ impl Router {
         self.shared.tools.set(names);
         *self.shared.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
         if let Some(first_result) = self.first_result() {
-            *self.shared.first_result.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(first_result.into());
+            self.shared.set_first_result(&first_result);
         }
         self.ready.send_replace(ready);
     }
