@@ -3,7 +3,12 @@
 //!
 //! `scripts/test tools` installs them. A test whose tools are missing fails and says so; it never
 //! passes by not looking.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::similar_names,
+    reason = "a helper that fails a test panics"
+)]
 
 mod support;
 

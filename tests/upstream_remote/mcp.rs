@@ -12,6 +12,7 @@ use super::http::{Handler, Received, Wire};
 
 /// How the server behaves; a test may change it at any time.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a manner of its own")]
 pub struct Manners {
     /// Sessions have names.
     pub names_sessions: bool,
@@ -126,7 +127,7 @@ impl Handler for Mcp {
                 wire.answer(202, "", "").await;
             }
             _ if received.rpc() == "tools/call" => self.call(&received, wire).await,
-            _ => wire.json(200, "", &self.result(&received)).await,
+            _ => wire.json(200, "", &Self::result(&received)).await,
         }
     }
 }
@@ -141,10 +142,10 @@ impl Mcp {
         let id = self.begin_session();
         let header = format!("Mcp-Session-Id: {id}\r\n");
         let header = if manners.names_sessions { header.as_str() } else { "" };
-        wire.json(200, header, &self.result(received)).await;
+        wire.json(200, header, &Self::result(received)).await;
     }
 
-    fn result(&self, received: &Received) -> Value {
+    fn result(received: &Received) -> Value {
         let result = match received.rpc() {
             "initialize" => json!({
                 "protocolVersion": received.body["params"]["protocolVersion"],
@@ -215,7 +216,7 @@ impl Mcp {
         }
         wire.answer(202, "Content-Type: text/plain\r\n", "Accepted").await;
         if received.body.get("id").is_some() {
-            self.said.send(format!("data: {}\r\n\r\n", self.result(received))).ok();
+            self.said.send(format!("data: {}\r\n\r\n", Self::result(received))).ok();
         }
     }
 
@@ -291,7 +292,7 @@ impl Call<'_> {
                 wire.answer(200, "Content-Type: Application/JSON\r\n", text).await;
             }
             "array" => {
-                wire.json(200, "", &json!([self.progress(1), self.result(&json!({}))])).await
+                wire.json(200, "", &json!([self.progress(1), self.result(&json!({}))])).await;
             }
             "status" => {
                 let status = u16::try_from(self.arguments["status"].as_u64().unwrap()).unwrap();
