@@ -223,7 +223,8 @@ impl Link {
 
     /// Stops the server and everything that came from it, and takes no more calls. Calls in
     /// flight may still be answered within the grace: for a child, half of it is to end by
-    /// itself once its stdin is closed, half to heed SIGTERM; then it is killed.
+    /// itself once its stdin is closed, half to heed SIGTERM; then it is killed. A remote server is told
+    /// that its session is over.
     pub async fn stop(&self, grace: Duration) {
         self.handle.stop.send_if_modified(|stop| {
             let first = stop.is_none();

@@ -2,7 +2,8 @@
 //!
 //! One task per link owns the generation of the moment: nobody else ends it or waits for it, so there
 //! is one place where a generation begins and one where it ends. A generation ends when its
-//! peer does: the process, or one of its pipes, because half a connection is none. At its end
+//! peer does: the process, or one of its pipes, because half a connection is none; a remote server
+//! when it does not answer any more. At its end
 //! the table is closed, what the server wrote last is still read, and then every call in flight
 //! ends at once. New calls are taken again only after the next generation has been greeted.
 
