@@ -157,13 +157,8 @@ pub(super) fn server(
 ) -> Result<LinkOptions, AppError> {
     let none = BTreeMap::new();
     let (name, kind) = match &config.backend {
-        Backend::Remote(RemoteUrl(url)) => {
-            let setup = RemoteSetup {
-                url: url.clone(),
-                headers: config.upstream_headers.clone(),
-                ca: config.upstream_ca.clone(),
-            };
-            let remote = RemoteOptions::new(&setup)?;
+        Backend::Remote(url) => {
+            let remote = remote(config, url, &config.upstream_headers)?;
             (remote.host().to_owned(), Kind::Remote(Arc::new(remote)))
         }
         Backend::Demo => {
@@ -179,7 +174,7 @@ pub(super) fn server(
         }
         Backend::Several(several) => {
             let prefixes: Vec<&str> = several.servers.iter().map(|s| s.prefix.as_str()).collect();
-            (prefixes.join(", "), several_servers(config, several, &environment))
+            (prefixes.join(", "), several_servers(config, several, &environment)?)
         }
     };
     let mut options = LinkOptions::new(name, kind);
@@ -191,18 +186,31 @@ fn several_servers(
     config: &Config,
     several: &Several,
     environment: &[(OsString, OsString)],
-) -> Kind {
-    let members = several.servers.iter().map(|server| {
+) -> Result<Kind, AppError> {
+    let mut members = Vec::with_capacity(several.servers.len());
+    for server in &several.servers {
         let kind = match &server.kind {
             ServerKind::Command { command, child_env } => {
                 let environment = environment.to_vec();
                 child(config, &command.program, all(&command.args), child_env, environment)
             }
+            ServerKind::Remote { url, headers } => {
+                Kind::Remote(Arc::new(remote(config, url, headers)?))
+            }
         };
-        Member { prefix: server.prefix.clone(), kind }
-    });
-    let options = SeveralOptions::new(&config.name, &several.separator, members.collect());
-    Kind::Several(Arc::new(options))
+        members.push(Member { prefix: server.prefix.clone(), kind });
+    }
+    let options = SeveralOptions::new(&config.name, &several.separator, members);
+    Ok(Kind::Several(Arc::new(options)))
+}
+
+fn remote(
+    config: &Config,
+    RemoteUrl(url): &RemoteUrl,
+    headers: &[(String, SecretString)],
+) -> Result<RemoteOptions, AppError> {
+    let (headers, ca) = (headers.to_vec(), config.upstream_ca.clone());
+    Ok(RemoteOptions::new(&RemoteSetup { url: url.clone(), headers, ca })?)
 }
 
 fn all(args: &[String]) -> Vec<OsString> {

@@ -113,7 +113,7 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
             "No backend configured. Provide serverCommand, remoteUrl, or servers[].",
             Some(
                 "--server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
-                 runs elsewhere, --demo one that is built in"
+                 runs elsewhere, --demo one that is built in; servers[] in the file, several"
                     .to_owned(),
             ),
         );

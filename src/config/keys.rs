@@ -36,7 +36,7 @@ pub(super) const fn key<T>(
 }
 
 /// A row for a key that this version refuses.
-pub(super) const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
+const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
     Key {
         name,
         alias: "",

@@ -152,6 +152,13 @@ pub enum ServerKind {
         /// Environment for it alone.
         child_env: BTreeMap<String, SecretString>,
     },
+    /// Over HTTP.
+    Remote {
+        /// Where it is.
+        url: RemoteUrl,
+        /// Headers of every request to it.
+        headers: Vec<(String, SecretString)>,
+    },
 }
 
 /// A program and its arguments; no shell is involved.

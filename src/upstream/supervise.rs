@@ -18,9 +18,8 @@ use super::handshake::{self, Fault};
 use super::inbox::Inbox;
 use super::link::Shared;
 use super::outbox::Outbox;
-use super::remote::Running;
 use super::start_error::{Address, LastLines};
-use super::{Failure, Kind, StartError, Status, Trouble, child, several, tools};
+use super::{Failure, Kind, StartError, Status, Trouble, child, remote, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
 type Stop = watch::Receiver<Option<Duration>>;
@@ -185,7 +184,7 @@ struct Generation {
 /// The other end of a generation.
 enum Peer {
     Child(child::Running),
-    Remote(Running),
+    Remote(remote::Running),
     Several(several::Running),
 }
 
@@ -199,7 +198,9 @@ impl Generation {
                 let server = &shared.options.server;
                 Peer::Child(child::Running::start(server, options, &outbox, inbox)?)
             }
-            Kind::Remote(options) => Peer::Remote(Running::start(shared, options, &outbox, inbox)),
+            Kind::Remote(options) => {
+                Peer::Remote(remote::Running::start(shared, options, &outbox, inbox))
+            }
             Kind::Several(options) => {
                 Peer::Several(several::Running::start(shared, options, &outbox, inbox).await?)
             }
@@ -275,10 +276,6 @@ impl Peer {
         fault: Fault,
     ) -> StartError {
         match &mut self {
-            Self::Several(_) => {
-                self.end(shared, outbox, Duration::ZERO).await;
-                several::start_error(&shared.options.server, &fault)
-            }
             Self::Child(child) => {
                 let about = child.about(&fault).await;
                 self.end(shared, outbox, Duration::ZERO).await;
@@ -298,6 +295,10 @@ impl Peer {
                     }
                     (fault, _) => said(fault, shared, Address::Url(url), LastLines::default()),
                 }
+            }
+            Self::Several(_) => {
+                self.end(shared, outbox, Duration::ZERO).await;
+                several::start_error(&shared.options.server, &fault)
             }
         }
     }
