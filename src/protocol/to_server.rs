@@ -70,6 +70,27 @@ pub fn line(text: &str) -> Vec<u8> {
     line
 }
 
+/// A client's notification as one line, without what stands under Paygate's own names in `_meta`.
+/// `None` if its parameters could be read in two ways.
+pub fn notification(text: &str, params: &Params<'_>) -> Option<Vec<u8>> {
+    let Params::Object(ParamsObject { object, meta: Some(meta) }) = params else {
+        let is_ambiguous =
+            matches!(params, Params::Absent) && Object::read(text).ok()?.has("params");
+        return (!is_ambiguous).then(|| line(text));
+    };
+    let is_own = |member: &&Member<'_>| spelling::is_paygates_own(&member.name);
+    if meta.members().iter().any(|member| is_own(&member)) {
+        let mut kept = Vec::new();
+        let mut list = List::open(&mut kept);
+        meta.members().iter().filter(|member| !is_own(member)).for_each(|one| list.member(one));
+        list.close();
+        let kept = String::from_utf8(kept).ok()?;
+        let text = String::from_utf8(replaced(text, object.get("_meta")?, &kept)).ok()?;
+        return Some(line(&text));
+    }
+    Some(line(text))
+}
+
 /// A client's answer under the server's own id (JSON text); `id` is the part of `text` that it
 /// replaces.
 pub fn response(text: &str, id: &str, own_id: &str) -> Vec<u8> {

@@ -178,7 +178,7 @@ impl Proxy {
                 if method == "notifications/cancelled" {
                     self.cancelled(caller, params).await;
                 } else {
-                    self.passed_on(caller, text, method).await;
+                    self.passed_on(caller, text, method, params).await;
                 }
                 Reply::Accepted
             }

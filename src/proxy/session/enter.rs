@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Owner, Session, With};
 use crate::model::ids::{KeyId, SessionId};
-use crate::protocol::from_client::Invalid;
+use crate::protocol::from_client::{Invalid, Params};
 use crate::protocol::to_client::NO_ID;
 use crate::protocol::to_server;
 use crate::proxy::identify::{Caller, Sender};
@@ -92,10 +92,19 @@ impl Proxy {
 
     /// A client's notification goes to the server that it has to itself, which has heard of the
     /// initialization already.
-    pub(in crate::proxy) async fn passed_on(&self, caller: &Caller, text: &str, method: &str) {
+    pub(in crate::proxy) async fn passed_on(
+        &self,
+        caller: &Caller,
+        text: &str,
+        method: &str,
+        params: &Params<'_>,
+    ) {
         let Some(session) = caller.session_with_server() else { return };
-        if method.starts_with("notifications/") && method != "notifications/initialized" {
-            session.connection.link.notify(to_server::line(text)).await;
+        if !method.starts_with("notifications/") || method == "notifications/initialized" {
+            return;
+        }
+        if let Some(line) = to_server::notification(text, params) {
+            session.connection.link.notify(line).await;
         }
     }
 
