@@ -19,12 +19,14 @@ mod paths;
 mod paygate;
 mod process;
 mod setup;
+mod tools;
 
 pub use http::{Request, Response};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::Ended;
 pub use setup::Setup;
+pub use tools::{Background, in_repository, node, npm, python, tool};
 
 use std::thread;
 use std::time::{Duration, Instant};
