@@ -1,9 +1,8 @@
 //! The official conformance suite, run against a fixture directly and through Paygate: no check that
 //! passes directly may be lost on the way, whether calls are free or paid.
 //!
-//! What is lost for now is listed, with its reason, in `expected-VERSION.txt`. A loss that is not
-//! listed fails, and so does a listed one that is no loss any more. `UPDATE_EXPECTED=1` writes the
-//! lists anew, with a reason to fill in for every new line.
+//! What is lost for now is listed, with its reason, in `expected-VERSION.txt`; see
+//! `tests/support/expected.rs`.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -15,7 +14,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod expected;
 mod relay;
 mod suite;
 
@@ -24,10 +22,9 @@ use std::thread;
 
 use serde_json::json;
 
-use expected::Expected;
 use relay::Relay;
-use suite::{Lost, Results};
-use support::{Background, Paygate, Setup, in_repository, python};
+use suite::Results;
+use support::{Background, Expected, Lost, Paygate, Setup, in_repository, python};
 
 /// How Paygate stands in the way.
 #[derive(Clone, Copy)]
@@ -66,7 +63,7 @@ fn check(version: &str, passes: usize) {
         let ended = runs.into_iter().map(|(name, run)| (name, run.join().expect("a run ends")));
         ended.map(|(name, through)| (name, suite::lost(&direct, &through))).collect()
     });
-    Expected::of(version).compare(&losses);
+    Expected::read(&format!("tests/conformance/expected-{version}.txt")).compare(&losses);
 }
 
 fn fixture_over_http() -> Background {

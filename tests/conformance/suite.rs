@@ -7,13 +7,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{TempDir, node, npm};
+use crate::support::{Check, Lost, TempDir, node, npm};
 
 /// How long one scenario may take; the slowest takes 3 s.
 const SCENARIO_TIMEOUT_MS: &str = "10000";
-
-/// A check of a scenario: `(scenario, "id:Name#n")`.
-pub type Check = (String, String);
 
 /// What one run says about every check.
 pub struct Results {
@@ -28,13 +25,6 @@ impl Results {
     pub fn passed(&self) -> usize {
         self.statuses.values().filter(|status| *status == "SUCCESS").count()
     }
-}
-
-/// A check that is worse than it was directly, and how.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lost {
-    pub check: Check,
-    pub how: String,
 }
 
 /// Runs everything that `version` asks of a server at `url`.
@@ -57,7 +47,7 @@ pub fn run(url: &str, version: &str) -> Results {
     Results { statuses, has_required: output.status.success(), said }
 }
 
-/// Reads `server-SCENARIO-TIMESTAMP/checks.json`.
+/// Reads `server-SCENARIO-TIMESTAMP/checks.json`. A check is named `id:Name`, a repeated one `id:Name#2`.
 fn read_scenario(folder: &Path, statuses: &mut BTreeMap<Check, String>) {
     let name = folder.file_name().and_then(|name| name.to_str()).expect("a plain name");
     let scenario = name.strip_prefix("server-").expect("a server scenario");
