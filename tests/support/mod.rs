@@ -14,6 +14,7 @@
     reason = "each test binary uses its share of these; a helper that fails a test panics"
 )]
 
+mod events;
 mod expected;
 mod http;
 mod paths;
@@ -22,6 +23,7 @@ mod process;
 mod setup;
 mod tools;
 
+pub use events::{Answer, Event};
 pub use expected::{Check, Expected, Lost};
 pub use http::{Request, Response};
 pub use paths::{TempDir, scripted_child, target_dir};
