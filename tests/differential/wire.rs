@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use crate::support::{Answer, Request, scripted_child};
 
 /// A message that has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Messages that nobody has asked for yet; no conversation has so many.
+const MESSAGES_MAX: usize = 1024;
 
 /// The scripted child itself.
 pub struct Direct {
@@ -26,7 +29,7 @@ impl Direct {
         let mut child = command.spawn().expect("the scripted child starts");
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let (sender, messages) = channel();
+        let (sender, messages) = sync_channel(MESSAGES_MAX);
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -62,13 +65,13 @@ pub struct Through {
     address: String,
     key: String,
     session: Option<(String, String)>,
-    sender: Sender<String>,
+    sender: SyncSender<String>,
     messages: Receiver<String>,
 }
 
 impl Through {
     pub fn new(address: &str, key: &str) -> Self {
-        let (sender, messages) = channel();
+        let (sender, messages) = sync_channel(MESSAGES_MAX);
         Self { address: address.to_owned(), key: key.to_owned(), session: None, sender, messages }
     }
 
@@ -108,7 +111,7 @@ impl Through {
     }
 }
 
-fn pass_on(mut answer: Answer, sender: &Sender<String>) {
+fn pass_on(mut answer: Answer, sender: &SyncSender<String>) {
     while let Ok(Some(message)) = answer.message() {
         if sender.send(message).is_err() {
             return;

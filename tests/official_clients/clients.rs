@@ -1,5 +1,6 @@
 //! The clients, and how one is made to follow a plan.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -26,8 +27,10 @@ impl Era {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// A script that takes a whole plan.
-    Script(&'static str),
+    /// A script for Node that takes a whole plan.
+    Node(&'static str),
+    /// The same for Python.
+    Python(&'static str),
     /// The Inspector's command line: one process per step.
     Inspector,
 }
@@ -41,11 +44,11 @@ pub struct Client {
 }
 
 pub const ALL: &[Client] = &[
-    client("typescript-v1", Era::Legacy, Kind::Script("typescript_v1.mjs")),
-    client("typescript-v2-legacy", Era::Legacy, Kind::Script("typescript_v2.mjs")),
-    client("typescript-v2-auto", Era::Auto, Kind::Script("typescript_v2.mjs")),
-    client("python-legacy", Era::Legacy, Kind::Script("python_v2.py")),
-    client("python-auto", Era::Auto, Kind::Script("python_v2.py")),
+    client("typescript-v1", Era::Legacy, Kind::Node("typescript_v1.mjs")),
+    client("typescript-v2-legacy", Era::Legacy, Kind::Node("typescript_v2.mjs")),
+    client("typescript-v2-auto", Era::Auto, Kind::Node("typescript_v2.mjs")),
+    client("python-legacy", Era::Legacy, Kind::Python("python_v2.py")),
+    client("python-auto", Era::Auto, Kind::Python("python_v2.py")),
     client("inspector-legacy", Era::Legacy, Kind::Inspector),
     client("inspector-auto", Era::Auto, Kind::Inspector),
 ];
@@ -66,13 +69,14 @@ pub struct StepResult {
 impl Client {
     /// Whether the client can do a step of this kind.
     pub fn can(self, step: &Value) -> bool {
-        matches!(self.kind, Kind::Script(_)) || inspector_arguments(step).is_some()
+        !matches!(self.kind, Kind::Inspector) || inspector_arguments(step).is_some()
     }
 
     /// Makes the client follow the plan.
     pub fn run(self, url: &str, key: &str, steps: &Value) -> Vec<StepResult> {
         match self.kind {
-            Kind::Script(script) => self.script(script, url, key, steps),
+            Kind::Node(script) => self.script((node(), script), url, key, steps),
+            Kind::Python(script) => self.script((python(), script), url, key, steps),
             Kind::Inspector => {
                 let steps = steps.as_array().expect("a list").iter();
                 steps.map(|step| self.inspect(url, key, step)).collect()
@@ -80,9 +84,15 @@ impl Client {
         }
     }
 
-    fn script(self, script: &str, url: &str, key: &str, steps: &Value) -> Vec<StepResult> {
+    fn script(
+        self,
+        command: (PathBuf, &str),
+        url: &str,
+        key: &str,
+        steps: &Value,
+    ) -> Vec<StepResult> {
         let plan = json!({"url": url, "key": key, "era": self.era.word(), "steps": steps});
-        let interpreter = if script.ends_with(".py") { python() } else { node() };
+        let (interpreter, script) = command;
         let output = Command::new(interpreter)
             .arg(in_repository("tests/clients").join(script))
             .arg(plan.to_string())
