@@ -69,6 +69,9 @@ class Steps:
         names = [tool.name for tool in (await self.client.list_tools()).tools]
         check(step["has"] in names, f"no {step['has']} in {names}")
 
+    async def version(self, step) -> None:
+        check(self.client.protocol_version == step["is"], f"the version is {self.client.protocol_version}")
+
     async def call(self, step) -> None:
         said = await self.said(step)
         check(step["text"] in said, said)

@@ -30,6 +30,11 @@ const kinds = {
     check(names.includes(step.has), `no ${step.has} in ${names}`);
   },
 
+  // Before anything else: a client that fell back to another era proves nothing of this one.
+  async version(client, step) {
+    check(client.version() === step.is, `the version is ${client.version()}`);
+  },
+
   async call(client, step) {
     const said = textOf(await client.call(step.tool, step.arguments));
     check(said.includes(step.text), said);

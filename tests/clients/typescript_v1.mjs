@@ -18,6 +18,7 @@ await run(async ({ url, key }) => {
   const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit });
   await client.connect(transport);
   return {
+    version: () => transport.protocolVersion,
     listTools: () => client.listTools(),
     call: (name, args, options) => client.callTool({ name, arguments: args }, undefined, options),
     read: (uri) => client.readResource({ uri }),

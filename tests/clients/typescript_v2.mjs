@@ -21,6 +21,7 @@ await run(async ({ url, key, era }) => {
   // Since 2026 every call asks for log lines by itself.
   const meta = {};
   return {
+    version: () => client.getNegotiatedProtocolVersion(),
     listTools: () => client.listTools(),
     call: (name, args, options) => client.callTool({ name, arguments: args, _meta: { ...meta } }, options),
     read: (uri) => client.readResource({ uri }),

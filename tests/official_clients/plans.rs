@@ -63,6 +63,9 @@ impl Server {
 
     /// What this client does with it.
     pub fn steps(self, client: Client, files: &Path) -> Value {
+        let is_modern = client.era == Era::Auto && matches!(self.kind, Kind::Time | Kind::Fixture);
+        let version = if is_modern { "2026-07-28" } else { "2025-11-25" };
+        let version = json!([{"do": "version", "is": version}]);
         let steps = match self.kind {
             Kind::Everything => everything(),
             Kind::Filesystem => filesystem(files),
@@ -70,7 +73,8 @@ impl Server {
             Kind::Time => time(),
             Kind::Fixture => fixture(client),
         };
-        let steps = steps.as_array().expect("a list").iter();
+        let steps = [version, steps];
+        let steps = steps.iter().flat_map(|steps| steps.as_array().expect("a list"));
         Value::Array(steps.filter(|step| client.can(step)).cloned().collect())
     }
 }

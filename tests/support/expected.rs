@@ -1,8 +1,9 @@
 //! A committed list of what does not pass, and why that is so.
 //!
-//! A line: `WAY SCENARIO CHECK # reason`, where the way `*` stands for all of them. What fails and is
-//! not listed fails the test, and so does what is listed and passes. `UPDATE_EXPECTED=1` writes the
-//! list anew, with a reason to fill in for every new line.
+//! The first line names the ways that are tried. Any other: `WAY SCENARIO CHECK # reason`, where the
+//! way `*` stands for all of them. What fails and is not listed fails the test, and so does what is
+//! listed and passes. `UPDATE_EXPECTED=1` writes the list anew, with a reason to fill in for every
+//! new line; one that will stay begins with `by design: `. `tests/mcp_features.rs` reads the lists too, for the table in the docs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,10 +24,15 @@ pub struct Lost {
 
 const UNEXPLAINED: &str = "UNEXPLAINED";
 const EVERY_WAY: &str = "*";
+/// What the reason for a difference begins with that will stay.
+const BY_DESIGN: &str = "by design: ";
+const WAYS_BEGIN: &str = "# WAY SCENARIO CHECK # reason; the ways: ";
 
 /// One list.
 pub struct Expected {
     path: PathBuf,
+    /// What is tried.
+    pub ways: Vec<String>,
     /// (way, check) to the reason.
     lines: BTreeMap<(String, Check), String>,
 }
@@ -37,18 +43,24 @@ impl Expected {
         let path = in_repository(path);
         let text =
             fs::read_to_string(&path).expect("the list is there, if only with its first line");
+        let ways = text.lines().find_map(|line| line.strip_prefix(WAYS_BEGIN)).unwrap_or_default();
+        let ways = ways.split_whitespace().map(str::to_owned).collect();
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        Self { path, lines: lines.map(parse).collect() }
+        Self { path, ways, lines: lines.map(parse).collect() }
     }
 
     /// Fails with every difference between what is lost and what is listed.
     pub fn compare(&self, losses: &[(&str, Vec<Lost>)]) {
         let lost = merge(losses);
+        let ways: Vec<&str> = losses.iter().map(|(way, _)| *way).collect();
         if env::var_os("UPDATE_EXPECTED").is_some() {
-            fs::write(&self.path, self.rewritten(&lost)).expect("the list can be written");
+            fs::write(&self.path, self.rewritten(&ways, &lost)).expect("the list can be written");
             return;
         }
         let mut message = String::new();
+        if self.ways != ways {
+            writeln!(message, "the first line must name {ways:?}").expect("a string grows");
+        }
         for (key, how) in lost.iter().filter(|(key, _)| !self.lines.contains_key(*key)) {
             writeln!(message, "lost: {}\n    {how}", line(key)).expect("a string grows");
         }
@@ -67,15 +79,17 @@ impl Expected {
         );
     }
 
-    /// Whether this does not pass on this way.
-    pub fn holds(&self, way: &str, check: &Check) -> bool {
-        [way, EVERY_WAY]
-            .iter()
-            .any(|way| self.lines.contains_key(&((*way).to_owned(), check.clone())))
+    /// Everything that is listed for this way and is not meant to be so.
+    pub fn listed(&self, way: &str) -> impl Iterator<Item = &Check> {
+        let is_here = move |found: &str| found == way || found == EVERY_WAY;
+        let is_lacking = move |((found, _), reason): &(&(String, Check), &String)| {
+            is_here(found) && !reason.starts_with(BY_DESIGN)
+        };
+        self.lines.iter().filter(is_lacking).map(|((_, check), _)| check)
     }
 
-    fn rewritten(&self, lost: &BTreeMap<(String, Check), String>) -> String {
-        let mut text = "# WAY SCENARIO CHECK # reason; see tests/support/expected.rs\n".to_owned();
+    fn rewritten(&self, ways: &[&str], lost: &BTreeMap<(String, Check), String>) -> String {
+        let mut text = format!("{WAYS_BEGIN}{}\n", ways.join(" "));
         for key in lost.keys() {
             let reason = self.lines.get(key).map_or(UNEXPLAINED, String::as_str);
             writeln!(text, "{} # {reason}", line(key)).expect("a string grows");
