@@ -207,11 +207,11 @@ fn is_of(way: &str, combination: &Combination) -> bool {
     way.split('-').next() == Some(combination.ways)
 }
 
-/// `CLIENT/SERVER`. A client that negotiates speaks the modern era only with the fixture: the others
+/// `CLIENT/SERVER`. A client that negotiates speaks the modern era with the two on the Python SDK: the others
 /// are servers of the legacy era.
 fn is_of_era(scenario: &str, era: Era) -> bool {
     let (client, server) = scenario.split_once('/').expect("CLIENT/SERVER");
-    let is_modern = client.ends_with("-auto") && server == "fixture";
+    let is_modern = client.ends_with("-auto") && matches!(server, "fixture" | "time");
     (era == Era::Modern) == is_modern
 }
 
