@@ -13,6 +13,8 @@
 
 mod calls;
 mod child;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handshake;
 mod id_scan;
 mod inbox;
