@@ -29,7 +29,9 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/keys/search", "POST", true),
     ("/limits", "POST", true),
     ("/status", "GET, HEAD", true),
-    ("/namespaces", "GET, HEAD", true),
+    ("/namespaces", "GET, HEAD, POST", true),
+    ("/admin/tokens", "POST, GET, HEAD", true),
+    ("/admin/tokens/{id}", "DELETE", true),
 ];
 
 /// The path as a request has it.
@@ -163,7 +165,8 @@ fn tenants_are_counted() {
     let all = paygate.admin_get("/namespaces").json();
     let row = |name: &str, keys: i64, active: i64, credits: i64| {
         json!({"namespace": name, "keyCount": keys, "activeKeys": active,
-            "totalCredits": credits, "totalSpent": 0})
+            "totalCredits": credits, "totalSpent": 0, "suspended": false,
+            "allowedTools": [], "deniedTools": []})
     };
     assert_eq!(all["namespaces"], json!([row("zoo", 2, 1, 12), row("acme", 1, 1, 1)]));
     assert_eq!(all["count"], 2);

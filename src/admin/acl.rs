@@ -34,7 +34,12 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         }
         Ok(())
     };
-    let key = admin.change(&key, Fit::InForce, call.now, apply).await?;
+    let event = |key: &Key| {
+        call.key_event(key, "key.acl_updated", "ACL updated")
+            .with("allowedTools", key.allowed_tools.names())
+            .with("deniedTools", key.denied_tools.names())
+    };
+    let key = admin.change(&call, &key, Fit::InForce, event, apply).await?;
     Answer::ok(&Set {
         allowed_tools: &key.allowed_tools,
         denied_tools: &key.denied_tools,

@@ -209,7 +209,9 @@ impl From<StoreError> for Problem {
             StoreError::Conflict => {
                 Self::conflict("The key is being changed by others; nothing was done, try again")
             }
-            StoreError::Duplicate | StoreError::NotOpen => Self::conflict(&message),
+            StoreError::Duplicate | StoreError::NotOpen | StoreError::Full(..) => {
+                Self::conflict(&message)
+            }
             StoreError::NotFound => Self::not_found("Key not found"),
             StoreError::OnceMismatch => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             StoreError::OutOfRange => {

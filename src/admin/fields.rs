@@ -191,11 +191,12 @@ fn script_number(text: &str) -> String {
     value.map_or_else(|| text.to_owned(), |value| ryu_js::Buffer::new().format(value).to_owned())
 }
 
-/// A tenant's name; the default one if absent.
-pub(super) fn namespace(members: &Members<'_>) -> Result<String, Problem> {
+/// A tenant's name; `None` if absent or empty.
+pub(super) fn namespace(members: &Members<'_>) -> Result<Option<String>, Problem> {
     match members.get("namespace")? {
-        Json::Null => Ok(namespace::DEFAULT.to_owned()),
-        Json::Text(text) => namespace_of(&text),
+        Json::Null => Ok(None),
+        Json::Text(text) if text.trim().is_empty() => Ok(None),
+        Json::Text(text) => namespace_of(&text).map(Some),
         Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
             Err(Problem::bad("namespace must be a string"))
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Problem};
 use super::body::{Json, Members};
+use super::events::texts;
 use super::subject::Fit;
 use super::view::Addresses;
 use super::{Admin, Call, fields};
@@ -27,7 +28,11 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         key.ip_allowlist.clone_from(&list);
         Ok(())
     };
-    let key = admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let event = |key: &Key| {
+        call.key_event(key, "key.ip_updated", "IP allowlist updated")
+            .with("ipAllowlist", texts(key.ip_allowlist.texts()))
+    };
+    let key = admin.change(&call, &key, Fit::Exists, event, apply).await?;
     let ip_allowlist = Addresses(&key.ip_allowlist);
     Answer::ok(&Set { ip_allowlist, message: "IP allowlist updated" })
 }

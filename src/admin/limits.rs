@@ -30,10 +30,16 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         key.spending_limit = spending_limit;
         Ok(())
     };
-    admin.change(&key, Fit::InForce, call.now, apply).await?;
+    let set = || format!("Spending limit set to {spending_limit}");
+    let event = |key: &Key| {
+        let removed = || "Spending limit removed".to_owned();
+        let message = if spending_limit == 0 { removed() } else { set() };
+        call.key_event(key, "key.limit_updated", message).with("spendingLimit", spending_limit)
+    };
+    admin.change(&call, &key, Fit::InForce, event, apply).await?;
     let message = match spending_limit {
         0 => "Spending limit removed (unlimited)".to_owned(),
-        limit => format!("Spending limit set to {limit}"),
+        _ => set(),
     };
     Answer::ok(&Set { spending_limit, message })
 }

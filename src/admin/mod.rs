@@ -5,11 +5,14 @@
 //! except through the store, or answer before that change is durable.
 
 mod acl;
+mod actor;
 mod adjust;
 mod answer;
 mod auth;
 mod balance;
 mod body;
+mod entropy;
+mod events;
 mod expiry;
 mod fields;
 mod ip;
@@ -29,6 +32,7 @@ mod status;
 mod stream;
 mod subject;
 mod tags;
+mod tokens;
 mod topup;
 mod usage;
 mod view;
@@ -49,13 +53,14 @@ use crate::gate::Policy;
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{Store, clock};
+use actor::Actor;
 use answer::{Answer, Problem};
 use auth::AdminAuth;
 use fields::KeyRef;
 use routes::{Access, ROUTES, Route};
 
-/// How often each reason has refused a call since the start.
-pub type Denied = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+/// How often each reason has refused a call since the start: in one namespace, or in all.
+pub type Denied = Arc<dyn Fn(Option<&str>) -> Vec<(&'static str, u64)> + Send + Sync>;
 
 /// What the operator's API has to know.
 #[derive(Clone)]
@@ -100,12 +105,26 @@ struct Call {
     body: Bytes,
     address: IpAddr,
     now: Time,
+    actor: Actor,
 }
 
 impl Call {
     /// The key whose id is in the path. Not the raw key: paths end up in logs.
     fn key_in_path(&self) -> KeyRef {
         KeyId::parse(&self.id).map_or(KeyRef::Nothing, KeyRef::Id)
+    }
+
+    #[cfg(test)]
+    fn for_tests() -> Self {
+        Self {
+            uri: Uri::from_static("/"),
+            id: String::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            now: Time::ZERO,
+            actor: Actor::operator(),
+        }
     }
 }
 
@@ -139,10 +158,14 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let (parts, body) = request.into_parts();
     let address = parts.extensions.get::<ClientAddress>();
     let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.0);
-    match route.access {
-        Access::Public => {}
-        Access::Admin => admin.auth.check(&parts.headers, address).await?,
-    }
+    let actor = match route.access {
+        Access::Public => Actor::customer(),
+        Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
+            let actor = admin.auth.check(&parts.headers, address, admin.store.as_ref()).await?;
+            route.access.check(&actor)?;
+            actor
+        }
+    };
     let body = if matches!(route.method, Method::POST | Method::PATCH) {
         body::read(body, admin.options.body_bytes_max).await?
     } else {
@@ -150,7 +173,7 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     };
     let id = id_in_path(route.path, parts.uri.path()).to_owned();
     let (uri, headers) = (parts.uri, parts.headers);
-    let call = Call { uri, id, headers, body, address, now: clock::now() };
+    let call = Call { uri, id, headers, body, address, now: clock::now(), actor };
     (route.handler)(admin, call).await
 }
 

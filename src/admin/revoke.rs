@@ -8,6 +8,7 @@ use super::answer::{Answer, Problem};
 use super::body::Members;
 use super::subject::Fit;
 use super::{Admin, Call, fields};
+use crate::model::key::Key;
 
 #[derive(Serialize)]
 struct Revoked {
@@ -16,10 +17,11 @@ struct Revoked {
 
 pub(super) async fn revoke(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let key = fields::key_required(&Members::of_body(&call.body, &["key"])?)?;
-    let end = |key: &mut crate::model::key::Key| {
+    let end = |key: &mut Key| {
         key.active = false;
         Ok(())
     };
-    admin.change(&key, Fit::Exists, call.now, end).await?;
+    let event = |key: &Key| call.key_event(key, "key.revoked", "Key revoked");
+    admin.change(&call, &key, Fit::Exists, event, end).await?;
     Answer::ok(&Revoked { message: "Key revoked" })
 }

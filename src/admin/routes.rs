@@ -5,19 +5,54 @@ use std::sync::Arc;
 
 use axum::http::Method;
 
+use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
     Admin, Call, acl, adjust, balance, expiry, ip, keys, limits, namespaces, quota, refund, revoke,
-    rotate, search, status, tags, topup,
+    rotate, search, status, tags, tokens, topup,
 };
+use crate::model::token::Role;
 
 /// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Anybody; the handler looks at the API key itself.
     Public,
-    /// Whoever has the admin key.
+    /// Whoever may read.
+    Viewer,
+    /// Whoever may change keys and credits.
     Admin,
+    /// Whoever may let others in.
+    Owner,
+    /// An admin who is bound to no tenant: what a tenant must not decide for itself.
+    Operator,
+}
+
+impl Access {
+    /// May this one?
+    pub(super) fn check(self, actor: &Actor) -> Result<(), Problem> {
+        let least = match self {
+            Self::Public => return Ok(()),
+            Self::Viewer => Role::Viewer,
+            Self::Admin | Self::Operator => Role::Admin,
+            Self::Owner => Role::Owner,
+        };
+        if actor.role < least {
+            let (least, role) = (least.word(), actor.role.word());
+            return Err(Problem::forbidden(&format!(
+                "This needs the role {least}; yours is {role}"
+            )));
+        }
+        match &actor.namespace {
+            Some(own) if self == Self::Operator => {
+                let message = format!(
+                    "This needs a token that is bound to no namespace; yours is bound to \"{own}\""
+                );
+                Err(Problem::forbidden(&message))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
@@ -47,8 +82,8 @@ macro_rules! route {
 pub(super) static ROUTES: &[Route] = &[
     route!(GET "/balance" Public balance::show),
     route!(POST "/keys" Admin keys::create::create),
-    route!(GET "/keys" Admin keys::list::list),
-    route!(GET "/keys/{id}" Admin keys::one::show),
+    route!(GET "/keys" Viewer keys::list::list),
+    route!(GET "/keys/{id}" Viewer keys::one::show),
     route!(PATCH "/keys/{id}" Admin keys::one::patch),
     route!(DELETE "/keys/{id}" Admin keys::one::delete),
     route!(POST "/topup" Admin topup::add),
@@ -63,10 +98,14 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/keys/quota" Admin quota::set),
     route!(POST "/keys/tags" Admin tags::merge),
     route!(POST "/keys/ip" Admin ip::set),
-    route!(POST "/keys/search" Admin search::search),
+    route!(POST "/keys/search" Viewer search::search),
     route!(POST "/limits" Admin limits::set),
-    route!(GET "/status" Admin status::show),
-    route!(GET "/namespaces" Admin namespaces::list),
+    route!(GET "/status" Viewer status::show),
+    route!(GET "/namespaces" Viewer namespaces::list),
+    route!(POST "/namespaces" Operator namespaces::set),
+    route!(POST "/admin/tokens" Owner tokens::create),
+    route!(GET "/admin/tokens" Owner tokens::list),
+    route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke),
 ];
 
 #[cfg(test)]
@@ -74,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_needs_the_admin_key_but_one_and_is_tried_without_it() {
+    fn every_route_needs_an_admin_key_but_one_and_is_tried_without_it() {
         let tried = include_str!("../../tests/admin_access.rs");
         for (index, route) in ROUTES.iter().enumerate() {
             let Route { method, path, access, .. } = route;

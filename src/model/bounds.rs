@@ -335,6 +335,12 @@ pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
 
 // ---- the operator's API ----------------------------------------------------------------------
 
+/// Admin tokens: all are in memory. Far more than there are operators of one Paygate.
+pub const ADMIN_TOKENS_MAX: usize = 10_000;
+
+/// Namespaces with a record of their own: all are in memory, about 200 bytes each without lists.
+pub const NAMESPACES_MAX: usize = 100_000;
+
 /// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;

@@ -39,6 +39,9 @@ pub enum StoreError {
     /// Too many idempotency keys are remembered.
     #[error("too many Idempotency-Keys are remembered; try again later")]
     OnceFull,
+    /// There are as many of something as there may be.
+    #[error("there are {1} {0} already, which is the most")]
+    Full(&'static str, usize),
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
     OutOfRange,

@@ -28,6 +28,10 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("setIpAllowlist", "POST /keys/ip — Set the addresses a key may call from (X-Admin-Key)"),
     ("searchKeys", "POST /keys/search — Find keys by tag (X-Admin-Key)"),
     ("namespaces", "GET /namespaces — List namespaces (X-Admin-Key)"),
+    ("setNamespace", "POST /namespaces — Suspend a namespace, or set its tools (X-Admin-Key)"),
+    ("createAdminToken", "POST /admin/tokens — Let another operator in (X-Admin-Key)"),
+    ("listAdminTokens", "GET /admin/tokens — List admin tokens (X-Admin-Key)"),
+    ("revokeAdminToken", "DELETE /admin/tokens/{id} — Revoke an admin token (X-Admin-Key)"),
 ];
 
 #[derive(Serialize)]
@@ -73,7 +77,7 @@ mod tests {
         let row = |row: &str| {
             let mut words = row.split(' ');
             let (method, path, access) = (words.next()?, words.next()?, words.next()?);
-            let header = if access == "Admin" { "X-Admin-Key" } else { "X-API-Key" };
+            let header = if access == "Public" { "X-API-Key" } else { "X-Admin-Key" };
             Some(format!("{method} {} ({header})", path.trim_matches('"')))
         };
         rows.map(|text| row(text).expect("method, path and access")).collect()

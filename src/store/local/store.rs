@@ -19,6 +19,7 @@ use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 use crate::store::{
     CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused, Kept, KeysPage, Once,
     Reading, Settlement, Show, Store, StoreError, UsageRow,
@@ -87,6 +88,36 @@ impl Store for LocalStore {
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
         let known = self.shared.lock().namespaces.get(name).map(Arc::clone);
         Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))))
+    }
+
+    fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.shared.namespaces()
+    }
+
+    async fn update_namespace(
+        &self,
+        tenant: Namespace,
+        deed: Deed,
+    ) -> Result<Arc<Namespace>, StoreError> {
+        let (tenant, durable) = self.shared.update_namespace(tenant, deed)?;
+        durable.wait().await?;
+        Ok(tenant)
+    }
+
+    fn token(&self, digest: &Digest) -> Option<Arc<AdminToken>> {
+        self.shared.token(digest)
+    }
+
+    fn tokens(&self) -> Vec<Arc<AdminToken>> {
+        self.shared.tokens()
+    }
+
+    async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError> {
+        self.shared.create_token(token, deed)?.wait().await
+    }
+
+    async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
+        self.shared.delete_token(id, deed)?.wait().await
     }
 
     async fn create_key(
