@@ -11,6 +11,7 @@ use support::{ADMIN_KEY, PATIENCE, Paygate, Request, Setup};
 
 /// Every path with its methods; `true` if it needs the admin key.
 const ENDPOINTS: &[(&str, &str, bool)] = &[
+    ("/openapi.json", "GET, HEAD", false),
     ("/balance", "GET, HEAD", false),
     ("/keys", "POST, GET, HEAD", true),
     ("/keys/{id}", "GET, HEAD, PATCH, DELETE", true),

@@ -21,7 +21,7 @@ struct Adjusted {
 
 pub(super) async fn adjust(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, amount, reason, once) = {
-        let members = Members::of_body(&call.body, &["key", "credits", "reason"])?;
+        let members = call.members()?;
         let once = once::read(&call, "POST /credits/adjust", &members)?;
         let key = fields::key_required(&members)?;
         let reason = fields::reason(&members)?.ok_or_else(|| Problem::bad("Missing reason"))?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::view::Shown;
 use super::{Admin, Call, fields};
@@ -20,7 +19,7 @@ struct Set {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, end) = {
-        let members = Members::of_body(&call.body, &["key", "expiresIn", "expiresAt"])?;
+        let members = call.members()?;
         (fields::key_required(&members)?, fields::expiry(&members, call.now)?)
     };
     let apply = |key: &mut Key| {

@@ -21,7 +21,7 @@ struct Set<'a> {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, list) = {
-        let members = Members::of_body(&call.body, &["key", "ips"])?;
+        let members = call.members()?;
         (fields::key_required(&members)?, addresses(&members)?)
     };
     let apply = |key: &mut Key| {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::{Admin, Call, fields};
 use crate::model::key::Key;
@@ -19,7 +18,7 @@ struct Set {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, spending_limit) = {
-        let members = Members::of_body(&call.body, &["key", "spendingLimit"])?;
+        let members = call.members()?;
         let key = fields::key_required(&members)?;
         let limit = fields::limit("spendingLimit", &members.get("spendingLimit")?)?;
         // Its absence must not remove a limit that somebody has set.

@@ -21,6 +21,7 @@ mod limits;
 mod namespaces;
 mod number;
 mod once;
+mod openapi;
 mod query;
 mod quota;
 mod refund;
@@ -56,7 +57,9 @@ use crate::store::{Store, clock};
 use actor::Actor;
 use answer::{Answer, Problem};
 use auth::AdminAuth;
+use body::Members;
 use fields::KeyRef;
+pub use routes::endpoints;
 use routes::{Access, ROUTES, Route};
 
 /// How often each reason has refused a call since the start: in one namespace, or in all.
@@ -106,12 +109,19 @@ struct Call {
     address: IpAddr,
     now: Time,
     actor: Actor,
+    /// The members that its body may have.
+    known: Vec<&'static str>,
 }
 
 impl Call {
     /// The key whose id is in the path. Not the raw key: paths end up in logs.
     fn key_in_path(&self) -> KeyRef {
         KeyId::parse(&self.id).map_or(KeyRef::Nothing, KeyRef::Id)
+    }
+
+    /// The members of its body.
+    fn members(&self) -> Result<Members<'_>, Problem> {
+        Members::of_body(&self.body, &self.known)
     }
 
     #[cfg(test)]
@@ -124,6 +134,7 @@ impl Call {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             now: Time::ZERO,
             actor: Actor::operator(),
+            known: Vec::new(),
         }
     }
 }
@@ -172,8 +183,8 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
         Bytes::new()
     };
     let id = id_in_path(route.path, parts.uri.path()).to_owned();
-    let (uri, headers) = (parts.uri, parts.headers);
-    let call = Call { uri, id, headers, body, address, now: clock::now(), actor };
+    let (uri, headers, known) = (parts.uri, parts.headers, openapi::known_members(route));
+    let call = Call { uri, id, headers, body, address, now: clock::now(), actor, known };
     (route.handler)(admin, call).await
 }
 

@@ -17,8 +17,6 @@ use crate::model::namespace::Namespace;
 use crate::model::time::Time;
 use crate::store::StoreError;
 
-const FIELDS: &[&str] = &["namespace", "suspended", "allowedTools", "deniedTools"];
-
 /// One tenant; revoked keys count too.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,7 +60,7 @@ pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
 
 /// What is absent stays; `null` clears.
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let members = Members::of_body(&call.body, FIELDS)?;
+    let members = call.members()?;
     let name = fields::namespace(&members)?.ok_or_else(|| Problem::bad("Missing namespace"))?;
     for _ in 0..ATTEMPTS_MAX {
         let mut tenant = Namespace::clone(&*admin.store.namespace(&name).await?);

@@ -19,9 +19,7 @@ struct Set {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, quota) = {
-        let mut known = vec!["key", "remove"];
-        known.extend(fields::QUOTA_FIELDS);
-        let members = Members::of_body(&call.body, &known)?;
+        let members = call.members()?;
         (fields::key_required(&members)?, read(&members)?)
     };
     let apply = |key: &mut Key| {

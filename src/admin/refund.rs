@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::fields::KeyRef;
 use super::subject::Fit;
 use super::{Admin, Call, fields, once};
@@ -25,7 +24,7 @@ struct Refunded {
 
 pub(super) async fn refund(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (reason, once) = {
-        let members = Members::of_body(&call.body, &["reason"])?;
+        let members = call.members()?;
         let endpoint = format!("POST /calls/{}/refund", call.id);
         (fields::reason(&members)?, once::read(&call, &endpoint, &members)?)
     };

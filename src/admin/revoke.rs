@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::{Admin, Call, fields};
 use crate::model::key::Key;
@@ -16,7 +15,7 @@ struct Revoked {
 }
 
 pub(super) async fn revoke(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let key = fields::key_required(&Members::of_body(&call.body, &["key"])?)?;
+    let key = fields::key_required(&call.members()?)?;
     let end = |key: &mut Key| {
         key.active = false;
         Ok(())

@@ -31,7 +31,7 @@ struct Rotated<'a> {
 
 pub(super) async fn rotate(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, grace) = {
-        let members = Members::of_body(&call.body, &["key", "graceSeconds"])?;
+        let members = call.members()?;
         (fields::key_required(&members)?, grace(&members)?)
     };
     let raw = new_raw_key()?;

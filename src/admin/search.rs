@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem, in_background};
-use super::body::Members;
 use super::view::{KeyView, Moment};
 use super::{Admin, Call, fields, tags};
 
@@ -18,7 +17,7 @@ struct Found<'a> {
 
 pub(super) async fn search(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (wanted, namespace) = {
-        let members = Members::of_body(&call.body, &["tags", "namespace"])?;
+        let members = call.members()?;
         (fields::wanted_tags(&tags::object(&members)?)?, fields::namespace(&members)?)
     };
     let namespace = call.actor.scope(namespace)?;

@@ -18,7 +18,7 @@ struct Merged<'a> {
 }
 
 pub(super) async fn merge(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let members = Members::of_body(&call.body, &["key", "tags"])?;
+    let members = call.members()?;
     let key = fields::key_required(&members)?;
     let changes = object(&members)?;
     let apply = |key: &mut Key| fields::merge_tags(&mut key.tags, &changes);

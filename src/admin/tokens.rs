@@ -52,7 +52,7 @@ struct Revoked<'a> {
 pub(super) async fn create(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let raw = RawToken::from_random(random()?);
     let token = {
-        let members = Members::of_body(&call.body, &["name", "role", "namespace"])?;
+        let members = call.members()?;
         AdminToken {
             id: TokenId::from_random(random()?),
             digest: raw.digest(),

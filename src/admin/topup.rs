@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::{Json, Members};
+use super::body::Json;
 use super::number::NotWhole;
 use super::subject::Fit;
 use super::{Admin, Call, fields, once};
@@ -21,7 +21,7 @@ struct ToppedUp {
 
 pub(super) async fn add(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, amount, once) = {
-        let members = Members::of_body(&call.body, &["key", "credits"])?;
+        let members = call.members()?;
         let once = once::read(&call, "POST /topup", &members)?;
         let missing = || Problem::bad("Missing key or credits");
         let key = fields::key(&members)?.ok_or_else(missing)?;

@@ -21,20 +21,6 @@ use crate::store::{Creation, Deed, Once, StoreError};
 /// Credits of a key that is made without saying how many.
 const CREDITS_DEFAULT: i64 = 100;
 
-const FIELDS: &[&str] = &[
-    "name",
-    "credits",
-    "expiresIn",
-    "expiresAt",
-    "quota",
-    "spendingLimit",
-    "allowedTools",
-    "deniedTools",
-    "tags",
-    "ipAllowlist",
-    "namespace",
-];
-
 /// The answer, in the order of the documentation; `id` is Paygate's own.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +45,7 @@ const SHOWN_BEFORE: &str = "This key was made by an earlier request with this Id
 pub(in crate::admin) async fn create(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let raw = new_raw_key()?;
     let (key, credits, once, answer) = {
-        let members = Members::of_body(&call.body, FIELDS)?;
+        let members = call.members()?;
         let once = once::read(&call, "POST /keys", &members)?;
         let (key, credits) = read(&members, &raw, &call)?;
         let note = written(&key, credits, None, SHOWN_BEFORE)?;

@@ -12,19 +12,6 @@ use crate::admin::view::{KeyView, Moment};
 use crate::admin::{Admin, Call, fields};
 use crate::model::key::Key;
 
-/// What can be changed.
-const FIELDS: &[&str] = &[
-    "name",
-    "expiresIn",
-    "expiresAt",
-    "quota",
-    "spendingLimit",
-    "allowedTools",
-    "deniedTools",
-    "tags",
-    "ipAllowlist",
-];
-
 #[derive(Serialize)]
 struct Deleted<'a> {
     message: &'static str,
@@ -39,7 +26,7 @@ pub(in crate::admin) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answ
 /// What is absent stays, `null` clears, all or nothing.
 pub(in crate::admin) async fn patch(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let key = {
-        let members = Members::of_body(&call.body, FIELDS)?;
+        let members = call.members()?;
         let apply = |key: &mut Key| apply(key, &members, &call);
         let event = |key: &Key| {
             let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();

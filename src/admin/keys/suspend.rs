@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::admin::answer::{Answer, Problem};
-use crate::admin::body::Members;
 use crate::admin::subject::Fit;
 use crate::admin::{Admin, Call, fields};
 use crate::model::key::Key;
@@ -31,7 +30,7 @@ async fn set(
     suspended: bool,
     (kind, message): (&'static str, &'static str),
 ) -> Result<Answer, Problem> {
-    let key = fields::key_required(&Members::of_body(&call.body, &["key"])?)?;
+    let key = fields::key_required(&call.members()?)?;
     let apply = |key: &mut Key| {
         key.suspended = suspended;
         Ok(())
