@@ -161,7 +161,7 @@ impl App {
             imported,
         };
         let front = HttpFront::start(listener, options::http(config), served);
-        let background = Background::start(&store);
+        let background = Background::start(&store, config.retention.audit_days);
         Ok(Self { front, proxy, store, link, background, about })
     }
 

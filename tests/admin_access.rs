@@ -31,6 +31,9 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/limits", "POST", true),
     ("/status", "GET, HEAD", true),
     ("/namespaces", "GET, HEAD, POST", true),
+    ("/audit", "GET, HEAD", true),
+    ("/audit/export", "GET, HEAD", true),
+    ("/audit/stats", "GET, HEAD", true),
     ("/admin/tokens", "POST, GET, HEAD", true),
     ("/admin/tokens/{id}", "DELETE", true),
 ];

@@ -71,7 +71,9 @@ impl Answer {
 
     pub(super) fn respond(self) -> Response {
         let mut response = respond(self.status, self.body);
-        response.headers_mut().extend(self.headers);
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
         response
     }
 }
@@ -187,6 +189,11 @@ impl Problem {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+
+    /// Is it 403?
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
     }
 
     /// What it says.

@@ -8,9 +8,11 @@ mod acl;
 mod actor;
 mod adjust;
 mod answer;
+mod audit;
 mod auth;
 mod balance;
 mod body;
+mod csv;
 mod entropy;
 mod events;
 mod expiry;
@@ -25,6 +27,7 @@ mod openapi;
 mod query;
 mod quota;
 mod refund;
+mod refusals;
 mod revoke;
 mod rotate;
 mod routes;
@@ -43,6 +46,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
@@ -59,6 +63,7 @@ use answer::{Answer, Problem};
 use auth::AdminAuth;
 use body::Members;
 use fields::KeyRef;
+use refusals::Refusals;
 pub use routes::endpoints;
 use routes::{Access, ROUTES, Route};
 
@@ -97,9 +102,11 @@ struct Admin {
     options: AdminOptions,
     store: Arc<dyn Store>,
     auth: AdminAuth,
+    refusals: Refusals,
 }
 
 /// One request, its body read.
+#[derive(Clone)]
 struct Call {
     uri: Uri,
     /// What stands for `{id}` in the route's path, as it was written.
@@ -142,7 +149,7 @@ impl Call {
 /// All endpoints of this part; any other path is answered with 404.
 pub fn router(options: AdminOptions, store: Arc<dyn Store>) -> Router {
     let auth = AdminAuth::new(&options.admin_key);
-    let admin = Arc::new(Admin { options, store, auth });
+    let admin = Arc::new(Admin { options, store, auth, refusals: Refusals::default() });
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
         let path = route.path;
@@ -169,23 +176,44 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let (parts, body) = request.into_parts();
     let address = parts.extensions.get::<ClientAddress>();
     let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.0);
+    let now = clock::now();
     let actor = match route.access {
         Access::Public => Actor::customer(),
         Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
-            let actor = admin.auth.check(&parts.headers, address, admin.store.as_ref()).await?;
-            route.access.check(&actor)?;
-            actor
+            match admin.auth.check(&parts.headers, address, admin.store.as_ref()).await {
+                Ok(actor) => actor,
+                Err(refused) => {
+                    admin.note_stranger(route, &address.to_string(), now);
+                    return Err(refused);
+                }
+            }
         }
-    };
-    let body = if matches!(route.method, Method::POST | Method::PATCH) {
-        body::read(body, admin.options.body_bytes_max).await?
-    } else {
-        Bytes::new()
     };
     let id = id_in_path(route.path, parts.uri.path()).to_owned();
     let (uri, headers, known) = (parts.uri, parts.headers, openapi::known_members(route));
-    let call = Call { uri, id, headers, body, address, now: clock::now(), actor, known };
-    (route.handler)(admin, call).await
+    let mut call = Call { uri, id, headers, body: Bytes::new(), address, now, actor, known };
+    let answered = perform(&admin, route, &mut call, body).await;
+    if let Err(problem) = &answered
+        && problem.is_forbidden()
+        && route.access != Access::Public
+    {
+        admin.note_denied(route, &call, problem.message());
+    }
+    answered
+}
+
+/// What comes after who it is was found out.
+async fn perform(
+    admin: &Arc<Admin>,
+    route: &Route,
+    call: &mut Call,
+    body: Body,
+) -> Result<Answer, Problem> {
+    route.access.check(&call.actor)?;
+    if matches!(route.method, Method::POST | Method::PATCH) {
+        call.body = body::read(body, admin.options.body_bytes_max).await?;
+    }
+    (route.handler)(Arc::clone(admin), call.clone()).await
 }
 
 /// The segment of a path that stands where the route has `{id}`; empty if it has none.

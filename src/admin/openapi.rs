@@ -61,12 +61,18 @@ fn operation(route: &Route) -> Value {
     let schema = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let content = |name: &str| json!({ "application/json": { "schema": schema(name) } });
     let (status, gives) = route.gives;
+    let mut success = content(gives);
+    if matches!(route.takes, Takes::Query(names) if names.contains(&"format"))
+        && let Some(success) = success.as_object_mut()
+    {
+        success.insert("text/csv".to_owned(), json!({ "schema": { "type": "string" } }));
+    }
     let mut operation = json!({
         "operationId": route.name,
         "summary": route.summary,
         "x-paygate-access": access_word(route.access),
         "responses": {
-            status.to_string(): { "description": "Success", "content": content(gives) },
+            status.to_string(): { "description": "Success", "content": success },
             "default": { "description": "Nothing was done", "content": content("Error") },
         },
     });
@@ -119,6 +125,12 @@ fn parameters() -> Value {
             "description": "Applied once in 24 hours: a repetition gets the first answer again.",
         },
         "namespace": query("namespace", json!({ "type": "string" }), "Only of this namespace."),
+        "types": query("types", json!({ "type": "string" }), "Any of these words, with commas between."),
+        "actor": query("actor", json!({ "type": "string" }), "A part of the name, or the id of a token."),
+        "since": query("since", json!({ "type": "string" }), "Not before: RFC 3339, or epoch milliseconds."),
+        "until": query("until", json!({ "type": "string" }), "Not after."),
+        "offset": query("offset", json!({ "type": "integer", "minimum": 0 }), "Entries to leave out."),
+        "format": query("format", json!({ "enum": ["json", "csv"] }), "How it is written."),
         "limit": query(
             "limit",
             json!({ "type": "integer", "minimum": 1, "maximum": 1000 }),

@@ -8,7 +8,7 @@ use axum::http::Method;
 use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, balance, expiry, ip, keys, limits, namespaces, openapi, quota,
+    Admin, Call, acl, adjust, audit, balance, expiry, ip, keys, limits, namespaces, openapi, quota,
     refund, revoke, rotate, search, status, tags, tokens, topup,
 };
 use crate::model::token::Role;
@@ -140,6 +140,9 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/status" Viewer status::show, "status" "Keys and usage", Query(&["namespace"]) => 200 "Status"),
     route!(GET "/namespaces" Viewer namespaces::list, "namespaces" "List namespaces", Query(&["namespace"]) => 200 "Namespaces"),
     route!(POST "/namespaces" Operator namespaces::set, "setNamespace" "Suspend a namespace, or set its tools", Body("NamespaceChange") => 200 "SetNamespace"),
+    route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
+    route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
+    route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
     route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
     route!(GET "/admin/tokens" Owner tokens::list, "listAdminTokens" "List admin tokens", Nothing => 200 "AdminTokens"),
     route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),

@@ -119,6 +119,28 @@ impl From<Option<Once>> for Deed {
     }
 }
 
+/// Which part of the audit log is read.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditPage {
+    /// From which end.
+    pub order: AuditOrder,
+    /// Behind the entry with this id.
+    pub after: Option<i64>,
+    /// Entries to leave out before that.
+    pub skip: usize,
+    /// Most entries.
+    pub limit: usize,
+}
+
+/// From which end a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// The last entry first.
+    NewestFirst,
+    /// The first entry first.
+    OldestFirst,
+}
+
 /// How one call of a charge ended.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemEnd {

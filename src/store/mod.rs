@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::gate::{Charge, Item};
 use crate::ledger::{Account, CounterName, CreditKind, Refusal, ResolutionKind};
+use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -21,8 +22,8 @@ use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 
 pub use contract::{
-    CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep, Kept, Once, RateState, Reading,
-    Settlement, Show, StoreError, UsageRow,
+    AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep, Kept, Once,
+    RateState, Reading, Settlement, Show, StoreError, UsageRow,
 };
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
@@ -63,6 +64,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends an admin token, durably.
     async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError>;
+
+    /// Writes an entry of the audit log that nobody waits for; dropped if the disk cannot keep up.
+    fn note(&self, event: AuditEvent);
+
+    /// Some entries of the audit log.
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Numbers of the audit log.
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError>;
+
+    /// Forgets some of the entries before a moment, and of those beyond their bounds.
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError>;
 
     /// Makes a key with its first credits, durably. A repetition (`deed.once`) changes nothing and
     /// returns the answer that the first one left.

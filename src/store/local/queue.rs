@@ -32,6 +32,9 @@ pub(super) enum Write {
     /// Right after the journal row that captured its call.
     Kept(KeptRow),
     Audit(Box<AuditEvent>),
+    ForgetAudit {
+        before: Option<Time>,
+    },
     Token(Arc<AdminToken>),
     DeletedToken(TokenId),
     Namespace(Arc<Namespace>),

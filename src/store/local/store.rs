@@ -7,12 +7,14 @@ use std::time::Instant;
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+use super::audit;
 use super::read::{self, KeyAndAccount};
 use super::records::was_deleted;
 use super::state::LocalStore;
 use super::{kept, refunds};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
@@ -21,8 +23,8 @@ use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::store::{
-    CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused, Kept, KeysPage, Once,
-    Reading, Settlement, Show, Store, StoreError, UsageRow,
+    AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused, Kept,
+    KeysPage, Once, Reading, Settlement, Show, Store, StoreError, UsageRow,
 };
 
 impl LocalStore {
@@ -118,6 +120,28 @@ impl Store for LocalStore {
 
     async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
         self.shared.delete_token(id, deed)?.wait().await
+    }
+
+    fn note(&self, event: AuditEvent) {
+        self.shared.note(event);
+    }
+
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+    }
+
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| audit::audit_totals(connection, &filter)).await
+    }
+
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
+        self.shared.forget_audit(before)?.wait().await
     }
 
     async fn create_key(

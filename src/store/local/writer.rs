@@ -9,7 +9,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
-use super::audit::write_audit;
+use super::audit::{forget_audit, write_audit};
 use super::file::OwnFile;
 use super::kept::{self, Deleted};
 use super::queue::{Batch, Write};
@@ -78,6 +78,7 @@ impl Writer {
             | Write::DeletedKey { .. }
             | Write::Once(_)
             | Write::Audit(_)
+            | Write::ForgetAudit { .. }
             | Write::Token(_)
             | Write::DeletedToken(_)
             | Write::Namespace(_) => sum,
@@ -175,6 +176,7 @@ impl Writer {
                 Write::Once(once) => write_once(&transaction, once)?,
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
                 Write::Audit(event) => write_audit(&transaction, event)?,
+                Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
