@@ -170,7 +170,7 @@ impl App {
             imported,
         };
         let front = HttpFront::start(listener, options::http(config), served);
-        let background = Background::start(&store, &proxy);
+        let background = Background::start(&store, &proxy, config.retention.audit_days);
         Ok(Self { front, proxy, store, background, about })
     }
 

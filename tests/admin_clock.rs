@@ -79,7 +79,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         policy: Arc::new(policy),
         refund_on_failure: true,
         body_bytes_max: 1024,
-        denied: Arc::new(Vec::new),
+        denied: Arc::new(|_| Vec::new()),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);
     let used = &get(&router, "/balance", ("x-api-key", raw.reveal())).await["quotaUsage"];

@@ -96,7 +96,7 @@ pub(super) fn admin(
         body_bytes_max: config.body_bytes_max,
         denied: {
             let proxy = Arc::clone(proxy);
-            Arc::new(move || proxy.denials().snapshot().by_reason.into_iter().collect())
+            Arc::new(move |namespace| proxy.denials().by_reason(namespace))
         },
     }
 }

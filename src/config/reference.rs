@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::environment::{ADMIN_KEY_VARIABLE, LOG_VARIABLE};
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
-use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, TOOL_PRICING};
+use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
 use super::keys_servers::SERVERS;
 use super::settings::LOG_DEFAULT;
 
@@ -52,6 +52,7 @@ pub fn reference_page() -> String {
     section(&mut page, "`globalQuota`", GLOBAL_QUOTA);
     page.push_str("\nDays and months are UTC. ");
     page.push_str("The names in brackets are accepted too.\n");
+    section(&mut page, "`retention`", RETENTION);
     let environment = format!(
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\

@@ -49,6 +49,8 @@ pub struct Config {
     pub rate_limit_per_min: i64,
     /// Quota of every key that has none of its own.
     pub global_quota: Quota,
+    /// How long what happened is remembered.
+    pub retention: Retention,
     /// Record what would have happened, enforce and charge nothing.
     pub shadow_mode: bool,
     /// Key of the admin API; `None` lets the app generate one at each start.
@@ -225,6 +227,22 @@ pub struct Quota {
     pub daily_credits: i64,
     /// Credits a month.
     pub monthly_credits: i64,
+}
+
+/// `retention.auditDays`: a year, so that last year's books can be explained.
+pub(super) const AUDIT_DAYS_DEFAULT: i64 = 365;
+
+/// How long what happened is remembered, in days; 0 is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The audit log.
+    pub audit_days: i64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { audit_days: AUDIT_DAYS_DEFAULT }
+    }
 }
 
 /// A key that customers already have.

@@ -335,6 +335,24 @@ pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
 
 // ---- the operator's API ----------------------------------------------------------------------
 
+/// Entries of the audit log: some hundred bytes each. Beyond it the oldest are forgotten.
+pub const AUDIT_ROWS_MAX: i64 = 5_000_000;
+
+/// Entries about refusals among them, which strangers can cause.
+pub const AUDIT_REFUSALS_MAX: usize = 10_000;
+
+/// Entries that are forgotten with one commit, so that no answer waits for it noticeably.
+pub const AUDIT_FORGOTTEN_AT_ONCE: usize = 5_000;
+
+/// How often old entries are looked for.
+pub const AUDIT_FORGET_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Admin tokens: all are in memory. Far more than there are operators of one Paygate.
+pub const ADMIN_TOKENS_MAX: usize = 10_000;
+
+/// Namespaces with a record of their own: all are in memory, about 200 bytes each without lists.
+pub const NAMESPACES_MAX: usize = 100_000;
+
 /// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;

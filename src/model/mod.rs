@@ -12,3 +12,4 @@ pub mod secret;
 pub mod spelling;
 pub mod text;
 pub mod time;
+pub mod token;

@@ -80,6 +80,7 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::OnceMismatch
         | StoreError::OnceFull
         | StoreError::OutOfRange
+        | StoreError::Full(..)
         | StoreError::Read(_) => RETRY_LATER_MS,
     };
     let message =
@@ -104,6 +105,7 @@ pub(super) fn recall(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::Duplicate
         | StoreError::NotOpen
         | StoreError::OutOfRange
+        | StoreError::Full(..)
         | StoreError::Read(_) => store(error),
     }
 }

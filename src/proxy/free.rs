@@ -39,7 +39,7 @@ impl Proxy {
         };
         if !open && let Err(denied) = identity.admitted() {
             if !self.options.policy.shadow {
-                return self.denied_free(request.id, denied);
+                return self.denied_free(&identity, request.id, denied);
             }
             tracing::debug!(
                 target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"

@@ -25,6 +25,7 @@ mod schema;
 mod slow;
 mod state;
 mod store;
+mod tokens;
 mod verify;
 mod writer;
 

@@ -14,7 +14,9 @@ use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::namespace::Namespace;
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 use crate::store::{CallEnd, Durable};
 
 /// One thing to write.
@@ -30,6 +32,12 @@ pub(super) enum Write {
     /// Right after the journal row that captured its call.
     Kept(KeptRow),
     Audit(Box<AuditEvent>),
+    ForgetAudit {
+        before: Option<Time>,
+    },
+    Token(Arc<AdminToken>),
+    DeletedToken(TokenId),
+    Namespace(Arc<Namespace>),
 }
 
 /// A call whose hold is open.

@@ -3,10 +3,10 @@
 use rusqlite::Connection;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 6;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT];
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS];
 
 /// Answers to captured calls with an idempotency key.
 const KEPT: &str = "
@@ -39,6 +39,21 @@ const AUDIT: &str = "
         metadata  TEXT NOT NULL            -- JSON
     );
     CREATE INDEX audit_by_namespace ON audit (namespace);
+";
+
+/// Operators beside the configured admin key.
+const ADMIN_TOKENS: &str = "
+    CREATE TABLE admin_tokens (
+        id     TEXT PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,       -- SHA-256 of the raw token
+        record TEXT NOT NULL               -- JSON
+    ) WITHOUT ROWID;
+";
+
+/// The entries that strangers can cause, which are bounded apart.
+const AUDIT_REFUSALS: &str = "
+    CREATE INDEX audit_refusals ON audit (id)
+        WHERE kind IN ('admin.auth_failed', 'admin.access_denied');
 ";
 
 /// What stays of deleted keys: their journal is under their id, which is never used again.

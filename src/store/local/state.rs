@@ -15,6 +15,7 @@ use super::read::Reader;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use super::slow::Committing;
+use super::tokens::Tokens;
 use crate::gate::Charge;
 use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
@@ -69,6 +70,7 @@ pub(super) struct State {
     keys: HashMap<KeyId, Arc<Key>>,
     digests: HashMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
+    pub(super) tokens: Tokens,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
 }
