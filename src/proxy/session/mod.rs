@@ -20,7 +20,7 @@ mod open;
 mod register;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -59,8 +59,8 @@ enum Owner {
 /// Which server a session speaks to.
 #[derive(Debug)]
 enum ServerOf {
-    /// One of its own, in a place that is given back when the session is gone.
-    Own { _place: Place },
+    /// One of its own, in a place that is given back when that has ended.
+    Own(Mutex<Option<Place>>),
     /// The one that is shared.
     Shared,
 }
@@ -72,7 +72,7 @@ impl Session {
 
     /// Does it have a server to itself?
     pub(super) const fn has_own_server(&self) -> bool {
-        matches!(self.server, ServerOf::Own { .. })
+        matches!(self.server, ServerOf::Own(_))
     }
 
     /// Does it belong to this key, or to nobody if there is none?
@@ -90,6 +90,13 @@ impl Session {
 
     pub(super) fn begin(&self, with: With) -> Busy {
         self.activity.begin(with)
+    }
+
+    /// Its server has ended.
+    fn give_place_back(&self) {
+        if let ServerOf::Own(place) = &self.server {
+            place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 
     fn idle(&self, at: Instant) -> Option<Duration> {

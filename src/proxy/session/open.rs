@@ -1,7 +1,7 @@
 //! `initialize`: a session is opened. With a valid key it gets a server of its own, which hears the
 //! client's own parameters and whose answer is the session's; otherwise it joins the shared link.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
@@ -146,7 +146,7 @@ impl Sessions {
         let connection = Connection::new(link, ear);
         let Some(said) = connection.link.first_answer() else { return Err(NotOpened::Ours) };
         let result = said.result_text().unwrap_or_default();
-        let server = ServerOf::Own { _place: place };
+        let server = ServerOf::Own(Mutex::new(Some(place)));
         let session = Session::begun(id, Owner::Key(key), server, connection, dialogue, result);
         if !self.add(&session) {
             // Paygate stops; the link ends with its last holder.

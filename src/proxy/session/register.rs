@@ -116,6 +116,7 @@ impl Sessions {
             tracing::warn!(target: "proxy", session = %session.id, "a call of an ended session is cut off");
         }
         session.connection.link.stop(bounds::CHILD_STOP_GRACE).await;
+        session.give_place_back();
         self.ending.remove(&session.id);
     }
 
