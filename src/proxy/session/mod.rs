@@ -29,7 +29,6 @@ use super::connection::Connection;
 use crate::model::bounds;
 use crate::model::ids::{KeyId, SessionId};
 use crate::protocol::to_server;
-use crate::upstream::Place;
 
 pub(super) use activity::{Busy, With};
 pub(super) use dialogue::{Changes, Dialogue, is_list_change};
@@ -45,7 +44,9 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) dialogue: Arc<Dialogue>,
     activity: Arc<activity::Activity>,
-    server: ServerOf,
+    has_own_server: bool,
+    /// What it takes up, until it has ended.
+    room: Mutex<Option<register::Room>>,
 }
 
 /// Whose a session is.
@@ -56,15 +57,6 @@ enum Owner {
     Address(IpAddr),
 }
 
-/// Which server a session speaks to.
-#[derive(Debug)]
-enum ServerOf {
-    /// One of its own, in a place that is given back when that has ended.
-    Own(Mutex<Option<Place>>),
-    /// The one that is shared.
-    Shared,
-}
-
 impl Session {
     pub(super) const fn id(&self) -> SessionId {
         self.id
@@ -72,7 +64,7 @@ impl Session {
 
     /// Does it have a server to itself?
     pub(super) const fn has_own_server(&self) -> bool {
-        matches!(self.server, ServerOf::Own(_))
+        self.has_own_server
     }
 
     /// Does it belong to this key, or to nobody if there is none?
@@ -92,11 +84,9 @@ impl Session {
         self.activity.begin(with)
     }
 
-    /// Its server has ended.
-    fn give_place_back(&self) {
-        if let ServerOf::Own(place) = &self.server {
-            place.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+    /// It has ended, and its server if that was its own.
+    fn give_room_back(&self) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn idle(&self, at: Instant) -> Option<Duration> {
