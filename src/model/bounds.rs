@@ -152,6 +152,10 @@ pub const DESCENDANT_KILL_ROUNDS: usize = 50;
 /// The pause between two such rounds: the kernel needs a moment to end a process.
 pub const DESCENDANT_KILL_PAUSE: Duration = Duration::from_millis(10);
 
+/// Rounds in which an orphan is given time to show whose it is: while it becomes another program it has
+/// no environment to look at.
+pub const DESCENDANT_MARK_ROUNDS: usize = 5;
+
 /// How often orphans that ended by themselves are collected.
 pub const ORPHAN_REAP_INTERVAL: Duration = Duration::from_secs(10);
 

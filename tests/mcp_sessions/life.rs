@@ -167,7 +167,7 @@ fn what_is_idle_ends_and_what_is_in_use_does_not() {
     assert_eq!((listens.status(), calls.status()), (200, 200));
     assert_eq!((idle.status(), nobodys.status()), (404, 404));
     drop(stream);
-    // The stream is found broken when a comment is due.
+    assert_eq!(listens.end().status, 200);
     eventually("all have ended", || children(&paygate).len() == 1);
 }
 

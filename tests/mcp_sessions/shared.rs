@@ -64,7 +64,7 @@ fn shared_isolation_keeps_one_server_for_all() {
     for stream in &mut streams {
         let told = stream.message();
         let text =
-            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"by":1.50}}"#;
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"by":1.5}}"#;
         assert_eq!(told.data, text);
     }
     // Progress finds its own client on its own stream.

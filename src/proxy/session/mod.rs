@@ -20,7 +20,7 @@ mod open;
 mod register;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,7 +29,6 @@ use super::connection::Connection;
 use crate::model::bounds;
 use crate::model::ids::{KeyId, SessionId};
 use crate::protocol::to_server;
-use crate::upstream::Place;
 
 pub(super) use activity::{Busy, With};
 pub(super) use dialogue::{Changes, Dialogue, is_list_change};
@@ -45,7 +44,9 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) dialogue: Arc<Dialogue>,
     activity: Arc<activity::Activity>,
-    server: ServerOf,
+    has_own_server: bool,
+    /// What it takes up, until it has ended.
+    room: Mutex<Option<register::Room>>,
 }
 
 /// Whose a session is.
@@ -56,15 +57,6 @@ enum Owner {
     Address(IpAddr),
 }
 
-/// Which server a session speaks to.
-#[derive(Debug)]
-enum ServerOf {
-    /// One of its own, in a place that is given back when the session is gone.
-    Own { _place: Place },
-    /// The one that is shared.
-    Shared,
-}
-
 impl Session {
     pub(super) const fn id(&self) -> SessionId {
         self.id
@@ -72,7 +64,7 @@ impl Session {
 
     /// Does it have a server to itself?
     pub(super) const fn has_own_server(&self) -> bool {
-        matches!(self.server, ServerOf::Own { .. })
+        self.has_own_server
     }
 
     /// Does it belong to this key, or to nobody if there is none?
@@ -90,6 +82,11 @@ impl Session {
 
     pub(super) fn begin(&self, with: With) -> Busy {
         self.activity.begin(with)
+    }
+
+    /// It has ended, and its server if that was its own.
+    fn give_room_back(&self) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn idle(&self, at: Instant) -> Option<Duration> {
