@@ -9,6 +9,7 @@ mod background;
 mod books;
 mod keys;
 mod options;
+mod server;
 mod stop;
 
 use std::ffi::OsString;
@@ -19,13 +20,14 @@ use std::sync::Arc;
 use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
-use crate::proxy::{Ear, Proxy};
+use crate::proxy::Proxy;
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
 use crate::upstream::{Link, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
+use server::Server;
 pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
 
 /// A running Paygate.
@@ -97,17 +99,15 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let ear = Arc::new(Ear::default());
-        let mut server = options::server(config, environment)?;
-        server.listener = Some(Arc::clone(&ear) as _);
-        let link = match Link::start(server).await {
-            Ok(link) => link,
+        let server = match server::start(options::server(config, environment)?).await {
+            Ok(server) => server,
             Err(why) => {
                 stop::books(store.as_ref()).await;
                 return Err(why.into());
             }
         };
-        let started = Self::assemble(config, listener, Arc::clone(&store), link.clone(), ear).await;
+        let link = server.link.clone();
+        let started = Self::assemble(config, listener, Arc::clone(&store), server).await;
         if started.is_err() {
             stop::server_and_books(&link, store.as_ref()).await;
         }
@@ -118,9 +118,9 @@ impl App {
         config: &Config,
         listener: Listener,
         store: Arc<dyn Store>,
-        link: Link,
-        ear: Arc<Ear>,
+        server: Server,
     ) -> Result<Self, AppError> {
+        let Server { link, ear, modern } = server;
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
@@ -134,7 +134,7 @@ impl App {
             link.clone(),
             ear,
         );
-        let proxy = Arc::new(proxy);
+        let proxy = Arc::new(proxy.with_modern(modern));
         let admin = admin::router(
             options::admin(config, policy, admin_key.secret.clone(), &proxy),
             Arc::clone(&store),

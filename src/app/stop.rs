@@ -1,6 +1,7 @@
 //! The end: readiness off, calls in flight finish and settle, the server ends, the books close.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -57,14 +58,17 @@ impl App {
     /// Runs until a signal comes, then stops.
     pub async fn run(self, signals: &mut Signals) -> Stopped {
         signals.next().await;
-        let link = self.link.clone();
+        let (link, proxy) = (self.link.clone(), Arc::clone(&self.proxy));
         tokio::select! {
             biased;
             stopped = self.stop() => stopped,
             () = signals.next() => {
                 tracing::warn!(target: "app", "a second signal: ending at once");
                 // Nothing of the server may be left behind, even now.
-                timeout(bounds::FORCED_STOP_WAIT, link.stop(Duration::ZERO)).await.ok();
+                let ended = async {
+                    tokio::join!(link.stop(Duration::ZERO), proxy.stop_modern(Duration::ZERO))
+                };
+                timeout(bounds::FORCED_STOP_WAIT, ended).await.ok();
                 Stopped::Forced
             }
         }
@@ -73,6 +77,7 @@ impl App {
     /// Stops in order.
     pub async fn stop(mut self) -> Stopped {
         self.front.drain();
+        self.proxy.close_streams();
         let in_flight = self.proxy.in_flight();
         tracing::info!(target: "app", in_flight, "stopping: calls in flight finish first");
         let stopped = if self.no_call_in_flight_within(bounds::DRAIN_WAIT).await {
@@ -81,6 +86,7 @@ impl App {
             let in_flight = self.proxy.in_flight();
             tracing::warn!(target: "app", in_flight, "the deadline is over: calls are cut off, free of charge");
             // This ends each of them with an error, which still has to be written.
+            self.proxy.stop_modern(Duration::ZERO).await;
             self.link.stop(Duration::ZERO).await;
             Stopped::CutOff
         };
@@ -89,6 +95,7 @@ impl App {
         self.no_call_in_flight_within(bounds::CONNECTIONS_STOP_WAIT).await;
         // This waits for the disk too, if anything does.
         timeout(CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
+        self.proxy.stop_modern(bounds::CHILD_STOP_GRACE).await;
         match server_and_books(&self.link, self.store.as_ref()).await {
             Closed::InTime => stopped,
             Closed::NotInTime => Stopped::BooksNotClosed,

@@ -43,10 +43,7 @@ fn push_at(text: &mut Vec<u8>, json: &str, depth: usize) {
 }
 
 /// Appends the one text of an object with these members.
-pub fn push_members<'a, 'b: 'a>(
-    text: &mut Vec<u8>,
-    members: impl Iterator<Item = &'a Member<'b>>,
-) {
+pub fn push_members<'a, 'b: 'a>(text: &mut Vec<u8>, members: impl Iterator<Item = &'a Member<'b>>) {
     push_members_at(text, members, 0);
 }
 
@@ -67,7 +64,6 @@ fn push_members_at<'a, 'b: 'a>(
     }
     text.push(b'}');
 }
-
 
 #[cfg(test)]
 mod tests {

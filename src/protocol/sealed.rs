@@ -35,8 +35,8 @@ pub struct Round {
 /// The id of a task as its customer knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// The call that made it.
-    pub call: CallId,
+    /// The call that made it; none if nothing was held.
+    pub call: Option<CallId>,
     /// Whose it is: a key's id, or nothing for a caller without one.
     pub key: String,
     /// The tool that was called.
@@ -53,7 +53,7 @@ pub struct Task {
 struct RoundRow(Option<String>, String, String, u32, i64, Option<String>);
 
 #[derive(Serialize, Deserialize)]
-struct TaskRow(String, String, String, i64, i64, String);
+struct TaskRow(Option<String>, String, String, i64, i64, String);
 
 /// Keeps one kind from being taken for another.
 const ROUND: &str = "pgr1";
@@ -63,7 +63,7 @@ impl Round {
     /// As the client gets it.
     pub fn seal(&self, key: &SealKey) -> String {
         let Self { call, key: owner, asked, number, until, inner } = self;
-        let call = call.map(|call| hex::encode(call.bytes()));
+        let call = call.as_ref().map(digits);
         let asked = hex::encode(asked.bytes());
         let row = RoundRow(call, owner.clone(), asked, *number, until.ms(), inner.clone());
         seal(key, ROUND, &row)
@@ -72,10 +72,7 @@ impl Round {
     /// What a client brought back; `None` if it is not exactly what it was given.
     pub fn open(key: &SealKey, text: &str) -> Option<Self> {
         let RoundRow(call, owner, asked, number, until, inner) = open(key, ROUND, text)?;
-        let call = match call {
-            Some(call) => Some(call_id(&call)?),
-            None => None,
-        };
+        let call = call.as_deref().map(call_id).transpose().ok()?;
         let asked = Digest::from_slice(&hex::decode(asked).ok()?)?;
         Some(Self { call, key: owner, asked, number, until: Time::from_ms(until), inner })
     }
@@ -85,7 +82,7 @@ impl Task {
     /// As the client gets it.
     pub fn seal(&self, key: &SealKey) -> String {
         let Self { call, key: owner, tool, price, until, inner } = self;
-        let call = hex::encode(call.bytes());
+        let call = call.as_ref().map(digits);
         let row = TaskRow(call, owner.clone(), tool.clone(), *price, until.ms(), inner.clone());
         seal(key, TASK, &row)
     }
@@ -93,7 +90,8 @@ impl Task {
     /// What a client brought back; `None` if it is not exactly what it was given.
     pub fn open(key: &SealKey, text: &str) -> Option<Self> {
         let TaskRow(call, owner, tool, price, until, inner) = open(key, TASK, text)?;
-        let (call, until) = (call_id(&call)?, Time::from_ms(until));
+        let call = call.as_deref().map(call_id).transpose().ok()?;
+        let until = Time::from_ms(until);
         Some(Self { call, key: owner, tool, price, until, inner })
     }
 }
@@ -109,10 +107,14 @@ pub fn digest(method: &str, params: &Object<'_>) -> Digest {
     Digest::of(&text)
 }
 
-fn call_id(digits: &str) -> Option<CallId> {
+fn digits(call: &CallId) -> String {
+    hex::encode(call.bytes())
+}
+
+fn call_id(digits: &str) -> Result<CallId, hex::FromHexError> {
     let mut bytes = [0_u8; 16];
-    hex::decode_to_slice(digits, &mut bytes).ok()?;
-    Some(CallId::from_random(bytes))
+    hex::decode_to_slice(digits, &mut bytes)?;
+    Ok(CallId::from_random(bytes))
 }
 
 fn seal(key: &SealKey, kind: &str, row: &impl Serialize) -> String {
@@ -165,7 +167,7 @@ mod tests {
         let none = Round { call: None, inner: None, ..round };
         assert_eq!(Round::open(&key(1), &none.seal(&key(1))), Some(none));
         let task = Task {
-            call: CallId::from_random([7; 16]),
+            call: Some(CallId::from_random([7; 16])),
             key: String::new(),
             tool: "t".to_owned(),
             price: 3,

@@ -61,7 +61,7 @@ impl Proxy {
         };
         match reply {
             Reply::Accepted | Reply::Several(_) | Reply::Stream(_) => None,
-            Reply::Message(answer) => Some(Part::Message(answer)),
+            Reply::Message(answer) | Reply::Failed(answer, _) => Some(Part::Message(answer)),
             Reply::Denied(refused) => Some(Part::Denied(refused)),
             Reply::Malformed(text) => Some(Part::Message(Answer { text, shown: Shown::default() })),
         }

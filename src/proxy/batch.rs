@@ -43,8 +43,14 @@ impl Proxy {
             let meta = calls.get(index).and_then(|call| call.params.meta.as_ref());
             meta.and_then(|meta| meta.get("progressToken"))
         };
-        let asked =
-            Asked { id: request.id, calls: &facts, in_batch: true, line: &line, token: &token };
+        let asked = Asked {
+            id: request.id,
+            calls: &facts,
+            in_batch: true,
+            line: &line,
+            token: &token,
+            rounds: None,
+        };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,

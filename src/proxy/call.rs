@@ -33,8 +33,14 @@ impl Proxy {
         let calls = [CallFacts { tool: &tool, arguments: request.param("arguments") }];
         let line = |_: usize, id: u64| to_server::request(request, id);
         let token = |_: usize| request.params.progress_token();
-        let asked =
-            Asked { id: request.id, calls: &calls, in_batch: false, line: &line, token: &token };
+        let asked = Asked {
+            id: request.id,
+            calls: &calls,
+            in_batch: false,
+            line: &line,
+            token: &token,
+            rounds: None,
+        };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,
@@ -58,7 +64,7 @@ pub(super) fn too_long() -> String {
 }
 
 /// The tool's name, from JSON text.
-fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
+pub(super) fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
     match value {
         None | Some("null" | "\"\"") => {
             Err(fault::invalid_params("Invalid tool call: missing tool name"))

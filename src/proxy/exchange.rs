@@ -12,7 +12,14 @@ pub(super) struct Exchanges {
 /// One exchange; it ends when the last clone of this is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
-    _counted: Arc<Counted>,
+    _counted: Option<Arc<Counted>>,
+}
+
+impl Exchange {
+    /// One that nobody waits for, as a stream that stays open.
+    pub(super) const fn uncounted() -> Self {
+        Self { _counted: None }
+    }
 }
 
 #[derive(Debug)]
@@ -21,7 +28,7 @@ struct Counted(Arc<AtomicUsize>);
 impl Exchanges {
     pub(super) fn enter(&self) -> Exchange {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Exchange { _counted: Arc::new(Counted(Arc::clone(&self.open))) }
+        Exchange { _counted: Some(Arc::new(Counted(Arc::clone(&self.open)))) }
     }
 
     pub(super) fn open(&self) -> usize {

@@ -79,6 +79,7 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::NotOpen
         | StoreError::OnceMismatch
         | StoreError::OnceFull
+        | StoreError::ParkedFull
         | StoreError::OutOfRange
         | StoreError::Read(_) => RETRY_LATER_MS,
     };

@@ -25,6 +25,8 @@ pub(super) struct Caller {
     pub(super) connection: Connection,
     /// Where what is heard about its request goes.
     pub(super) outlet: Option<Outlet>,
+    /// Whose end cancels its request; none in the legacy era, where leaving cancels nothing.
+    pub(super) leaves: Option<Outlet>,
     credential_shown: bool,
     digest: Option<Digest>,
 }
@@ -52,6 +54,7 @@ impl Caller {
             exchange,
             connection,
             outlet,
+            leaves: None,
             credential_shown: credential.is_some(),
             digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
         }

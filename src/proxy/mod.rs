@@ -23,11 +23,14 @@ mod identify;
 mod in_flight;
 mod initialize;
 mod list;
+mod modern;
 mod options;
+mod parked;
 mod run;
 mod settle;
 mod stream;
 mod survive;
+mod tasks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,7 +43,9 @@ use crate::events::denials::Denials;
 use crate::gate::Denied;
 use crate::model::bounds;
 use crate::model::ids::CallId;
+use crate::model::secret::SealKey;
 use crate::protocol::from_client::{self, Incoming, Message};
+use crate::protocol::modern::Headers;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
 use crate::upstream::Link;
@@ -48,10 +53,12 @@ use connection::Connection;
 use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
+use modern::{Eras, Listens};
 use stream::Outlet;
 
 pub use ear::Ear;
 pub use list::pricing;
+pub use modern::{ModernEar, ModernSide};
 pub use options::ProxyOptions;
 pub use stream::{Streamed, Streaming};
 
@@ -66,6 +73,13 @@ pub struct Proxy {
     free_places: Arc<Semaphore>,
     denials: Denials,
     exchanges: Exchanges,
+    /// The server's modern side.
+    eras: Arc<Eras>,
+    /// Streams of modern clients that stay open.
+    listens: Listens,
+    seal_key: SealKey,
+    /// Tasks are settled one at a time.
+    task_turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -77,15 +91,39 @@ impl std::fmt::Debug for Proxy {
 impl Proxy {
     /// A proxy in front of a server; `ear` is what the link was made with.
     pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link, ear: Arc<Ear>) -> Self {
-        let (calls, denials, exchanges) = Default::default();
+        let (calls, denials, exchanges, listens, task_turn) = Default::default();
+        let eras = Arc::new(Eras::new(ModernSide::None, &link));
+        let seal_key = store.seal_key();
         let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
         let free_places = Arc::new(Semaphore::new(free_places));
         let shared = Connection { link, ear };
-        Self { options, store, shared, calls, free_places, denials, exchanges }
+        Self {
+            options,
+            store,
+            shared,
+            calls,
+            free_places,
+            denials,
+            exchanges,
+            eras,
+            listens,
+            seal_key,
+            task_turn,
+        }
+    }
+
+    /// The same with modern clients let in, by this side of the server.
+    #[must_use]
+    pub fn with_modern(mut self, side: ModernSide) -> Self {
+        self.eras = Arc::new(Eras::new(side, &self.shared.link));
+        self
     }
 
     /// Handles a body, from its bytes to what has to be written.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Reply {
+        if self.is_modern(&inbound) {
+            return self.handle_modern(inbound).await;
+        }
         if !inbound.takes_events || !may_be_told_more(&inbound.body) {
             return self.body(&inbound, None).await;
         }
@@ -143,6 +181,21 @@ impl Proxy {
         &self.denials
     }
 
+    /// The link to the server's modern side, if it was needed and is not the only one.
+    pub fn modern_link(&self) -> Option<&Link> {
+        self.eras.known().filter(|_| !self.eras.is_only()).map(|modern| &modern.link)
+    }
+
+    /// Ends streams that nothing else ends, because Paygate is to stop.
+    pub fn close_streams(&self) {
+        self.eras.close_streams();
+    }
+
+    /// Stops the server's modern side, if it has a process of its own.
+    pub async fn stop_modern(&self, grace: std::time::Duration) {
+        self.eras.stop(grace).await;
+    }
+
     /// The link to the guarded server.
     pub fn link(&self) -> &Link {
         &self.shared.link
@@ -165,6 +218,8 @@ pub struct Inbound {
     pub address: IpAddr,
     /// The `MCP-Protocol-Version` header.
     pub protocol_version: Option<String>,
+    /// The headers that repeat something of the body, if there may be any such.
+    pub headers: Option<Box<Headers>>,
     /// Can the sender be told something before its answer?
     pub takes_events: bool,
 }
@@ -182,6 +237,8 @@ pub enum Reply {
     Accepted,
     /// JSON-RPC text (an answer or an error) that is complete.
     Message(Answer),
+    /// A JSON-RPC error for a client of the modern era, and its code, by which HTTP has a status.
+    Failed(Answer, i32),
     /// The answer to an array body: to be written as one array.
     Several(Several),
     /// A refused request; only `front/reply.rs` knows how that looks.
@@ -252,6 +309,8 @@ pub struct Refused {
     pub retry_after_ms: Option<i64>,
     /// How many calls a batch asked for; `None` for anything else.
     pub batch_calls: Option<usize>,
+    /// Is its client of the modern era?
+    pub is_modern: bool,
     /// `tools/call` can be refused by a result; other methods cannot.
     pub is_tool_call: bool,
     /// The numbers.

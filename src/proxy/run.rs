@@ -12,10 +12,12 @@ use super::ear::Hearing;
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::in_flight::{Name, Registration};
+use super::parked::{Earlier, ROUND_USED, Rounds, interim};
 use super::settle::{Settled, Terms, ends_of};
+use super::stream::Outlet;
 use super::survive::Survive;
 use super::{Proxy, Reply, Shown, entropy, fault};
-use crate::gate::CallFacts;
+use crate::gate::{CallFacts, Denied};
 use crate::model::ids::CallId;
 use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::ErrorObjectOwned;
@@ -33,6 +35,8 @@ pub(super) struct Asked<'a> {
     pub(super) line: &'a (dyn Fn(usize, u64) -> Vec<u8> + Sync),
     /// The progress token of a call (by index), as JSON text.
     pub(super) token: &'a (dyn Fn(usize) -> Option<&'a str> + Sync),
+    /// What may come before and after this answer; only for single calls of the modern era.
+    pub(super) rounds: Option<&'a Rounds>,
 }
 
 /// How a request's calls ended.
@@ -44,7 +48,7 @@ pub(super) struct Ended {
 }
 
 /// What happened to the hold and to the answer.
-enum Ran {
+pub(super) enum Ran {
     Ended(Ended),
     /// The tools ran, but their answers must not be delivered.
     Withheld(ErrorObjectOwned, Shown),
@@ -61,10 +65,24 @@ struct Run {
     connection: Connection,
     show: Show,
     terms: Terms,
+    /// Whose end cancels all of it.
+    leaves: Option<Outlet>,
+    rounds: Option<Rounds>,
     sendings: Vec<(Slot, Vec<u8>, Patience)>,
 }
 
+/// What a server is told of a call whose client has left.
+pub(super) const CLIENT_LEFT: &str = "the client has left";
+
 impl Asked<'_> {
+    /// The call that this is a later round of.
+    fn earlier_call(&self) -> Option<CallId> {
+        match self.rounds?.earlier {
+            Earlier::Held { call, .. } => Some(call),
+            Earlier::None | Earlier::Unheld => None,
+        }
+    }
+
     /// The tool whose numbers the answer shows.
     pub(super) fn shown_tool(&self) -> Option<&str> {
         self.calls.first().filter(|_| !self.in_batch).map(|call| call.tool)
@@ -85,12 +103,12 @@ impl Proxy {
             let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
             let id = entropy::call_id()
                 .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
-            let allowed = match self.judge(&identity, asked.calls, asked.in_batch, id).await {
+            let allowed = match self.allow(&identity, asked, id).await {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
             if let Some(outlet) = &caller.outlet {
-                outlet.is_about(id);
+                outlet.is_about(asked.earlier_call().unwrap_or(id));
             }
             let run = match self.prepare(caller, allowed, &identity, asked).await {
                 Ok(run) => run,
@@ -113,6 +131,10 @@ impl Proxy {
                     return Err(Reply::error(asked.id, &error, shown));
                 }
                 Ran::NotHeld(NotHeld::Stale) => {}
+                Ran::NotHeld(NotHeld::Used) => {
+                    let error = fault::invalid_params(ROUND_USED);
+                    return Err(Reply::error(asked.id, &error, Shown::default()));
+                }
                 Ran::NotHeld(NotHeld::Refused(denied)) => {
                     return Err(self.denied(&identity, asked, *denied).await);
                 }
@@ -120,6 +142,21 @@ impl Proxy {
             }
         }
         Err(Reply::error(asked.id, &fault::store(&StoreError::Conflict), Shown::default()))
+    }
+
+    async fn allow(
+        &self,
+        identity: &Identity,
+        asked: &Asked<'_>,
+        id: CallId,
+    ) -> Result<Allowed, Denied> {
+        match asked.rounds.map_or(&Earlier::None, |rounds| &rounds.earlier) {
+            Earlier::None => self.judge(identity, asked.calls, asked.in_batch, id).await,
+            Earlier::Held { call, state } => {
+                self.judge_round(identity, asked.calls, *call, state.clone())
+            }
+            Earlier::Unheld => Ok(Allowed::unheld()),
+        }
     }
 
     /// What can be refused without touching any counter: tools that do not exist and a server
@@ -156,6 +193,8 @@ impl Proxy {
             connection: caller.connection.clone(),
             show: self.show(asked.shown_tool()),
             terms: Terms { refund_on_failure: self.options.refund_on_failure },
+            leaves: caller.leaves.clone(),
+            rounds: asked.rounds.cloned(),
             sendings,
         })
     }
@@ -183,14 +222,19 @@ impl Proxy {
             }
             Err(why) => return Ran::NotHeld(why),
         };
-        let (spent, outcomes) = if run.registration.is_cancelled() {
+        let is_left = run.leaves.as_ref().is_some_and(Outlet::is_left);
+        let (spent, outcomes) = if run.registration.is_cancelled() || is_left {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
             self.sent(&run.registration);
-            (spent, answers(pendings, run.connection.link.answer_bytes_max()).await)
+            let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
+            (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
+        if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
+            return self.interim(spent.held, rounds, answer, run.show).await;
+        }
         let ends = ends_of(&outcomes, &spent.held, run.terms);
         let call = spent.held.charge().map(|charge| charge.call);
         let charged = spent.charged(&ends);
@@ -204,7 +248,7 @@ impl Proxy {
     }
 }
 
-fn withheld(error: ErrorObjectOwned, call: Option<CallId>) -> Ran {
+pub(super) fn withheld(error: ErrorObjectOwned, call: Option<CallId>) -> Ran {
     Ran::Withheld(error, Shown { call, reading: None::<Reading> })
 }
 
@@ -246,12 +290,35 @@ fn without_task(outcome: Outcome) -> Outcome {
     })
 }
 
+/// Waits for all outcomes. A client of the modern era that leaves cancels what is still under way.
+async fn outcomes(
+    pendings: Vec<Pending>,
+    link: &Link,
+    takes_tasks: bool,
+    leaves: Option<Outlet>,
+) -> Vec<Outcome> {
+    let ids: Vec<u64> = pendings.iter().map(Pending::id).collect();
+    let answers = answers(pendings, link.answer_bytes_max(), takes_tasks);
+    let Some(outlet) = leaves else { return answers.await };
+    tokio::pin!(answers);
+    tokio::select! {
+        biased;
+        outcomes = &mut answers => return outcomes,
+        () = outlet.left() => {}
+    }
+    for id in ids {
+        link.cancel(id, CLIENT_LEFT);
+    }
+    answers.await
+}
+
 /// Waits for all outcomes, in the order of the calls. All answers together may be as long as
 /// `bytes_max`; one that would go past it is dropped when it arrives, so that no batch makes
 /// Paygate hold more than that.
-async fn answers(mut pendings: Vec<Pending>, bytes_max: usize) -> Vec<Outcome> {
+async fn answers(mut pendings: Vec<Pending>, bytes_max: usize, takes_tasks: bool) -> Vec<Outcome> {
     if pendings.len() <= 1 {
         return match pendings.pop() {
+            Some(one) if takes_tasks => vec![one.answer().await],
             Some(one) => vec![without_task(one.answer().await)],
             None => Vec::new(),
         };

@@ -54,6 +54,16 @@ impl Outlet {
         }
     }
 
+    /// Waits until nobody takes messages any more: the client has left, or has its answer.
+    pub(super) async fn left(&self) {
+        self.messages.closed().await;
+    }
+
+    /// Does nobody take messages any more?
+    pub(super) fn is_left(&self) -> bool {
+        self.messages.is_closed()
+    }
+
     /// Says which priced call it is about, before anything is sent for it.
     pub(super) fn is_about(&self, call: CallId) {
         // A stream is about one call; the first one named stays.

@@ -35,6 +35,9 @@ pub enum StoreError {
     /// Too many idempotency keys are remembered.
     #[error("too many Idempotency-Keys of the last 24 hours are remembered; try again later")]
     OnceFull,
+    /// Too many calls wait for their customers.
+    #[error("too many calls wait for their next round or for their task")]
+    ParkedFull,
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
     OutOfRange,

@@ -9,6 +9,7 @@ use futures_util::stream::unfold;
 use http_body_util::Either;
 use tokio::time::timeout;
 
+use super::connection::{Departure, departed};
 use super::media;
 use super::respond::Response;
 use crate::front::reply::{self, DenialOptions};
@@ -18,11 +19,20 @@ use crate::proxy::{Streamed, Streaming};
 /// A comment: it shows that the stream is alive and means nothing.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-pub(super) fn respond(streaming: Streaming, denials: Arc<DenialOptions>) -> Response {
+/// With a `departure` the stream is dropped as soon as its client has left.
+pub(super) fn respond(
+    streaming: Streaming,
+    denials: Arc<DenialOptions>,
+    departure: Option<Departure>,
+) -> Response {
     let pieces = unfold(streaming, move |mut streaming| {
-        let denials = Arc::clone(&denials);
+        let (denials, departure) = (Arc::clone(&denials), departure.clone());
         async move {
-            let piece = piece(&mut streaming, &denials).await?;
+            let piece = tokio::select! {
+                biased;
+                piece = piece(&mut streaming, &denials) => piece?,
+                () = departed(departure.as_ref()) => return None,
+            };
             Some((Ok::<_, Infallible>(piece), streaming))
         }
     });

@@ -10,12 +10,16 @@ use crate::store::StoreError;
 use crate::upstream::Status;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Health<'a> {
     status: &'static str,
     uptime: u64,
     version: &'static str,
     inflight: usize,
     upstream: Upstream<'a>,
+    /// The process for modern clients, once one was needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modern_upstream: Option<Upstream<'a>>,
     store: &'static str,
 }
 
@@ -31,14 +35,17 @@ struct Upstream<'a> {
 
 pub(super) fn serve(service: &Service) -> Response {
     let upstream = service.link().status();
+    let modern = service.proxy().modern_link().map(|link| (link.status(), link.server()));
     let store = service.store().health();
-    let (status, word) = judge(service.doors().are_closed(), &upstream, &store);
+    let modern_is_ready = modern.as_ref().is_none_or(|(status, _)| status.is_ready());
+    let (status, word) = judge(service.doors().are_closed(), &upstream, modern_is_ready, &store);
     let health = Health {
         status: word,
         uptime: service.uptime().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
         inflight: service.proxy().in_flight(),
         upstream: describe(&upstream, service.link().server()),
+        modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
     };
     json(status, serde_json::to_vec(&health).unwrap_or_default())
@@ -47,12 +54,15 @@ pub(super) fn serve(service: &Service) -> Response {
 fn judge(
     is_draining: bool,
     upstream: &Status,
+    modern_is_ready: bool,
     store: &Result<(), StoreError>,
 ) -> (StatusCode, &'static str) {
     match store {
         _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ if !upstream.is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        Ok(()) => (StatusCode::OK, "healthy"),
+        Ok(()) if modern_is_ready => (StatusCode::OK, "healthy"),
+        // Clients of the other era are served.
+        Ok(()) => (StatusCode::OK, "degraded"),
         // The disk is slow: calls are refused now and then, and taken again.
         Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -95,9 +105,11 @@ mod tests {
             (true, Status::Ready, Ok(()), (503, "draining")),
             (true, Status::Ready, closed(), (503, "draining")),
         ] {
-            let (status, word) = judge(is_draining, &upstream, &store);
+            let (status, word) = judge(is_draining, &upstream, true, &store);
             assert_eq!((status.as_u16(), word), expected, "{is_draining} {upstream:?} {store:?}");
         }
+        let (status, word) = judge(false, &Status::Ready, false, &Ok(()));
+        assert_eq!((status.as_u16(), word), (200, "degraded"));
     }
 
     #[test]

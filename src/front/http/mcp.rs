@@ -8,16 +8,15 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
+use super::connection::{Departure, departed};
 use super::media::{self, Wrapping};
 use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_close};
 use super::service::Service;
-use super::{body, events, respond::empty};
+use super::{body, events, modern, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
-use crate::protocol::version;
 use crate::proxy::{Inbound, Reply, Shown};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const CALL_ID: HeaderName = HeaderName::from_static("x-paygate-call-id");
 const CREDITS_REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -28,6 +27,7 @@ pub(super) async fn serve(
     service: &Service,
     request: Request<Incoming>,
     address: IpAddr,
+    departure: Departure,
 ) -> Response {
     if request.method() != Method::POST {
         return method_not_allowed("POST");
@@ -35,8 +35,8 @@ pub(super) async fn serve(
     // A drain waits for it from here on.
     let Some(_inside) = service.doors().enter() else { return shutting_down() };
     let (head, body) = request.into_parts();
-    let (wrapping, protocol_version) = match negotiate(&head.headers) {
-        Ok(negotiated) => negotiated,
+    let wrapping = match negotiate(&head.headers) {
+        Ok(wrapping) => wrapping,
         Err(refusal) => return *refusal,
     };
     let body = tokio::select! {
@@ -49,12 +49,21 @@ pub(super) async fn serve(
     };
     let credential = credential(&head.headers);
     let takes_events = media::takes_events(&head.headers);
-    let inbound = Inbound { body, credential, address, protocol_version, takes_events };
-    match service.proxy().handle(inbound).await {
+    let (protocol_version, headers) = modern::read(&head.headers, &body);
+    // Who leaves the modern era's way cancels; the proxy sees it by what is dropped here.
+    let departure = headers.is_some().then_some(departure);
+    let inbound = Inbound { body, credential, address, protocol_version, headers, takes_events };
+    let reply = tokio::select! {
+        biased;
+        reply = service.proxy().handle(inbound) => reply,
+        () = departed(departure.as_ref()) => return then_close(empty(StatusCode::BAD_REQUEST)),
+    };
+    match reply {
         Reply::Stream(streaming) => {
             // The balance after it is not known yet.
             let shown = Shown { call: streaming.call(), reading: None };
-            let mut response = events::respond(streaming, Arc::clone(service.denials()));
+            let denials = Arc::clone(service.denials());
+            let mut response = events::respond(streaming, denials, departure);
             show(response.headers_mut(), &shown);
             response
         }
@@ -67,30 +76,18 @@ fn shutting_down() -> Response {
 }
 
 /// What the headers ask for, or the answer that refuses it.
-fn negotiate(headers: &HeaderMap) -> Result<(Wrapping, Option<String>), Box<Response>> {
+fn negotiate(headers: &HeaderMap) -> Result<Wrapping, Box<Response>> {
     let refuse = |status, message: &str| Err(Box::new(rpc_error(status, message)));
     if !media::sends_json(headers) {
         let message = "The body must be JSON: send Content-Type: application/json";
         return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
     }
-    let Some(wrapping) = media::wanted(headers) else {
-        let message =
-            "Answers are application/json or text/event-stream: the Accept header allows neither";
-        return refuse(StatusCode::NOT_ACCEPTABLE, message);
-    };
-    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
-    let version = match (versions.next().map(HeaderValue::to_str), versions.next()) {
-        (None, _) => None,
-        (Some(Ok(version)), None) if version::age(version).is_some() => Some(version.to_owned()),
-        (Some(_), _) => {
-            let message = format!(
-                "Unsupported MCP-Protocol-Version; this server speaks {}",
-                version::ALL.join(", ")
-            );
-            return refuse(StatusCode::BAD_REQUEST, &message);
-        }
-    };
-    Ok((wrapping, version))
+    let message =
+        "Answers are application/json or text/event-stream: the Accept header allows neither";
+    match media::wanted(headers) {
+        Some(wrapping) => Ok(wrapping),
+        None => refuse(StatusCode::NOT_ACCEPTABLE, message),
+    }
 }
 
 /// What stands for two credentials in one request. No key begins like an id, so it opens nothing.
@@ -170,26 +167,6 @@ mod tests {
             assert_eq!(credential(&headers).as_deref(), expected);
         }
         assert!(RawKey::parse(SEVERAL).is_none());
-    }
-
-    #[test]
-    fn versions() {
-        for (values, expected) in [
-            (&[][..], Some(None)),
-            (&["2024-11-05"], Some(Some("2024-11-05"))),
-            (&["2025-11-25"], Some(Some("2025-11-25"))),
-            (&["2026-07-28"], None),
-            (&[""], None),
-            (&["2025-06-18", "2025-06-18"], None),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(PROTOCOL_VERSION, value.parse().unwrap());
-            }
-            let found = negotiate(&headers).ok().map(|(_, version)| version);
-            let expected = expected.map(|version| version.map(str::to_owned));
-            assert_eq!(found, expected, "{values:?}");
-        }
     }
 
     #[test]

@@ -178,7 +178,11 @@ mod tests {
         let with = |name| headers(version, "tools/call", name);
         assert_eq!(checked("tools/call", &call, &with(Some(encoded))), ok);
         for wrong in [None, Some("cafe"), Some("=?base64?Y2Fmw6k?="), Some("=?BASE64?Y2Fmw6k=?=")] {
-            assert_eq!(checked("tools/call", &call, &with(wrong)), Err(HEADER_MISMATCH), "{wrong:?}");
+            assert_eq!(
+                checked("tools/call", &call, &with(wrong)),
+                Err(HEADER_MISMATCH),
+                "{wrong:?}"
+            );
         }
         let list = format!("{{{META}}}");
         assert_eq!(checked("tools/list", &list, &headers(version, "tools/list", None)), ok);
@@ -226,7 +230,9 @@ mod tests {
             }
         };
         let of = |value: &str| format!(r#"{{"_meta":{{"{VERSION_KEY}":{value}}}}}"#);
-        assert!(claimed(&of(r#""2026-07-28""#)) && claimed(&of(r#""1900-01-01""#)) && claimed(&of("5")));
+        assert!(
+            claimed(&of(r#""2026-07-28""#)) && claimed(&of(r#""1900-01-01""#)) && claimed(&of("5"))
+        );
         assert!(!claimed(&of(r#""2025-11-25""#)) && !claimed("{}") && !claimed("[]"));
     }
 }

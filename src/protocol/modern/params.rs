@@ -30,7 +30,9 @@ impl ParamHeaders {
         if !schema.contains("x-mcp-header") {
             return Self::default();
         }
-        let Ok(Value::Object(schema)) = serde_json::from_str(schema) else { return Self::default() };
+        let Ok(Value::Object(schema)) = serde_json::from_str(schema) else {
+            return Self::default();
+        };
         let mut headers = Vec::new();
         let sound = collect(&schema, &mut Vec::new(), &mut headers);
         Self { headers: if sound { headers } else { Vec::new() } }
@@ -65,7 +67,9 @@ impl ParamHeaders {
 impl ParamHeader {
     fn agrees(&self, value: Option<&Value>, sent: &Mirror) -> bool {
         let expected = match value {
-            None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => return sent.is_absent(),
+            None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
+                return sent.is_absent();
+            }
             Some(Value::String(text)) => text.clone(),
             Some(Value::Bool(flag)) => flag.to_string(),
             Some(Value::Number(number)) => number.to_string(),

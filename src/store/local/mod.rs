@@ -12,6 +12,7 @@
 mod accounts;
 mod file;
 mod open;
+mod parked;
 mod posting;
 mod queue;
 mod read;

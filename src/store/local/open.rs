@@ -1,6 +1,5 @@
 //! Opening the books: one process per file, recovery, and the threads that serve it.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +9,7 @@ use super::Durability;
 use super::accounts::{SavePace, SavePass};
 use super::file::OwnFile;
 use super::read::Reader;
-use super::recover::recover;
+use super::recover::{Recovered, recover};
 use super::schema;
 use super::state::{LocalStore, Shared};
 use super::writer::Writer;
@@ -86,14 +85,15 @@ impl LocalStore {
         if schema::header(&connection, "user_version").map_err(failed)? == 0 {
             schema::create(&mut connection).map_err(failed)?;
         }
-        let (state, seq) = recover(&mut connection, now)
+        let recovered = recover(&mut connection, now)
             .map_err(failed)?
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
         let connection = Arc::new(Mutex::new(connection));
         let ephemeral = file.is_none();
         let durability = if ephemeral { Durability::None } else { options.durability };
-        let shared = Arc::new(Shared::new(state, durability));
+        let Recovered { state, seq, open_holds, seal_key } = recovered;
+        let shared = Arc::new(Shared::new(state, durability, seal_key));
         let reader = || match &file {
             Some(file) => read_only(file).map(Reader::new).map_err(failed),
             None => Ok(Reader::new(Arc::clone(&connection))),
@@ -103,7 +103,7 @@ impl LocalStore {
             shared: Arc::clone(&shared),
             connection,
             seq,
-            open_holds: HashMap::new(),
+            open_holds,
             saves: SavePass::new(seq, pace),
             own,
         };

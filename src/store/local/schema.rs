@@ -1,6 +1,8 @@
 //! The file: its tables, its version, and the pragmas of each connection.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::model::secret::SealKey;
 
 /// Version of the tables below, kept in `PRAGMA user_version`.
 pub(super) const VERSION: i64 = 1;
@@ -48,6 +50,15 @@ const TABLES: &str = "
         available INTEGER NOT NULL,
         at        INTEGER NOT NULL
     ) WITHOUT ROWID;
+    CREATE TABLE parked (                  -- open holds that wait for their customer
+        call  BLOB PRIMARY KEY,
+        key   TEXT NOT NULL,
+        state TEXT NOT NULL,
+        until INTEGER NOT NULL             -- epoch ms
+    ) WITHOUT ROWID;
+    CREATE TABLE seal (                    -- the one key of what clients keep for us
+        key BLOB NOT NULL
+    );
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
         value INTEGER NOT NULL
@@ -73,6 +84,20 @@ pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// The key that seals what clients keep, made by the first start.
+pub(super) fn seal_key(connection: &Connection) -> rusqlite::Result<SealKey> {
+    let known = connection.query_row("SELECT key FROM seal", [], |row| row.get::<_, Vec<u8>>(0));
+    if let Some(known) = known.optional()?.and_then(|bytes| SealKey::from_slice(&bytes)) {
+        return Ok(known);
+    }
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection.execute("DELETE FROM seal", [])?;
+    connection.execute("INSERT INTO seal (key) VALUES (?1)", [bytes.as_slice()])?;
+    Ok(SealKey::from_random(bytes))
 }
 
 /// Reads one number of the file's header.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Durability;
+use super::parked::Lot;
 use super::queue::{Queue, Write};
 use super::read::Reader;
 use super::records::OnceRecord;
@@ -22,11 +23,12 @@ use crate::model::bounds::{ONCE_MAX, ONCE_TTL};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
-    CallEnd, Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+    CallEnd, Creation, Credited, Durable, HoldRefused, Once, PaidTask, Reading, Settlement,
+    StoreError,
 };
 
 /// The embedded store.
@@ -46,6 +48,7 @@ pub(super) struct Shared {
     /// Told whenever the writer has taken what waited.
     pub(super) room: Notify,
     pub(super) durability: Durability,
+    pub(super) seal_key: SealKey,
 }
 
 #[derive(Default)]
@@ -64,11 +67,13 @@ pub(super) struct State {
     digests: HashMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) once: HashMap<Digest, OnceRecord>,
+    pub(super) parked: Lot,
 }
 
 impl Shared {
-    pub(super) fn new(state: State, durability: Durability) -> Self {
-        Self { state: Mutex::new(state), wake: Condvar::new(), room: Notify::new(), durability }
+    pub(super) fn new(state: State, durability: Durability, seal_key: SealKey) -> Self {
+        let (state, wake, room) = (Mutex::new(state), Condvar::new(), Notify::new());
+        Self { state, wake, room, durability, seal_key }
     }
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
@@ -129,6 +134,7 @@ impl Shared {
     pub(super) fn settle(
         &self,
         settlement: Settlement,
+        task: Option<PaidTask>,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
         let mut state = self.lock();
@@ -140,7 +146,11 @@ impl Shared {
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.unpark(call);
         state.queue.ended(hold, resolution, charged, Some(ends));
+        if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
+            state.paid(task);
+        }
         let reading =
             Reading::of(state.book.account(&key.account()), &show, state.book.now().max(now));
         let waits = kind == ResolutionKind::Captured && self.durability != Durability::None;
@@ -159,12 +169,14 @@ impl Shared {
             match state.book.release(now, *call, ResolutionKind::Expired) {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
+                    state.unpark(*call);
                     state.queue.ended(hold, resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
                 Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
             }
         }
+        state.forget_paid(now);
         Ok(overdue.len())
     }
 

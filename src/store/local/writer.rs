@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::accounts::SavePass;
 use super::file::OwnFile;
+use super::parked;
 use super::queue::{Batch, Write};
 use super::records::{write_key, write_once};
 use super::rows::JournalRow;
@@ -138,6 +139,8 @@ impl Writer {
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
                 Write::Once(once) => write_once(&transaction, once)?,
+                Write::Parked(parking) => parked::write(&transaction, parking)?,
+                Write::Unparked(call) => parked::delete(&transaction, call)?,
             }
         }
         self.saves.write(&transaction, seq)?;
