@@ -6,7 +6,7 @@ use super::object::{Member, Object, items, string};
 use super::to_client::push_json;
 
 /// Levels that are looked into. What lies deeper is taken as it is written.
-const DEPTH_MAX: usize = 64;
+const DEPTH_MAX: usize = 32;
 
 /// Appends the one text of a JSON value. What is no JSON is taken as it is.
 pub fn push(text: &mut Vec<u8>, json: &str) {

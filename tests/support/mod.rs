@@ -15,12 +15,14 @@
 )]
 
 mod http;
+mod modern;
 mod paths;
 mod paygate;
 mod process;
 mod setup;
 
 pub use http::{Request, Response};
+pub use modern::{MODERN, TASKS, modern_body, modern_meta, modern_request};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::Ended;
