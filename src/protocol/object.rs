@@ -55,6 +55,13 @@ impl<'a> Object<'a> {
         self
     }
 
+    /// The same object with more members at its end.
+    #[must_use]
+    pub fn and(mut self, more: impl IntoIterator<Item = Member<'a>>) -> Self {
+        self.members.extend(more);
+        self
+    }
+
     /// Is there a member of this name?
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

@@ -54,6 +54,7 @@ pub(super) fn end_of_task(seen: Seen<'_>, terms: Terms) -> ItemEnd {
         Seen::Completed(_) => ItemEnd { paid: true, outcome: "result" },
         Seen::Failed => failed("error"),
         Seen::Cancelled => ItemEnd { paid: false, outcome: Failure::Cancelled.reason() },
+        Seen::Lost => ItemEnd { paid: false, outcome: "task_lost" },
         Seen::Open => ItemEnd { paid: false, outcome: "task" },
     }
 }

@@ -21,7 +21,7 @@ use crate::protocol::from_server;
 use crate::protocol::modern::{self, TASKS_EXTENSION};
 use crate::protocol::object::{Object, string};
 use crate::protocol::sealed::Task;
-use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
+use crate::protocol::to_client::{self, ErrorCode, ErrorObjectOwned, push_json};
 use crate::protocol::to_server::{push_member, push_object};
 use crate::store::{self, ItemEnd, PaidTask, Show, StoreError, clock};
 use crate::upstream::Failure;
@@ -43,6 +43,8 @@ pub(super) enum Seen<'a> {
     Completed(&'a str),
     Failed,
     Cancelled,
+    /// The server does not know it any more.
+    Lost,
 }
 
 /// Why the result of a task may not be shown.
@@ -120,6 +122,10 @@ impl Proxy {
         };
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
         let Some(result) = result else {
+            // Should it come back all the same, its result still has to be paid.
+            if answer.error_text().is_some_and(is_unknown) {
+                self.let_go(&identity, &task, Seen::Lost).await;
+            }
             return self.task_answer(&identity, answer.with_id(request.id)).await;
         };
         match request.method.as_ref() {
@@ -156,10 +162,15 @@ impl Proxy {
         let Ok(answer) = self.ask_while_there(caller, &look).await else { return };
         let seen = answer.result_text().and_then(|result| Object::read(result).ok());
         let seen = seen.as_ref().map_or(Seen::Open, Seen::of);
-        if matches!(seen, Seen::Cancelled | Seen::Failed)
-            && self.settle_task(identity, task, seen).await.is_err()
-        {
-            tracing::debug!(target: "proxy", "the hold of a cancelled task ends by itself");
+        if matches!(seen, Seen::Cancelled | Seen::Failed) {
+            self.let_go(identity, task, seen).await;
+        }
+    }
+
+    /// Ends the hold of a task that gives nothing any more.
+    async fn let_go(&self, identity: &Identity, task: &Task, seen: Seen<'_>) {
+        if self.settle_task(identity, task, seen).await.is_err() {
+            tracing::debug!(target: "proxy", "the hold of a task that is over ends by itself");
         }
     }
 
@@ -256,6 +267,12 @@ impl Proxy {
             Err(NotHeld::Unavailable(error)) => Err(unavailable(&error)),
         }
     }
+}
+
+/// Does an error say that there is no such task?
+fn is_unknown(error: &str) -> bool {
+    let code = Object::read(error).ok().and_then(|error| error.get("code")?.parse().ok());
+    code == Some(ErrorCode::InvalidParams.code())
 }
 
 fn unavailable(error: &StoreError) -> Unpaid {
