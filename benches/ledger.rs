@@ -101,6 +101,7 @@ impl World {
 fn key(number: u64, now: Time) -> Key {
     let raw = RawKey::from_random([7; 24]);
     Key {
+        suspended: false,
         id: KeyId::from_random(number.to_be_bytes()),
         digest: raw.digest(),
         ends: raw.ends(),

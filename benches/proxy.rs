@@ -1,8 +1,9 @@
 //! Paygate beside a bare bridge, in one run: `cargo bench --bench proxy [-- PART…]`.
 //!
-//! Parts: `fsync`, `ratio`, `memory`, `keys` (these by default), `start`, and
-//! `noise`, which is the bare bridge beside itself. The contestants are
-//! processes of their own before the same scripted child, measured in turn and several times over,
+//! Parts: `fsync`, `ratio`, `memory`, `keys` (these by default), `start`,
+//! `noise`, which is the bare bridge beside itself, and `cost`, which is processor time per call, and `profile`, one
+//! load to look at with a profiler. The
+//! contestants are processes of their own before the same scripted child, measured in turn and several times over,
 //! because two noisy cores make any single number a guess. The result is Markdown for
 //! `docs/performance.md`; it goes to standard output and to `target/bench-proxy.md`.
 //!
@@ -25,6 +26,8 @@
 mod bare_bridge;
 #[path = "proxy/contestants.rs"]
 mod contestants;
+#[path = "proxy/cost.rs"]
+mod cost;
 #[path = "proxy/disk.rs"]
 mod disk;
 #[path = "proxy/load.rs"]
@@ -45,7 +48,7 @@ use std::process::ExitCode;
 use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
-const PARTS: [&str; 6] = ["fsync", "ratio", "memory", "keys", "noise", "start"];
+const PARTS: [&str; 8] = ["fsync", "ratio", "memory", "keys", "noise", "start", "cost", "profile"];
 const DEFAULT_PARTS: usize = 4;
 
 fn main() -> ExitCode {
@@ -90,6 +93,8 @@ fn run(parts: &[String]) {
             "keys" => parts::keys(&settings),
             "noise" => parts::noise(&settings),
             "start" => parts::start(&settings),
+            "cost" => cost::cost(&settings),
+            "profile" => cost::profile(&settings),
             _ => disk.to_markdown(),
         };
     }

@@ -23,7 +23,7 @@ use crate::front::http::{BindError, HttpFront, Listener, Served};
 use crate::proxy::Proxy;
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Link, StartError};
+use crate::upstream::{Link, MemberStatus, RemoteSetupError, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
@@ -47,6 +47,8 @@ pub struct About {
     pub address: SocketAddr,
     /// What the guarded server says it is, or its command.
     pub server: String,
+    /// If several servers are guarded, where each stands.
+    pub members: Vec<MemberStatus>,
     /// How many tools it lists.
     pub tools: usize,
     /// The admin key if it was made at this start and is nowhere else.
@@ -69,6 +71,9 @@ pub enum AppError {
     /// No server to guard.
     #[error(transparent)]
     Server(#[from] StartError),
+    /// A remote server that cannot be asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteSetupError),
     /// The demo is this program itself.
     #[error(
         "the demo server cannot be started: this program does not find itself ({0}); guard a server of yours with \
@@ -107,6 +112,7 @@ impl App {
             }
         };
         let link = server.link.clone();
+        options::warn_of_names(config, &link);
         let started = Self::assemble(config, listener, Arc::clone(&store), server).await;
         if started.is_err() {
             stop::server_and_books(&link, store.as_ref()).await;
@@ -124,7 +130,7 @@ impl App {
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
-            Backend::Command(_) => None,
+            Backend::Command(_) | Backend::Remote(_) | Backend::Several(_) => None,
         };
         let admin_key = keys::admin(config.admin_key.as_ref())?;
         let policy = options::policy(config);
@@ -147,7 +153,8 @@ impl App {
         };
         let about = About {
             address: listener.address(),
-            server: options::server_title(&link),
+            server: options::server_title(config, &link),
+            members: link.members(),
             tools: link.tools().len(),
             new_admin_key: admin_key.shown,
             demo_key,

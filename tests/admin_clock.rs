@@ -29,6 +29,7 @@ async fn get(router: &Router, path: &str, header: (&str, &str)) -> Value {
 
 fn key(raw: &RawKey) -> Key {
     Key {
+        suspended: false,
         id: KeyId::from_random([1; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -52,7 +53,7 @@ fn key(raw: &RawKey) -> Key {
 async fn numbers_are_shown_as_of_ledger_time() {
     let store = Arc::new(LocalStore::open(&LocalOptions::default(), clock::now()).unwrap());
     let raw = RawKey::from_random([1; 24]);
-    let made = store.create_key(key(&raw), 10, None, clock::now()).await.unwrap();
+    let made = store.create_key(key(&raw), 10, None.into(), clock::now()).await.unwrap();
     let Creation::Made(key) = made else { panic!("{made:?}") };
 
     // A call while the clock was 40 days ahead; then it is set right.

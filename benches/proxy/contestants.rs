@@ -79,12 +79,17 @@ impl Contestant {
         Self { label, address, keys, process: Process::Paygate(Box::new(paygate)) }
     }
 
-    /// Resident memory of the process itself, in KiB.
-    pub fn resident_kib(&self) -> u64 {
-        let pid = match &self.process {
+    /// The process itself, not its child.
+    pub fn pid(&self) -> u32 {
+        match &self.process {
             Process::Bare(bridge) => bridge.0.id(),
             Process::Paygate(paygate) => paygate.pid(),
-        };
+        }
+    }
+
+    /// Resident memory of the process itself, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let pid = self.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());

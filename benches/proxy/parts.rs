@@ -33,7 +33,7 @@ impl Settings {
         }
     }
 
-    fn load(&self, contestant: &Contestant, cell: Cell) -> Load {
+    pub fn load(&self, contestant: &Contestant, cell: Cell) -> Load {
         Load {
             address: contestant.address,
             connections: cell.connections,
@@ -54,12 +54,12 @@ fn number(name: &str, default: usize) -> usize {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Cell {
-    tool: Tool,
-    connections: usize,
+pub struct Cell {
+    pub tool: Tool,
+    pub connections: usize,
 }
 
-const CELLS: [Cell; 4] = [
+pub const CELLS: [Cell; 4] = [
     Cell { tool: Tool::Instant, connections: 1 },
     Cell { tool: Tool::Instant, connections: 16 },
     Cell { tool: Tool::Instant, connections: 64 },

@@ -34,7 +34,7 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         }
         Ok(())
     };
-    let key = admin.change(&key, Fit::Usable, call.now, apply).await?;
+    let key = admin.change(&key, Fit::InForce, call.now, apply).await?;
     Answer::ok(&Set {
         allowed_tools: &key.allowed_tools,
         denied_tools: &key.denied_tools,

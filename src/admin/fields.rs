@@ -19,6 +19,9 @@ use crate::model::time::Time;
 const TAGS_MAX: usize = 50;
 const TAG_CHARS_MAX: usize = 100;
 
+/// Longest reason, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
 /// How a request names a key.
 #[derive(Clone, Debug)]
 pub(super) enum KeyRef {
@@ -251,7 +254,14 @@ fn expires_at(value: &Json<'_>) -> Result<Option<Time>, Problem> {
 
 /// A quota: at least one of the four limits, under either of its names.
 pub(super) fn quota(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
-    let mut quota = Quota::default();
+    quota_over(Quota::default(), members)
+}
+
+/// The same over another quota: what is absent stays, `null` is no limit.
+pub(super) fn quota_over(
+    mut quota: Quota,
+    members: &Members<'_>,
+) -> Result<Option<Quota>, Problem> {
     let mut is_given = false;
     for (name, short, limit_of) in [
         ("dailyCallLimit", "dailyCalls", &mut quota.daily_call_limit),
@@ -263,8 +273,10 @@ pub(super) fn quota(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
             return Err(Problem::bad(format!("{name} and {short} are the same; give one of them")));
         }
         let given = if members.has(short) { short } else { name };
-        is_given |= members.has(given);
-        *limit_of = limit(given, &members.get(given)?)?.unwrap_or(0);
+        if members.has(given) {
+            is_given = true;
+            *limit_of = limit(given, &members.get(given)?)?.unwrap_or(0);
+        }
     }
     Ok(is_given.then_some(quota))
 }
@@ -284,6 +296,22 @@ pub(super) const QUOTA_FIELDS: [&str; 8] = [
 /// What to say when there is none of them.
 pub(super) const QUOTA_EMPTY: &str = "Missing quota: give dailyCallLimit, monthlyCallLimit, \
      dailyCreditLimit or monthlyCreditLimit";
+
+/// `reason`: why, in the operator's words. It goes into the journal, so a long one is refused, not cut.
+pub(super) fn reason(members: &Members<'_>) -> Result<Option<String>, Problem> {
+    let text = match members.get("reason")? {
+        Json::Null => return Ok(None),
+        Json::Text(text) => text,
+        Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
+            return Err(Problem::bad("reason must be a string"));
+        }
+    };
+    let text = text.trim();
+    if text.chars().count() > REASON_CHARS_MAX {
+        return Err(Problem::bad(format!("reason is longer than {REASON_CHARS_MAX} characters")));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
 
 /// The first so many characters.
 pub(super) fn cut(text: &str, chars_max: usize) -> &str {

@@ -30,7 +30,7 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         key.spending_limit = spending_limit;
         Ok(())
     };
-    admin.change(&key, Fit::Usable, call.now, apply).await?;
+    admin.change(&key, Fit::InForce, call.now, apply).await?;
     let message = match spending_limit {
         0 => "Spending limit removed (unlimited)".to_owned(),
         limit => format!("Spending limit set to {limit}"),

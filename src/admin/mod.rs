@@ -5,6 +5,7 @@
 //! except through the store, or answer before that change is durable.
 
 mod acl;
+mod adjust;
 mod answer;
 mod auth;
 mod balance;
@@ -19,11 +20,13 @@ mod number;
 mod once;
 mod query;
 mod quota;
+mod refund;
 mod revoke;
 mod rotate;
 mod routes;
 mod search;
 mod status;
+mod stream;
 mod subject;
 mod tags;
 mod topup;
@@ -43,10 +46,12 @@ use bytes::Bytes;
 use secrecy::SecretString;
 
 use crate::gate::Policy;
+use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{Store, clock};
 use answer::{Answer, Problem};
 use auth::AdminAuth;
+use fields::KeyRef;
 use routes::{Access, ROUTES, Route};
 
 /// How often each reason has refused a call since the start.
@@ -89,10 +94,19 @@ struct Admin {
 /// One request, its body read.
 struct Call {
     uri: Uri,
+    /// What stands for `{id}` in the route's path, as it was written.
+    id: String,
     headers: HeaderMap,
     body: Bytes,
     address: IpAddr,
     now: Time,
+}
+
+impl Call {
+    /// The key whose id is in the path. Not the raw key: paths end up in logs.
+    fn key_in_path(&self) -> KeyRef {
+        KeyId::parse(&self.id).map_or(KeyRef::Nothing, KeyRef::Id)
+    }
 }
 
 /// All endpoints of this part; any other path is answered with 404.
@@ -129,13 +143,21 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
         Access::Public => {}
         Access::Admin => admin.auth.check(&parts.headers, address).await?,
     }
-    let body = if route.method == Method::POST {
+    let body = if matches!(route.method, Method::POST | Method::PATCH) {
         body::read(body, admin.options.body_bytes_max).await?
     } else {
         Bytes::new()
     };
-    let call = Call { uri: parts.uri, headers: parts.headers, body, address, now: clock::now() };
+    let id = id_in_path(route.path, parts.uri.path()).to_owned();
+    let (uri, headers) = (parts.uri, parts.headers);
+    let call = Call { uri, id, headers, body, address, now: clock::now() };
     (route.handler)(admin, call).await
+}
+
+/// The segment of a path that stands where the route has `{id}`; empty if it has none.
+fn id_in_path<'a>(route: &str, path: &'a str) -> &'a str {
+    let mut segments = route.split('/').zip(path.split('/'));
+    segments.find(|(pattern, _)| *pattern == "{id}").map_or("", |(_, given)| given)
 }
 
 /// HEAD is served as GET; the HTTP layer leaves the body out.

@@ -5,10 +5,9 @@ use axum::http::HeaderMap;
 
 use super::answer::Problem;
 use super::body::Members;
+use crate::model::idempotency::IdempotencyKey;
 use crate::model::secret::Digest;
 use crate::store::Once;
-
-const CHARS_MAX: usize = 255;
 
 /// The request's idempotency key, if it has one; `note` is what the store keeps for a repetition.
 pub(super) fn read(
@@ -21,13 +20,10 @@ pub(super) fn read(
     if given.next().is_some() {
         return Err(Problem::bad("Idempotency-Key must be given once"));
     }
-    let is_printable = |bytes: &[u8]| bytes.iter().all(|b| matches!(b, b' '..=b'~'));
-    let bytes = value.as_bytes();
-    if bytes.is_empty() || bytes.len() > CHARS_MAX || !is_printable(bytes) {
-        let message = "Idempotency-Key must be 1 to 255 printable ASCII characters";
-        return Err(Problem::bad(message));
-    }
-    let id = Digest::of(&[endpoint.as_bytes(), b"\n", bytes].concat());
+    let Some(key) = IdempotencyKey::parse(value.as_bytes()) else {
+        return Err(Problem::bad(format!("Idempotency-Key {}", IdempotencyKey::RULE)));
+    };
+    let id = Digest::of(&[endpoint.as_bytes(), b"\n", key.as_str().as_bytes()].concat());
     Ok(Some(Once { id, request: members.digest(), note: String::new() }))
 }
 

@@ -7,8 +7,8 @@ use axum::http::Method;
 
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, balance, expiry, ip, keys, limits, namespaces, quota, revoke, rotate, search,
-    status, tags, topup,
+    Admin, Call, acl, adjust, balance, expiry, ip, keys, limits, namespaces, quota, refund, revoke,
+    rotate, search, status, tags, topup,
 };
 
 /// Who may call an endpoint.
@@ -25,7 +25,7 @@ type Reply = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
 /// One endpoint.
 pub(super) struct Route {
     pub(super) method: Method,
-    /// Matched byte for byte.
+    /// Matched byte for byte; `{id}` stands for one segment.
     pub(super) path: &'static str,
     pub(super) access: Access,
     pub(super) handler: fn(Arc<Admin>, Call) -> Reply,
@@ -48,8 +48,15 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/balance" Public balance::show),
     route!(POST "/keys" Admin keys::create::create),
     route!(GET "/keys" Admin keys::list::list),
+    route!(GET "/keys/{id}" Admin keys::one::show),
+    route!(PATCH "/keys/{id}" Admin keys::one::patch),
+    route!(DELETE "/keys/{id}" Admin keys::one::delete),
     route!(POST "/topup" Admin topup::add),
+    route!(POST "/credits/adjust" Admin adjust::adjust),
+    route!(POST "/calls/{id}/refund" Admin refund::refund),
     route!(POST "/keys/revoke" Admin revoke::revoke),
+    route!(POST "/keys/suspend" Admin keys::suspend::suspend),
+    route!(POST "/keys/resume" Admin keys::suspend::resume),
     route!(POST "/keys/rotate" Admin rotate::rotate),
     route!(POST "/keys/acl" Admin acl::set),
     route!(POST "/keys/expiry" Admin expiry::set),

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use super::answer::{Answer, Problem, in_background};
 use super::namespaces::{self, NamespaceView};
+use super::query::Query;
 use super::usage::Summary;
 use super::view::{KeyView, Moment};
-use super::{Admin, AdminOptions, Call, query};
+use super::{Admin, AdminOptions, Call};
 use crate::gate::ToolPolicy;
 use crate::ledger::Account;
 use crate::model::key::Key;
@@ -53,9 +54,9 @@ struct ToolPricing {
 }
 
 pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let namespace = query::namespace(&call.uri)?;
+    let namespace = Query::of(&call.uri)?.namespace()?;
     let keys = admin.store.keys(None).await?;
-    let usage = admin.store.usage(None).await?;
+    let usage = admin.store.usage(namespace.as_deref()).await?;
     in_background(move || {
         let moment = Moment::new(admin.store.as_ref(), call.now);
         let status = status(&admin.options, &keys, &usage, namespace.as_deref(), (&call, &moment));

@@ -19,9 +19,9 @@ pub(super) enum Fit {
     Exists,
     /// Not revoked.
     NotRevoked,
-    /// Neither revoked nor expired.
-    Usable,
-    /// The same, said to the one who showed the credential.
+    /// Neither revoked nor expired; it may be suspended.
+    InForce,
+    /// Open to the one who showed the credential.
     Credential,
 }
 
@@ -29,7 +29,7 @@ impl Fit {
     fn problem(self) -> Problem {
         Problem::not_found(match self {
             Self::Exists => "Key not found",
-            Self::NotRevoked | Self::Usable => "Key not found or inactive",
+            Self::NotRevoked | Self::InForce => "Key not found or inactive",
             Self::Credential => "Invalid or inactive API key",
         })
     }
@@ -38,7 +38,8 @@ impl Fit {
         match self {
             Self::Exists => true,
             Self::NotRevoked => key.active,
-            Self::Usable | Self::Credential => key.usable(now),
+            Self::InForce => key.in_force(now),
+            Self::Credential => key.usable(now),
         }
     }
 }
@@ -75,7 +76,7 @@ impl Admin {
             if changed == *current {
                 return Ok(current);
             }
-            match self.store.update_key(changed).await {
+            match self.store.update_key(changed, None.into()).await {
                 Ok(key) => return Ok(key),
                 Err(StoreError::Conflict) => {}
                 Err(StoreError::NotFound) => return Err(fit.problem()),

@@ -34,8 +34,8 @@ pub(super) async fn add(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
     {
         return Ok(answer(credits, amount)?.replayed());
     }
-    let key = admin.find(&key, Fit::Usable, call.now).await?;
-    match admin.store.credit(&key.id, amount, CreditKind::Grant, once, call.now).await? {
+    let key = admin.find(&key, Fit::InForce, call.now).await?;
+    match admin.store.credit(&key.id, amount, CreditKind::Grant, once.into(), call.now).await? {
         Credited::Made(credits) => answer(credits, amount),
         Credited::Repeated(credits) => Ok(answer(credits, amount)?.replayed()),
     }

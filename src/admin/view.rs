@@ -56,6 +56,7 @@ pub(super) struct KeyView<'a> {
     expired: bool,
     id: &'a str,
     held: i64,
+    suspended: bool,
 }
 
 impl<'a> KeyView<'a> {
@@ -87,6 +88,7 @@ impl<'a> KeyView<'a> {
             expired: key.expired(moment.now),
             id: key.id.as_str(),
             held: account.held(),
+            suspended: key.suspended,
         }
     }
 }

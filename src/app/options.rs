@@ -1,5 +1,6 @@
 //! The options of each part, from the one Config.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::AppError;
 use crate::admin::AdminOptions;
-use crate::config::{self, Backend, Books, Config, ServerCommand};
+use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::gate::{Policy, ToolPolicy};
@@ -18,7 +19,13 @@ use crate::model::bounds;
 use crate::model::key::Quota;
 use crate::proxy::{Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::upstream::{ChildOptions, Kind, Link, LinkOptions};
+use crate::upstream::{
+    ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
+    SeveralOptions,
+};
+
+/// Names of tools in a warning.
+const NAMES_SHOWN_MAX: usize = 8;
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {
@@ -29,6 +36,10 @@ pub(super) fn policy(config: &Config) -> Policy {
             tool.credits_per_kb_input_thousandths,
         );
         (name.clone(), policy)
+    });
+    let methods = config.pricing.methods.iter().map(|(name, method)| {
+        let (price, rate) = (method.credits_per_call, method.rate_limit_per_min);
+        (name.clone(), ToolPolicy::of_method(name, price, rate))
     });
     Policy {
         default_price: config.pricing.default_credits,
@@ -41,17 +52,24 @@ pub(super) fn policy(config: &Config) -> Policy {
         },
         shadow: config.shadow_mode,
         tools: tools.collect(),
+        methods: methods.collect(),
     }
 }
 
 pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
     let tools = config.pricing.tools.iter();
     let timeouts = tools.filter_map(|(name, tool)| Some((name.clone(), tool.request_timeout?)));
+    let methods = config.pricing.methods.iter();
+    let method_timeouts =
+        methods.filter_map(|(name, method)| Some((name.clone(), method.request_timeout?)));
     ProxyOptions {
         policy,
         refund_on_failure: config.refund_on_failure,
         request_timeout: config.request_timeout,
         tool_timeouts: timeouts.collect(),
+        method_timeouts: method_timeouts.collect(),
+        forward_identity: config.forward_identity,
+        kept_ttl: config.kept_ttl,
         request_timeout_max: config.request_timeout_max,
         batch_calls_max: config.batch_calls_max,
         require_key_for_all: config.require_key == config::RequireKey::All,
@@ -120,37 +138,101 @@ fn connections_max() -> usize {
     files.saturating_sub(bounds::FILES_RESERVED).clamp(1, bounds::CONNECTIONS_MAX)
 }
 
-/// What to start and guard.
+/// What to guard.
 pub(super) fn server(
     config: &Config,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<LinkOptions, AppError> {
-    let (name, mut child) = match &config.backend {
+    let none = BTreeMap::new();
+    let (name, kind) = match &config.backend {
+        Backend::Remote(RemoteUrl(url)) => {
+            let setup = RemoteSetup {
+                url: url.clone(),
+                headers: config.upstream_headers.clone(),
+                ca: config.upstream_ca.clone(),
+            };
+            let remote = RemoteOptions::new(&setup)?;
+            (remote.host().to_owned(), Kind::Remote(Arc::new(remote)))
+        }
         Backend::Demo => {
-            let mut child = ChildOptions::new(env::current_exe().map_err(AppError::NoProgram)?);
-            child.arguments = vec!["demo-server".into()];
-            ("demo".to_owned(), child)
+            let program = env::current_exe().map_err(AppError::NoProgram)?;
+            let arguments = vec!["demo-server".into()];
+            ("demo".to_owned(), child(config, program, arguments, &none, environment))
         }
         Backend::Command(ServerCommand { program, args }) => {
             let name = Path::new(program)
                 .file_name()
                 .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
-            let mut child = ChildOptions::new(program);
-            child.arguments = args.iter().map(OsString::from).collect();
-            (name, child)
+            (name, child(config, program, all(args), &none, environment))
+        }
+        Backend::Several(several) => {
+            let prefixes: Vec<&str> = several.servers.iter().map(|s| s.prefix.as_str()).collect();
+            (prefixes.join(", "), several_servers(config, several, &environment))
         }
     };
-    child.environment = environment;
-    let own = config.child_env.iter();
-    let own = own.map(|(name, value)| (name.into(), value.expose_secret().into()));
-    child.child_environment = own.collect();
-    let mut options = LinkOptions::new(name, Kind::Child(Arc::new(child)));
+    let mut options = LinkOptions::new(name, kind);
     options.answer_bytes_max = config.answer_bytes_max;
     Ok(options)
 }
 
-/// What the guarded server calls itself, or else its command.
-pub(super) fn server_title(link: &Link) -> String {
+fn several_servers(
+    config: &Config,
+    several: &Several,
+    environment: &[(OsString, OsString)],
+) -> Kind {
+    let members = several.servers.iter().map(|server| {
+        let kind = match &server.kind {
+            ServerKind::Command { command, child_env } => {
+                let environment = environment.to_vec();
+                child(config, &command.program, all(&command.args), child_env, environment)
+            }
+        };
+        Member { prefix: server.prefix.clone(), kind }
+    });
+    let options = SeveralOptions::new(&config.name, &several.separator, members.collect());
+    Kind::Several(Arc::new(options))
+}
+
+fn all(args: &[String]) -> Vec<OsString> {
+    args.iter().map(OsString::from).collect()
+}
+
+/// A child process with the environment that the configuration gives to each, and its own.
+fn child(
+    config: &Config,
+    program: impl Into<OsString>,
+    arguments: Vec<OsString>,
+    own: &BTreeMap<String, SecretString>,
+    environment: Vec<(OsString, OsString)>,
+) -> Kind {
+    let variables = config.child_env.iter().chain(own);
+    let variables: BTreeMap<&String, &SecretString> = variables.collect();
+    let child_environment = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.expose_secret().into()))
+        .collect();
+    let program = program.into();
+    Kind::Child(Arc::new(ChildOptions { program, arguments, environment, child_environment }))
+}
+
+/// Says which tools of several servers have names that some model vendors refuse, unless all have,
+/// for their separator's sake: that was said when the configuration was read.
+pub(super) fn warn_of_names(config: &Config, link: &Link) {
+    let Backend::Several(several) = &config.backend else { return };
+    let tools = link.tools();
+    let refused: Vec<&str> = tools.iter().filter(|tool| !Names::is_accepted(tool)).collect();
+    if Names::is_accepted(&several.separator) && !refused.is_empty() {
+        let (count, some) =
+            (refused.len(), refused.iter().take(NAMES_SHOWN_MAX).collect::<Vec<_>>());
+        tracing::warn!(
+            target: "app", count, ?some,
+            "model vendors refuse tools with such names: they take letters, digits, \"_\" and \"-\" only, 64 at most"
+        );
+    }
+}
+
+/// What the guarded server calls itself, or else its command, and where it is if elsewhere.
+pub(super) fn server_title(config: &Config, link: &Link) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {
@@ -170,15 +252,23 @@ pub(super) fn server_title(link: &Link) -> String {
         #[serde(default)]
         version: String,
     }
+    let members = link.members();
+    if !members.is_empty() {
+        return format!("{} servers", members.len());
+    }
     let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
     let info = info.and_then(|said| said.server_info.or(said.meta?.server_info));
-    match info {
+    let title = match info {
         Some(Info { name, version }) => {
             // It goes to a terminal, and the server decides what it says.
             let title = format!("{name} {version}");
             title.trim().chars().filter(|character| !character.is_control()).take(100).collect()
         }
         None => link.server().to_owned(),
+    };
+    match config.backend {
+        Backend::Remote(_) => format!("{title} at {}", link.server()),
+        Backend::Command(_) | Backend::Demo | Backend::Several(_) => title,
     }
 }

@@ -3,6 +3,7 @@
 //! No part of Paygate imports these types; `app` maps them to each part's own options.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
 pub(super) const LOG_DEFAULT: &str = "info";
 /// `host` when nobody gives one: this machine only.
 pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// `toolSeparator` when nobody gives one: as in paygate-mcp.
+pub(super) const TOOL_SEPARATOR_DEFAULT: &str = ":";
 /// `port` when nobody gives one.
 pub(super) const PORT_DEFAULT: i64 = 3402;
 /// `db` when nobody gives one: in the working directory.
@@ -72,8 +75,16 @@ pub struct Config {
     pub durability: Durability,
     /// What happens to calls of tools that the server does not list.
     pub unlisted_tools: UnlistedTools,
+    /// Whether the server is told who calls.
+    pub forward_identity: bool,
+    /// Time for which answers to calls with an idempotency key are kept.
+    pub kept_ttl: Duration,
     /// Environment added to the child's.
     pub child_env: BTreeMap<String, SecretString>,
+    /// Headers of every request to a remote server.
+    pub upstream_headers: Vec<(String, SecretString)>,
+    /// Certificates that are trusted beside the system's.
+    pub upstream_ca: Option<PathBuf>,
     /// Peers whose forwarded client addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Host headers accepted; empty means the loopback rule.
@@ -85,12 +96,56 @@ pub struct Config {
 }
 
 /// What is guarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Backend {
     /// A child process that speaks MCP over stdio.
     Command(ServerCommand),
     /// The demo server of this binary.
     Demo,
+    /// A server that is reached over HTTP, at this URL.
+    Remote(RemoteUrl),
+    /// Several servers as one.
+    Several(Several),
+}
+
+/// Where a remote server is. Not printed: what follows the `?` may be a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteUrl(pub String);
+
+impl fmt::Debug for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteUrl(…)")
+    }
+}
+
+/// Several servers as one.
+#[derive(Debug, Clone)]
+pub struct Several {
+    /// What stands between a server's prefix and a name.
+    pub separator: String,
+    /// Those that are in service.
+    pub servers: Vec<Server>,
+}
+
+/// One of several servers.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What the names of its tools and prompts begin with.
+    pub prefix: String,
+    /// How it is reached.
+    pub kind: ServerKind,
+}
+
+/// How one of several servers is reached.
+#[derive(Debug, Clone)]
+pub enum ServerKind {
+    /// As a child process that speaks MCP over stdio.
+    Command {
+        /// The program and its arguments.
+        command: ServerCommand,
+        /// Environment for it alone.
+        child_env: BTreeMap<String, SecretString>,
+    },
 }
 
 /// A program and its arguments; no shell is involved.
@@ -118,6 +173,19 @@ pub struct Pricing {
     pub default_credits: i64,
     /// Tools with an entry of their own.
     pub tools: BTreeMap<String, ToolPricing>,
+    /// Methods with a price.
+    pub methods: BTreeMap<String, MethodPricing>,
+}
+
+/// Price and limits of one method that is no call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodPricing {
+    /// Price of a request.
+    pub credits_per_call: i64,
+    /// Admitted requests per key in any minute; 0 is unlimited.
+    pub rate_limit_per_min: i64,
+    /// Time a request may take, if not the general one.
+    pub request_timeout: Option<Duration>,
 }
 
 /// Price and limits of one tool; the default price is already filled in.

@@ -149,7 +149,8 @@ pub fn whole_seconds(ms: i64) -> i64 {
 const fn http_status(denial: &Denial) -> u16 {
     match denial {
         Denial::MissingApiKey | Denial::InvalidApiKey | Denial::ApiKeyExpired => 401,
-        Denial::NamespaceSuspended
+        Denial::ApiKeySuspended
+        | Denial::NamespaceSuspended
         | Denial::IpNotAllowed(_)
         | Denial::ToolNotAllowed(_)
         | Denial::ToolDenied(_) => 403,
@@ -370,6 +371,7 @@ mod tests {
             Denial::MissingApiKey,
             Denial::InvalidApiKey,
             Denial::ApiKeyExpired,
+            Denial::ApiKeySuspended,
             Denial::NamespaceSuspended,
             Denial::IpNotAllowed("192.0.2.1".parse().unwrap()),
         ] {
@@ -437,6 +439,7 @@ mod tests {
             (Denial::MissingApiKey, 401),
             (Denial::InvalidApiKey, 401),
             (Denial::ApiKeyExpired, 401),
+            (Denial::ApiKeySuspended, 403),
             (Denial::NamespaceSuspended, 403),
             (Denial::IpNotAllowed("::1".parse().unwrap()), 403),
             (Denial::ToolNotAllowed("a".to_owned()), 403),

@@ -20,6 +20,9 @@ pub(super) fn sentence(denied: &Denied, top_up_url: Option<&str>) -> String {
         Denial::ApiKeyExpired => "The API key has expired. Retrying will not help. Ask the user to get a new one from \
              the operator of this server."
             .to_owned(),
+        Denial::ApiKeySuspended => "The API key is suspended. Retrying will not help. Ask the user to talk to the \
+             operator of this server."
+            .to_owned(),
         Denial::NamespaceSuspended => "The account that this API key belongs to is suspended. Retrying will not help. Ask the \
              user to talk to the operator of this server."
             .to_owned(),

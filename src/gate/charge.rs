@@ -5,13 +5,14 @@ use crate::ledger::{Bound, Demand, Hold, Posting, Refund, Refusal, names};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
+use crate::model::text::Text;
 use crate::model::time::Time;
 
 /// One priced call of a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Exact tool name.
-    pub tool: String,
+    /// Exact tool name, or the method that has a price.
+    pub tool: Text,
     /// The whole price, surcharge included.
     pub price: i64,
 }
@@ -130,8 +131,8 @@ impl Charge {
         let (denial, failed_index) = match limit {
             Limit::KeyRate => (Denial::RateLimited { limit: cap }, 0),
             Limit::ToolRate { index } => {
-                let tool = self.items.get(index).map(|item| item.tool.clone()).unwrap_or_default();
-                (Denial::ToolRateLimited { tool, limit: cap }, index)
+                let tool = self.items.get(index).map_or("", |item| item.tool.as_str());
+                (Denial::ToolRateLimited { tool: tool.to_owned(), limit: cap }, index)
             }
             Limit::Spending if cap > 0 => {
                 let (spent, need) = (refusal.value, self.total);

@@ -1,16 +1,20 @@
 //! What a call uses up: the one ordered list of counters, from the key's rate to its quotas. A new
 //! limit is a new row here; the ledger and the stores only know "add if it stays within bounds".
 
+use std::collections::HashMap;
+
 use super::charge::{Charge, Item, Limit, Measure};
-use super::policy::Policy;
+use super::policy::{Policy, ToolPolicy};
 use super::request::Request;
 use crate::ledger::{Bound, CounterName, Demand, Refund, Window, names};
 use crate::model::denial::QuotaKind;
 use crate::model::ids::CallId;
 use crate::model::key::Key;
 
+/// What some items use up; `entries` has the limits of their own, by name.
 pub(super) fn charge(
     policy: &Policy,
+    entries: &HashMap<String, ToolPolicy>,
     request: &Request<'_>,
     key: &Key,
     call: CallId,
@@ -22,7 +26,7 @@ pub(super) fn charge(
 
     rows.rate(names::RATE, calls, policy.key_rate, Measure::Calls, Limit::KeyRate);
     for (index, item) in items.iter().enumerate() {
-        if let Some(tool) = policy.tools.get(&item.tool).filter(|tool| tool.rate > 0) {
+        if let Some(tool) = entries.get(item.tool.as_str()).filter(|tool| tool.rate > 0) {
             let limit = Limit::ToolRate { index };
             rows.rate(tool.rate_counter.clone(), 1, tool.rate, Measure::Item(index), limit);
         }

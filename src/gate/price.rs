@@ -15,7 +15,7 @@ use super::policy::Policy;
 use super::request::CallFacts;
 
 pub(super) fn items(policy: &Policy, calls: &[CallFacts<'_>]) -> Vec<Item> {
-    calls.iter().map(|call| Item { tool: call.tool.to_owned(), price: of(policy, call) }).collect()
+    calls.iter().map(|call| Item { tool: call.tool.into(), price: of(policy, call) }).collect()
 }
 
 pub(super) fn total(items: &[Item]) -> i64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::names::BALANCE;
 use super::{
     Account, Bound, Counter, CounterName, CreditKind, Demand, Entry, Hold, Posting, Resolution,
-    ResolutionKind, Window,
+    ResolutionKind, Reversal, Window,
 };
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::{AccountId, CallId};
@@ -153,14 +153,13 @@ impl Book {
         call: CallId,
         deadline: Time,
         demands: &[Demand],
-    ) -> Result<Hold, HoldError> {
+    ) -> Result<&Hold, HoldError> {
         let now = self.advance(clock);
         self.check(now, demands).map_err(HoldError::Refused)?;
         let deadline = deadline.plus(Duration::from_millis(now.since_ms(clock).unsigned_abs()));
         let hold =
             Hold { call, at: now, deadline, postings: demands.iter().map(posting).collect() };
-        self.open(hold.clone(), &|_| true)?;
-        Ok(hold)
+        Ok(self.open(hold, &|_| true)?)
     }
 
     /// Moves the deadline of an open hold that has not passed it; the hold as it is then.
@@ -220,6 +219,13 @@ impl Book {
         Ok(entry)
     }
 
+    /// Gives back what a call kept. That it is done once is up to the caller, who has the journal.
+    pub fn reverse(&mut self, clock: Time, reversal: Reversal) -> Result<Reversal, LedgerError> {
+        let reversal = Reversal { at: self.advance(clock), ..reversal };
+        self.apply(&Entry::Reversal(reversal.clone()))?;
+        Ok(reversal)
+    }
+
     /// Replays one entry. Everything above changes the books through the same code.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         self.apply_where(entry, &|_| true)
@@ -250,16 +256,24 @@ impl Book {
             }
             Entry::Hold(hold) => {
                 self.advance(hold.at);
-                self.open(hold.clone(), takes)
+                self.open(hold.clone(), takes).map(|_| ())
             }
             Entry::Resolution(resolution) => {
                 self.advance(resolution.at);
                 self.close(resolution, takes).map(|_| ())
             }
+            Entry::Reversal(reversal) => {
+                self.advance(reversal.at);
+                self.give_back(reversal, takes)
+            }
         }
     }
 
-    fn open(&mut self, hold: Hold, takes: &dyn Fn(&AccountId) -> bool) -> Result<(), LedgerError> {
+    fn open(
+        &mut self,
+        hold: Hold,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<&Hold, LedgerError> {
         if self.holds.contains_key(&hold.call) {
             return Err(LedgerError::HoldMismatch);
         }
@@ -279,8 +293,7 @@ impl Book {
                 }
             }
         }
-        self.holds.insert(hold.call, hold);
-        Ok(())
+        Ok(self.holds.entry(hold.call).insert_entry(hold).into_mut())
     }
 
     fn close(
@@ -305,15 +318,39 @@ impl Book {
                     return Err(LedgerError::KeepsTooMuch);
                 }
                 let given_back = kept.checked_sub(posting.amount).ok_or(LedgerError::OutOfRange)?;
-                account
-                    .add(&posting.counter, posting.window, hold.at, given_back)
-                    .ok_or(LedgerError::OutOfRange)?;
+                if given_back != 0 {
+                    account
+                        .add(&posting.counter, posting.window, hold.at, given_back)
+                        .ok_or(LedgerError::OutOfRange)?;
+                }
                 if posting.counter == BALANCE {
                     account.change_held(posting.amount).ok_or(LedgerError::OutOfRange)?;
                 }
             }
         }
         Ok(hold)
+    }
+
+    fn give_back(
+        &mut self,
+        reversal: &Reversal,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<(), LedgerError> {
+        let theirs = || reversal.postings.iter().filter(|posting| takes(&posting.account));
+        // First what could fail for a reason: after that all of it is done.
+        for posting in theirs().filter(|posting| posting.counter == BALANCE) {
+            let balance = self.account_mut(&posting.account)?.balance();
+            if balance.saturating_add(posting.amount) > COUNTER_MAX {
+                return Err(LedgerError::OutOfRange);
+            }
+        }
+        for posting in theirs() {
+            let account = self.account_mut(&posting.account)?;
+            account
+                .add(&posting.counter, posting.window, reversal.held_at, posting.amount)
+                .ok_or(LedgerError::HoldMismatch)?;
+        }
+        Ok(())
     }
 
     fn account_mut(&mut self, id: &AccountId) -> Result<&mut Account, LedgerError> {
@@ -337,7 +374,7 @@ fn posting(demand: &Demand) -> Posting {
 }
 
 fn asks_the_same(one: &Demand, other: &Demand) -> bool {
-    one.account == other.account && one.counter == other.counter
+    one.counter == other.counter && one.account == other.account
 }
 
 /// What a list of demands has asked of each counter so far. A few are compared one by one, which is

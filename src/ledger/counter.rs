@@ -1,60 +1,84 @@
 //! One counter: a value, and the window that it is counted in.
 
-use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::bounds::{COUNTER_MAX, ROLLING_BUCKETS};
+use crate::model::text::Text;
 use crate::model::time::Time;
 
 /// Name of a counter within its account. A name means one window for ever: a limit that is redefined
 /// over another window gets another name, so that no history is read as something that it is not.
-#[derive(Clone, Debug)]
-pub enum CounterName {
-    /// One that every account may have.
-    Fixed(&'static str),
-    /// One made from configuration, for example `rate:search`.
-    Named(Arc<str>),
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CounterName(Name);
+
+/// A name has one form only, so equal names are equal here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Name {
+    Fixed(Fixed),
+    Named(Text),
 }
 
-impl CounterName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
+/// The counters that every account may have, in the order of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Fixed {
+    Balance,
+    Calls,
+    CallsDay,
+    CallsMonth,
+    CreditsDay,
+    CreditsMonth,
+    Rate,
+    Spent,
+}
+
+impl Fixed {
+    const ALL: [Self; 8] = [
+        Self::Balance,
+        Self::Calls,
+        Self::CallsDay,
+        Self::CallsMonth,
+        Self::CreditsDay,
+        Self::CreditsMonth,
+        Self::Rate,
+        Self::Spent,
+    ];
+
+    const fn as_str(self) -> &'static str {
         match self {
-            Self::Fixed(name) => name,
-            Self::Named(name) => name,
+            Self::Balance => "balance",
+            Self::Calls => "calls",
+            Self::CallsDay => "calls/day",
+            Self::CallsMonth => "calls/month",
+            Self::CreditsDay => "credits/day",
+            Self::CreditsMonth => "credits/month",
+            Self::Rate => "rate",
+            Self::Spent => "spent",
         }
     }
 }
 
-impl Borrow<str> for CounterName {
-    fn borrow(&self) -> &str {
-        self.as_str()
+impl CounterName {
+    /// A counter by its name: a fixed one, or one made from configuration, for example `rate:search`.
+    pub fn new(name: &str) -> Self {
+        let fixed = Fixed::ALL.into_iter().find(|fixed| fixed.as_str() == name);
+        Self(fixed.map_or_else(|| Name::Named(name.into()), Name::Fixed))
+    }
+
+    pub(super) const fn fixed(fixed: Fixed) -> Self {
+        Self(Name::Fixed(fixed))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Name::Fixed(fixed) => fixed.as_str(),
+            Name::Named(name) => name.as_str(),
+        }
     }
 }
-impl PartialEq for CounterName {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-impl Eq for CounterName {}
-impl std::hash::Hash for CounterName {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-impl PartialOrd for CounterName {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for CounterName {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
-    }
-}
+
 impl fmt::Display for CounterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -67,7 +91,7 @@ impl Serialize for CounterName {
 }
 impl<'de> Deserialize<'de> for CounterName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|name| Self::Named(name.into()))
+        String::deserialize(deserializer).map(|name| Self::new(&name))
     }
 }
 
@@ -167,15 +191,10 @@ impl Counter {
                 let newest = buckets.last().map_or(bucket, |(newest, _)| bucket.max(*newest));
                 let first = first_bucket(newest);
                 if bucket >= first {
-                    match buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-                        Ok(found) => {
-                            let (_, count) = buckets.get_mut(found)?;
-                            *count = within(count.checked_add(amount)?)?;
-                        }
-                        Err(place) => buckets.insert(place, (bucket, within(amount)?)),
-                    }
+                    add_in_bucket(buckets, bucket, amount)?;
                 }
-                buckets.retain(|(bucket, count)| *bucket >= first && *count != 0);
+                let gone = buckets.partition_point(|(bucket, _)| *bucket < first);
+                buckets.drain(..gone);
             }
         }
         Some(())
@@ -235,6 +254,32 @@ fn add_in_period(period: &mut i64, value: &mut i64, at: i64, amount: i64) -> Opt
         (*period, *value) = (at, within(amount)?);
     } else if at == *period {
         *value = within(value.checked_add(amount)?)?;
+    }
+    Some(())
+}
+
+/// Buckets stand in rising order, and one that counts nothing is not kept.
+fn add_in_bucket(buckets: &mut Vec<(i64, i64)>, bucket: i64, amount: i64) -> Option<()> {
+    // Nearly always it is the newest or newer.
+    let place = match buckets.last() {
+        Some((newest, _)) if *newest < bucket => Err(buckets.len()),
+        Some((newest, _)) if *newest == bucket => Ok(buckets.len().saturating_sub(1)),
+        Some(_) | None => buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket),
+    };
+    match place {
+        Ok(found) => {
+            let (_, count) = buckets.get_mut(found)?;
+            *count = within(count.checked_add(amount)?)?;
+            if *count == 0 {
+                buckets.remove(found);
+            }
+        }
+        Err(place) => {
+            let count = within(amount)?;
+            if count != 0 {
+                buckets.insert(place, (bucket, count));
+            }
+        }
     }
     Some(())
 }

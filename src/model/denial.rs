@@ -13,6 +13,8 @@ pub enum Denial {
     InvalidApiKey,
     /// The key's time has passed.
     ApiKeyExpired,
+    /// The key is suspended.
+    ApiKeySuspended,
     /// The key's tenant is suspended.
     NamespaceSuspended,
     /// The client's address is not on the key's list.
@@ -84,6 +86,7 @@ impl Denial {
             Self::MissingApiKey => "missing_api_key",
             Self::InvalidApiKey => "invalid_api_key",
             Self::ApiKeyExpired => "api_key_expired",
+            Self::ApiKeySuspended => "api_key_suspended",
             Self::NamespaceSuspended => "namespace_suspended",
             Self::IpNotAllowed(_) => "ip_not_allowed",
             Self::ToolNotAllowed(_) => "tool_not_allowed",
@@ -107,6 +110,7 @@ impl Denial {
             Self::MissingApiKey
             | Self::InvalidApiKey
             | Self::ApiKeyExpired
+            | Self::ApiKeySuspended
             | Self::NamespaceSuspended
             | Self::IpNotAllowed(_) => false,
             Self::ToolNotAllowed(_)
@@ -127,6 +131,7 @@ impl fmt::Display for Denial {
             Self::MissingApiKey
             | Self::InvalidApiKey
             | Self::ApiKeyExpired
+            | Self::ApiKeySuspended
             | Self::NamespaceSuspended => f.write_str(word),
             Self::IpNotAllowed(ip) => write!(f, "{word}: {ip} not in allowlist"),
             Self::ToolNotAllowed(tool) => write!(f, "{word}: {tool} not in allowedTools"),

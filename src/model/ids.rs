@@ -2,16 +2,17 @@
 //! takes random bytes as an argument; the shell that has a source of them calls these.
 
 use std::fmt;
-use std::sync::Arc;
+
+use super::text::Text;
 
 /// Id of a key: `key_` and 16 hex digits. It never changes, whatever happens to the credential.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(Arc<str>);
+pub struct KeyId(Text);
 
 impl KeyId {
     /// Makes an id from random bytes.
     pub fn from_random(bytes: [u8; 8]) -> Self {
-        Self(format!("key_{}", hex::encode(bytes)).into())
+        Self(format!("key_{}", hex::encode(bytes)).as_str().into())
     }
 
     /// Reads an id; `None` unless it has exactly the form of one.
@@ -22,18 +23,18 @@ impl KeyId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The account of this key in the ledger, which has the same name.
     pub fn account(&self) -> AccountId {
-        AccountId(Arc::clone(&self.0))
+        AccountId(self.0.clone())
     }
 }
 
 /// Whose counters: a key's, later also a team's or a namespace's. Opaque to the ledger.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountId(Arc<str>);
+pub struct AccountId(Text);
 
 impl AccountId {
     /// An account by name.
@@ -43,7 +44,7 @@ impl AccountId {
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -55,6 +56,14 @@ impl CallId {
     /// Makes an id from random bytes.
     pub const fn from_random(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// Reads an id; `None` unless it has exactly the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("call_").filter(|digits| is_lower_hex(digits, 32))?;
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
     }
 
     /// The bytes, as the database stores them.
@@ -86,12 +95,12 @@ macro_rules! shown_as_text {
     ($($name:ty),+) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.0.as_str())
             }
         }
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.0.as_str())
             }
         }
     )+};
@@ -114,5 +123,7 @@ mod tests {
         }
         let call = CallId::from_random([1; 16]);
         assert_eq!(call.to_string(), format!("call_{}", "01".repeat(16)));
+        assert_eq!(CallId::parse(&call.to_string()), Some(call));
+        assert_eq!(CallId::parse("call_01"), None);
     }
 }

@@ -84,6 +84,8 @@ pub struct Key {
     pub created_at: Time,
     /// False once revoked.
     pub active: bool,
+    /// Closed by the operator until it is resumed.
+    pub suspended: bool,
     /// Most credits it may ever spend; 0 means no limit.
     pub spending_limit: i64,
     /// Tools it may call; empty means all.
@@ -114,6 +116,7 @@ impl Key {
             namespace: namespace::DEFAULT.to_owned(),
             created_at,
             active: true,
+            suspended: false,
             spending_limit: 0,
             allowed_tools: ToolList::default(),
             denied_tools: ToolList::default(),
@@ -130,9 +133,14 @@ impl Key {
         self.expires_at.is_some_and(|end| now >= end)
     }
 
-    /// Active and not expired.
-    pub fn usable(&self, now: Time) -> bool {
+    /// Neither revoked nor expired; it may be suspended.
+    pub fn in_force(&self, now: Time) -> bool {
         self.active && !self.expired(now)
+    }
+
+    /// In force and not suspended.
+    pub fn usable(&self, now: Time) -> bool {
+        self.in_force(now) && !self.suspended
     }
 
     /// Is this the digest of a credential that opens this key now?

@@ -18,6 +18,18 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of several texts in their order. Their lengths go into it, so that no two lists
+    /// of texts make the same.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part.len().to_string());
+            hasher.update(":");
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
     /// From stored bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -133,6 +145,17 @@ impl KeyEnds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_parts_have_digests_of_their_own() {
+        let of = |parts: &[&str]| Digest::of_parts(parts.iter().map(|part| part.as_bytes()));
+        let lists: [&[&str]; 6] = [&[], &[""], &["ab"], &["a", "b"], &["b", "a"], &["1:a"]];
+        for (index, list) in lists.iter().enumerate() {
+            for other in lists.iter().skip(index + 1) {
+                assert_ne!(of(list), of(other), "{list:?} {other:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_raw_key_shows_its_ends_only() {

@@ -87,6 +87,11 @@ impl Invalid {
         Self { id: id.to_owned(), code: ErrorCode::InvalidRequest, message }
     }
 
+    /// A request by a method that a careless server could take for one with a price.
+    pub fn second_spelling(id: &str) -> Self {
+        Self::request(id, "\"method\" is a second spelling of one that costs something")
+    }
+
     fn parse() -> Self {
         Self {
             id: NO_ID.to_owned(),
@@ -161,7 +166,7 @@ impl<'a> Message<'a> {
         }
         let method = string(method).ok_or_else(|| invalid("\"method\" must be a string"))?;
         if spelling::resembles_priced_method(&method) {
-            return Err(invalid("\"method\" is a second spelling of one that costs something"));
+            return Err(Invalid::second_spelling(id.unwrap_or(NO_ID)));
         }
         let params = match object.get("params") {
             None => Ok(Params::Absent),

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::identify::Caller;
 use super::{Answer, Part, Proxy, Reply, Several, Shown, fault};
 use crate::protocol::from_client::{Invalid, Message};
+use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::{self, NO_ID};
 use crate::protocol::version;
 
@@ -24,6 +25,12 @@ impl Proxy {
         version: Option<&str>,
     ) -> Reply {
         if let Some(why) = refused(entries.len(), self.options.batch_calls_max, version) {
+            return Reply::Malformed(Invalid::request(NO_ID, &why).text());
+        }
+        if caller.idempotency_key.is_some() {
+            let why = format!(
+                "Idempotency-Key cannot stand for several messages; give each a \"{IDEMPOTENCY_META}\" in its _meta"
+            );
             return Reply::Malformed(Invalid::request(NO_ID, &why).text());
         }
         let mut tasks = JoinSet::new();
@@ -46,7 +53,7 @@ impl Proxy {
             return Reply::Accepted;
         }
         let shown = match self.identify(caller).await {
-            Ok(identity) => self.shown(&identity, None).await,
+            Ok(identity) => self.shown(&identity).await,
             Err(_) => Shown::default(),
         };
         Reply::Several(Several { parts, shown })

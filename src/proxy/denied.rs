@@ -1,7 +1,7 @@
 //! A refusal and the numbers that may go with it.
 
+use super::asked::{Asked, Form};
 use super::identify::Identity;
-use super::run::Asked;
 use super::{Proxy, Refused, Reply};
 use crate::gate::Denied;
 
@@ -14,16 +14,17 @@ impl Proxy {
         denied: Denied,
     ) -> Reply {
         let tool = asked.calls.get(denied.failed_index).map(|call| call.tool);
+        let tool = tool.filter(|_| asked.form != Form::Method);
         let tools = self.shared.link.tools();
         self.denials.count(denied.denial.word(), tool.filter(|tool| tools.contains(tool)));
-        let shown = self.shown(identity, asked.shown_tool()).await;
+        let shown = self.shown_for(identity, asked).await;
         Reply::Denied(Box::new(Refused {
             id: asked.id.to_owned(),
             retry_after_ms: denied.opens_at.map(|opens_at| opens_at.since_ms(identity.now)),
             denied,
-            batch_calls: asked.in_batch.then_some(asked.calls.len()),
+            batch_calls: asked.in_batch().then_some(asked.calls.len()),
             is_modern: false,
-            is_tool_call: !asked.in_batch,
+            is_tool_call: asked.form == Form::Call,
             shown,
         }))
     }

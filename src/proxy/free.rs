@@ -1,4 +1,4 @@
-//! Everything but calls of tools: it costs nothing. Some methods need no key; the others are
+//! Everything that costs nothing: all but calls of tools and methods with a price. Some methods need no key; the others are
 //! forwarded for a valid key, with id and progress token of our own.
 
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Proxy {
                 Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
             },
         };
-        Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
+        Reply::Message(Answer { text, shown: self.shown(&identity).await })
     }
 
     /// Asks the guarded server, if what is free has a place left there. A client that disconnects
@@ -91,10 +91,10 @@ impl Proxy {
         let place = place.map_err(|_| Failure::Busy)?;
         let slot = caller.connection.link.reserve()?;
         let hearing = caller.listen(slot.id(), request.params.progress_token());
-        let line = to_server::request(request, slot.id());
+        let line = to_server::request(request, slot.id(), self.customer(identity).as_deref());
         let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
         let registration = self.calls.enter(name, std::iter::once(slot.id()));
-        let pending = slot.send(line, self.options.patience(None));
+        let pending = slot.send(line, self.options.patience());
         self.sent(&registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
@@ -105,7 +105,7 @@ impl Proxy {
     }
 }
 
-fn is_of_a_connection(method: &str) -> bool {
+pub(super) fn is_of_a_connection(method: &str) -> bool {
     OF_A_CONNECTION.iter().any(|known| match known.strip_suffix('*') {
         Some(start) => method.starts_with(start),
         None => method == *known,

@@ -2,6 +2,7 @@
 //! [`Proxy::hold`] makes one: a call that was not held cannot be written down in this program.
 
 use super::Proxy;
+use super::asked::{Asked, Form};
 use super::identify::Identity;
 use crate::gate::{self, CallFacts, Charge, Denied, Item};
 use crate::model::bounds;
@@ -48,12 +49,20 @@ impl Proxy {
     pub(super) async fn judge(
         &self,
         identity: &Identity,
-        calls: &[CallFacts<'_>],
-        in_batch: bool,
+        asked: &Asked<'_>,
         call: CallId,
     ) -> Result<Allowed, Denied> {
         let policy = &self.options.policy;
-        let admitted = gate::admit(policy, &identity.request(calls, in_batch), call);
+        let admit = |identity: &Identity| match asked.form {
+            Form::Call | Form::Batch => {
+                gate::admit(policy, &identity.request(asked.calls, asked.in_batch()), call)
+            }
+            Form::Method => {
+                let request = identity.request(&[], false);
+                gate::admit_method(policy, &request, asked.first_name(), call)
+            }
+        };
+        let admitted = admit(identity);
         if !policy.shadow {
             return admitted.map(|charge| Allowed(Kind::Paid(charge)));
         }
@@ -66,9 +75,7 @@ impl Proxy {
             }
             Err(denied) => {
                 let unrestricted = identity.unrestricted();
-                let charge = unrestricted.and_then(|identity| {
-                    gate::admit(policy, &identity.request(calls, in_batch), call).ok()
-                });
+                let charge = unrestricted.and_then(|identity| admit(&identity).ok());
                 (charge, Some(denied.denial))
             }
         };
@@ -114,11 +121,11 @@ impl Proxy {
     pub(super) fn judge_round(
         &self,
         identity: &Identity,
-        calls: &[CallFacts<'_>],
+        asked: &Asked<'_>,
         call: CallId,
         state: String,
     ) -> Result<Allowed, Denied> {
-        gate::admit_free(&identity.request(calls, false))?;
+        gate::admit_free(&identity.request(asked.tool_calls(), false))?;
         Ok(Allowed(match &identity.key {
             Some(key) => Kind::Continued { key: key.id.clone(), call, state },
             None => Kind::Nobody,
@@ -188,6 +195,7 @@ const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {
         Denial::MissingApiKey => "shadow:missing_api_key",
         Denial::InvalidApiKey => "shadow:invalid_api_key",
         Denial::ApiKeyExpired => "shadow:api_key_expired",
+        Denial::ApiKeySuspended => "shadow:api_key_suspended",
         Denial::NamespaceSuspended => "shadow:namespace_suspended",
         Denial::IpNotAllowed(_) => "shadow:ip_not_allowed",
         Denial::ToolNotAllowed(_) => "shadow:tool_not_allowed",

@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::stream::Outlet;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
+use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -27,6 +28,7 @@ pub(super) struct Caller {
     pub(super) outlet: Option<Outlet>,
     /// Whose end cancels its request; none in the legacy era, where leaving cancels nothing.
     pub(super) leaves: Option<Outlet>,
+    pub(super) idempotency_key: Option<IdempotencyKey>,
     credential_shown: bool,
     digest: Option<Digest>,
 }
@@ -55,6 +57,7 @@ impl Caller {
             connection,
             outlet,
             leaves: None,
+            idempotency_key: inbound.idempotency_key.clone(),
             credential_shown: credential.is_some(),
             digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
         }
@@ -85,18 +88,17 @@ impl Proxy {
     }
 
     /// The numbers to show for a key, if it may be shown any.
-    pub(super) async fn shown(&self, identity: &Identity, tool: Option<&str>) -> Shown {
-        let Some(key) = identity.entitled_key() else { return Shown::default() };
-        let reading = self.store.read(&key.id, self.show(tool), identity.now).await;
-        Shown { call: None, reading: reading.ok() }
+    pub(super) async fn shown(&self, identity: &Identity) -> Shown {
+        let rate = self.options.policy.shown_rate(None);
+        let show = rate.map_or(Show::BALANCE, |(limit, rate)| Show::with_rate(limit, rate));
+        self.numbers(identity, show).await
     }
 
-    /// Which numbers go with an answer about a tool, or about anything else.
-    pub(super) fn show(&self, tool: Option<&str>) -> Show {
-        match self.options.policy.shown_rate(tool) {
-            Some((limit, counter)) => Show::with_rate(limit, counter),
-            None => Show::BALANCE,
-        }
+    /// The same with the numbers of one tool or method.
+    pub(super) async fn numbers(&self, identity: &Identity, show: Show) -> Shown {
+        let Some(key) = identity.entitled_key() else { return Shown::default() };
+        let reading = self.store.read(&key.id, show, identity.now).await;
+        Shown { call: None, reading: reading.ok() }
     }
 }
 
@@ -143,7 +145,8 @@ impl Identity {
     /// The same caller, as if no list and no suspension stood in its way: shadow mode records what
     /// a call would have used up even where it would have been refused. `None` without a usable key.
     pub(super) fn unrestricted(&self) -> Option<Self> {
-        let mut key = Key::clone(self.key.as_deref().filter(|key| key.usable(self.now))?);
+        let mut key = Key::clone(self.key.as_deref().filter(|key| key.in_force(self.now))?);
+        key.suspended = false;
         key.allowed_tools = crate::model::key::ToolList::default();
         key.denied_tools = crate::model::key::ToolList::default();
         key.ip_allowlist = crate::model::key::IpAllowlist::default();

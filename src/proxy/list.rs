@@ -7,6 +7,7 @@ use super::identify::{Caller, Identity};
 use super::{Proxy, fault};
 use crate::gate::Policy;
 use crate::protocol::from_client::Request;
+use crate::protocol::from_server::Answer;
 use crate::protocol::object::{Object, items, string};
 use crate::protocol::to_client::{self, push_json};
 use crate::protocol::to_server::push_member;
@@ -21,19 +22,23 @@ impl Proxy {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Vec<u8> {
-        let answer = match self.ask(caller, identity, request).await {
-            Ok(answer) => answer,
-            Err(failure) => return to_client::error(request.id, &fault::upstream(failure)),
-        };
+        match self.ask(caller, identity, request).await {
+            Ok(answer) => self.listed(identity, request.id, &answer),
+            Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
+        }
+    }
+
+    /// The server's list as this caller sees it.
+    pub(super) fn listed(&self, identity: &Identity, id: &str, answer: &Answer) -> Vec<u8> {
         let filtered = identity.entitled_key().is_some();
         let keep = |tool: &str| !filtered || identity.may_call(tool);
         let priced = answer
             .result_text()
             .and_then(|result| priced(&self.options.policy, Style::Legacy, result, keep));
         match priced {
-            Some(result) => to_client::result(request.id, &result),
+            Some(result) => to_client::result(id, &result),
             // An error, or nothing that looks like a list of tools.
-            None => answer.with_id(request.id),
+            None => answer.with_id(id),
         }
     }
 }

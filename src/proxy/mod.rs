@@ -1,17 +1,20 @@
 //! The life of a call, from a message to its answer: identify, judge, hold, send, settle, answer.
 //! Knows nothing of HTTP: a front hands in an [`Inbound`] and writes the [`Reply`] it gets.
 //!
-//! Reading order: this file sorts messages; `identify` says who asks; `call` and `batch` are what
-//! costs credits, `run` is the life of both, with `hold` (the permit) and `settle` (the outcome
-//! table) as its ends; `free`, `list` and `initialize` are the rest; `cancel` and `array` stand aside.
-//! `connection` is a link to the server with the `ear` that hears it; what is heard about a request
-//! goes to its client as a `stream`, until the answer ends that.
+//! Reading order: this file sorts messages; `identify` says who asks; `call`, `batch` and `method`
+//! are what costs credits, `run` is the life of all three, with `hold` (the permit) and `settle` (the
+//! outcome table) as its ends and `repeat` for those that come again; `free`, `list` and `initialize`
+//! are the rest; `cancel` and `array` stand aside. `connection` is a link to the server with the `ear`
+//! that hears it; what is heard about a request goes to its client as a `stream`, until the answer
+//! ends that.
 
 mod array;
+mod asked;
 mod batch;
 mod call;
 mod cancel;
 mod connection;
+mod customer;
 mod denied;
 mod ear;
 mod entropy;
@@ -23,9 +26,11 @@ mod identify;
 mod in_flight;
 mod initialize;
 mod list;
+mod method;
 mod modern;
 mod options;
 mod parked;
+mod repeat;
 mod run;
 mod settle;
 mod stream;
@@ -42,9 +47,10 @@ use tokio::sync::Semaphore;
 use crate::events::denials::Denials;
 use crate::gate::Denied;
 use crate::model::bounds;
+use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::CallId;
 use crate::model::secret::SealKey;
-use crate::protocol::from_client::{self, Incoming, Message};
+use crate::protocol::from_client::{self, Incoming, Invalid, Message};
 use crate::protocol::modern::Headers;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
@@ -54,8 +60,10 @@ use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
 use modern::{Eras, Listens};
+use repeat::Repeats;
 use stream::Outlet;
 
+pub use customer::customer;
 pub use ear::Ear;
 pub use list::pricing;
 pub use modern::{ModernEar, ModernSide};
@@ -69,6 +77,7 @@ pub struct Proxy {
     /// The connection for everybody who has none of their own.
     shared: Connection,
     calls: InFlight,
+    repeats: Repeats,
     /// Places of the link for what costs nothing.
     free_places: Arc<Semaphore>,
     denials: Denials,
@@ -91,7 +100,8 @@ impl std::fmt::Debug for Proxy {
 impl Proxy {
     /// A proxy in front of a server; `ear` is what the link was made with.
     pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link, ear: Arc<Ear>) -> Self {
-        let (calls, denials, exchanges, listens, task_turn) = Default::default();
+        let (calls, repeats, denials, exchanges) = Default::default();
+        let (listens, task_turn) = Default::default();
         let eras = Arc::new(Eras::new(ModernSide::None, &link));
         let seal_key = store.seal_key();
         let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
@@ -102,6 +112,7 @@ impl Proxy {
             store,
             shared,
             calls,
+            repeats,
             free_places,
             denials,
             exchanges,
@@ -158,6 +169,10 @@ impl Proxy {
             Message::Request(request) => match request.method.as_ref() {
                 "tools/call" => self.tool_call(caller, request).await,
                 "tools/call_batch" => self.tool_batch(caller, request).await,
+                method if self.has_price(method) => self.priced_method(caller, request).await,
+                method if self.resembles_one_with_price(method) => {
+                    Reply::Malformed(Invalid::second_spelling(request.id).text())
+                }
                 _ => self.free(caller, request).await,
             },
             // A tool that is called without an id is not called: nobody could be told what it cost.
@@ -222,6 +237,8 @@ pub struct Inbound {
     pub headers: Option<Box<Headers>>,
     /// Can the sender be told something before its answer?
     pub takes_events: bool,
+    /// The `Idempotency-Key` header, where the transport has headers.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// May there be something to tell before the answer? Only who gave a progress token is told of

@@ -2,9 +2,11 @@
 //! (`input_required`), or will have the result later (a task). The hold stays open meanwhile, and
 //! what the client gets to go on with is sealed by us.
 
+use std::sync::Arc;
+
+use super::asked::{Outcomes, Told};
 use super::hold::Held;
-use super::run::{Ended, Ran, withheld};
-use super::{Proxy, Shown, fault};
+use super::{Proxy, fault};
 use crate::model::bounds;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
@@ -51,6 +53,14 @@ pub(super) enum Earlier {
     Held { call: CallId, state: String },
     /// Nothing: in shadow mode nothing is held.
     Unheld,
+}
+
+/// What is told of an answer that is not the end, and the numbers that go with it.
+pub(super) type Interim = (Told, Option<Reading>);
+
+/// What is told of a call that goes on.
+pub(super) fn not_the_end(answer: Answer, call: Option<CallId>) -> Told {
+    Told::Ended(Arc::new(Outcomes { outcomes: vec![Ok(answer)], charged: vec![0] }), call)
 }
 
 /// The answer that is not the end, if the one outcome is one.
@@ -119,7 +129,7 @@ impl Proxy {
         rounds: Rounds,
         answer: Answer,
         show: Show,
-    ) -> Ran {
+    ) -> Interim {
         let kind = answer.result_text().map_or(ResultKind::Complete, ResultKind::of);
         if kind == ResultKind::Task {
             return self.task_made(held, rounds, answer, show).await;
@@ -129,9 +139,10 @@ impl Proxy {
             return self.ends_free(held, "too_many_rounds", show, &too_many_rounds()).await;
         }
         let until = self.store.ledger_now(clock::now()).plus(bounds::ROUND_WAIT);
-        let (call, shown) = match self.park(held, &rounds.key, waiting(number), until, show).await {
+        let (call, reading) = match self.park(held, &rounds.key, waiting(number), until, show).await
+        {
             Ok(parked) => parked,
-            Err(ran) => return *ran,
+            Err(told) => return (told, None),
         };
         let Rounds { key, asked, .. } = rounds;
         let key = key.map_or_else(String::new, |key| key.as_str().to_owned());
@@ -141,9 +152,9 @@ impl Proxy {
         let state = Round { call, key, asked, number, until, inner }.seal(&self.seal_key);
         let text = result.map(|result| with_state(&result, &state));
         let Some(answer) = text.and_then(|text| answer.with_result(&text)) else {
-            return withheld(fault::ours(), call);
+            return (Told::Withheld(fault::ours(), call), reading);
         };
-        Ran::Ended(Ended { outcomes: vec![Ok(answer)], charged: vec![0], shown })
+        (not_the_end(answer, call), reading)
     }
 
     /// Keeps a hold open, durably; what the interim answer shows. What holds nothing is settled.
@@ -154,11 +165,11 @@ impl Proxy {
         state: String,
         until: Time,
         show: Show,
-    ) -> Result<(Option<CallId>, Shown), Box<Ran>> {
+    ) -> Result<(Option<CallId>, Option<Reading>), Told> {
         let kept = held.charge().filter(|_| held.shadow().is_none()).map(|charge| charge.call);
         let (Some(call), Some(key)) = (kept, key) else {
             let reading = self.release(held, "input_required", show).await;
-            return Ok((None, Shown { call: None, reading }));
+            return Ok((None, reading));
         };
         let parking = Parking { call, key: key.clone(), state, until };
         let parked = match self.store.park(parking, show.clone(), clock::now()).await {
@@ -166,10 +177,10 @@ impl Proxy {
             Err(error) => Err(error),
         };
         match parked {
-            Ok(reading) => Ok((Some(call), Shown { call: Some(call), reading: Some(reading) })),
+            Ok(reading) => Ok((Some(call), Some(reading))),
             Err(error) => {
                 self.release(held, "not_kept", show).await;
-                Err(Box::new(withheld(not_kept(&error), Some(call))))
+                Err(Told::Withheld(not_kept(&error), Some(call)))
             }
         }
     }
@@ -181,16 +192,16 @@ impl Proxy {
         outcome: &'static str,
         show: Show,
         error: &ErrorObjectOwned,
-    ) -> Ran {
+    ) -> Interim {
         let call = held.charge().map(|charge| charge.call);
         let reading = self.release(held, outcome, show).await;
-        Ran::Withheld(error.clone(), Shown { call, reading })
+        (Told::Withheld(error.clone(), call), reading)
     }
 
     async fn release(&self, held: Held, outcome: &'static str, show: Show) -> Option<Reading> {
         let outcome = held.shadow().unwrap_or(outcome);
         let ends = [ItemEnd { paid: false, outcome }];
-        match self.settle(held, &ends, show).await {
+        match self.settle(held, &ends, show, None).await {
             super::settle::Settled::Booked(reading) => reading,
             super::settle::Settled::TooLate | super::settle::Settled::Unbooked(_) => None,
         }

@@ -6,7 +6,7 @@ use super::tasks::Seen;
 use crate::ledger::ResolutionKind;
 use crate::protocol::from_server;
 use crate::protocol::result_kind::ResultKind;
-use crate::store::{self, ItemEnd, Reading, Show, StoreError, clock};
+use crate::store::{self, ItemEnd, Keep, Reading, Settlement, Show, StoreError, clock};
 use crate::upstream::{Failure, Outcome};
 
 /// What became of the books.
@@ -78,9 +78,15 @@ pub(super) fn was_cancelled(outcomes: &[Outcome]) -> bool {
 impl Proxy {
     /// Resolves a hold. What was charged is durable when this returns; what was released need not
     /// be: a crash releases it too.
-    pub(super) async fn settle(&self, held: Held, ends: &[ItemEnd], show: Show) -> Settled {
+    pub(super) async fn settle(
+        &self,
+        held: Held,
+        ends: &[ItemEnd],
+        show: Show,
+        keep: Option<Keep>,
+    ) -> Settled {
         let Some(charge) = held.charge() else { return Settled::Booked(None) };
-        let settlement = store::settlement(charge, ends, show);
+        let settlement = Settlement { keep, ..store::settlement(charge, ends, show) };
         let captured = settlement.kind == ResolutionKind::Captured;
         match self.store.settle(settlement, clock::now()).await {
             Ok((reading, durable)) if captured => match durable.wait().await {

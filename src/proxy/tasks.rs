@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asked::Told;
 use super::hold::{Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::modern::{needs_tasks, with_param};
-use super::parked::Rounds;
-use super::run::{Ended, Ran, withheld};
+use super::parked::{Interim, Rounds, not_the_end};
 use super::settle::{Terms, end_of_task};
 use super::{Answer, Proxy, Reply, Shown, entropy, fault};
 use crate::gate::{CallFacts, Denied, Item};
@@ -72,7 +72,7 @@ impl Proxy {
         rounds: Rounds,
         answer: from_server::Answer,
         show: Show,
-    ) -> Ran {
+    ) -> Interim {
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
         let inner = result.as_ref().and_then(|result| result.get("taskId"));
         let inner = inner.filter(|inner| string(inner).is_some()).map(str::to_owned);
@@ -84,19 +84,18 @@ impl Proxy {
         let now = self.store.ledger_now(clock::now());
         let until = now.plus(lifetime(&result));
         let parked = self.park(held, &rounds.key, WAITING.to_owned(), until, show).await;
-        let (call, shown) = match parked {
+        let (call, reading) = match parked {
             Ok(parked) => parked,
-            Err(ran) => return *ran,
+            Err(told) => return (told, None),
         };
-        let Item { tool, price } = item.unwrap_or(Item { tool: String::new(), price: 0 });
+        let (tool, price) =
+            item.map_or_else(Default::default, |item| (item.tool.as_str().to_owned(), item.price));
         let key = rounds.key.map_or_else(String::new, |key| key.as_str().to_owned());
         let until = now.plus(bounds::TASK_ASK_MAX);
         let id = Task { call, key, tool, price, until, inner }.seal(&self.seal_key);
         match answer.with_result(&with_id(&result, &id)) {
-            Some(answer) => {
-                Ran::Ended(Ended { outcomes: vec![Ok(answer)], charged: vec![0], shown })
-            }
-            None => withheld(fault::ours(), call),
+            Some(answer) => (not_the_end(answer, call), reading),
+            None => (Told::Withheld(fault::ours(), call), reading),
         }
     }
 
@@ -116,7 +115,7 @@ impl Proxy {
             return fails(fault::invalid_params(NOT_FOUND));
         };
         let sent = with_param(request, params, "taskId", Some(&task.inner));
-        let answer = match self.ask_while_there(caller, &sent).await {
+        let answer = match self.ask_while_there(caller, &identity, &sent).await {
             Ok(answer) => answer,
             Err(failure) => return fails(fault::upstream(failure)),
         };
@@ -146,7 +145,7 @@ impl Proxy {
     }
 
     async fn task_answer(&self, identity: &Identity, text: Vec<u8>) -> Reply {
-        Reply::Message(Answer { text, shown: self.shown(identity, None).await })
+        Reply::Message(Answer { text, shown: self.shown(identity).await })
     }
 
     /// A cancelled task whose client asks no more would keep its hold to the end. So it is looked
@@ -159,7 +158,7 @@ impl Proxy {
         task: &Task,
     ) {
         let look = cancel.with_method("tasks/get");
-        let Ok(answer) = self.ask_while_there(caller, &look).await else { return };
+        let Ok(answer) = self.ask_while_there(caller, identity, &look).await else { return };
         let seen = answer.result_text().and_then(|result| Object::read(result).ok());
         let seen = seen.as_ref().map_or(Seen::Open, Seen::of);
         if matches!(seen, Seen::Cancelled | Seen::Failed) {
@@ -257,7 +256,7 @@ impl Proxy {
         let ours = || Unpaid::Error(fault::ours());
         let id = entropy::call_id().ok_or_else(ours)?;
         let calls = [CallFacts { tool: &task.tool, arguments: None }];
-        let item = Item { tool: task.tool.clone(), price: task.price };
+        let item = Item { tool: task.tool.as_str().into(), price: task.price };
         let refused = |denied| Unpaid::Denied(Box::new(denied));
         let allowed = self.judge_at_price(identity, &calls, item, id).map_err(refused)?;
         match self.hold(allowed).await {

@@ -1,10 +1,14 @@
 //! Values that cross the line between a store and its users.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
-use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind};
+use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
+use crate::model::text::Text;
 use crate::model::time::Time;
 
 /// Why a store did not do what it was asked.
@@ -33,7 +37,7 @@ pub enum StoreError {
     #[error("this Idempotency-Key was used for another request")]
     OnceMismatch,
     /// Too many idempotency keys are remembered.
-    #[error("too many Idempotency-Keys of the last 24 hours are remembered; try again later")]
+    #[error("too many Idempotency-Keys are remembered; try again later")]
     OnceFull,
     /// Too many calls wait for their customers.
     #[error("too many calls wait for their next round or for their task")]
@@ -67,15 +71,52 @@ impl From<LedgerError> for StoreError {
     }
 }
 
-/// A request that may be repeated: it is applied once within 24 hours.
+/// A request that may be repeated: it is applied once, as long as it is remembered.
 #[derive(Clone, Debug)]
 pub struct Once {
-    /// Digest of where it was sent and its Idempotency-Key.
+    /// Digest of whose it is or where it was sent, and of its idempotency key.
     pub id: Digest,
     /// Digest of what it asked for.
     pub request: Digest,
     /// The answer to give to a repetition, where it can be known beforehand.
     pub note: String,
+}
+
+/// The answer to a call that may be repeated. Whatever captures the call keeps it, in one commit.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The request, as [`Once::id`] of one key.
+    pub once: Once,
+    /// The answer; `None` if it is too long to be kept.
+    pub answer: Option<Vec<u8>>,
+    /// How long.
+    pub ttl: Duration,
+}
+
+/// What was kept of a captured call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which call.
+    pub call: CallId,
+    /// Its answer; `None` if that was too long.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// What goes with an operator's change, written in the same commit.
+#[derive(Clone, Debug, Default)]
+pub struct Deed {
+    /// The request, if it may be repeated.
+    pub once: Option<Once>,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// What the audit log says of it. A change of credits adds `newBalance` to it.
+    pub audit: Option<AuditEvent>,
+}
+
+impl From<Option<Once>> for Deed {
+    fn from(once: Option<Once>) -> Self {
+        Self { once, ..Self::default() }
+    }
 }
 
 /// How one call of a charge ended.
@@ -91,13 +132,45 @@ pub struct ItemEnd {
 #[derive(Clone, Debug)]
 pub struct CallEnd {
     /// Exact tool name.
-    pub tool: String,
+    pub tool: Text,
     /// Its whole price.
     pub price: i64,
     /// What was charged.
     pub charged: i64,
     /// A fixed word.
     pub outcome: &'static str,
+}
+
+/// A call as the journal has it.
+#[derive(Clone, Debug)]
+pub struct FoundCall {
+    /// Which call.
+    pub call: CallId,
+    /// Who paid.
+    pub key: KeyId,
+    /// Credits that were charged.
+    pub charged: i64,
+    /// What became of it.
+    pub state: CallState,
+    /// Its tools, each with what a refund changes.
+    pub(super) tools: Vec<CallEnd>,
+    /// What a refund gives back.
+    pub(super) reversal: Option<Reversal>,
+    /// The last journal row that was looked at.
+    pub(super) seen: i64,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallState {
+    /// It has not ended.
+    Open,
+    /// It cost nothing.
+    Free,
+    /// It was charged.
+    Charged,
+    /// It was charged and then refunded.
+    Refunded,
 }
 
 /// The end of a hold, with everything that is recorded about it.
@@ -117,6 +190,8 @@ pub struct Settlement {
     pub ends: Vec<CallEnd>,
     /// What the answer will show.
     pub show: Show,
+    /// What a capture keeps for repetitions.
+    pub keep: Option<Keep>,
 }
 
 /// Which numbers of an account an answer shows.

@@ -21,7 +21,8 @@ use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 
 pub use contract::{
-    CallEnd, Durable, ItemEnd, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
+    CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep, Kept, Once, RateState, Reading,
+    Settlement, Show, StoreError, UsageRow,
 };
 
 pub use parked::{PaidTask, Parking, Resumed};
@@ -43,33 +44,50 @@ pub trait Store: Send + Sync + 'static {
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
 
-    /// Makes a key with its first credits, durably. A repetition (`once`) changes nothing and
+    /// Makes a key with its first credits, durably. A repetition (`deed.once`) changes nothing and
     /// returns the answer that the first one left.
     async fn create_key(
         &self,
         key: Key,
         credits: i64,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<Creation, StoreError>;
 
     /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
-    async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError>;
+    async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError>;
 
-    /// Adds or corrects credits, durably. A repetition (`once`) changes nothing and returns the
-    /// balance of then.
+    /// Takes a key out, durably. What it had left ends by an adjustment; its journal stays under its
+    /// id, which is never used again.
+    async fn delete_key(&self, id: &KeyId, deed: Deed, now: Time) -> Result<(), StoreError>;
+
+    /// Adds or corrects credits, durably. A repetition (`deed.once`) changes nothing and
+    /// returns the balance of then.
     async fn credit(
         &self,
         id: &KeyId,
         amount: i64,
         kind: CreditKind,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<Credited, StoreError>;
+
+    /// The call with an id, from the journal.
+    async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError>;
+
+    /// Gives back all that a charged call kept, durably, once: a call that was refunded before stays
+    /// as it is.
+    async fn refund(&self, call: FoundCall, deed: Deed, now: Time) -> Result<Credited, StoreError>;
 
     /// The balance after the credit that this very request made before, durably; `None` if it is
     /// new. The key may have been rotated or revoked since.
     async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError>;
+
+    /// What was kept of the captured call that this request repeats; `None` if there is none, and
+    /// room to keep one. An error if there is no room, or if the same idempotency key came with
+    /// another request.
+    async fn recall(&self, key: &KeyId, once: &Once, now: Time)
+    -> Result<Option<Kept>, StoreError>;
 
     /// Reserves what a charge asks for until `deadline`, all or nothing.
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
@@ -78,7 +96,8 @@ pub trait Store: Send + Sync + 'static {
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError>;
 
     /// Ends a hold. The numbers in the reading are those right after it; the answer to a captured
-    /// call must wait for [`Durable`].
+    /// call must wait for [`Durable`]. A repetition of a call whose answer is kept finds it from
+    /// then on.
     async fn settle(
         &self,
         settlement: Settlement,
@@ -136,7 +155,15 @@ pub trait Store: Send + Sync + 'static {
     /// All keys with their accounts in order of creation, of one namespace or of all.
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError>;
 
-    /// Calls and credits by key and tool, from the journal.
+    /// Some keys in order of creation, of one namespace or of all: the first ones after a place.
+    async fn keys_page(
+        &self,
+        namespace: Option<&str>,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<KeysPage, StoreError>;
+
+    /// Calls and credits by key and tool, from the journal; deleted keys too.
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
 
     /// `Err` once the store has closed itself because it could not write.
@@ -144,6 +171,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes everything down and closes.
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Some keys, and where to go on.
+#[derive(Debug)]
+pub struct KeysPage {
+    /// The keys with their accounts.
+    pub keys: Vec<(Arc<Key>, Account)>,
+    /// The place after the last of them, if there are more.
+    pub next: Option<i64>,
 }
 
 /// What became of a request to make a key.
@@ -196,6 +232,7 @@ pub fn settlement(charge: &Charge, ends: &[ItemEnd], show: Show) -> Settlement {
         charged,
         ends: ends.collect(),
         show,
+        keep: None,
     }
 }
 

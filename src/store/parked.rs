@@ -2,6 +2,7 @@
 
 use crate::ledger::Hold;
 use crate::model::ids::{CallId, KeyId};
+use crate::model::text::Text;
 use crate::model::time::Time;
 
 /// What to keep open, and until when.
@@ -34,7 +35,7 @@ pub struct Resumed {
     /// What it has reserved.
     pub hold: Hold,
     /// The tool that was called.
-    pub tool: String,
+    pub tool: Text,
     /// Its price at the time.
     pub price: i64,
 }

@@ -100,6 +100,13 @@ impl<C: Clone> Calls<C> {
         Ok(Ticket { id, outcome })
     }
 
+    /// Does anybody wait under this id?
+    pub(super) fn is_waiting(&self, id: u64) -> bool {
+        let table = self.lock();
+        let entry = self.index(id).and_then(|index| table.entries.get(index));
+        entry.is_some_and(|entry| entry.uses == id / self.stride && entry.waiter.is_some())
+    }
+
     /// Gives a call its outcome and frees its place. False if nobody waits under this id.
     pub(super) fn resolve(&self, id: u64, outcome: Outcome) -> bool {
         self.take(id).is_some_and(|waiter| waiter.send(outcome).is_ok())
@@ -205,7 +212,9 @@ mod tests {
         let calls = open(2);
         let (first, carrier) = calls.enter().unwrap();
         assert_eq!(carrier, "child");
+        assert!(calls.is_waiting(first.id));
         assert!(calls.resolve(first.id, Err(Failure::Malformed)));
+        assert!(!calls.is_waiting(first.id));
         assert!(!calls.resolve(first.id, Err(Failure::Malformed)));
         let (second, _) = calls.enter().unwrap();
         assert_ne!(first.id, second.id);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::link::{OnGiveUp, Shared, Slot};
 use super::outbox::Outbox;
 use super::tool_names::ToolsFault;
-use super::{Failure, Hello};
+use super::{Failure, Hello, Kind};
 use crate::protocol::from_server::Answer;
 use crate::protocol::version;
 
@@ -68,6 +68,10 @@ pub(super) async fn greet(
     }
     if parsed.capabilities.tools.is_none() {
         shared.tools.none();
+        return Ok(());
+    }
+    if matches!(shared.options.kind, Kind::Several(_)) {
+        // What all of them list is put together from what each lists.
         return Ok(());
     }
     shared.tools.fetch(shared, outbox, deadline).await.map_err(|tools_fault| match tools_fault {

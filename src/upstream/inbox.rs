@@ -4,6 +4,7 @@
 //! The text of malformed messages is never logged, because it may be a customer's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -20,16 +21,22 @@ use crate::protocol::from_server::FromServer;
 pub(super) struct Inbox {
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
-    unusable_lines: u64,
+    unusable: AtomicU64,
 }
 
 impl Inbox {
     pub(super) fn new(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Self {
-        Self { shared, outbox, unusable_lines: 0 }
+        Self { shared, outbox, unusable: AtomicU64::new(0) }
     }
 
     pub(super) fn server(&self) -> &str {
         &self.shared.options.server
+    }
+
+    /// Tells at any time whether more than one call is in flight.
+    pub(super) fn has_company(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.calls.in_flight() > 1
     }
 
     /// The longest message that is taken.
@@ -39,11 +46,14 @@ impl Inbox {
 
     /// Takes one message. `on` is the id of the call on whose stream it came, where the transport
     /// has such streams.
-    pub(super) fn take(&mut self, line: &[u8], on: Option<u64>) {
+    pub(super) fn take(&self, line: &[u8], on: Option<u64>) {
         match FromServer::read(line) {
             FromServer::Answer(answer) => {
                 let id = answer.id();
-                if !self.shared.calls.resolve(id, Ok(answer)) {
+                if on.is_some_and(|on| on != id) {
+                    let why = "an answer on the stream of another call";
+                    self.unusable(why, line.len(), None, Failure::Malformed);
+                } else if !self.shared.calls.resolve(id, Ok(answer)) {
                     tracing::debug!(target: "upstream", server = self.server(), id, "an answer that nobody waits for");
                 }
             }
@@ -60,7 +70,7 @@ impl Inbox {
 
     /// A message was longer than [`Self::line_bytes_max`] and not kept; `id` is the call that it
     /// answers, if that is known.
-    pub(super) fn too_long(&mut self, bytes: usize, id: Option<u64>) {
+    pub(super) fn too_long(&self, bytes: usize, id: Option<u64>) {
         self.unusable("longer than maxAnswerBytes", bytes, id, Failure::TooLarge);
     }
 
@@ -115,16 +125,15 @@ impl Inbox {
         self.shared.calls.progressed(call, Instant::now()).then_some(call)
     }
 
-    /// Ends the call that the line belongs to, if that can be known. Warns at the 1st, 2nd, 4th,
+    /// Ends the call that the message belongs to, if that can be known. Warns at the 1st, 2nd, 4th,
     /// 8th … such line: a server that prints to stdout would fill the log.
-    fn unusable(&mut self, why: &str, bytes: usize, id: Option<u64>, failure: Failure) {
+    fn unusable(&self, why: &str, bytes: usize, id: Option<u64>, failure: Failure) {
         let resolved = id.is_some_and(|id| self.shared.calls.resolve(id, Err(failure)));
-        self.unusable_lines = self.unusable_lines.saturating_add(1);
-        if self.unusable_lines.is_power_of_two() {
-            let lines = self.unusable_lines;
+        let messages = self.unusable.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if messages.is_power_of_two() {
             tracing::warn!(
-                target: "upstream", server = self.server(), why, bytes, lines, call_failed = resolved,
-                "the server wrote a line to stdout that is no usable message"
+                target: "upstream", server = self.server(), why, bytes, messages, call_failed = resolved,
+                "the server wrote something that is no usable message"
             );
         }
     }

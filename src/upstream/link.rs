@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::calls::{Calls, Outcome, Ticket};
 use super::outbox::{Outbox, Push};
 use super::tools::Tools;
-use super::{Failure, LinkOptions, StartError, Status, ToolNames, supervise};
+use super::{Failure, Hello, Kind, LinkOptions, StartError, Status, ToolNames, supervise};
 use crate::model::bounds;
 
 /// A link to one server. Cheap to clone; when the last clone is dropped the server is
@@ -44,22 +44,50 @@ pub(super) struct Shared {
     pub(super) tools: Tools,
     /// Counts the processes or sessions that were greeted.
     pub(super) generation: AtomicU64,
+    /// Where each server stands, if there are several behind the link.
+    pub(super) members: Mutex<Vec<MemberStatus>>,
+}
+
+/// Where one of several servers behind a link stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its prefix.
+    pub server: Arc<str>,
+    /// Its status.
+    pub status: Status,
+    /// How many tools it lists.
+    pub tools: usize,
 }
 
 impl Link {
     /// Starts the server and waits until it has answered the first words and listed its tools.
     pub async fn start(options: LinkOptions) -> Result<Self, StartError> {
+        let link = Self::new(options);
+        supervise::start(link.shared(), link.handle.stop.subscribe()).await?;
+        Ok(link)
+    }
+
+    /// Starts the server without waiting for it, and tries again for as long as it does not start.
+    /// The receiver is told how the first start went.
+    pub(super) fn launch(
+        options: LinkOptions,
+    ) -> (Self, oneshot::Receiver<Result<(), StartError>>) {
+        let link = Self::new(options);
+        let told = supervise::launch(link.shared(), link.handle.stop.subscribe());
+        (link, told)
+    }
+
+    fn new(options: LinkOptions) -> Self {
         let shared = Arc::new(Shared {
             calls: Calls::new(options.calls_max),
             status: watch::Sender::new(Status::Starting),
             first_result: Mutex::new(None),
             tools: Tools::default(),
             generation: AtomicU64::new(0),
+            members: Mutex::default(),
             options,
         });
-        let stop = watch::Sender::new(None);
-        supervise::start(&shared, stop.subscribe()).await?;
-        Ok(Self { handle: Arc::new(Handle { shared, stop }) })
+        Self { handle: Arc::new(Handle { shared, stop: watch::Sender::new(None) }) }
     }
 
     /// The server's name as configured.
@@ -75,6 +103,20 @@ impl Link {
     /// How often the server was started and greeted. What was learned of one is old after the next.
     pub fn generation(&self) -> u64 {
         self.shared().generation.load(Ordering::Relaxed)
+    }
+
+    /// Where each of several servers stands; empty if there is only one.
+    pub fn members(&self) -> Vec<MemberStatus> {
+        self.shared().members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What to tell whoever called a tool whose name belongs to none of several servers, if it does
+    /// not. `batch_index` is the call's place in a batch.
+    pub fn misnamed(&self, tool: &str, batch_index: Option<usize>) -> Option<String> {
+        match &self.shared().options.kind {
+            Kind::Several(options) => options.names.misnamed(tool, batch_index),
+            Kind::Child(_) | Kind::Remote(_) => None,
+        }
     }
 
     /// Follows where the link stands.
@@ -144,6 +186,24 @@ impl Link {
         if self.shared().calls.carrier().is_some() {
             self.shared().tools.refresh(self.watch()).await;
         }
+    }
+
+    /// Sends a line that has no answer, at once. If there is no room it is dropped.
+    pub(super) fn try_notify(&self, line: &[u8]) {
+        let pushed = self.shared().calls.carrier().map(|outbox| outbox.try_push(line));
+        if pushed != Some(Push::Queued) {
+            tracing::debug!(target: "upstream", server = self.server(), "a notification could not be sent");
+        }
+    }
+
+    /// What the link says first.
+    pub(super) fn hello(&self) -> &Hello {
+        &self.shared().options.hello
+    }
+
+    /// Follows the number of times that the list of tools was fetched.
+    pub(super) fn tool_fetches(&self) -> watch::Receiver<u64> {
+        self.shared().tools.fetches()
     }
 
     /// Stops the server and everything that came from it, and takes no more calls. Calls in
@@ -274,13 +334,11 @@ impl Pending {
             }
             let heard = self.place.shared.calls.progressed_at(self.place.id);
             let next = heard.map(|at| (at + self.waits.quiet).min(self.waits.ceiling));
-            match next.filter(|next| *next > self.waits.deadline) {
-                Some(next) => self.waits.deadline = next,
-                None => {
-                    self.place.reason = "timeout";
-                    return Err(Failure::Timeout);
-                }
-            }
+            let Some(next) = next.filter(|next| *next > self.waits.deadline) else {
+                self.place.reason = "timeout";
+                return Err(Failure::Timeout);
+            };
+            self.waits.deadline = next;
         }
     }
 

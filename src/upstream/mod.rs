@@ -7,7 +7,8 @@
 //! the server, watches it and starts it again: one life of it is a *generation*, with an `outbox`
 //! for lines to it and an `inbox` for messages from it, while the link, its table of calls and its
 //! status live on. `handshake` and `tools` are the few things that Paygate itself asks a server.
-//! `child` is the kind of server that is a process of ours.
+//! `child` is the kind of server that is a process of ours, `remote` the kind that is reached over HTTP;
+//! `several` makes many servers look like one.
 
 mod calls;
 mod child;
@@ -18,6 +19,8 @@ mod link;
 mod listener;
 mod options;
 mod outbox;
+mod remote;
+mod several;
 mod start_error;
 mod supervise;
 mod tool_names;
@@ -27,10 +30,12 @@ use std::sync::Arc;
 
 pub use calls::Outcome;
 pub use child::ChildOptions;
-pub use link::{Link, Patience, Pending, Slot};
+pub use link::{Link, MemberStatus, Patience, Pending, Slot};
 pub use listener::{Ask, Listener, Note};
 pub use options::{Hello, Kind, LinkOptions, Restart};
-pub use start_error::{LastLines, StartError};
+pub use remote::{RemoteOptions, RemoteSetup, RemoteSetupError, Trouble};
+pub use several::{Member, Names, SeveralOptions};
+pub use start_error::{LastLines, Place, StartError};
 pub use tool_names::ToolNames;
 
 /// Why a call got no answer. The customer got nothing, so none of these is ever charged.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::child::ChildOptions;
 use super::listener::Listener;
+use super::remote::RemoteOptions;
+use super::several::SeveralOptions;
 use crate::model::bounds;
 
 /// How to make a link.
@@ -33,6 +35,10 @@ pub struct LinkOptions {
 pub enum Kind {
     /// Start it as a child process.
     Child(Arc<ChildOptions>),
+    /// Speak to it over HTTP.
+    Remote(Arc<RemoteOptions>),
+    /// Reach several servers as if they were one.
+    Several(Arc<SeveralOptions>),
 }
 
 /// What a link says first; it decides the era of the connection.

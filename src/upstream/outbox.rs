@@ -99,8 +99,8 @@ impl Outbox {
     }
 
     /// Waits for lines and swaps them into `batch`, which must be empty. False when the queue is
-    /// closed and empty.
-    pub(super) async fn take(&self, batch: &mut Vec<u8>) -> bool {
+    /// closed and empty. `has_company` says whether more than one call is in flight.
+    pub(super) async fn take(&self, batch: &mut Vec<u8>, has_company: impl Fn() -> bool) -> bool {
         loop {
             {
                 let mut queue = self.lock();
@@ -115,6 +115,11 @@ impl Outbox {
                 }
             }
             self.lines.notified().await;
+            if has_company() {
+                // Whoever is ready to run now may have a line too. Without this the first line
+                // would leave alone, and every other one after it.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -124,9 +129,13 @@ impl Outbox {
 }
 
 /// Writes what is queued until the queue is closed or the child takes no more.
-pub(super) async fn write(outbox: &Outbox, mut stdin: impl AsyncWrite + Unpin) {
+pub(super) async fn write(
+    outbox: &Outbox,
+    mut stdin: impl AsyncWrite + Unpin,
+    has_company: impl Fn() -> bool,
+) {
     let mut batch = Vec::with_capacity(bounds::CHILD_READ_BYTES);
-    while outbox.take(&mut batch).await {
+    while outbox.take(&mut batch, &has_company).await {
         if let Err(error) = stdin.write_all(&batch).await {
             tracing::debug!(target: "upstream", %error, "the child's stdin is closed");
             break;
@@ -150,7 +159,7 @@ mod tests {
         assert_eq!(outbox.push_control(b"c"), Push::Queued);
 
         let mut batch = Vec::new();
-        let (pushed, taken) = tokio::join!(outbox.push(b"y"), outbox.take(&mut batch));
+        let (pushed, taken) = tokio::join!(outbox.push(b"y"), outbox.take(&mut batch, || false));
         assert_eq!((pushed, taken), (Ok(()), true));
         assert!(batch.ends_with(b"x\nc\n"));
 
@@ -167,7 +176,7 @@ mod tests {
         assert_eq!(outbox.try_push(b"two"), Push::Queued);
         outbox.close();
         let mut written = Vec::new();
-        write(&outbox, &mut written).await;
+        write(&outbox, &mut written, || true).await;
         assert_eq!(written, b"one\ntwo\n");
         assert_eq!(outbox.try_push(b"three"), Push::Closed);
     }

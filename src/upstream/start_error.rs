@@ -1,6 +1,9 @@
 //! Why a server did not start, for whoever set it up.
 
+use std::fmt;
 use std::time::Duration;
+
+use super::Trouble;
 
 /// Why a server did not start. Arguments and environment are not shown: they may hold secrets.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +47,14 @@ pub enum StartError {
     },
     /// It gave no answer in time.
     #[error(
-        "server {server:?}: the command {program:?} gave no answer to {method} within {} s; check that it is an MCP \
-         server that speaks over stdio{stderr}", within.as_secs_f32()
+        "server {server:?}: {place} gave no answer to {method} within {} s; check that it is an MCP server that \
+         speaks {}{stderr}", within.as_secs_f32(), place.transport()
     )]
     NoAnswer {
         /// The server's name.
         server: String,
-        /// The program as configured.
-        program: String,
+        /// Where it is.
+        place: Place,
         /// What it was asked last.
         method: &'static str,
         /// How long it had.
@@ -61,15 +64,14 @@ pub enum StartError {
     },
     /// It answered the first request with an error.
     #[error(
-        "server {server:?}: the command {program:?} does not answer as an MCP server: it answered {method} with an error: \
-         {}{stderr}",
+        "server {server:?}: {place} does not answer as an MCP server: it answered {method} with an error: {}{stderr}",
         super::handshake::said(error)
     )]
     Refused {
         /// The server's name.
         server: String,
-        /// The program as configured.
-        program: String,
+        /// Where it is.
+        place: Place,
         /// What it was asked.
         method: &'static str,
         /// Its error object, as JSON text.
@@ -78,19 +80,73 @@ pub enum StartError {
         stderr: LastLines,
     },
     /// It answered, but not as an MCP server does.
-    #[error(
-        "server {server:?}: the command {program:?} does not answer as an MCP server: {why}{stderr}"
-    )]
+    #[error("server {server:?}: {place} does not answer as an MCP server: {why}{stderr}")]
     BadAnswer {
         /// The server's name.
         server: String,
-        /// The program as configured.
-        program: String,
+        /// Where it is.
+        place: Place,
         /// What is wrong with its answer.
         why: String,
         /// What it wrote to stderr last.
         stderr: LastLines,
     },
+    /// It cannot be asked over HTTP.
+    #[error("server {server:?}: {url} {trouble}")]
+    Remote {
+        /// The server's name.
+        server: String,
+        /// Where it is, without what may be a secret.
+        url: String,
+        /// What is wrong.
+        trouble: Trouble,
+    },
+    /// Several servers started, but what they look like did not answer.
+    #[error("server {server:?}: the servers started, but together they gave no answer: {why}")]
+    Together {
+        /// Their common name.
+        server: String,
+        /// What was missing.
+        why: String,
+    },
+    /// Of several servers, not one started.
+    #[error("none of the servers started{}", each(errors))]
+    NoneStarted {
+        /// Why, server by server.
+        errors: Vec<StartError>,
+    },
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A program as configured.
+    Command(String),
+    /// A URL without what may be a secret.
+    Url(String),
+}
+
+impl Place {
+    fn transport(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "over stdio",
+            Self::Url(_) => "Streamable HTTP or HTTP+SSE",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(program) => write!(f, "the command {program:?}"),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+fn each(errors: &[StartError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n- {error}")).collect();
+    lines.concat()
 }
 
 impl StartError {
@@ -104,7 +160,16 @@ impl StartError {
             Self::Refused { .. } | Self::BadAnswer { .. } => {
                 "it does not answer as an MCP server".to_owned()
             }
+            Self::Remote { trouble, .. } => trouble.brief(),
+            Self::Together { .. } => "its servers gave no answer".to_owned(),
+            Self::NoneStarted { .. } => "none of its servers started".to_owned(),
         }
+    }
+
+    /// Would another attempt end the same way? A server that does not know `server/discover` speaks
+    /// with a handshake only, and that stays so.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { method: "server/discover", .. })
     }
 }
 
@@ -112,8 +177,8 @@ impl StartError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastLines(pub Vec<String>);
 
-impl std::fmt::Display for LastLines {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for LastLines {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return Ok(());
         }

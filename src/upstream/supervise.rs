@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +18,9 @@ use super::handshake::{self, Fault};
 use super::inbox::Inbox;
 use super::link::Shared;
 use super::outbox::Outbox;
-use super::{Failure, Kind, StartError, Status, child, tools};
+use super::remote::Running;
+use super::start_error::{LastLines, Place};
+use super::{Failure, Kind, StartError, Status, Trouble, child, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
 type Stop = watch::Receiver<Option<Duration>>;
@@ -29,6 +31,51 @@ pub(super) async fn start(shared: &Arc<Shared>, stop: Stop) -> Result<(), StartE
     // The task ends with the link: it reports `Stopped`, which `Link::stop` waits for.
     tokio::spawn(supervise(Arc::clone(shared), generation, stop));
     Ok(())
+}
+
+/// Starts the first generation in the task that looks after it, which tries again if that fails.
+/// The receiver is told how the first start went.
+pub(super) fn launch(
+    shared: &Arc<Shared>,
+    stop: Stop,
+) -> oneshot::Receiver<Result<(), StartError>> {
+    let (first, told) = oneshot::channel();
+    // The task ends with the link, as above.
+    tokio::spawn(start_or_retry(Arc::clone(shared), stop, first));
+    told
+}
+
+async fn start_or_retry(
+    shared: Arc<Shared>,
+    mut stop: Stop,
+    first: oneshot::Sender<Result<(), StartError>>,
+) {
+    let started = tokio::select! {
+        started = Generation::start(&shared) => started,
+        _ = stop_wanted(&mut stop) => {
+            return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
+        }
+    };
+    let error = match started {
+        Ok(generation) => {
+            first.send(Ok(())).ok();
+            return supervise(shared, generation, stop).await;
+        }
+        Err(error) => error,
+    };
+    let (why, is_final) = (error.brief(), error.is_final());
+    let restarting = Status::Restarting { attempt: 1, why: why.as_str().into() };
+    let stopped = Status::Stopped { why: why.as_str().into() };
+    set_status(&shared, if is_final { stopped } else { restarting });
+    // Nobody may wait for the first start any more.
+    first.send(Err(error)).ok();
+    if is_final {
+        return;
+    }
+    match restart(&shared, &mut 0, why, &mut stop).await {
+        Some(generation) => supervise(shared, generation, stop).await,
+        None => set_status(&shared, Status::Stopped { why: "it was stopped".into() }),
+    }
 }
 
 async fn supervise(shared: Arc<Shared>, mut generation: Generation, mut stop: Stop) {
@@ -138,12 +185,13 @@ struct Generation {
 /// The other end of a generation.
 enum Peer {
     Child(child::Running),
+    Remote(Running),
+    Several(several::Running),
 }
 
 impl Generation {
     /// Starts a server and greets it; the link is ready when this returns.
     async fn start(shared: &Arc<Shared>) -> Result<Self, StartError> {
-        let deadline = Instant::now() + shared.options.start_timeout;
         let outbox = Arc::new(Outbox::default());
         let inbox = Inbox::new(Arc::clone(shared), Arc::clone(&outbox));
         let mut peer = match &shared.options.kind {
@@ -151,7 +199,12 @@ impl Generation {
                 let server = &shared.options.server;
                 Peer::Child(child::Running::start(server, options, &outbox, inbox)?)
             }
+            Kind::Remote(options) => Peer::Remote(Running::start(shared, options, &outbox, inbox)),
+            Kind::Several(options) => {
+                Peer::Several(several::Running::start(shared, options, &outbox, inbox).await?)
+            }
         };
+        let deadline = Instant::now() + shared.options.start_timeout;
         let greeted = tokio::select! {
             biased;
             greeted = handshake::greet(shared, &outbox, deadline) => greeted,
@@ -163,7 +216,14 @@ impl Generation {
         shared.generation.fetch_add(1, Ordering::Relaxed);
         shared.calls.open(Arc::clone(&outbox));
         let mut tasks = JoinSet::new();
-        tasks.spawn(tools::keep_fresh(Arc::clone(shared), Arc::clone(&outbox)));
+        match &peer {
+            Peer::Child(_) | Peer::Remote(_) => {
+                tasks.spawn(tools::keep_fresh(Arc::clone(shared), Arc::clone(&outbox)));
+            }
+            Peer::Several(several) => {
+                tasks.spawn(several.keep_fresh());
+            }
+        }
         set_status(shared, Status::Ready);
         tracing::debug!(target: "upstream", server = shared.options.server, "the server is ready");
         Ok(Self { outbox, peer, tasks })
@@ -174,6 +234,8 @@ impl Generation {
     async fn lives(&mut self) -> String {
         match &mut self.peer {
             Peer::Child(child) => child.lives().await,
+            Peer::Remote(remote) => remote.ends().await,
+            Peer::Several(several) => several.lives().await,
         }
     }
 
@@ -190,6 +252,8 @@ impl Peer {
     async fn breaks(&mut self) {
         match self {
             Self::Child(child) => drop(child.ends().await),
+            Self::Remote(remote) => drop(remote.ends().await),
+            Self::Several(several) => drop(several.lives().await),
         }
     }
 
@@ -198,6 +262,8 @@ impl Peer {
         let fail = || shared.calls.fail_all(Failure::Exited);
         let how = match self {
             Self::Child(child) => child.end(grace, fail).await,
+            Self::Remote(remote) => remote.end(grace, fail).await,
+            Self::Several(several) => several.end(grace).await,
         };
         fail();
         how
@@ -209,22 +275,63 @@ impl Peer {
         outbox: &Outbox,
         fault: Fault,
     ) -> StartError {
-        let about = match &mut self {
-            Self::Child(child) => child.about(&fault).await,
-        };
-        self.end(shared, outbox, Duration::ZERO).await;
-        let (server, program) = (shared.options.server.clone(), about.program);
-        let stderr = about.stderr.last_lines();
-        match fault {
-            Fault::Ended => StartError::Exited { server, program, how: about.how, stderr },
-            Fault::NoAnswer(method) => {
-                let within = shared.options.start_timeout;
-                StartError::NoAnswer { server, program, method, within, stderr }
+        match &mut self {
+            Self::Several(_) => {
+                self.end(shared, outbox, Duration::ZERO).await;
+                several::start_error(&shared.options.server, &fault)
             }
-            Fault::Refused(method, error) => {
-                StartError::Refused { server, program, method, error, stderr }
+            Self::Child(child) => {
+                let about = child.about(&fault).await;
+                self.end(shared, outbox, Duration::ZERO).await;
+                let stderr = about.stderr.last_lines();
+                let (server, program) = (shared.options.server.clone(), about.program);
+                match fault {
+                    Fault::Ended => StartError::Exited { server, program, how: about.how, stderr },
+                    fault => said(fault, shared, Place::Command(program), stderr),
+                }
             }
-            Fault::Bad(why) => StartError::BadAnswer { server, program, why, stderr },
+            Self::Remote(remote) => {
+                let (url, trouble) = (remote.address(), remote.trouble());
+                self.end(shared, outbox, Duration::ZERO).await;
+                match (fault, trouble) {
+                    (Fault::Bad(_) | Fault::Ended, Some(trouble)) => {
+                        unreached(shared, url, trouble)
+                    }
+                    (fault, _) => said(fault, shared, Place::Url(url), LastLines::default()),
+                }
+            }
+        }
+    }
+}
+
+/// What a remote server's HTTP says. A refusal in JSON-RPC is one, whatever its status.
+fn unreached(shared: &Shared, url: String, trouble: Trouble) -> StartError {
+    let server = shared.options.server.clone();
+    match trouble.refusal() {
+        Some(error) => {
+            let method = shared.options.hello.method();
+            let (place, stderr) = (Place::Url(url), LastLines::default());
+            StartError::Refused { server, place, method, error: error.into(), stderr }
+        }
+        None => StartError::Remote { server, url, trouble },
+    }
+}
+
+/// What a server says that there is a connection to.
+fn said(fault: Fault, shared: &Shared, place: Place, stderr: LastLines) -> StartError {
+    let server = shared.options.server.clone();
+    match fault {
+        Fault::NoAnswer(method) => {
+            let within = shared.options.start_timeout;
+            StartError::NoAnswer { server, place, method, within, stderr }
+        }
+        Fault::Refused(method, error) => {
+            StartError::Refused { server, place, method, error, stderr }
+        }
+        Fault::Bad(why) => StartError::BadAnswer { server, place, why, stderr },
+        Fault::Ended => {
+            let why = "it ended the connection".to_owned();
+            StartError::BadAnswer { server, place, why, stderr }
         }
     }
 }

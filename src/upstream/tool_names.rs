@@ -48,6 +48,15 @@ impl ToolNames {
         self.names.iter().map(AsRef::as_ref)
     }
 
+    /// Adds names, as far as there is room.
+    pub(super) fn add(&mut self, names: impl IntoIterator<Item = Box<str>>) {
+        for name in names {
+            if self.names.len() < bounds::TOOL_NAMES_MAX {
+                self.names.insert(name);
+            }
+        }
+    }
+
     /// Adds one page, given as the text of the `result` of tools/list. Returns the cursor of the
     /// next page, as JSON text.
     pub(super) fn add_page(&mut self, result: &str) -> Result<Option<String>, ToolsFault> {

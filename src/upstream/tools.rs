@@ -72,18 +72,46 @@ impl Tools {
         outbox: &Arc<Outbox>,
         deadline: Instant,
     ) -> Result<(), ToolsFault> {
-        self.with_freshness(|freshness| {
-            *freshness = Freshness { fetched_at: Some(Instant::now()), changed: false }
-        });
+        self.fetch_began();
         let names = fetch_pages(shared, outbox, deadline).await;
-        let result = names.map(|names| self.names.store(Arc::new(names)));
-        self.fetched.send_modify(|count| *count = count.wrapping_add(1));
+        let result = names.map(|names| self.set(names));
+        self.fetch_ended();
         result
     }
 
     /// The server lists no tools at all, because it has not said that it has any.
     pub(super) fn none(&self) {
         self.names.store(Arc::default());
+    }
+
+    /// Puts a list in the place of the one before.
+    pub(super) fn set(&self, names: ToolNames) {
+        self.names.store(Arc::new(names));
+    }
+
+    /// Follows the number of fetches that have ended.
+    pub(super) fn fetches(&self) -> watch::Receiver<u64> {
+        self.fetched.subscribe()
+    }
+
+    /// Waits until a fetch is wanted and due.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+        if let Some(at) = self.with_freshness(|freshness| freshness.fetched_at) {
+            sleep_until(at + bounds::TOOLS_REFRESH_INTERVAL).await;
+        }
+    }
+
+    /// Notes that a fetch has begun.
+    pub(super) fn fetch_began(&self) {
+        self.with_freshness(|freshness| {
+            *freshness = Freshness { fetched_at: Some(Instant::now()), changed: false }
+        });
+    }
+
+    /// Tells everybody that a fetch has ended, with or without success.
+    pub(super) fn fetch_ended(&self) {
+        self.fetched.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn with_freshness<T>(&self, look: impl FnOnce(&mut Freshness) -> T) -> T {
@@ -102,10 +130,7 @@ impl Freshness {
 pub(super) async fn keep_fresh(shared: Arc<Shared>, outbox: Arc<Outbox>) {
     let tools = &shared.tools;
     loop {
-        tools.wanted.notified().await;
-        if let Some(at) = tools.with_freshness(|freshness| freshness.fetched_at) {
-            sleep_until(at + bounds::TOOLS_REFRESH_INTERVAL).await;
-        }
+        tools.wanted().await;
         let deadline = Instant::now() + bounds::TOOLS_LIST_TIMEOUT;
         if let Err(fault) = tools.fetch(&shared, &outbox, deadline).await {
             tracing::warn!(target: "upstream", server = shared.options.server, %fault, "the old list of tools stays in use");
@@ -122,7 +147,8 @@ async fn fetch_pages(
     let mut cursor = None;
     for _ in 0..bounds::TOOL_PAGES_MAX {
         let slot = Slot::own(shared, outbox, OnGiveUp::Cancel).map_err(ToolsFault::NoAnswer)?;
-        let line = list_request(&shared.options.hello, slot.id(), cursor.as_deref());
+        let hello = &shared.options.hello;
+        let line = list_request(hello, "tools/list", slot.id(), cursor.as_deref());
         let answer =
             slot.send(line, deadline.saturating_duration_since(Instant::now())).answer().await;
         let answer = answer.map_err(ToolsFault::NoAnswer)?;
@@ -137,7 +163,8 @@ async fn fetch_pages(
     Err(ToolsFault::TooManyPages)
 }
 
-fn list_request(hello: &Hello, id: u64, cursor: Option<&str>) -> Vec<u8> {
+/// The line that asks for a page of a list. `cursor` is JSON text.
+pub(super) fn list_request(hello: &Hello, method: &str, id: u64, cursor: Option<&str>) -> Vec<u8> {
     let cursor = cursor.map(|cursor| format!(r#""cursor":{cursor}"#));
     let meta = match hello {
         Hello::Initialize(_) => None,
@@ -145,6 +172,6 @@ fn list_request(hello: &Hello, id: u64, cursor: Option<&str>) -> Vec<u8> {
     };
     let params: Vec<_> = cursor.into_iter().chain(meta).collect();
     let params = params.join(",");
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{{{params}}}}}"#)
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}}}}}"#)
         .into_bytes()
 }

@@ -31,6 +31,7 @@ impl World {
         let raw = RawKey::from_random([7; 24]);
         let now = Time::parse(NOON).expect("a moment");
         let key = Key {
+            suspended: false,
             id: KeyId::from_random([1; 8]),
             digest: raw.digest(),
             ends: raw.ends(),

@@ -7,22 +7,19 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::admin::answer::{Answer, Problem, to_json};
-use crate::admin::body::{Json, Members};
+use crate::admin::body::Members;
+use crate::admin::keys::members;
 use crate::admin::view::{Addresses, Shown};
 use crate::admin::{Admin, Call, fields, once};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::KeyId;
-use crate::model::key::{IpAllowlist, Key, ToolList};
+use crate::model::key::{Key, ToolList};
 use crate::model::secret::RawKey;
 use crate::model::time::Time;
 use crate::store::{Creation, Once, StoreError};
 
 /// Credits of a key that is made without saying how many.
 const CREDITS_DEFAULT: i64 = 100;
-/// Longest name, in characters.
-const NAME_CHARS_MAX: usize = 200;
-/// Name of a key that is made without one.
-const NAME_DEFAULT: &str = "unnamed";
 
 const FIELDS: &[&str] = &[
     "name",
@@ -69,7 +66,7 @@ pub(in crate::admin) async fn create(admin: Arc<Admin>, call: Call) -> Result<An
         let answer = written(&key, credits, Some(raw.reveal()), SAVE_IT)?;
         (key, credits, once.map(|once| Once { note, ..once }), answer)
     };
-    match admin.store.create_key(key, credits, once, call.now).await {
+    match admin.store.create_key(key, credits, once.into(), call.now).await {
         Ok(Creation::Made(_)) => Ok(Answer::created(answer)),
         Ok(Creation::Repeated(note)) => Ok(Answer::created(note).replayed()),
         // 24 random bytes do not come twice: somebody's random source is broken.
@@ -97,35 +94,24 @@ fn written(key: &Key, credits: i64, raw: Option<&str>, message: &str) -> Result<
 /// The record and the first credits that a request asks for.
 fn read(members: &Members<'_>, raw: &RawKey, now: Time) -> Result<(Key, i64), Problem> {
     let credits = credits(members)?;
-    let quota = match members.get("quota")? {
-        Json::Null => None,
-        Json::Object(quota) => {
-            let quota = Members::of_object(quota, "quota")?;
-            quota.refuse_variants(&fields::QUOTA_FIELDS)?;
-            let quota = fields::quota(&quota)?;
-            Some(quota.ok_or_else(|| Problem::bad(fields::QUOTA_EMPTY))?)
-        }
-        Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            return Err(Problem::bad("quota must be an object"));
-        }
-    };
     let limit = fields::limit("spendingLimit", &members.get("spendingLimit")?)?;
     let key = Key {
         id: KeyId::from_random(random()?),
         digest: raw.digest(),
         ends: raw.ends(),
         old: None,
-        name: name(members)?,
+        name: members::name(members)?,
         namespace: fields::namespace(members)?,
         created_at: now,
         active: true,
+        suspended: false,
         spending_limit: limit.unwrap_or(0),
         allowed_tools: fields::tools(members, "allowedTools")?,
         denied_tools: fields::tools(members, "deniedTools")?,
         expires_at: fields::expiry(members, now)?,
-        quota,
-        tags: tags(members)?,
-        ip_allowlist: addresses(members)?,
+        quota: members::quota(members)?,
+        tags: members::changed_tags(members, BTreeMap::new())?,
+        ip_allowlist: members::addresses(members)?,
         revision: 0,
     };
     Ok((key, credits))
@@ -140,39 +126,6 @@ fn credits(members: &Members<'_>) -> Result<i64, Problem> {
             Err(Problem::bad(message))
         }
     }
-}
-
-fn name(members: &Members<'_>) -> Result<String, Problem> {
-    let name = match members.get("name")? {
-        Json::Null => String::new(),
-        Json::Text(text) => text,
-        Json::Number(text) => text.to_owned(),
-        Json::Bool(_) | Json::List(_) | Json::Object(_) => {
-            return Err(Problem::bad("name must be a string"));
-        }
-    };
-    let name = fields::cut(&name, NAME_CHARS_MAX).trim();
-    Ok(if name.is_empty() { NAME_DEFAULT } else { name }.to_owned())
-}
-
-fn tags(members: &Members<'_>) -> Result<BTreeMap<String, String>, Problem> {
-    let mut tags = BTreeMap::new();
-    match members.get("tags")? {
-        Json::Null => {}
-        Json::Object(given) => {
-            fields::merge_tags(&mut tags, &Members::of_object(given, "tags")?)?;
-        }
-        Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            return Err(Problem::bad("tags must be an object"));
-        }
-    }
-    Ok(tags)
-}
-
-fn addresses(members: &Members<'_>) -> Result<IpAllowlist, Problem> {
-    let name = "ipAllowlist";
-    let entries = fields::strings(&members.get(name)?, name, IpAllowlist::ENTRIES_MAX)?;
-    fields::addresses(&entries.unwrap_or_default(), name)
 }
 
 /// A new credential.

@@ -9,7 +9,7 @@ const CUSTOMERS_PATHS: [(&str, &str); 4] =
     [("/mcp", "POST"), ("/balance", "GET"), ("/health", "GET, HEAD"), ("/", "GET, HEAD")];
 
 const REQUEST_HEADERS: &str = "Content-Type, Accept, X-API-Key, Authorization, Mcp-Session-Id, MCP-Protocol-Version, \
-     Last-Event-ID";
+     Last-Event-ID, Idempotency-Key";
 
 const RESPONSE_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, X-RateLimit-Limit, X-RateLimit-Remaining, \
      X-RateLimit-Reset, X-Credits-Remaining, X-PayGate-Call-Id, Retry-After";

@@ -14,9 +14,11 @@ use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_
 use super::service::Service;
 use super::{body, events, modern, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
+use crate::model::idempotency::IdempotencyKey;
 use crate::proxy::{Inbound, Reply, Shown};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CALL_ID: HeaderName = HeaderName::from_static("x-paygate-call-id");
 const CREDITS_REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -35,8 +37,10 @@ pub(super) async fn serve(
     // A drain waits for it from here on.
     let Some(_inside) = service.doors().enter() else { return shutting_down() };
     let (head, body) = request.into_parts();
-    let wrapping = match negotiate(&head.headers) {
-        Ok(wrapping) => wrapping,
+    let negotiated = negotiate(&head.headers)
+        .and_then(|wrapping| Ok((wrapping, idempotency_key(&head.headers)?)));
+    let (wrapping, idempotency_key) = match negotiated {
+        Ok(negotiated) => negotiated,
         Err(refusal) => return *refusal,
     };
     let body = tokio::select! {
@@ -52,7 +56,15 @@ pub(super) async fn serve(
     let (protocol_version, headers) = modern::read(&head.headers, &body);
     // Who leaves the modern era's way cancels; the proxy sees it by what is dropped here.
     let departure = headers.is_some().then_some(departure);
-    let inbound = Inbound { body, credential, address, protocol_version, headers, takes_events };
+    let inbound = Inbound {
+        body,
+        credential,
+        address,
+        protocol_version,
+        headers,
+        takes_events,
+        idempotency_key,
+    };
     let reply = tokio::select! {
         biased;
         reply = service.proxy().handle(inbound) => reply,
@@ -87,6 +99,21 @@ fn negotiate(headers: &HeaderMap) -> Result<Wrapping, Box<Response>> {
     match media::wanted(headers) {
         Some(wrapping) => Ok(wrapping),
         None => refuse(StatusCode::NOT_ACCEPTABLE, message),
+    }
+}
+
+/// The client's name for its request, or the answer that refuses it. Two of them cannot both be
+/// heeded, and to heed none would be to charge a repetition.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Box<Response>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (values.next().map(|value| IdempotencyKey::parse(value.as_bytes())), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Some(key)), None) => Ok(Some(key)),
+        (Some(_), _) => {
+            let rule = IdempotencyKey::RULE;
+            let message = format!("Idempotency-Key must be given once and {rule}");
+            Err(Box::new(rpc_error(StatusCode::BAD_REQUEST, &message)))
+        }
     }
 }
 

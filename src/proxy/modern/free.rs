@@ -42,7 +42,7 @@ impl Proxy {
             }
             None => to_client::error(request.id, &fault::upstream(Failure::Unavailable)),
         };
-        Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
+        Reply::Message(Answer { text, shown: self.shown(&identity).await })
     }
 
     pub(super) async fn modern_free(
@@ -55,25 +55,26 @@ impl Proxy {
             Err(reply) => return reply,
         };
         let text = match request.method.as_ref() {
-            "tools/list" => match self.ask_while_there(caller, request).await {
-                Ok(answer) => self.modern_tools(&identity, request, &answer),
+            "tools/list" => match self.ask_while_there(caller, &identity, request).await {
+                Ok(answer) => self.modern_tools(&identity, request.id, &answer),
                 Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
             },
             method if IN_ROUNDS.contains(&method) => {
                 self.free_round(caller, &identity, request).await
             }
-            _ => match self.ask_while_there(caller, request).await {
+            _ => match self.ask_while_there(caller, &identity, request).await {
                 Ok(answer) => answer.with_id(request.id),
                 Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
             },
         };
-        Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
+        Reply::Message(Answer { text, shown: self.shown(&identity).await })
     }
 
     /// Asks the server, if what is free has a place left there, for as long as the client is there.
     pub(in crate::proxy) async fn ask_while_there(
         &self,
         caller: &Caller,
+        identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
         let place = Arc::clone(&self.free_places).try_acquire_owned();
@@ -82,8 +83,8 @@ impl Proxy {
         let slot = link.reserve()?;
         let id = slot.id();
         let _hearing = caller.listen(id, request.params.progress_token());
-        let answer =
-            slot.send(to_server::request(request, id), self.options.patience(None)).answer();
+        let line = to_server::request(request, id, self.customer(identity).as_deref());
+        let answer = slot.send(line, self.options.patience()).answer();
         let Some(outlet) = &caller.leaves else { return answer.await };
         tokio::pin!(answer);
         tokio::select! {
@@ -115,7 +116,7 @@ impl Proxy {
         let number = round.as_ref().map_or(0, |round| round.number).saturating_add(1);
         let inner = round.and_then(|round| round.inner);
         let sent = with_inner_state(request, params, inner.as_deref());
-        match self.ask_while_there(caller, &sent).await {
+        match self.ask_while_there(caller, identity, &sent).await {
             Ok(answer) => {
                 let changed = self.with_sealed_state(&answer, key, asked, number);
                 changed.unwrap_or(answer).with_id(request.id)
@@ -143,10 +144,10 @@ impl Proxy {
         answer.with_result(&with_state(&result, &state.seal(&self.seal_key)))
     }
 
-    fn modern_tools(
+    pub(super) fn modern_tools(
         &self,
         identity: &Identity,
-        request: &Request<'_>,
+        id: &str,
         answer: &from_server::Answer,
     ) -> Vec<u8> {
         let filtered = identity.entitled_key().is_some();
@@ -154,8 +155,8 @@ impl Proxy {
         let priced = answer.result_text();
         let priced = priced.and_then(|it| lists::priced(&self.options.policy, it, keep));
         match priced {
-            Some(result) => to_client::result(request.id, &result),
-            None => answer.with_id(request.id),
+            Some(result) => to_client::result(id, &result),
+            None => answer.with_id(id),
         }
     }
 }

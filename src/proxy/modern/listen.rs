@@ -98,7 +98,7 @@ impl Proxy {
             Err(failure) => return fails(fault::upstream(failure)),
         };
         let subscription = modern.ear.subscribe(slot.id());
-        let line = to_server::request(&sent, slot.id());
+        let line = to_server::request(&sent, slot.id(), self.customer(&identity).as_deref());
         // Dropped at any of the ends below, it tells the server so.
         let pending = slot.send(line, Patience::from(bounds::LISTEN_MAX)).answer();
         let listener = Listener { request_id: request.id, outlet, names, subscription };

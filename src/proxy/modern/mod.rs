@@ -135,8 +135,12 @@ impl Proxy {
         match request.method.as_ref() {
             "tools/call" => self.modern_call(&caller, request).await,
             "tools/call_batch" => self.tool_batch(&caller, request).await,
-            "server/discover" => self.discover(&caller, request, &modern).await,
             "subscriptions/listen" => self.listen(caller, request, &modern).await,
+            method if self.has_price(method) => self.modern_method(&caller, request).await,
+            method if self.resembles_one_with_price(method) => {
+                Reply::Malformed(Invalid::second_spelling(request.id).text())
+            }
+            "server/discover" => self.discover(&caller, request, &modern).await,
             "tasks/get" | "tasks/update" | "tasks/cancel" => self.task(&caller, request).await,
             _ => self.modern_free(&caller, request).await,
         }

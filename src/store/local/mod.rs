@@ -10,7 +10,9 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod audit;
 mod file;
+mod kept;
 mod open;
 mod parked;
 mod posting;
@@ -18,6 +20,7 @@ mod queue;
 mod read;
 mod records;
 mod recover;
+mod refunds;
 mod rows;
 mod schema;
 mod slow;

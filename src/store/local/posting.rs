@@ -87,7 +87,7 @@ fn read(text: &str) -> Option<(CounterName, Window, Refund)> {
         "m" => Window::Month,
         length_ms => Window::Rolling(length_ms.parse().ok()?),
     };
-    Some((CounterName::Named(name.into()), window, refund))
+    Some((CounterName::new(name), window, refund))
 }
 
 impl Serialize for PostingRow {

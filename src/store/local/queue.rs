@@ -6,12 +6,16 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::kept::KeptRow;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use crate::ledger::{Book, Hold, Resolution};
+use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::text::Text;
+use crate::model::time::Time;
 use crate::store::{CallEnd, Durable, Parking};
 
 /// One thing to write.
@@ -19,9 +23,16 @@ use crate::store::{CallEnd, Durable, Parking};
 pub(super) enum Write {
     Journal(JournalRow),
     Key(Arc<Key>),
+    DeletedKey {
+        key: Arc<Key>,
+        at: Time,
+    },
     Once(OnceRecord),
     Parked(Parking),
     Unparked(CallId),
+    /// Right after the journal row that captured its call.
+    Kept(KeptRow),
+    Audit(Box<AuditEvent>),
 }
 
 /// A call whose hold is open.
@@ -101,7 +112,7 @@ impl Queue {
     }
 
     /// Tool and price of an open hold that is for one call.
-    pub(super) fn single_call(&self, call: &CallId) -> Option<(String, i64)> {
+    pub(super) fn single_call(&self, call: &CallId) -> Option<(Text, i64)> {
         match self.open.get(call)?.calls.as_slice() {
             [one] => Some((one.tool.clone(), one.price)),
             _ => None,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
+use super::kept::KeptUse;
 use super::parked::{self, FoundParked};
 use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, JournalRow, ReadRow};
@@ -107,6 +108,7 @@ pub(super) fn recover(
         state.reopen_parked(waiting);
     }
     let seal_key = seal_key(&transaction)?;
+    state.kept = KeptUse::read(&transaction)?;
     transaction.commit()?;
     Ok(Ok(Recovered { state, seq, open_holds, seal_key }))
 }
@@ -143,7 +145,7 @@ impl Replay<'_> {
                         drop(open.insert(hold.call, OpenHold { payer, seq: row.seq }));
                     }
                     Entry::Resolution(end) => drop(open.remove(&end.call)),
-                    Entry::Credit { .. } => {}
+                    Entry::Credit { .. } | Entry::Reversal(_) => {}
                 }
                 if let Err(error) = self.apply(entry, row.seq) {
                     return Ok(Err(format!("journal row {}: {error}", row.seq)));
@@ -167,6 +169,9 @@ impl Replay<'_> {
             Entry::Credit { account, .. } => vec![account.clone()],
             Entry::Hold(hold) => {
                 hold.postings.iter().map(|posting| posting.account.clone()).collect()
+            }
+            Entry::Reversal(reversal) => {
+                reversal.postings.iter().map(|posting| posting.account.clone()).collect()
             }
             Entry::Resolution(_) => Vec::new(),
         });
@@ -198,7 +203,12 @@ fn calls_of_hold(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<Call
          FROM journal, json_each(journal.detail, '$.calls') AS item WHERE journal.seq = ?1",
     )?;
     let calls = statement.query_map([seq], |row| {
-        Ok(CallEnd { tool: row.get(0)?, price: row.get(1)?, charged: 0, outcome: "recovered" })
+        Ok(CallEnd {
+            tool: row.get_ref(0)?.as_str()?.into(),
+            price: row.get(1)?,
+            charged: 0,
+            outcome: "recovered",
+        })
     })?;
     calls.collect()
 }

@@ -2,9 +2,9 @@
 //!
 //! `detail` is JSON, so that an operator can read it with any SQLite tool:
 //! `{"held":…,"until":…,"postings":[["counter@window",amount]…],"kept":[…],
-//! "calls":[[tool,price,charged,outcome]…],"accounts":[…]}` (postings: see `posting.rs`). A call that
+//! "calls":[[tool,price,charged,outcome]…],"accounts":[…],"reason":…}` (postings: see `posting.rs`). A call that
 //! ended before its hold was written is one row of kind `call`, without `kept` if all of it stayed;
-//! otherwise it is a `hold` and, later, a row named after its end.
+//! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
 use super::posting::PostingRow;
-use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind};
+use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind, Reversal};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
@@ -20,10 +20,11 @@ use crate::store::CallEnd;
 /// One row to write.
 #[derive(Debug)]
 pub(super) enum JournalRow {
-    Credit { at: Time, account: AccountId, amount: i64, kind: CreditKind },
+    Credit { at: Time, account: AccountId, amount: i64, kind: CreditKind, reason: Option<String> },
     Hold { hold: Hold, payer: AccountId, calls: Vec<CallEnd> },
     End { resolution: Resolution, payer: AccountId, charged: i64, calls: Vec<CallEnd> },
     Call { hold: Hold, resolution: Resolution, payer: AccountId, charged: i64, calls: Vec<CallEnd> },
+    Refund { reversal: Reversal, payer: AccountId, calls: Vec<CallEnd>, reason: Option<String> },
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ struct Detail<'a> {
     calls: Vec<(Cow<'a, str>, i64, i64, Cow<'a, str>)>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     accounts: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    reason: Option<Cow<'a, str>>,
 }
 
 impl JournalRow {
@@ -50,7 +53,7 @@ impl JournalRow {
             "INSERT INTO journal (seq, at, kind, call, account, amount, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         let (at, kind, call, account, amount) = match self {
-            Self::Credit { at, account, amount, kind } => {
+            Self::Credit { at, account, amount, kind, .. } => {
                 (*at, credit_word(*kind), None, account, *amount)
             }
             Self::Hold { hold, payer, calls } => {
@@ -63,6 +66,9 @@ impl JournalRow {
             Self::Call { resolution, payer, charged, .. } => {
                 (resolution.at, "call", Some(resolution.call), payer, *charged)
             }
+            Self::Refund { reversal, payer, .. } => {
+                (reversal.at, "refund", Some(reversal.call), payer, reversal.credits())
+            }
         };
         let detail =
             self.detail().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
@@ -74,10 +80,16 @@ impl JournalRow {
     fn detail(&self) -> Result<String, serde_json::Error> {
         let mut detail = Detail::default();
         match self {
-            Self::Credit { .. } => {}
+            Self::Credit { reason, .. } => detail.reason = reason.as_deref().map(Cow::from),
             Self::Hold { hold, payer, calls } => {
                 detail.hold(hold, payer);
                 detail.calls(calls);
+            }
+            Self::Refund { reversal, payer, calls, reason } => {
+                detail.held = Some(reversal.held_at.ms());
+                detail.postings(&reversal.postings, payer);
+                detail.calls(calls);
+                detail.reason = reason.as_deref().map(Cow::from);
             }
             Self::End { resolution, calls, .. } => {
                 detail.kept.clone_from(&resolution.kept);
@@ -97,7 +109,11 @@ impl JournalRow {
 impl<'a> Detail<'a> {
     fn hold(&mut self, hold: &'a Hold, payer: &'a AccountId) {
         (self.held, self.until) = (Some(hold.at.ms()), Some(hold.deadline.ms()));
-        for posting in &hold.postings {
+        self.postings(&hold.postings, payer);
+    }
+
+    fn postings(&mut self, postings: &'a [Posting], payer: &'a AccountId) {
+        for posting in postings {
             let place = self.place_of(&posting.account, payer);
             self.postings.push(PostingRow::new(posting, place));
         }
@@ -122,7 +138,7 @@ impl<'a> Detail<'a> {
         self.calls = calls.iter().map(row).collect();
     }
 
-    fn postings(&self, payer: &AccountId) -> Option<Vec<Posting>> {
+    fn read_postings(&self, payer: &AccountId) -> Option<Vec<Posting>> {
         self.postings.iter().map(|row| row.posting(payer, &self.accounts)).collect()
     }
 
@@ -150,6 +166,7 @@ const fn credit_word(kind: CreditKind) -> &'static str {
 }
 
 /// A row that was read, as entries of the ledger: one, or two for a whole call.
+#[derive(Debug)]
 pub(super) struct ReadRow {
     pub(super) seq: i64,
     pub(super) payer: AccountId,
@@ -200,7 +217,7 @@ fn entries(
             call,
             at: held,
             deadline: until,
-            postings: detail.postings(payer)?,
+            postings: detail.read_postings(payer)?,
         }))
     };
     let end = |word: &str, kept: Vec<i64>| {
@@ -208,7 +225,12 @@ fn entries(
         Some(Entry::Resolution(Resolution { call, at, kind, kept }))
     };
     let charged = detail.calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.2));
+    let reversal = || {
+        let (held_at, postings) = (Time::from_ms(detail.held?), detail.read_postings(payer)?);
+        Some(Entry::Reversal(Reversal { call, at, held_at, postings }))
+    };
     let entries = match kind {
+        "refund" => vec![reversal()?],
         "hold" => vec![hold()?],
         "call" => vec![hold()?, end(detail.end.as_deref()?, detail.kept_of_call())?],
         word => vec![end(word, detail.kept.clone())?],
@@ -259,12 +281,15 @@ mod tests {
             amount: 10,
             kind: CreditKind::Grant,
         };
+        let reversal = Reversal::of(&hold, &resolution, Time::from_ms(9));
+        assert_eq!((reversal.credits(), reversal.postings.len()), (3, 2));
         let rows = [
             JournalRow::Credit {
                 at: Time::from_ms(1),
                 account: payer.clone(),
                 amount: 10,
                 kind: CreditKind::Grant,
+                reason: Some("a \"gift\"".to_owned()),
             },
             JournalRow::Hold { hold: hold.clone(), payer: payer.clone(), calls: calls.clone() },
             JournalRow::End {
@@ -276,10 +301,11 @@ mod tests {
             JournalRow::Call {
                 hold: hold.clone(),
                 resolution: resolution.clone(),
-                payer,
+                payer: payer.clone(),
                 charged: 3,
-                calls,
+                calls: calls.clone(),
             },
+            JournalRow::Refund { reversal: reversal.clone(), payer, calls, reason: None },
         ];
         for (seq, row) in (1..).zip(&rows) {
             row.insert(&connection, seq).unwrap();
@@ -291,6 +317,9 @@ mod tests {
             found.extend(ReadRow::read(row).unwrap().unwrap().entries);
         }
         let (hold, end) = (Entry::Hold(hold), Entry::Resolution(resolution));
-        assert_eq!(found, [credit, hold.clone(), end.clone(), hold, end]);
+        assert_eq!(
+            found,
+            [credit, hold.clone(), end.clone(), hold, end, Entry::Reversal(reversal)]
+        );
     }
 }

@@ -9,15 +9,18 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
+use super::audit::write_audit;
 use super::file::OwnFile;
+use super::kept::{self, Deleted};
 use super::parked;
 use super::queue::{Batch, Write};
-use super::records::{write_key, write_once};
+use super::records::{delete_key, write_key, write_once};
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
 use crate::model::ids::CallId;
+use crate::model::time::Time;
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -27,6 +30,8 @@ pub(super) struct Writer {
     /// Journal rows of holds that are open and have a row of their own.
     pub(super) open_holds: HashMap<CallId, i64>,
     pub(super) saves: SavePass,
+    /// Kept answers that had expired by then are deleted with the commit at hand.
+    pub(super) sweep: Option<Time>,
     /// The file; none for an ephemeral store.
     pub(super) own: Option<OwnFile>,
 }
@@ -41,12 +46,14 @@ impl Writer {
                 close(&self.shared, why.to_owned());
                 return;
             }
-            if let Err(error) = self.commit(&writes) {
-                self.close(&error);
-                return;
-            }
-            // None if the books were closed meanwhile, because this took too long.
-            let committed = self.shared.lock().committing.take();
+            let deleted = match self.commit(&writes) {
+                Ok(deleted) => deleted,
+                Err(error) => {
+                    self.close(&error);
+                    return;
+                }
+            };
+            let committed = self.committed(&writes, &deleted);
             for waiter in committed.map(|committed| committed.waiters).unwrap_or_default() {
                 if waiter.send(()).is_err() {
                     tracing::trace!(
@@ -59,6 +66,27 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    /// Notes in memory what has reached the file. None if the books were closed meanwhile, because
+    /// it took too long.
+    fn committed(&mut self, writes: &[Write], deleted: &Deleted) -> Option<Committing> {
+        let kept_bytes = writes.iter().fold(0_u64, |sum, write| match write {
+            Write::Kept(row) => sum.saturating_add(row.size()),
+            Write::Journal(_)
+            | Write::Key(_)
+            | Write::DeletedKey { .. }
+            | Write::Once(_)
+            | Write::Parked(_)
+            | Write::Unparked(_)
+            | Write::Audit(_) => sum,
+        });
+        let mut state = self.shared.lock();
+        state.kept.written(kept_bytes);
+        if let Some(now) = self.sweep.take() {
+            state.kept.deleted(deleted, now);
+        }
+        state.committing.take()
     }
 
     /// Moves what lies in the log beside the file into the file, so that a copy of the file alone
@@ -82,7 +110,8 @@ impl Writer {
         let mut due = false;
         while state.closed.is_none() {
             let saving = self.saves.prepare(&mut state, &self.open_holds);
-            if due || state.stopping || state.queue.is_urgent() || saving {
+            let sweeping = state.kept.sweep.is_some();
+            if due || state.stopping || state.queue.is_urgent() || saving || sweeping {
                 let taken = self.take(&mut state);
                 drop(state);
                 shared.room.notify_waiters();
@@ -104,6 +133,7 @@ impl Writer {
 
     fn take(&mut self, state: &mut State) -> (Vec<Write>, bool) {
         let stop = state.stopping;
+        self.sweep = state.kept.sweep.take();
         let saving = self.saves.is_running() || stop;
         let Batch { writes, waiters } = state.queue.take(&state.book, saving);
         state.committing = Some(Committing { began: Instant::now(), waiters });
@@ -115,9 +145,9 @@ impl Writer {
         (writes, stop)
     }
 
-    fn commit(&mut self, writes: &[Write]) -> rusqlite::Result<()> {
-        if writes.is_empty() && !self.saves.has_work() {
-            return Ok(());
+    fn commit(&mut self, writes: &[Write]) -> rusqlite::Result<Deleted> {
+        if writes.is_empty() && !self.saves.has_work() && self.sweep.is_none() {
+            return Ok(Deleted::default());
         }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
@@ -134,15 +164,24 @@ impl Writer {
                         JournalRow::End { resolution, .. } => {
                             self.open_holds.remove(&resolution.call);
                         }
-                        JournalRow::Credit { .. } | JournalRow::Call { .. } => {}
+                        JournalRow::Credit { .. }
+                        | JournalRow::Call { .. }
+                        | JournalRow::Refund { .. } => {}
                     }
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
+                Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
                 Write::Once(once) => write_once(&transaction, once)?,
                 Write::Parked(parking) => parked::write(&transaction, parking)?,
                 Write::Unparked(call) => parked::delete(&transaction, call)?,
+                Write::Kept(kept) => kept.insert(&transaction, seq)?,
+                Write::Audit(event) => write_audit(&transaction, event)?,
             }
         }
+        let deleted = match self.sweep {
+            Some(now) => kept::delete_expired(&transaction, now)?,
+            None => Deleted::default(),
+        };
         self.saves.write(&transaction, seq)?;
         if self.own.is_none() {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
@@ -151,7 +190,7 @@ impl Writer {
         transaction.commit()?;
         self.seq = seq;
         self.saves.committed(seq);
-        Ok(())
+        Ok(deleted)
     }
 
     /// Closes the store: memory is ahead of a file that nobody can vouch for.

@@ -12,7 +12,7 @@ use crate::upstream::id_scan::IdScan;
 use crate::upstream::inbox::Inbox;
 
 /// Reads until the child, and everybody else who holds the pipe, has closed it.
-pub(super) async fn read(mut stdout: impl AsyncRead + Unpin, inbox: &mut Inbox) {
+pub(super) async fn read(mut stdout: impl AsyncRead + Unpin, inbox: &Inbox) {
     let mut lines = Lines::new(inbox.line_bytes_max());
     loop {
         lines.buffer.reserve(bounds::CHILD_READ_BYTES);

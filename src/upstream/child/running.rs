@@ -41,19 +41,20 @@ impl Running {
         server: &str,
         options: &ChildOptions,
         outbox: &Arc<Outbox>,
-        mut inbox: Inbox,
+        inbox: Inbox,
     ) -> Result<Self, StartError> {
         let (process, pipes) = spawn::spawn(server, options)?;
         let tail = Arc::new(Tail::default());
         let (break_it, broken) = watch::channel(false);
 
         let (writer_outbox, writer_break) = (Arc::clone(outbox), break_it.clone());
+        let has_company = inbox.has_company();
         let writer = tokio::spawn(async move {
-            outbox::write(&writer_outbox, pipes.stdin).await;
+            outbox::write(&writer_outbox, pipes.stdin, has_company).await;
             writer_break.send_replace(true);
         });
         let reader = tokio::spawn(async move {
-            reader::read(pipes.stdout, &mut inbox).await;
+            reader::read(pipes.stdout, &inbox).await;
             break_it.send_replace(true);
         });
         let (server, listener_tail) = (server.to_owned(), Arc::clone(&tail));
