@@ -20,14 +20,15 @@ use std::sync::Arc;
 use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Link, MemberStatus, RemoteSetupError, StartError};
+use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
-use server::Server;
+use server::Guarded;
 pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
 
 /// A running Paygate.
@@ -35,7 +36,6 @@ pub struct App {
     front: HttpFront,
     proxy: Arc<Proxy>,
     store: Arc<dyn Store>,
-    link: Link,
     background: Background,
     about: About,
 }
@@ -104,18 +104,20 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let server = match server::start(options::server(config, environment)?).await {
-            Ok(server) => server,
+        let server = Server::new(options::server(config, environment)?, config.children_max);
+        let guarded = match server::start(config, server).await {
+            Ok(guarded) => guarded,
             Err(why) => {
                 stop::books(store.as_ref()).await;
                 return Err(why.into());
             }
         };
-        let link = server.link.clone();
+        let link = guarded.link.clone();
         options::warn_of_names(config, &link);
-        let started = Self::assemble(config, listener, Arc::clone(&store), server).await;
+        let started = Self::assemble(config, listener, Arc::clone(&store), guarded).await;
         if started.is_err() {
-            stop::server_and_books(&link, store.as_ref()).await;
+            link.stop(bounds::CHILD_STOP_GRACE).await;
+            stop::books(store.as_ref()).await;
         }
         started
     }
@@ -124,9 +126,9 @@ impl App {
         config: &Config,
         listener: Listener,
         store: Arc<dyn Store>,
-        server: Server,
+        guarded: Guarded,
     ) -> Result<Self, AppError> {
-        let Server { link, ear, modern } = server;
+        let Guarded { server, link, ear, modern } = guarded;
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
@@ -137,6 +139,7 @@ impl App {
         let proxy = Proxy::new(
             options::proxy(config, policy.clone()),
             Arc::clone(&store),
+            server,
             link.clone(),
             ear,
         );
@@ -161,8 +164,8 @@ impl App {
             imported,
         };
         let front = HttpFront::start(listener, options::http(config), served);
-        let background = Background::start(&store);
-        Ok(Self { front, proxy, store, link, background, about })
+        let background = Background::start(&store, &proxy);
+        Ok(Self { front, proxy, store, background, about })
     }
 
     /// What to tell an operator.

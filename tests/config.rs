@@ -49,7 +49,7 @@ fn load_all(
 fn command_of(config: &Config) -> Option<&ServerCommand> {
     match &config.backend {
         Backend::Command(command) => Some(command),
-        Backend::Demo | Backend::Several(_) => None,
+        Backend::Demo | Backend::Remote(_) | Backend::Several(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::model::bounds;
+use crate::proxy::Proxy;
 use crate::store::{Store, clock};
 
 /// The tasks that run beside the front.
@@ -14,13 +15,15 @@ use crate::store::{Store, clock};
 pub(super) struct Background {
     stop: watch::Sender<bool>,
     expiry: JoinHandle<()>,
+    sessions: JoinHandle<()>,
 }
 
 impl Background {
-    pub(super) fn start(store: &Arc<dyn Store>) -> Self {
+    pub(super) fn start(store: &Arc<dyn Store>, proxy: &Arc<Proxy>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped));
-        Self { stop, expiry }
+        let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
+        let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped));
+        Self { stop, expiry, sessions }
     }
 
     /// Ends them, each after what it is doing.
@@ -28,6 +31,9 @@ impl Background {
         self.stop.send_replace(true);
         if let Err(why) = self.expiry.await {
             tracing::error!(target: "app", %why, "holds were not released on time any more");
+        }
+        if let Err(why) = self.sessions.await {
+            tracing::error!(target: "app", %why, "sessions were not looked after any more");
         }
     }
 }
@@ -46,6 +52,18 @@ async fn expire_holds(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
             Ok(count) => tracing::warn!(target: "app", count, "holds ran out and were released"),
             // A closed store says so in `/health`; there is nothing to add every second.
             Err(why) => tracing::debug!(target: "app", %why, "holds could not be released"),
+        }
+    }
+}
+
+/// Ends sessions that nobody uses or may use any more.
+async fn tend_sessions(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(bounds::SESSION_TEND_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => proxy.tend_sessions().await,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::gate::{Policy, ToolPolicy};
 use crate::model::bounds;
 use crate::model::key::Quota;
-use crate::proxy::{Proxy, ProxyOptions};
+use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
 use crate::upstream::{
     ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
@@ -73,6 +73,11 @@ pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
         request_timeout_max: config.request_timeout_max,
         batch_calls_max: config.batch_calls_max,
         require_key_for_all: config.require_key == config::RequireKey::All,
+        isolation: match config.isolation {
+            config::Isolation::Session => Isolation::Session,
+            config::Isolation::Shared => Isolation::Shared,
+        },
+        session_idle: config.session_idle,
         refuse_unlisted_tools: config.unlisted_tools == config::UnlistedTools::Refuse,
     }
 }
@@ -115,7 +120,7 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         name: config.name.clone(),
         shadow_mode: config.shadow_mode,
         body_bytes_max: config.body_bytes_max,
-        connections_max: connections_max(),
+        connections_max: connections_max(config),
         trusted_proxies: config.trusted_proxies.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
@@ -131,11 +136,18 @@ pub(super) fn http(config: &Config) -> HttpOptions {
     }
 }
 
-/// As many as there are files for, so that clients cannot take those of the books.
-fn connections_max() -> usize {
+/// As many as there are files for, so that clients cannot take those of the books and of sessions'
+/// servers.
+fn connections_max(config: &Config) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = limit.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    files.saturating_sub(bounds::FILES_RESERVED).clamp(1, bounds::CONNECTIONS_MAX)
+    let own_servers = match config.isolation {
+        config::Isolation::Session => config.children_max,
+        config::Isolation::Shared => 0,
+    };
+    let of_children = own_servers.saturating_mul(bounds::FILES_PER_CHILD);
+    let reserved = bounds::FILES_RESERVED.saturating_add(of_children);
+    files.saturating_sub(reserved).clamp(1, bounds::CONNECTIONS_MAX)
 }
 
 /// What to guard.
@@ -145,13 +157,8 @@ pub(super) fn server(
 ) -> Result<LinkOptions, AppError> {
     let none = BTreeMap::new();
     let (name, kind) = match &config.backend {
-        Backend::Remote(RemoteUrl(url)) => {
-            let setup = RemoteSetup {
-                url: url.clone(),
-                headers: config.upstream_headers.clone(),
-                ca: config.upstream_ca.clone(),
-            };
-            let remote = RemoteOptions::new(&setup)?;
+        Backend::Remote(url) => {
+            let remote = remote(config, url, &config.upstream_headers)?;
             (remote.host().to_owned(), Kind::Remote(Arc::new(remote)))
         }
         Backend::Demo => {
@@ -167,7 +174,7 @@ pub(super) fn server(
         }
         Backend::Several(several) => {
             let prefixes: Vec<&str> = several.servers.iter().map(|s| s.prefix.as_str()).collect();
-            (prefixes.join(", "), several_servers(config, several, &environment))
+            (prefixes.join(", "), several_servers(config, several, &environment)?)
         }
     };
     let mut options = LinkOptions::new(name, kind);
@@ -179,18 +186,31 @@ fn several_servers(
     config: &Config,
     several: &Several,
     environment: &[(OsString, OsString)],
-) -> Kind {
-    let members = several.servers.iter().map(|server| {
+) -> Result<Kind, AppError> {
+    let mut members = Vec::with_capacity(several.servers.len());
+    for server in &several.servers {
         let kind = match &server.kind {
             ServerKind::Command { command, child_env } => {
                 let environment = environment.to_vec();
                 child(config, &command.program, all(&command.args), child_env, environment)
             }
+            ServerKind::Remote { url, headers } => {
+                Kind::Remote(Arc::new(remote(config, url, headers)?))
+            }
         };
-        Member { prefix: server.prefix.clone(), kind }
-    });
-    let options = SeveralOptions::new(&config.name, &several.separator, members.collect());
-    Kind::Several(Arc::new(options))
+        members.push(Member { prefix: server.prefix.clone(), kind });
+    }
+    let options = SeveralOptions::new(&config.name, &several.separator, members);
+    Ok(Kind::Several(Arc::new(options)))
+}
+
+fn remote(
+    config: &Config,
+    RemoteUrl(url): &RemoteUrl,
+    headers: &[(String, SecretString)],
+) -> Result<RemoteOptions, AppError> {
+    let (headers, ca) = (headers.to_vec(), config.upstream_ca.clone());
+    Ok(RemoteOptions::new(&RemoteSetup { url: url.clone(), headers, ca })?)
 }
 
 fn all(args: &[String]) -> Vec<OsString> {

@@ -2,34 +2,40 @@
 
 use std::sync::Arc;
 
+use crate::config::{Backend, Config};
 use crate::proxy::{Ear, ModernEar, ModernSide};
-use crate::upstream::{Hello, Link, LinkOptions, StartError};
+use crate::upstream::{Hello, Link, Server, StartError};
 
-/// A server that runs, and where its modern side is.
-pub(super) struct Server {
+/// The server behind, the link that everybody may share, and where its modern side is.
+pub(super) struct Guarded {
+    pub(super) server: Server,
     pub(super) link: Link,
     pub(super) ear: Arc<Ear>,
     pub(super) modern: ModernSide,
 }
 
 /// Starts it with a handshake. One that refuses that may be of the modern era alone.
-pub(super) async fn start(mut options: LinkOptions) -> Result<Server, StartError> {
+pub(super) async fn start(config: &Config, server: Server) -> Result<Guarded, StartError> {
     let ear = Arc::new(Ear::default());
-    let modern = options.clone();
-    options.listener = Some(Arc::clone(&ear) as _);
-    let refused = match Link::start(options).await {
-        Ok(link) => return Ok(Server { link, ear, modern: ModernSide::Lazy(Box::new(modern)) }),
+    let refused = match server.link(Hello::Initialize(None), Arc::clone(&ear) as _).await {
+        Ok(link) => {
+            let modern = match config.backend {
+                // Several servers are put together by what they say in the handshake.
+                Backend::Several(_) => ModernSide::None,
+                Backend::Demo | Backend::Command(_) | Backend::Remote(_) => {
+                    ModernSide::Lazy(server.clone())
+                }
+            };
+            return Ok(Guarded { server, link, ear, modern });
+        }
         Err(refused @ StartError::Refused { .. }) => refused,
         Err(why) => return Err(why),
     };
     let hears = Arc::new(ModernEar::default());
-    let mut options = modern;
-    options.hello = Hello::Discover;
-    options.listener = Some(Arc::clone(&hears) as _);
-    match Link::start(options).await {
+    match server.link(Hello::Discover, Arc::clone(&hears) as _).await {
         Ok(link) => {
             tracing::info!(target: "app", "the server speaks the modern era alone: older clients are refused");
-            Ok(Server { link, ear, modern: ModernSide::Only(hears) })
+            Ok(Guarded { server, link, ear, modern: ModernSide::Only(hears) })
         }
         // What it said first is what it meant.
         Err(_) => Err(refused),

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use super::keys_servers::ServerDraft;
 use super::problem::Place;
 use super::settings::{
-    DenialStyle, Durability, ImportKey, Quota, RequireKey, ServerCommand, UnlistedTools,
+    DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, ServerCommand, UnlistedTools,
 };
 
 /// A value and where it was given.
@@ -65,6 +65,9 @@ pub(super) struct Draft {
     pub(super) unlisted_tools: Option<UnlistedTools>,
     pub(super) forward_identity: Option<bool>,
     pub(super) kept_ttl_seconds: Option<i64>,
+    pub(super) isolation: Option<Isolation>,
+    pub(super) children_max: Option<i64>,
+    pub(super) session_idle_seconds: Option<i64>,
     pub(super) child_env: BTreeMap<String, SecretString>,
     pub(super) trusted_proxies: Vec<Placed<IpNet>>,
     pub(super) allowed_hosts: Vec<String>,

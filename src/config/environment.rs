@@ -83,12 +83,18 @@ impl Environment {
     /// Fills in the headers for a remote server. Returns the names of the variables that it used.
     fn fill_headers(&self, draft: &mut Draft, findings: &mut Findings) -> BTreeSet<String> {
         let mut used = BTreeSet::new();
-        for (name, value) in &mut draft.upstream_headers {
+        let servers = draft.servers.iter_mut().flat_map(|servers| &mut servers.value).enumerate();
+        let of_servers = servers.flat_map(|(index, server)| {
+            let in_entry = move |header| (format!("servers[{index}]."), header);
+            server.upstream_headers.iter_mut().map(in_entry)
+        });
+        let of_one = draft.upstream_headers.iter_mut().map(|header| (String::new(), header));
+        for (entry, (name, value)) in of_one.chain(of_servers) {
             match self.fill_in(value.value.expose_secret(), &mut used) {
                 Ok(filled) => value.value = filled,
                 Err(rule) => {
                     let message = format!("Invalid value of \"{}\". {rule}", shown(name));
-                    let field = format!("upstreamHeaders.{}", shown(name));
+                    let field = format!("{entry}upstreamHeaders.{}", shown(name));
                     findings.error(value.place, field, message, None);
                 }
             }

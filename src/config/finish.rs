@@ -12,7 +12,7 @@ use super::key::Kind;
 use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
-use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
+use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
 use super::settings::{ServerCommand, ToolPricing};
 use crate::model::bounds;
 
@@ -63,6 +63,9 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
         forward_identity: draft.forward_identity.unwrap_or(false),
         kept_ttl: draft.kept_ttl_seconds.map_or(bounds::KEPT_TTL, seconds),
+        isolation: draft.isolation.unwrap_or(Isolation::Session),
+        children_max: size(draft.children_max, bounds::CHILDREN_MAX),
+        session_idle: draft.session_idle_seconds.map_or(bounds::SESSION_IDLE, seconds),
         child_env: draft.child_env,
         upstream_headers: headers(draft.upstream_headers),
         upstream_ca: draft.upstream_ca.map(|path| path.value),
@@ -110,7 +113,7 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
             "No backend configured. Provide serverCommand, remoteUrl, or servers[].",
             Some(
                 "--server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
-                 runs elsewhere, --demo one that is built in"
+                 runs elsewhere, --demo one that is built in; servers[] in the file, several"
                     .to_owned(),
             ),
         );

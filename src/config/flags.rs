@@ -46,6 +46,7 @@ const TOP_EXAMPLES: &str = "\
 Examples:
   paygate wrap --demo                        Try it: guards a server that is built in
   paygate wrap --server \"npx -y @modelcontextprotocol/server-filesystem /data\" --price 2
+  paygate wrap --remote-url https://mcp.example.com/mcp --price 2
   paygate wrap --help                        All settings";
 
 const WRAP_EXAMPLES: &str = "\

@@ -13,7 +13,7 @@ use super::keys_inside::{
 };
 use super::keys_servers::read_servers;
 use super::problem::Findings;
-use super::settings::{self, DenialStyle, Durability, RequireKey, UnlistedTools};
+use super::settings::{self, DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
 use crate::model::bounds;
 
 /// Longest time that an operator may give a call: a day.
@@ -36,7 +36,7 @@ pub(super) const fn key<T>(
 }
 
 /// A row for a key that this version refuses.
-pub(super) const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
+const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
     Key {
         name,
         alias: "",
@@ -364,6 +364,33 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         |draft, entry, findings| draft.batch_calls_max = entry.number(findings),
     ),
     key(
+        "isolation",
+        Kind::OneOf(words::<Isolation>),
+        Fallback::Text("session"),
+        "",
+        "Which sessions share a server process: none that has a valid key (`session`), so that sampling, \
+         elicitation, subscriptions and log levels work; or all (`shared`), for servers that keep nothing \
+         about their client.",
+        |draft, entry, findings| draft.isolation = entry.choice(findings),
+    ),
+    key(
+        "maxChildren",
+        Kind::Within(1, 4096),
+        Fallback::Size(bounds::CHILDREN_MAX),
+        "",
+        "Server processes that run for single sessions at a time. When all are taken, the session that has \
+         been idle longest gives way.",
+        |draft, entry, findings| draft.children_max = entry.number(findings),
+    ),
+    key(
+        "sessionIdleSeconds",
+        Kind::Within(1, 86_400),
+        Fallback::Seconds(bounds::SESSION_IDLE),
+        "",
+        "How long nothing may go on in a session, no call and no open stream, before it ends.",
+        |draft, entry, findings| draft.session_idle_seconds = entry.number(findings),
+    ),
+    key(
         "trustedProxies",
         Kind::Shape("list of IP addresses and CIDR ranges"),
         Fallback::Words("none"),
@@ -403,9 +430,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("redis", "shared state in Redis"),
     not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
-    not_built("isolation", "sessions with a server process of their own"),
-    not_built("maxChildren", "sessions with a server process of their own"),
-    not_built("sessionIdleSeconds", "sessions"),
     not_built("metricsToken", "metrics"),
     not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),

@@ -138,14 +138,26 @@ pub(super) fn child_env(
 }
 
 pub(super) fn read_remote_url(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
-    let Some(text) = entry.text(findings, check::argument) else { return };
-    match check::remote_url(&text) {
-        Ok(url) => draft.remote_url = entry.placed(Some(url)),
-        Err(message) => entry.refuse(findings, message, None),
-    }
+    draft.remote_url = remote_url(entry, findings);
+}
+
+/// Reads where a remote server is.
+pub(super) fn remote_url(entry: &Entry<'_>, findings: &mut Findings) -> Option<Placed<String>> {
+    let text = entry.text(findings, check::argument)?;
+    let url = check::remote_url(&text).map_err(|message| entry.refuse(findings, message, None));
+    entry.placed(url.ok())
 }
 
 pub(super) fn read_upstream_headers(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    upstream_headers(&mut draft.upstream_headers, entry, findings);
+}
+
+/// Reads headers into `headers`.
+pub(super) fn upstream_headers(
+    headers: &mut Vec<(String, Placed<SecretString>)>,
+    entry: &Entry<'_>,
+    findings: &mut Findings,
+) {
     for (name, mut member) in entry.members(findings, shown) {
         member.kind = Kind::Secret;
         member.subject = format!("value of \"{}\"", shown(name));
@@ -154,12 +166,12 @@ pub(super) fn read_upstream_headers(draft: &mut Draft, entry: &Entry<'_>, findin
             continue;
         }
         let given = |(other, _): &(String, _)| other.eq_ignore_ascii_case(name);
-        if draft.upstream_headers.iter().any(given) {
+        if headers.iter().any(given) {
             member.refuse(findings, "Given twice, in other letters.", None);
             continue;
         }
         let value = member.text(findings, check::argument).map(SecretString::from);
-        draft.upstream_headers.extend(member.placed(value).map(|value| (name.to_owned(), value)));
+        headers.extend(member.placed(value).map(|value| (name.to_owned(), value)));
     }
 }
 

@@ -10,8 +10,8 @@ use super::draft::{Draft, Placed};
 use super::entry::Entry;
 use super::file::walk;
 use super::key::{Fallback, Key, Kind};
-use super::keys::{key, not_built};
-use super::keys_inside::child_env;
+use super::keys::key;
+use super::keys_inside::{child_env, remote_url, upstream_headers};
 use super::problem::{Findings, Place};
 
 /// One of several servers, before it is known to be whole.
@@ -21,6 +21,8 @@ pub(super) struct ServerDraft {
     pub(super) prefix: Option<Placed<String>>,
     pub(super) server_command: Option<Placed<String>>,
     pub(super) server_args: Option<Placed<Vec<String>>>,
+    pub(super) remote_url: Option<Placed<String>>,
+    pub(super) upstream_headers: Vec<(String, Placed<SecretString>)>,
     pub(super) child_env: BTreeMap<String, SecretString>,
     pub(super) disabled: bool,
     /// Something of it was refused: it has its own error.
@@ -43,7 +45,7 @@ pub(super) static SERVERS: &[Key<ServerDraft>] = &[
     key(
         "serverCommand",
         Kind::Text,
-        Fallback::Words("none; needed"),
+        Fallback::Words("none"),
         "",
         "Its program, as above.",
         |server, entry, findings| {
@@ -81,7 +83,25 @@ pub(super) static SERVERS: &[Key<ServerDraft>] = &[
         "Keep the entry in the file and the server out of service.",
         |server, entry, findings| server.disabled = entry.switch(findings).unwrap_or(false),
     ),
-    not_built("remoteUrl", "servers reached over HTTP"),
+    key(
+        "remoteUrl",
+        Kind::Secret,
+        Fallback::Words("none"),
+        "",
+        "Where it is, in the place of `serverCommand`, as above.",
+        |server, entry, findings| {
+            server.remote_url = remote_url(entry, findings);
+            server.is_refused |= server.remote_url.is_none();
+        },
+    ),
+    key(
+        "upstreamHeaders",
+        Kind::Shape("object: header to text"),
+        Fallback::Words("none"),
+        "",
+        "Headers of every request to it, as above. Those of one server are sent to no other.",
+        |server, entry, findings| upstream_headers(&mut server.upstream_headers, entry, findings),
+    ),
 ];
 
 pub(super) fn read_servers(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
@@ -100,9 +120,11 @@ pub(super) fn read_servers(draft: &mut Draft, entry: &Entry<'_>, findings: &mut 
             prefix: None,
             server_command: None,
             server_args: None,
+            remote_url: None,
+            upstream_headers: Vec::new(),
             child_env: BTreeMap::new(),
             disabled: false,
-            is_refused: object.get("remoteUrl").is_some(),
+            is_refused: false,
         };
         walk(object, &member, SERVERS, &subject, &mut server, findings);
         servers.push(server);

@@ -41,8 +41,9 @@ pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
-    Backend, Books, Config, DenialStyle, Durability, ImportKey, MethodPricing, Pricing, Quota,
-    RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Several, ToolPricing, UnlistedTools,
+    Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
+    Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Several, ToolPricing,
+    UnlistedTools,
 };
 
 use draft::Draft;

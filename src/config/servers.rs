@@ -5,7 +5,7 @@ use super::draft::{Draft, Placed};
 use super::finish::server_command;
 use super::keys_servers::ServerDraft;
 use super::problem::{Findings, Place, shown};
-use super::settings::{self, Server, ServerKind, Several};
+use super::settings::{self, RemoteUrl, Server, ServerKind, Several};
 use crate::model::bounds;
 use crate::upstream::Names;
 
@@ -32,9 +32,8 @@ pub(super) fn several(
     for (index, server) in drafts.value.iter().enumerate() {
         let before = drafts.value.get(..index).unwrap_or_default();
         let prefix = prefix(index, server, before, findings);
-        let command = command(index, server, findings);
-        if let (Some(prefix), Some(command), false) = (prefix, command, server.disabled) {
-            let kind = ServerKind::Command { command, child_env: server.child_env.clone() };
+        let kind = kind(index, server, findings);
+        if let (Some(prefix), Some(kind), false) = (prefix, kind, server.disabled) {
             servers.push(Server { prefix, kind });
         }
     }
@@ -54,6 +53,7 @@ pub(super) fn several(
         let hint = "choose another prefix or another toolSeparator".to_owned();
         findings.error(other.place, format!("servers[{later}].prefix"), message, Some(hint));
     }
+    refuse_common_headers(draft, findings);
     warn_of_prices(draft, &names, findings);
     Some(Several { separator, servers })
 }
@@ -98,31 +98,63 @@ fn prefix(
     Some(text.clone())
 }
 
-fn command(
-    index: usize,
-    server: &ServerDraft,
-    findings: &mut Findings,
-) -> Option<settings::ServerCommand> {
-    let place = format!("servers[{index}]");
+/// What is set for a kind of server that it is not would do nothing, and must not look as if it did.
+fn kind(index: usize, server: &ServerDraft, findings: &mut Findings) -> Option<ServerKind> {
+    let entry = format!("servers[{index}]");
     let named = match written(server) {
         "" => index.to_string(),
         prefix => shown(prefix),
     };
-    match (&server.server_command, &server.server_args) {
-        (Some(command), args) => {
-            server_command(&format!("{place}.serverCommand"), command, args.as_ref(), findings)
+    let mut refuse = |place: Place, field: &str, message: String| {
+        findings.error(place, format!("{entry}{field}"), message, None);
+    };
+    match (&server.server_command, &server.remote_url) {
+        (Some(_), Some(_)) => {
+            let message =
+                format!("Server \"{named}\" has both serverCommand and remoteUrl. Use one.");
+            refuse(server.place, "", message);
+            None
+        }
+        (Some(command), None) => {
+            if let Some((_, header)) = server.upstream_headers.first() {
+                let message = "upstreamHeaders is set but remoteUrl is not.".to_owned();
+                refuse(header.place, ".upstreamHeaders", message);
+            }
+            let field = format!("{entry}.serverCommand");
+            let args = server.server_args.as_ref();
+            let command = server_command(&field, command, args, findings)?;
+            Some(ServerKind::Command { command, child_env: server.child_env.clone() })
         }
         (None, _) if server.is_refused => None,
-        (None, Some(args)) => {
-            let message = "serverArgs is set but serverCommand is not.";
-            findings.error(args.place, format!("{place}.serverArgs"), message, None);
-            None
+        (None, Some(url)) => {
+            if let Some(args) = &server.server_args {
+                let message = "serverArgs is set but serverCommand is not.".to_owned();
+                refuse(args.place, ".serverArgs", message);
+            }
+            if !server.child_env.is_empty() {
+                let message = "childEnv is for a server that Paygate starts; remoteUrl names one \
+                               that runs elsewhere.";
+                refuse(server.place, ".childEnv", message.to_owned());
+            }
+            let headers = server.upstream_headers.iter();
+            let headers =
+                headers.map(|(name, value)| (name.clone(), value.value.clone())).collect();
+            Some(ServerKind::Remote { url: RemoteUrl(url.value.clone()), headers })
         }
         (None, None) => {
             let message = format!("Server \"{named}\" has no serverCommand or remoteUrl.");
-            findings.error(server.place, place, message, None);
+            refuse(server.place, "", message);
             None
         }
+    }
+}
+
+/// One secret for all of them would go to servers that it is not meant for.
+fn refuse_common_headers(draft: &Draft, findings: &mut Findings) {
+    if let Some((_, header)) = draft.upstream_headers.first() {
+        let message = "upstreamHeaders is for a single remoteUrl.";
+        let hint = "write them into the entries of servers[] that need them".to_owned();
+        findings.error(header.place, "upstreamHeaders", message, Some(hint));
     }
 }
 

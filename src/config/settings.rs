@@ -79,6 +79,12 @@ pub struct Config {
     pub forward_identity: bool,
     /// Time for which answers to calls with an idempotency key are kept.
     pub kept_ttl: Duration,
+    /// Which sessions share a server process.
+    pub isolation: Isolation,
+    /// Server processes that run for single sessions at a time.
+    pub children_max: usize,
+    /// How long nothing may go on in a session before it ends.
+    pub session_idle: Duration,
     /// Environment added to the child's.
     pub child_env: BTreeMap<String, SecretString>,
     /// Headers of every request to a remote server.
@@ -145,6 +151,13 @@ pub enum ServerKind {
         command: ServerCommand,
         /// Environment for it alone.
         child_env: BTreeMap<String, SecretString>,
+    },
+    /// Over HTTP.
+    Remote {
+        /// Where it is.
+        url: RemoteUrl,
+        /// Headers of every request to it.
+        headers: Vec<(String, SecretString)>,
     },
 }
 
@@ -265,6 +278,15 @@ pub enum UnlistedTools {
     Allow,
 }
 
+/// Which sessions share a server process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// None: each that has a valid key gets one of its own.
+    Session,
+    /// All.
+    Shared,
+}
+
 /// A setting with a closed list of words.
 pub(super) trait Choice: Copy + 'static {
     /// The words, the default first.
@@ -288,6 +310,11 @@ impl Choice for DenialStyle {
 impl Choice for Durability {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("answer", Self::Answer), ("call", Self::Call), ("none", Self::None)];
+}
+
+impl Choice for Isolation {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("session", Self::Session), ("shared", Self::Shared)];
 }
 
 impl Choice for UnlistedTools {

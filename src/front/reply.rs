@@ -10,13 +10,19 @@ use serde::Serialize;
 
 use super::sentence::sentence;
 use crate::model::denial::Denial;
-use crate::proxy::{Part, Refused, Reply, Several, Shown};
+use crate::model::ids::SessionId;
+use crate::proxy::{Answer, Part, Refused, Reply, Several, Shown};
 
 /// The error code of a denial.
 const PAYMENT_REQUIRED: i32 = -32402;
 
 /// The same in the modern era, which keeps the codes around the other one for itself.
 const MODERN_PAYMENT_REQUIRED: i32 = -31402;
+
+/// JSON-RPC: the message is not one that can be handled.
+const INVALID_REQUEST: i32 = -32600;
+
+const NO_SESSION: &str = "Session not found: it has ended, or it belongs to another API key; send initialize again without Mcp-Session-Id";
 
 /// Where a result keeps what a program wants to know of its denial.
 const DENIAL_META: &str = "dev.paygate/denial";
@@ -53,6 +59,8 @@ pub struct Written {
     pub text: Option<Vec<u8>>,
     /// Numbers that may be shown.
     pub shown: Shown,
+    /// The session that is open from now on.
+    pub opened: Option<SessionId>,
     /// Whole seconds until a retry may succeed, for the header.
     pub retry_after_s: Option<i64>,
 }
@@ -62,22 +70,25 @@ pub fn write(reply: Reply, options: &DenialOptions) -> Written {
     match reply {
         Reply::Stream(_) => Written { status: 500, ..Written::default() },
         Reply::Accepted => Written { status: 202, ..Written::default() },
-        Reply::Message(answer) => Written {
-            status: 200,
-            text: Some(answer.text),
-            shown: answer.shown,
-            retry_after_s: None,
-        },
-        Reply::Failed(answer, code) => Written {
-            status: modern_status(code),
-            text: Some(answer.text),
-            shown: answer.shown,
-            retry_after_s: None,
+        Reply::Message(answer) => write_answer(answer, None),
+        Reply::Opened(session, answer) => write_answer(answer, Some(session)),
+        Reply::Failed(answer, code) => {
+            Written { status: modern_status(code), ..write_answer(answer, None) }
+        }
+        Reply::NoSession => Written {
+            status: 404,
+            text: Some(error_without_id(INVALID_REQUEST, NO_SESSION)),
+            ..Written::default()
         },
         Reply::Malformed(text) => Written { status: 400, text: Some(text), ..Written::default() },
         Reply::Several(several) => write_array(several, options),
         Reply::Denied(refused) => write_denial(&refused, options),
     }
+}
+
+fn write_answer(answer: Answer, opened: Option<SessionId>) -> Written {
+    let Answer { text, shown } = answer;
+    Written { status: 200, text: Some(text), shown, opened, retry_after_s: None }
 }
 
 /// The status of a modern error, by its code.
@@ -109,7 +120,7 @@ fn write_array(several: Several, options: &DenialOptions) -> Written {
     text.push(b']');
     let reading = several.shown.reading.filter(|_| may_show_balance);
     let shown = Shown { reading, ..several.shown };
-    Written { status: 200, text: Some(text), shown, retry_after_s: None }
+    Written { status: 200, text: Some(text), shown, ..Written::default() }
 }
 
 fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {
@@ -136,6 +147,7 @@ fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {
         status,
         text: Some(text),
         shown: Shown { reading, ..refused.shown },
+        opened: None,
         retry_after_s: message.retry_after_ms.filter(|_| status == 429).map(whole_seconds),
     }
 }

@@ -32,7 +32,10 @@ pub enum Message<'a> {
         params: Params<'a>,
     },
     /// An answer to a server's request.
-    Response,
+    Response {
+        /// The id as written: a JSON number or string.
+        id: &'a str,
+    },
 }
 
 /// A request.
@@ -156,7 +159,7 @@ impl<'a> Message<'a> {
         let answers = object.has("result") || object.has("error");
         let Some(method) = object.get("method") else {
             return match (answers, id) {
-                (true, Some(_)) => Ok(Self::Response),
+                (true, Some(id)) => Ok(Self::Response { id }),
                 (true, None) => Err(invalid("a response without an id")),
                 (false, _) => Err(invalid("\"method\" is missing")),
             };

@@ -80,7 +80,7 @@ fn notifications_responses_and_arrays_are_told_apart() {
     let kind = |text: &str| match read(text.as_bytes()).unwrap() {
         Incoming::Single(Message::Request(_)) => "request",
         Incoming::Single(Message::Notification { .. }) => "notification",
-        Incoming::Single(Message::Response) => "response",
+        Incoming::Single(Message::Response { .. }) => "response",
         Incoming::Batch(_) => "batch",
     };
     assert_eq!(

@@ -96,6 +96,14 @@ impl<'de> Visitor<'de> for ReadMembers {
     }
 }
 
+/// `text` with `by` in the place of `part`, which is a piece of it, and no other byte changed.
+pub fn replaced(text: &str, part: &str, by: &str) -> Vec<u8> {
+    let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    let (before, rest) = text.split_at_checked(start).unwrap_or((text, ""));
+    let after = rest.get(part.len()..).unwrap_or_default();
+    [before, by, after].concat().into_bytes()
+}
+
 /// The string that a JSON text is, without a copy unless it has escapes. `None` if it is another
 /// kind of value, or a string that is not Unicode.
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
@@ -128,6 +136,14 @@ mod tests {
             (r#""c""#, "c", r#""\ud800""#),
         ];
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_value_is_replaced_where_it_stands() {
+        let text = r#"{ "x":{"id":1}, "id" : 1 ,"y":1}"#;
+        let object = Object::read(text).unwrap();
+        let changed = replaced(text, object.get("id").unwrap(), "\"é\"");
+        assert_eq!(String::from_utf8(changed).unwrap(), r#"{ "x":{"id":1}, "id" : "é" ,"y":1}"#);
     }
 
     #[test]

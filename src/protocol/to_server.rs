@@ -4,7 +4,7 @@
 //! told who its customer is, the name for that holds what Paygate says and nothing else.
 
 use super::from_client::{Params, ParamsObject, Request};
-use super::object::{Member, Object, string};
+use super::object::{Member, Object, replaced, string};
 use super::spelling;
 use super::to_client::push_json;
 
@@ -59,6 +59,61 @@ pub fn tool_call(
         line.extend_from_slice(b",\"_meta\":");
         push_meta(&mut line, meta.unwrap_or(&Object::default()), id, customer);
     }
+    line.extend_from_slice(b"}}");
+    line
+}
+
+/// A client's message as one line, nothing else changed.
+pub fn line(text: &str) -> Vec<u8> {
+    let mut line = Vec::with_capacity(text.len());
+    push_raw(&mut line, text);
+    line
+}
+
+/// A client's notification as one line, without what stands under Paygate's own names in `_meta`.
+/// `None` if its parameters could be read in two ways.
+pub fn notification(text: &str, params: &Params<'_>) -> Option<Vec<u8>> {
+    let Params::Object(ParamsObject { object, meta: Some(meta) }) = params else {
+        let is_ambiguous =
+            matches!(params, Params::Absent) && Object::read(text).ok()?.has("params");
+        return (!is_ambiguous).then(|| line(text));
+    };
+    let is_own = |member: &&Member<'_>| spelling::is_paygates_own(&member.name);
+    if meta.members().iter().any(|member| is_own(&member)) {
+        let mut kept = Vec::new();
+        let mut list = List::open(&mut kept);
+        meta.members().iter().filter(|member| !is_own(member)).for_each(|one| list.member(one));
+        list.close();
+        let kept = String::from_utf8(kept).ok()?;
+        let text = String::from_utf8(replaced(text, object.get("_meta")?, &kept)).ok()?;
+        return Some(line(&text));
+    }
+    Some(line(text))
+}
+
+/// A client's answer under the server's own id (JSON text); `id` is the part of `text` that it
+/// replaces.
+pub fn response(text: &str, id: &str, own_id: &str) -> Vec<u8> {
+    let text = replaced(text, id, own_id);
+    line(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+/// Parameters as they were written but for the progress token, which becomes `token`.
+pub fn params(params: &Params<'_>, token: u64) -> Vec<u8> {
+    let mut text = Vec::new();
+    match params {
+        Params::Absent => text.extend_from_slice(b"{}"),
+        Params::Array(items) => push_raw(&mut text, items),
+        Params::Object(params) => push_params(&mut text, params, token, None),
+    }
+    text
+}
+
+/// The answer to a server's request that nobody will answer. `id` is the server's own.
+pub fn unanswered(id: &str, why: &str) -> Vec<u8> {
+    let mut line =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"#).into_bytes();
+    push_json(&mut line, why);
     line.extend_from_slice(b"}}");
     line
 }

@@ -9,6 +9,9 @@ pub const WITH_ARRAYS: &str = "2025-03-26";
 /// The newest version that begins with a handshake; Paygate offers it to a server.
 pub const LATEST: &str = "2025-11-25";
 
+/// The first version in which a stream begins with a place to come back to.
+pub const WITH_PLACES: &str = LATEST;
+
 /// The version without handshakes and sessions.
 pub const MODERN: &str = "2026-07-28";
 

@@ -33,6 +33,9 @@ impl Proxy {
             );
             return Reply::Malformed(Invalid::request(NO_ID, &why).text());
         }
+        let mut caller = caller.clone();
+        caller.may_open_session = false;
+        let caller = &caller;
         let mut tasks = JoinSet::new();
         let mut parts: Vec<Option<Part>> = entries.iter().map(|_| None).collect();
         for (index, entry) in entries.iter().enumerate() {
@@ -63,12 +66,14 @@ impl Proxy {
         // A part of a text, cut at its own borders, is text.
         let text = std::str::from_utf8(entry).unwrap_or_default();
         let reply = match Message::read(text) {
-            Ok(message) => self.message(caller, &message).await,
+            Ok(message) => self.message(caller, text, &message).await,
             Err(invalid) => Reply::Malformed(invalid.text()),
         };
         match reply {
-            Reply::Accepted | Reply::Several(_) | Reply::Stream(_) => None,
-            Reply::Message(answer) | Reply::Failed(answer, _) => Some(Part::Message(answer)),
+            Reply::Accepted | Reply::Several(_) | Reply::Stream(_) | Reply::NoSession => None,
+            Reply::Message(answer) | Reply::Opened(_, answer) | Reply::Failed(answer, _) => {
+                Some(Part::Message(answer))
+            }
             Reply::Denied(refused) => Some(Part::Denied(refused)),
             Reply::Malformed(text) => Some(Part::Message(Answer { text, shown: Shown::default() })),
         }

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::upstream::{Failure, Outcome};
 
 /// A restart or a full queue is usually over by then.
-const RETRY_SOON_MS: u64 = 1_000;
+pub(super) const RETRY_SOON_MS: u64 = 1_000;
 
 /// Closed books wait for an operator.
 const RETRY_LATER_MS: u64 = 30_000;

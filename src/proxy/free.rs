@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::identify::{Caller, Identity};
-use super::in_flight::Name;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::protocol::from_client::Request;
 use crate::protocol::to_client::{self, ErrorCode, ErrorObject};
@@ -24,8 +23,8 @@ const OPEN: &[&str] = &[
 ];
 
 /// Methods that change or read what belongs to one connection: who subscribed, how much is
-/// logged, whose tasks there are. All customers share one connection to the server, so one would
-/// decide for the others, or read what is theirs. They come with sessions.
+/// logged, whose tasks there are. On a connection that is shared one customer would decide for the
+/// others, or read what is theirs; so they are for sessions that have a server to themselves.
 const OF_A_CONNECTION: &[&str] =
     &["tasks/*", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"];
 
@@ -65,9 +64,12 @@ impl Proxy {
             "ping" | "initialized" | "notifications/initialized" => {
                 to_client::result(request.id, b"{}")
             }
-            "initialize" => self.initialize(request),
+            "initialize" => return self.initialize(caller, &identity, request).await,
             "tools/list" => self.list_tools(caller, &identity, request).await,
-            method if method.starts_with("notifications/") || is_of_a_connection(method) => {
+            method
+                if method.starts_with("notifications/")
+                    || (is_of_a_connection(method) && caller.session_with_server().is_none()) =>
+            {
                 let error = ErrorObject::from(ErrorCode::MethodNotFound);
                 to_client::error(request.id, &error)
             }
@@ -87,15 +89,16 @@ impl Proxy {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
-        let place = Arc::clone(&self.free_places).try_acquire_owned();
+        let connection = &caller.connection;
+        let place = Arc::clone(&connection.free_places).try_acquire_owned();
         let place = place.map_err(|_| Failure::Busy)?;
-        let slot = caller.connection.link.reserve()?;
+        let slot = connection.link.reserve()?;
         let hearing = caller.listen(slot.id(), request.params.progress_token());
         let line = to_server::request(request, slot.id(), self.customer(identity).as_deref());
-        let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
+        let name = caller.name(identity, request.id);
         let registration = self.calls.enter(name, std::iter::once(slot.id()));
         let pending = slot.send(line, self.options.patience());
-        self.sent(&registration);
+        Self::sent(connection, &registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
             let _kept = (exchange, registration, place, hearing);

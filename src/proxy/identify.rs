@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::ear::Hearing;
 use super::exchange::Exchange;
+use super::in_flight::{Name, Whose};
+use super::session::Session;
 use super::stream::Outlet;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
@@ -18,9 +20,18 @@ use crate::model::time::Time;
 use crate::store::{Show, StoreError, clock};
 
 /// What the transport knows about a sender.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    address: IpAddr,
+    credential_shown: bool,
+    digest: Option<Digest>,
+}
+
+/// Who sent a body, and what goes on because of it.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    pub(super) address: IpAddr,
+    sender: Sender,
+    session: Option<Arc<Session>>,
     pub(super) exchange: Exchange,
     /// The connection that its requests go over.
     pub(super) connection: Connection,
@@ -29,8 +40,8 @@ pub(super) struct Caller {
     /// Whose end cancels its request; none in the legacy era, where leaving cancels nothing.
     pub(super) leaves: Option<Outlet>,
     pub(super) idempotency_key: Option<IdempotencyKey>,
-    credential_shown: bool,
-    digest: Option<Digest>,
+    /// May its `initialize` open a session? In an array of messages there is no place to say which.
+    pub(super) may_open_session: bool,
 }
 
 /// A caller and what the store knew about it at one moment.
@@ -43,24 +54,60 @@ pub(super) struct Identity {
     credential_shown: bool,
 }
 
+impl Sender {
+    pub(super) fn of(inbound: &Inbound) -> Self {
+        let credential = inbound.credential.as_deref().filter(|credential| !credential.is_empty());
+        Self {
+            address: inbound.address,
+            credential_shown: credential.is_some(),
+            digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
+        }
+    }
+}
+
 impl Caller {
     pub(super) fn new(
         inbound: &Inbound,
         exchange: Exchange,
         connection: Connection,
+        session: Option<Arc<Session>>,
         outlet: Option<Outlet>,
     ) -> Self {
-        let credential = inbound.credential.as_deref().filter(|credential| !credential.is_empty());
+        let sender = Sender::of(inbound);
+        let idempotency_key = inbound.idempotency_key.clone();
         Self {
-            address: inbound.address,
+            sender,
+            session,
             exchange,
             connection,
             outlet,
             leaves: None,
-            idempotency_key: inbound.idempotency_key.clone(),
-            credential_shown: credential.is_some(),
-            digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
+            idempotency_key,
+            may_open_session: true,
         }
+    }
+
+    pub(super) const fn address(&self) -> IpAddr {
+        self.sender.address
+    }
+
+    /// The session that the body is part of.
+    pub(super) const fn session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// The session, if it has a server to itself.
+    pub(super) fn session_with_server(&self) -> Option<&Arc<Session>> {
+        self.session().filter(|session| session.has_own_server())
+    }
+
+    /// The name of a request of this caller among all in flight.
+    pub(super) fn name(&self, identity: &Identity, raw_id: &str) -> Option<Name> {
+        let whose = match &self.session {
+            Some(session) => Whose::Session(session.id()),
+            None => Whose::Key(identity.usable_key_id()?.clone()),
+        };
+        Name::new(whose, raw_id)
     }
 
     /// Listens for what is said about a call with our id, if anybody wants to hear it. `token` is
@@ -74,8 +121,13 @@ impl Caller {
 impl Proxy {
     /// Looks up who calls, as of now.
     pub(super) async fn identify(&self, caller: &Caller) -> Result<Identity, StoreError> {
+        self.identity_of(&caller.sender).await
+    }
+
+    /// The same before anything goes on because of it.
+    pub(super) async fn identity_of(&self, sender: &Sender) -> Result<Identity, StoreError> {
         let now = clock::now();
-        let key = match caller.digest {
+        let key = match sender.digest {
             Some(digest) => self.store.key_by_digest(digest, now).await?,
             None => None,
         };
@@ -83,7 +135,7 @@ impl Proxy {
             Some(key) => Some(self.store.namespace(&key.namespace).await?),
             None => None,
         };
-        let (address, credential_shown) = (caller.address, caller.credential_shown);
+        let (address, credential_shown) = (sender.address, sender.credential_shown);
         Ok(Identity { now, key, namespace, address, credential_shown })
     }
 
@@ -105,7 +157,7 @@ impl Proxy {
 impl Identity {
     /// Nobody in particular: what a free method goes on with while the store is down.
     pub(super) fn nobody(caller: &Caller) -> Self {
-        let (address, credential_shown) = (caller.address, caller.credential_shown);
+        let Sender { address, credential_shown, .. } = caller.sender;
         Self { now: clock::now(), key: None, namespace: None, address, credential_shown }
     }
 

@@ -6,7 +6,8 @@
 //! outcome table) as its ends and `repeat` for those that come again; `free`, `list` and `initialize`
 //! are the rest; `cancel` and `array` stand aside. `connection` is a link to the server with the `ear`
 //! that hears it; what is heard about a request goes to its client as a `stream`, until the answer
-//! ends that.
+//! ends that. `session` is what belongs to one client over many requests. `modern` is the era without
+//! sessions; `parked` and `tasks` are calls that go on after their first answer.
 
 mod array;
 mod asked;
@@ -32,6 +33,7 @@ mod options;
 mod parked;
 mod repeat;
 mod run;
+mod session;
 mod settle;
 mod stream;
 mod survive;
@@ -39,36 +41,37 @@ mod tasks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use memchr::memmem;
-use tokio::sync::Semaphore;
 
 use crate::events::denials::Denials;
 use crate::gate::Denied;
 use crate::model::bounds;
 use crate::model::idempotency::IdempotencyKey;
-use crate::model::ids::CallId;
+use crate::model::ids::{CallId, SessionId};
 use crate::model::secret::SealKey;
 use crate::protocol::from_client::{self, Incoming, Invalid, Message};
 use crate::protocol::modern::Headers;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
-use crate::upstream::Link;
+use crate::upstream::{Link, Server};
 use connection::Connection;
 use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
 use modern::{Eras, Listens};
 use repeat::Repeats;
-use stream::Outlet;
+use session::{Session, Sessions, With};
+use stream::{Outlet, Resuming, Streams};
 
 pub use customer::customer;
 pub use ear::Ear;
 pub use list::pricing;
 pub use modern::{ModernEar, ModernSide};
-pub use options::ProxyOptions;
-pub use stream::{Streamed, Streaming};
+pub use options::{Isolation, ProxyOptions};
+pub use stream::{EventId, Streaming, Told, Words};
 
 /// Guards one MCP server. Shared by all fronts.
 pub struct Proxy {
@@ -76,10 +79,9 @@ pub struct Proxy {
     store: Arc<dyn Store>,
     /// The connection for everybody who has none of their own.
     shared: Connection,
+    sessions: Arc<Sessions>,
     calls: InFlight,
     repeats: Repeats,
-    /// Places of the link for what costs nothing.
-    free_places: Arc<Semaphore>,
     denials: Denials,
     exchanges: Exchanges,
     /// The server's modern side.
@@ -98,22 +100,29 @@ impl std::fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// A proxy in front of a server; `ear` is what the link was made with.
-    pub fn new(options: ProxyOptions, store: Arc<dyn Store>, link: Link, ear: Arc<Ear>) -> Self {
+    /// A proxy in front of a server; `link` is one that all clients may share, and `ear` is what it
+    /// was made with.
+    pub fn new(
+        options: ProxyOptions,
+        store: Arc<dyn Store>,
+        server: Server,
+        link: Link,
+        ear: Arc<Ear>,
+    ) -> Self {
         let (calls, repeats, denials, exchanges) = Default::default();
-        let (listens, task_turn) = Default::default();
+        let last_call_wait = options.request_timeout_max.saturating_add(bounds::HOLD_MARGIN);
+        let sessions = Sessions::new(server, last_call_wait);
+        ear.serve(&sessions, link.first_result().as_deref());
         let eras = Arc::new(Eras::new(ModernSide::None, &link));
-        let seal_key = store.seal_key();
-        let free_places = (link.calls_max() / bounds::FREE_CALLS_DIVISOR).max(1);
-        let free_places = Arc::new(Semaphore::new(free_places));
-        let shared = Connection { link, ear };
+        let (listens, task_turn) = Default::default();
+        let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
         Self {
             options,
             store,
             shared,
+            sessions,
             calls,
             repeats,
-            free_places,
             denials,
             exchanges,
             eras,
@@ -135,24 +144,47 @@ impl Proxy {
         if self.is_modern(&inbound) {
             return self.handle_modern(inbound).await;
         }
-        if !inbound.takes_events || !may_be_told_more(&inbound.body) {
-            return self.body(&inbound, None).await;
+        let session = match inbound.session.as_deref() {
+            None => None,
+            Some(id) => match self.session_of(&inbound, id).await {
+                Ok(session) => Some(session),
+                Err(reply) => return reply,
+            },
+        };
+        let own = session.as_ref().filter(|session| session.has_own_server());
+        if !inbound.takes_events || (own.is_none() && !may_be_told_more(&inbound.body)) {
+            // Who has the server to itself is told of everything, if not here then elsewhere.
+            let outlet = own.map(|session| session.dialogue.streams.standing());
+            return self.body(&inbound, session, outlet).await;
         }
-        let (outlet, answer, streaming) = stream::open();
+        let (outlet, streaming) = match &session {
+            Some(session) => session.dialogue.streams.open(Some(session.begin(With::Stream))),
+            None => Streams::new(Resuming::No).open(None),
+        };
         let proxy = Arc::clone(self);
         tokio::spawn(async move {
-            let reply = proxy.body(&inbound, Some(outlet)).await;
-            if answer.send(reply).is_err() {
-                tracing::debug!(target: "proxy", "an answer found no client");
-            }
+            let reply = proxy.body(&inbound, session, Some(outlet.clone())).await;
+            outlet.answer(reply);
         });
-        streaming.begin().await
+        streaming.begin(stream::FIRST_WORD_WAIT).await
     }
 
-    async fn body(self: &Arc<Self>, inbound: &Inbound, outlet: Option<Outlet>) -> Reply {
-        let caller = Caller::new(inbound, self.exchanges.enter(), self.shared.clone(), outlet);
+    async fn body(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        session: Option<Arc<Session>>,
+        outlet: Option<Outlet>,
+    ) -> Reply {
+        let busy = session.as_ref().map(|session| session.begin(With::Exchange));
+        let connection = session.as_ref().map_or(&self.shared, |session| &session.connection);
+        let (connection, exchange) = (connection.clone(), self.exchanges.enter(busy));
+        let caller = Caller::new(inbound, exchange, connection, session, outlet);
         match from_client::read(&inbound.body) {
-            Ok(Incoming::Single(message)) => self.message(&caller, &message).await,
+            Ok(Incoming::Single(message)) => {
+                // What was read is text.
+                let text = std::str::from_utf8(&inbound.body).unwrap_or_default();
+                self.message(&caller, text, &message).await
+            }
             Ok(Incoming::Batch(entries)) => {
                 let version = inbound.protocol_version.as_deref();
                 self.array(&caller, &inbound.body, &entries, version).await
@@ -164,7 +196,13 @@ impl Proxy {
         }
     }
 
-    async fn message(self: &Arc<Self>, caller: &Caller, message: &Message<'_>) -> Reply {
+    /// Handles one message; `text` is the whole of it.
+    async fn message(
+        self: &Arc<Self>,
+        caller: &Caller,
+        text: &str,
+        message: &Message<'_>,
+    ) -> Reply {
         match message {
             Message::Request(request) => match request.method.as_ref() {
                 "tools/call" => self.tool_call(caller, request).await,
@@ -179,10 +217,15 @@ impl Proxy {
             Message::Notification { method, params } => {
                 if method == "notifications/cancelled" {
                     self.cancelled(caller, params).await;
+                } else {
+                    self.passed_on(caller, text, method, params).await;
                 }
                 Reply::Accepted
             }
-            Message::Response => Reply::Accepted,
+            Message::Response { id } => {
+                self.responded(caller, text, id).await;
+                Reply::Accepted
+            }
         }
     }
 
@@ -196,24 +239,26 @@ impl Proxy {
         &self.denials
     }
 
+    /// The link to the guarded server.
+    pub fn link(&self) -> &Link {
+        &self.shared.link
+    }
+
     /// The link to the server's modern side, if it was needed and is not the only one.
     pub fn modern_link(&self) -> Option<&Link> {
         self.eras.known().filter(|_| !self.eras.is_only()).map(|modern| &modern.link)
     }
 
-    /// Ends streams that nothing else ends, because Paygate is to stop.
-    pub fn close_streams(&self) {
+    /// Ends the streams that belong to no request: Paygate takes no more messages.
+    pub fn drain(&self) {
+        self.sessions.close_streams();
         self.eras.close_streams();
     }
 
-    /// Stops the server's modern side, if it has a process of its own.
-    pub async fn stop_modern(&self, grace: std::time::Duration) {
-        self.eras.stop(grace).await;
-    }
-
-    /// The link to the guarded server.
-    pub fn link(&self) -> &Link {
-        &self.shared.link
+    /// Ends all servers, each with this grace, and all sessions with theirs.
+    pub async fn stop(&self, grace: Duration) {
+        let (sessions, link, eras) = (&self.sessions, &self.shared.link, &self.eras);
+        tokio::join!(sessions.stop(grace), link.stop(grace), eras.stop(grace));
     }
 
     /// How it was set up.
@@ -239,6 +284,8 @@ pub struct Inbound {
     pub takes_events: bool,
     /// The `Idempotency-Key` header, where the transport has headers.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The session that it says it is part of, as it says it.
+    pub session: Option<String>,
 }
 
 /// May there be something to tell before the answer? Only who gave a progress token is told of
@@ -254,6 +301,10 @@ pub enum Reply {
     Accepted,
     /// JSON-RPC text (an answer or an error) that is complete.
     Message(Answer),
+    /// The same, which answers an `initialize`: this session is open from now on.
+    Opened(SessionId, Answer),
+    /// There is no such session, or not for this sender: HTTP 404, so that the client opens another.
+    NoSession,
     /// A JSON-RPC error for a client of the modern era, and its code, by which HTTP has a status.
     Failed(Answer, i32),
     /// The answer to an array body: to be written as one array.

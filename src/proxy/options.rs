@@ -28,12 +28,25 @@ pub struct ProxyOptions {
     pub batch_calls_max: usize,
     /// Do the free methods need a key too (`requireKey: "all"`)?
     pub require_key_for_all: bool,
+    /// Which sessions share a server (`isolation`).
+    pub isolation: Isolation,
+    /// How long nothing may go on in a session before it ends (`sessionIdleSeconds`).
+    pub session_idle: Duration,
     /// Is a tool refused that the server does not list (`unlistedTools: "refuse"`)?
     pub refuse_unlisted_tools: bool,
     /// Is the server told who calls (`forwardIdentity`)?
     pub forward_identity: bool,
     /// How long the answer to a call with an idempotency key is kept (`idempotencyTtlSeconds`).
     pub kept_ttl: Duration,
+}
+
+/// Which sessions share a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// None: each that has a key gets one of its own.
+    Session,
+    /// All.
+    Shared,
 }
 
 impl Default for ProxyOptions {
@@ -47,6 +60,8 @@ impl Default for ProxyOptions {
             request_timeout_max: bounds::REQUEST_TIMEOUT_MAX,
             batch_calls_max: bounds::BATCH_CALLS_MAX,
             require_key_for_all: false,
+            isolation: Isolation::Session,
+            session_idle: bounds::SESSION_IDLE,
             refuse_unlisted_tools: true,
             forward_identity: false,
             kept_ttl: bounds::KEPT_TTL,

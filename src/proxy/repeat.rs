@@ -174,11 +174,19 @@ pub(super) enum Turn {
 
 impl Proxy {
     /// Finds out whether a request repeats another one; waits for that if it runs.
-    pub(super) async fn turn(&self, identity: &Identity, asked: &Asked<'_>) -> Turn {
+    pub(super) async fn turn(
+        &self,
+        caller: &Caller,
+        identity: &Identity,
+        asked: &Asked<'_>,
+    ) -> Turn {
         let key = identity.usable_key_id();
         let Some((key, repeat)) = key.zip(asked.repeat.as_ref()) else { return Turn::Run(None) };
         let error = match self.repeats.enter(repeat.of(key)) {
-            Place::After(told) => return self.join(key, identity, asked, told).await,
+            Place::After(told) => {
+                let name = caller.name(identity, asked.id);
+                return self.join(name, identity, asked, told).await;
+            }
             Place::Other => fault::repeated_otherwise(),
             Place::First(first) => match self.store.recall(key, &first.once, identity.now).await {
                 Ok(None) => return Turn::Run(Some(first)),
@@ -192,12 +200,12 @@ impl Proxy {
 
     async fn join(
         &self,
-        key: &KeyId,
+        name: Option<Name>,
         identity: &Identity,
         asked: &Asked<'_>,
         mut told: watch::Receiver<Option<Told>>,
     ) -> Turn {
-        let registration = self.calls.enter(Name::new(key, asked.id), std::iter::empty());
+        let registration = self.calls.enter(name, std::iter::empty());
         let told = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
         if registration.is_cancelled() {
             let shown = self.shown_for(identity, asked).await;

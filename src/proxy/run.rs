@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::ear::Hearing;
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
-use super::in_flight::{Name, Registration};
+use super::in_flight::Registration;
 use super::parked::{Earlier, ROUND_USED, Rounds, interim};
 use super::repeat::{First, Turn};
 use super::settle::{Settled, Terms, ends_of};
@@ -77,7 +77,7 @@ impl Proxy {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
-            let first = match self.turn(&identity, asked).await {
+            let first = match self.turn(caller, &identity, asked).await {
                 Turn::Run(first) => first,
                 Turn::Again => continue,
                 Turn::Answer(answer) => return answer,
@@ -158,8 +158,7 @@ impl Proxy {
             let text = (asked.line)(index, slot.id(), customer.as_deref());
             sendings.push((slot, text, self.options.patience_of(asked.form, call.tool)));
         }
-        let key = identity.usable_key_id();
-        let name = key.and_then(|key| Name::new(key, asked.id));
+        let name = caller.name(identity, asked.id);
         let ours = sendings.iter().map(|(slot, ..)| slot.id());
         Ok(Run {
             allowed,
@@ -203,7 +202,7 @@ impl Proxy {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
-            self.sent(&run.registration);
+            Self::sent(&run.connection, &run.registration);
             let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };

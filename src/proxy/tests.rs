@@ -12,7 +12,7 @@ use crate::model::key::{IpAllowlist, Key, ToolList};
 use crate::model::secret::RawKey;
 use crate::store::clock;
 use crate::store::local::{LocalOptions, LocalStore};
-use crate::upstream::{ChildOptions, Kind, LinkOptions};
+use crate::upstream::{ChildOptions, Hello, Kind, LinkOptions};
 
 const KEY: &str = "a-key-for-tests-0001";
 pub(super) const CREDITS: i64 = 100;
@@ -64,10 +64,12 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     child.environment = std::env::vars_os().collect();
     let mut options_of_link = LinkOptions::new("fixture", Kind::Child(Arc::new(child)));
     options_of_link.calls_max = calls_max;
-    let link = Link::start(options_of_link).await.unwrap();
+    let server = Server::new(options_of_link, 2);
+    let ear = Arc::new(Ear::default());
+    let link = server.link(Hello::Initialize(None), Arc::clone(&ear) as _).await.unwrap();
     let store = Arc::new(store);
     let books: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
-    Bench { proxy: Arc::new(Proxy::new(options, books, link, Arc::default())), store, key: id }
+    Bench { proxy: Arc::new(Proxy::new(options, books, server, link, ear)), store, key: id }
 }
 
 impl Bench {
@@ -80,6 +82,7 @@ impl Bench {
             headers: None,
             takes_events: false,
             idempotency_key: None,
+            session: None,
         }
     }
 
@@ -101,7 +104,9 @@ impl Bench {
 
 pub(super) fn answer(reply: Reply) -> (Value, Shown) {
     match reply {
-        Reply::Message(answer) => (serde_json::from_slice(&answer.text).unwrap(), answer.shown),
+        Reply::Message(answer) | Reply::Opened(_, answer) => {
+            (serde_json::from_slice(&answer.text).unwrap(), answer.shown)
+        }
         other => panic!("{other:?}"),
     }
 }

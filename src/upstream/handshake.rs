@@ -60,13 +60,14 @@ pub(super) async fn greet(
     };
     let parsed: FirstResult = serde_json::from_str(result)
         .map_err(|error| Fault::Bad(format!("its result of {method} is none: {error}")))?;
-    *shared.first_result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.into());
+    let has_tools = parsed.capabilities.tools.is_some();
+    *shared.first_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(answer));
 
     if matches!(hello, Hello::Initialize(_)) {
         let line = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         outbox.push(line).await.map_err(|_| Fault::Ended)?;
     }
-    if parsed.capabilities.tools.is_none() {
+    if !has_tools {
         shared.tools.none();
         return Ok(());
     }

@@ -46,7 +46,13 @@ impl IdScan {
     pub(super) fn of(line: &[u8]) -> Option<u64> {
         let mut scan = Self::default();
         scan.read(line);
-        scan.found()
+        scan.end()
+    }
+
+    /// The id at the end of the line, which counts as white space: a number that is last is complete.
+    pub(super) fn end(mut self) -> Option<u64> {
+        self.read(b" ");
+        self.found()
     }
 
     /// Reads on.

@@ -19,6 +19,7 @@ use super::outbox::{Outbox, Push};
 use super::tools::Tools;
 use super::{Failure, Hello, Kind, LinkOptions, StartError, Status, ToolNames, supervise};
 use crate::model::bounds;
+use crate::protocol::from_server::{Answer, FromServer};
 
 /// A link to one server. Cheap to clone; when the last clone is dropped the server is
 /// stopped as by [`Link::stop`] without grace.
@@ -40,7 +41,7 @@ pub(super) struct Shared {
     pub(super) options: LinkOptions,
     pub(super) calls: Calls<Arc<Outbox>>,
     pub(super) status: watch::Sender<Status>,
-    pub(super) first_result: Mutex<Option<Arc<str>>>,
+    pub(super) first_answer: Mutex<Option<Arc<Answer>>>,
     pub(super) tools: Tools,
     /// Counts the processes or sessions that were greeted.
     pub(super) generation: AtomicU64,
@@ -57,6 +58,17 @@ pub struct MemberStatus {
     pub status: Status,
     /// How many tools it lists.
     pub tools: usize,
+}
+
+impl Shared {
+    /// Keeps what several servers say first, as if one had answered.
+    pub(super) fn set_first_result(&self, result: &str) {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#);
+        if let FromServer::Answer(answer) = FromServer::read(line.as_bytes()) {
+            *self.first_answer.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Arc::new(answer));
+        }
+    }
 }
 
 impl Link {
@@ -81,7 +93,7 @@ impl Link {
         let shared = Arc::new(Shared {
             calls: Calls::new(options.calls_max),
             status: watch::Sender::new(Status::Starting),
-            first_result: Mutex::new(None),
+            first_answer: Mutex::new(None),
             tools: Tools::default(),
             generation: AtomicU64::new(0),
             members: Mutex::default(),
@@ -127,7 +139,12 @@ impl Link {
     /// The server's own result of initialize or of server/discover, as JSON text. A restart may
     /// change it.
     pub fn first_result(&self) -> Option<Arc<str>> {
-        self.shared().first_result.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.first_answer()?.result_text().map(Into::into)
+    }
+
+    /// The whole message with that result.
+    pub fn first_answer(&self) -> Option<Arc<Answer>> {
+        self.shared().first_answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes room for a call, at once or not at all.
@@ -175,6 +192,13 @@ impl Link {
         }
     }
 
+    /// Sends a short line that has no answer, at once or not at all.
+    pub fn tell(&self, line: &[u8]) {
+        if let Some(outbox) = self.shared().calls.carrier() {
+            outbox.push_control(line);
+        }
+    }
+
     /// The tools that the server lists.
     pub fn tools(&self) -> Arc<ToolNames> {
         self.shared().tools.names()
@@ -208,7 +232,8 @@ impl Link {
 
     /// Stops the server and everything that came from it, and takes no more calls. Calls in
     /// flight may still be answered within the grace: for a child, half of it is to end by
-    /// itself once its stdin is closed, half to heed SIGTERM; then it is killed.
+    /// itself once its stdin is closed, half to heed SIGTERM; then it is killed. A remote server is told
+    /// that its session is over.
     pub async fn stop(&self, grace: Duration) {
         self.handle.stop.send_if_modified(|stop| {
             let first = stop.is_none();

@@ -54,7 +54,7 @@ pub enum StartError {
         /// The server's name.
         server: String,
         /// Where it is.
-        place: Place,
+        place: Address,
         /// What it was asked last.
         method: &'static str,
         /// How long it had.
@@ -71,7 +71,7 @@ pub enum StartError {
         /// The server's name.
         server: String,
         /// Where it is.
-        place: Place,
+        place: Address,
         /// What it was asked.
         method: &'static str,
         /// Its error object, as JSON text.
@@ -85,7 +85,7 @@ pub enum StartError {
         /// The server's name.
         server: String,
         /// Where it is.
-        place: Place,
+        place: Address,
         /// What is wrong with its answer.
         why: String,
         /// What it wrote to stderr last.
@@ -119,14 +119,14 @@ pub enum StartError {
 
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Address {
     /// A program as configured.
     Command(String),
     /// A URL without what may be a secret.
     Url(String),
 }
 
-impl Place {
+impl Address {
     fn transport(&self) -> &'static str {
         match self {
             Self::Command(_) => "over stdio",
@@ -135,7 +135,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command(program) => write!(f, "the command {program:?}"),

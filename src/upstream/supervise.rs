@@ -2,7 +2,8 @@
 //!
 //! One task per link owns the generation of the moment: nobody else ends it or waits for it, so there
 //! is one place where a generation begins and one where it ends. A generation ends when its
-//! peer does: the process, or one of its pipes, because half a connection is none. At its end
+//! peer does: the process, or one of its pipes, because half a connection is none; a remote server
+//! when it does not answer any more. At its end
 //! the table is closed, what the server wrote last is still read, and then every call in flight
 //! ends at once. New calls are taken again only after the next generation has been greeted.
 
@@ -18,9 +19,8 @@ use super::handshake::{self, Fault};
 use super::inbox::Inbox;
 use super::link::Shared;
 use super::outbox::Outbox;
-use super::remote::Running;
-use super::start_error::{LastLines, Place};
-use super::{Failure, Kind, StartError, Status, Trouble, child, several, tools};
+use super::start_error::{Address, LastLines};
+use super::{Failure, Kind, StartError, Status, Trouble, child, remote, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
 type Stop = watch::Receiver<Option<Duration>>;
@@ -185,7 +185,7 @@ struct Generation {
 /// The other end of a generation.
 enum Peer {
     Child(child::Running),
-    Remote(Running),
+    Remote(remote::Running),
     Several(several::Running),
 }
 
@@ -199,7 +199,9 @@ impl Generation {
                 let server = &shared.options.server;
                 Peer::Child(child::Running::start(server, options, &outbox, inbox)?)
             }
-            Kind::Remote(options) => Peer::Remote(Running::start(shared, options, &outbox, inbox)),
+            Kind::Remote(options) => {
+                Peer::Remote(remote::Running::start(shared, options, &outbox, inbox))
+            }
             Kind::Several(options) => {
                 Peer::Several(several::Running::start(shared, options, &outbox, inbox).await?)
             }
@@ -276,10 +278,6 @@ impl Peer {
         fault: Fault,
     ) -> StartError {
         match &mut self {
-            Self::Several(_) => {
-                self.end(shared, outbox, Duration::ZERO).await;
-                several::start_error(&shared.options.server, &fault)
-            }
             Self::Child(child) => {
                 let about = child.about(&fault).await;
                 self.end(shared, outbox, Duration::ZERO).await;
@@ -287,7 +285,7 @@ impl Peer {
                 let (server, program) = (shared.options.server.clone(), about.program);
                 match fault {
                     Fault::Ended => StartError::Exited { server, program, how: about.how, stderr },
-                    fault => said(fault, shared, Place::Command(program), stderr),
+                    fault => said(fault, shared, Address::Command(program), stderr),
                 }
             }
             Self::Remote(remote) => {
@@ -297,8 +295,12 @@ impl Peer {
                     (Fault::Bad(_) | Fault::Ended, Some(trouble)) => {
                         unreached(shared, url, trouble)
                     }
-                    (fault, _) => said(fault, shared, Place::Url(url), LastLines::default()),
+                    (fault, _) => said(fault, shared, Address::Url(url), LastLines::default()),
                 }
+            }
+            Self::Several(_) => {
+                self.end(shared, outbox, Duration::ZERO).await;
+                several::start_error(&shared.options.server, &fault)
             }
         }
     }
@@ -310,7 +312,7 @@ fn unreached(shared: &Shared, url: String, trouble: Trouble) -> StartError {
     match trouble.refusal() {
         Some(error) => {
             let method = shared.options.hello.method();
-            let (place, stderr) = (Place::Url(url), LastLines::default());
+            let (place, stderr) = (Address::Url(url), LastLines::default());
             StartError::Refused { server, place, method, error: error.into(), stderr }
         }
         None => StartError::Remote { server, url, trouble },
@@ -318,7 +320,7 @@ fn unreached(shared: &Shared, url: String, trouble: Trouble) -> StartError {
 }
 
 /// What a server says that there is a connection to.
-fn said(fault: Fault, shared: &Shared, place: Place, stderr: LastLines) -> StartError {
+fn said(fault: Fault, shared: &Shared, place: Address, stderr: LastLines) -> StartError {
     let server = shared.options.server.clone();
     match fault {
         Fault::NoAnswer(method) => {

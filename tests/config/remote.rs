@@ -5,8 +5,12 @@ use secrecy::ExposeSecret;
 
 use crate::{load_all, loaded, report};
 
-fn remote(url: &str) -> Backend {
-    Backend::Remote(RemoteUrl(url.to_owned()))
+/// Where the server is, if it is reached over HTTP.
+fn url_of(backend: &Backend) -> Option<&str> {
+    match backend {
+        Backend::Remote(RemoteUrl(url)) => Some(url),
+        Backend::Command(_) | Backend::Demo | Backend::Several(_) => None,
+    }
 }
 
 #[test]
@@ -14,12 +18,12 @@ fn a_flag_wins_over_the_file_whatever_it_names() {
     let command = r#"{"serverCommand":"a","serverArgs":["b"],"childEnv":{"A":"b"}}"#;
     let url = r#"{"remoteUrl":"https://one.example/mcp"}"#;
     for (file, words, expected) in [
-        (url, &[][..], remote("https://one.example/mcp")),
-        (url, &["--remote-url", "http://[::1]:81/sse"], remote("http://[::1]:81/sse")),
-        (command, &["--remote-url=http://my_host?k=v"], remote("http://my_host?k=v")),
-        (url, &["--demo"], Backend::Demo),
+        (url, &[][..], Some("https://one.example/mcp")),
+        (url, &["--remote-url", "http://[::1]:81/sse"], Some("http://[::1]:81/sse")),
+        (command, &["--remote-url=http://my_host?k=v"], Some("http://my_host?k=v")),
+        (url, &["--demo"], None),
     ] {
-        assert_eq!(loaded(file, words).backend, expected, "{file} {words:?}");
+        assert_eq!(url_of(&loaded(file, words).backend), expected, "{file} {words:?}");
     }
     let server = loaded(url, &["--server", "x"]).backend;
     assert!(matches!(server, Backend::Command(command) if command.program == "x"));

@@ -180,7 +180,7 @@ fn whole_reports() {
              ERROR  [serverCommand | remoteUrl | servers] No backend configured. Provide \
              serverCommand, remoteUrl, or servers[].\n         \
              hint: --server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
-             runs elsewhere, --demo one that is built in\n",
+             runs elsewhere, --demo one that is built in; servers[] in the file, several\n",
         ),
         (
             "",
@@ -218,17 +218,17 @@ fn whole_reports() {
              at paygate.json:7:17\n",
         ),
         (
-            r#"{"servers": [1], "redisUrl": null}"#,
+            r#"{"stateFile": [1], "redisUrl": null, "serverCommand": "x"}"#,
             &["--webhook-secret", "whsec", "--dry-run"],
             &[],
             "✗ 4 error(s):\n  \
-             ERROR  [servers] This version of Paygate does not have this feature yet: several \
-             servers behind one Paygate.\n         \
+             ERROR  [stateFile] This version of Paygate does not have this feature yet: the \
+             import of state files.\n         \
              at paygate.json:1:2\n         \
              hint: remove it to start\n  \
              ERROR  [redisUrl] This version of Paygate does not have this feature yet: shared \
              state in Redis.\n         \
-             at paygate.json:1:18\n         \
+             at paygate.json:1:20\n         \
              hint: remove it to start\n  \
              ERROR  [--webhook-secret] This version of Paygate does not have this feature yet: \
              webhooks.\n         \

@@ -25,7 +25,9 @@ fn servers_are_read_with_all_that_is_theirs() {
         .servers
         .iter()
         .map(|server| {
-            let ServerKind::Command { command, child_env } = &server.kind;
+            let ServerKind::Command { command, child_env } = &server.kind else {
+                panic!("not a command: {server:?}")
+            };
             let env: Vec<_> = child_env
                 .iter()
                 .map(|(name, value)| format!("{name}={}", value.expose_secret()))
@@ -43,6 +45,21 @@ fn servers_are_read_with_all_that_is_theirs() {
         ("memory", "my program", "--x y".to_owned(), String::new()),
     ];
     assert_eq!(read, expected);
+}
+
+#[test]
+fn a_remote_server_has_headers_of_its_own() {
+    let file = r#"{"toolSeparator":"__","upstreamCa":"/ca.pem","servers":[
+        {"prefix":"a","remoteUrl":"https://x.example/mcp?t=s3cret","upstreamHeaders":{"Authorization":"Bearer ${TOKEN}"}},
+        {"prefix":"b","serverCommand":"x"}]}"#;
+    let (config, report) = load_all(file, &[], &[("TOKEN", "t0ken")]).expect("it loads");
+    assert!(report.is_empty(), "{report}");
+    let server = &several(&config).servers[0];
+    let ServerKind::Remote { url, headers } = &server.kind else { panic!("{server:?}") };
+    assert_eq!(url.0, "https://x.example/mcp?t=s3cret");
+    assert_eq!(headers[0].1.expose_secret(), "Bearer t0ken");
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
 }
 
 #[test]
@@ -84,7 +101,7 @@ fn one_mistake() {
         (with(r#"{"prefix":"c"}"#), "[servers[2]] Server \"c\" has no serverCommand or remoteUrl."),
         (
             with(r#"{"prefix":"c","serverArgs":["x"]}"#),
-            "[servers[2].serverArgs] serverArgs is set but",
+            "[servers[2]] Server \"c\" has no serverCommand or remoteUrl.",
         ),
         (
             with(r#"{"prefix":"c","serverCommand":"'x"}"#),
@@ -95,8 +112,30 @@ fn one_mistake() {
             "[servers[2].prefx] Unknown key. Did you mean \"prefix\"?",
         ),
         (
-            with(r#"{"prefix":"c","remoteUrl":"https://x.example"}"#),
-            "[servers[2].remoteUrl] This version of Paygate does not have this feature yet",
+            with(r#"{"prefix":"c","remoteUrl":"ftp://x.example"}"#),
+            "[servers[2].remoteUrl] Invalid remoteUrl protocol",
+        ),
+        (
+            with(r#"{"prefix":"c","remoteUrl":"https://x.example","serverCommand":"x"}"#),
+            "[servers[2]] Server \"c\" has both serverCommand and remoteUrl. Use one.",
+        ),
+        (
+            with(r#"{"prefix":"c","remoteUrl":"https://x.example","childEnv":{"A":"secret"}}"#),
+            "[servers[2].childEnv] childEnv is for a server that Paygate starts",
+        ),
+        (
+            with(r#"{"prefix":"c","serverCommand":"x","upstreamHeaders":{"A":"secret"}}"#),
+            "[servers[2].upstreamHeaders] upstreamHeaders is set but remoteUrl is not.",
+        ),
+        (
+            with(
+                r#"{"prefix":"c","remoteUrl":"https://x.example","upstreamHeaders":{"A":"${NO}"}}"#,
+            ),
+            "[servers[2].upstreamHeaders.A] Invalid value of \"A\". The variable NO is not set.",
+        ),
+        (
+            format!(r#""servers":[{two}],"upstreamHeaders":{{"A":"secret"}}"#),
+            "[upstreamHeaders] upstreamHeaders is for a single remoteUrl.",
         ),
         (
             with(r#"{"prefix":"c","serverCommand":"x","childEnv":{"PAYGATE_X":"secret"}}"#),
@@ -162,7 +201,7 @@ fn what_is_worth_a_word() {
             Some(expected) => {
                 assert!(text.contains(expected) && text.contains("1 warning(s)"), "{file}: {text}")
             }
-            None => assert!(text.is_empty(), "{file}: {text}"),
+            None => assert!(warnings.is_empty(), "{file}: {text}"),
         }
     }
 }

@@ -131,3 +131,24 @@ fn a_separator_that_every_vendor_takes() {
     let paygate = setup(&servers, &json!({})).start();
     assert!(paygate.output().contains("WARN   [toolSeparator]"), "{}", paygate.output());
 }
+
+#[test]
+fn one_of_them_may_be_remote_and_gets_no_header_of_the_others() {
+    // A Paygate is an MCP server over HTTP, and its key proves that the header arrived.
+    let elsewhere = Setup::new().start();
+    let (resale, _) = elsewhere.create_key(&json!({"credits": 10}));
+    let remote = json!({"prefix": "far", "remoteUrl": elsewhere.mcp_url(),
+        "upstreamHeaders": {"X-API-Key": "${RESALE_KEY}"}});
+    let without_key = json!({"prefix": "open", "remoteUrl": elsewhere.mcp_url()});
+    let servers = [scripted("near"), remote, without_key];
+    let paygate = setup(&servers, &json!({})).env("RESALE_KEY", &resale).start();
+    let key = rich_key(&paygate);
+    for tool in ["near:instant", "far:instant"] {
+        assert!(paygate.call(&key, tool, &json!({})).json()["result"].is_object(), "{tool}");
+    }
+    assert_eq!((paygate.credits(&key), elsewhere.credits(&resale)), (998, 9));
+    let refused = paygate.call(&key, "open:instant", &json!({})).json();
+    assert_eq!(refused["error"]["code"], -32402, "{refused}");
+    assert_eq!((paygate.credits(&key), elsewhere.credits(&resale)), (998, 9));
+    paygate.stop().expect_success();
+}

@@ -196,3 +196,17 @@ async fn a_link_that_is_dropped_leaves_no_connection() {
         .await;
     until("the session is ended", || server.handler.sessions.lock().unwrap().is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_server_without_sessions_is_told_of_none() {
+    let manners = Manners { names_sessions: false, ..Manners::default() };
+    let (link, server) = start(manners).await;
+    result(&link, "echo", json!({})).await;
+    let arguments = json!({"status": 404});
+    let outcome = call(&link, "status", arguments).await;
+    assert_eq!(outcome.unwrap_err(), Failure::Malformed, "404 ends no session where there is none");
+    link.stop(CEILING).await;
+    assert_eq!(received(&server, |request| request.rpc() == "initialize").len(), 1);
+    let names = |request: &Received| request.header("mcp-session-id").is_some();
+    assert!(received(&server, |request| request.method == "DELETE" || names(request)).is_empty());
+}

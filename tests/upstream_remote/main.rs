@@ -11,11 +11,15 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod calls;
 mod http;
 mod life;
 mod mcp;
 mod older;
+mod paid;
 mod secure;
 mod streams;
 

@@ -12,6 +12,7 @@ use super::http::{Handler, Received, Wire};
 
 /// How the server behaves; a test may change it at any time.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a manner of its own")]
 pub struct Manners {
     /// Sessions have names.
     pub names_sessions: bool,
@@ -126,7 +127,7 @@ impl Handler for Mcp {
                 wire.answer(202, "", "").await;
             }
             _ if received.rpc() == "tools/call" => self.call(&received, wire).await,
-            _ => wire.json(200, "", &self.result(&received)).await,
+            _ => wire.json(200, "", &Self::result(&received)).await,
         }
     }
 }
@@ -141,10 +142,10 @@ impl Mcp {
         let id = self.begin_session();
         let header = format!("Mcp-Session-Id: {id}\r\n");
         let header = if manners.names_sessions { header.as_str() } else { "" };
-        wire.json(200, header, &self.result(received)).await;
+        wire.json(200, header, &Self::result(received)).await;
     }
 
-    fn result(&self, received: &Received) -> Value {
+    fn result(received: &Received) -> Value {
         let result = match received.rpc() {
             "initialize" => json!({
                 "protocolVersion": received.body["params"]["protocolVersion"],
@@ -155,7 +156,12 @@ impl Mcp {
                 "resultType": "complete", "supportedVersions": ["2026-07-28"],
                 "capabilities": {"tools": {}},
             }),
-            "tools/list" => json!({"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}),
+            "tools/list" => {
+                let tools = ["echo", "headers", "status", "cut", "big", "slow", "hang_up"];
+                let tools =
+                    tools.map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+                json!({"tools": tools})
+            }
             _ => json!({}),
         };
         json!({"jsonrpc": "2.0", "id": received.body["id"], "result": result})
@@ -210,41 +216,138 @@ impl Mcp {
         }
         wire.answer(202, "Content-Type: text/plain\r\n", "Accepted").await;
         if received.body.get("id").is_some() {
-            self.said.send(format!("data: {}\r\n\r\n", self.result(received))).ok();
+            self.said.send(format!("data: {}\r\n\r\n", Self::result(received))).ok();
         }
     }
 
     async fn call(&self, received: &Received, wire: &mut Wire) {
-        let id = &received.body["id"];
-        let arguments = &received.body["params"]["arguments"];
-        let result = |result: Value| json!({"jsonrpc": "2.0", "id": id, "result": result});
-        let progress = |n: u64| {
-            json!({"jsonrpc": "2.0", "method": "notifications/progress",
-                "params": {"progressToken": id, "progress": n}})
+        let call = Call {
+            id: &received.body["id"],
+            tool: received.body["params"]["name"].as_str().unwrap_or_default(),
+            arguments: &received.body["params"]["arguments"],
         };
-        match received.body["params"]["name"].as_str().unwrap_or_default() {
+        match call.tool {
             "headers" => {
-                let headers: Vec<_> = received
-                    .headers
-                    .iter()
-                    .map(|(name, value)| format!("{name}: {value}"))
-                    .collect();
-                wire.json(200, "", &result(json!({"headers": headers}))).await;
+                let headers =
+                    received.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+                let headers: Vec<_> = headers.collect();
+                wire.json(200, "", &call.result(&json!({"headers": headers}))).await;
             }
             "progress" => {
                 wire.stream().await;
                 for n in 1..=3 {
-                    wire.event(&progress(n)).await;
+                    wire.event(&call.progress(n)).await;
                 }
                 // What came so far must be heard although the answer is not there yet.
                 let mut said = self.said.subscribe();
                 said.recv().await.ok();
-                wire.event(&result(json!({"done": true}))).await;
+                wire.event(&call.result(&json!({"done": true}))).await;
                 wire.close();
             }
-            "formatted" => {
+            "never" => {
+                if call.arguments["streams"] == true {
+                    wire.stream().await;
+                    wire.event(&call.progress(1)).await;
+                }
+                wire.closed().await;
+                self.hung_up.lock().unwrap().push(call.id.to_string());
+            }
+            _ => call.answer(wire).await,
+        }
+    }
+}
+
+/// A call of a tool that needs to know nothing but itself.
+struct Call<'a> {
+    id: &'a Value,
+    tool: &'a str,
+    arguments: &'a Value,
+}
+
+impl Call<'_> {
+    fn result(&self, result: &Value) -> Value {
+        json!({"jsonrpc": "2.0", "id": self.id, "result": result})
+    }
+
+    fn progress(&self, n: u64) -> Value {
+        json!({"jsonrpc": "2.0", "method": "notifications/progress",
+            "params": {"progressToken": self.id, "progress": n}})
+    }
+
+    fn text(&self, name: &str) -> String {
+        let text = self.arguments[name].as_str().unwrap_or_default();
+        text.replace("$id", &self.id.to_string())
+    }
+
+    async fn answer(&self, wire: &mut Wire) {
+        let json_head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        match self.tool {
+            "echo" => wire.json(200, "", &self.result(self.arguments)).await,
+            "slow" => {
+                sleep(Duration::from_millis(self.arguments["ms"].as_u64().unwrap())).await;
+                wire.json(200, "", &self.result(self.arguments)).await;
+            }
+            "pretty" => {
+                let text = serde_json::to_string_pretty(&self.result(&json!({"a": 1}))).unwrap();
+                wire.answer(200, "Content-Type: Application/JSON\r\n", text).await;
+            }
+            "array" => {
+                wire.json(200, "", &json!([self.progress(1), self.result(&json!({}))])).await;
+            }
+            "status" => {
+                let status = u16::try_from(self.arguments["status"].as_u64().unwrap()).unwrap();
+                wire.answer(status, &self.text("headers"), self.text("body")).await;
+            }
+            "long_head" => {
+                let pad = "x".repeat(200 << 10);
+                wire.answer(200, &format!("X-Pad: {pad}\r\n"), "").await;
+            }
+            "cut_json" => {
+                wire.raw(format!("{json_head}Content-Length: 99\r\n\r\n{{")).await;
+                wire.close();
+            }
+            "not_http" => {
+                wire.raw("SSH-2.0-x\r\n").await;
+                wire.close();
+            }
+            "hang_up" => wire.close(),
+            "big" => self.big(wire, json_head).await,
+            _ => self.stream(wire).await,
+        }
+    }
+
+    async fn big(&self, wire: &mut Wire, json_head: &str) {
+        let bytes = usize::try_from(self.arguments["bytes"].as_u64().unwrap()).unwrap();
+        let body = self.result(&json!({"text": "x".repeat(bytes)}));
+        match self.arguments["as"].as_str().unwrap_or_default() {
+            "stream" => {
                 wire.stream().await;
-                let text = serde_json::to_string_pretty(&result(json!({"text": "é\r\n"}))).unwrap();
+                wire.event(&body).await;
+                wire.close();
+            }
+            "chunks" => {
+                let body = body.to_string();
+                let size = body.len();
+                let chunked =
+                    format!("Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n");
+                wire.raw(format!("{json_head}{chunked}")).await;
+            }
+            _ => wire.json(200, "", &body).await,
+        }
+    }
+
+    /// What is answered with a stream that ends with its connection.
+    async fn stream(&self, wire: &mut Wire) {
+        let wrong =
+            json!({"jsonrpc": "2.0", "id": self.arguments["id"], "result": {"of": "another"}});
+        if self.tool == "wrong_id" && self.arguments["streams"] != true {
+            return wire.json(200, "", &wrong).await;
+        }
+        wire.stream().await;
+        match self.tool {
+            "formatted" => {
+                let result = self.result(&json!({"text": "é\r\n"}));
+                let text = serde_json::to_string_pretty(&result).unwrap();
                 wire.raw("\u{feff}: comment\r\n\r\nretry: 1\r\nid:\r\n").await;
                 for line in text.lines() {
                     for byte in format!("data:{line}\r\n").as_bytes() {
@@ -252,92 +355,16 @@ impl Mcp {
                     }
                 }
                 wire.raw("\r\n").await;
-                wire.close();
-            }
-            "pretty" => {
-                let text = serde_json::to_string_pretty(&result(json!({"a": 1}))).unwrap();
-                wire.answer(200, "Content-Type: Application/JSON\r\n", text).await;
-            }
-            "array" => wire.json(200, "", &json!([progress(1), result(json!({}))])).await,
-            "echo" => wire.json(200, "", &result(arguments.clone())).await,
-            "slow" => {
-                sleep(Duration::from_millis(arguments["ms"].as_u64().unwrap())).await;
-                wire.json(200, "", &result(arguments.clone())).await;
-            }
-            "wrong_id" => {
-                let body =
-                    json!({"jsonrpc": "2.0", "id": arguments["id"], "result": {"of": "another"}});
-                if arguments["streams"] == true {
-                    wire.stream().await;
-                    wire.event(&body).await;
-                    return wire.close();
-                }
-                wire.json(200, "", &body).await;
-            }
-            "polled" => {
-                wire.stream().await;
-                wire.raw(format!("id: call-{id}\nretry: 60\ndata:\n\n")).await;
-                wire.close();
-            }
-            "cut" => {
-                wire.stream().await;
-                wire.raw("data: {\"jsonrpc\":\"2.0\",").await;
-                wire.close();
-            }
-            "cut_json" => {
-                wire.raw("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{").await;
-                wire.close();
-            }
-            "not_http" => {
-                wire.raw("SSH-2.0-x\r\n").await;
-                wire.close();
-            }
-            "long_head" => {
-                let pad = "x".repeat(200 << 10);
-                wire.answer(200, &format!("X-Pad: {pad}\r\n"), "").await;
-                wire.close();
-            }
-            "hang_up" => wire.close(),
-            "never" => {
-                if arguments["streams"] == true {
-                    wire.stream().await;
-                    wire.event(&progress(1)).await;
-                }
-                wire.closed().await;
-                self.hung_up.lock().unwrap().push(id.to_string());
-            }
-            "big" => {
-                let text =
-                    "x".repeat(usize::try_from(arguments["bytes"].as_u64().unwrap()).unwrap());
-                let body = result(json!({"text": text}));
-                match arguments["as"].as_str().unwrap() {
-                    "stream" => {
-                        wire.stream().await;
-                        wire.event(&body).await;
-                        wire.close();
-                    }
-                    "chunks" => {
-                        let body = body.to_string();
-                        let size = body.len();
-                        wire.raw(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n")).await;
-                    }
-                    _ => wire.json(200, "", &body).await,
-                }
-            }
-            "status" => {
-                let text = |name: &str| {
-                    arguments[name].as_str().unwrap_or_default().replace("$id", &id.to_string())
-                };
-                let status = u16::try_from(arguments["status"].as_u64().unwrap()).unwrap();
-                wire.answer(status, &text("headers"), text("body")).await;
             }
             "ask" => {
-                wire.stream().await;
                 wire.event(&json!({"jsonrpc": "2.0", "id": "p-1", "method": "ping"})).await;
-                wire.event(&result(json!({}))).await;
-                wire.close();
+                wire.event(&self.result(&json!({}))).await;
             }
+            "polled" => wire.raw(format!("id: call-{}\nretry: 60\ndata:\n\n", self.id)).await,
+            "cut" => wire.raw("data: {\"jsonrpc\":\"2.0\",").await,
+            "wrong_id" => wire.event(&wrong).await,
             other => panic!("no tool {other}"),
         }
+        wire.close();
     }
 }

@@ -5,6 +5,11 @@ use serde::{Serialize, Serializer};
 /// Name and one line of every endpoint that exists.
 const ENDPOINTS: &[(&str, &str)] = &[
     ("mcp", "POST /mcp — MCP over HTTP (X-API-Key for what is sold)"),
+    (
+        "mcpStream",
+        "GET /mcp — What a session is told beside its answers (X-API-Key of the session)",
+    ),
+    ("mcpEnd", "DELETE /mcp — End a session (X-API-Key of the session)"),
     ("balance", "GET /balance — Credits and limits of a key (X-API-Key)"),
     ("health", "GET /health — Health of this server (no auth)"),
     ("status", "GET /status — Keys and usage (X-Admin-Key)"),
@@ -83,7 +88,12 @@ mod tests {
     fn every_endpoint_is_listed_with_its_key_and_no_other() {
         let mut existing = admin_routes();
         assert!(existing.len() > 10, "the table was not read: {existing:?}");
-        let fronts_own = ["POST /mcp (X-API-Key for what is sold)", "GET /health (no auth)"];
+        let fronts_own = [
+            "POST /mcp (X-API-Key for what is sold)",
+            "GET /mcp (X-API-Key of the session)",
+            "DELETE /mcp (X-API-Key of the session)",
+            "GET /health (no auth)",
+        ];
         existing.extend(fronts_own.map(str::to_owned));
         existing.sort();
         let listed = ENDPOINTS.iter().map(|(_, text)| {

@@ -5,8 +5,12 @@
 use hyper::header::{self, HeaderMap, HeaderValue};
 
 /// The paths that are not the operator's, each with the methods that it answers.
-const CUSTOMERS_PATHS: [(&str, &str); 4] =
-    [("/mcp", "POST"), ("/balance", "GET"), ("/health", "GET, HEAD"), ("/", "GET, HEAD")];
+const CUSTOMERS_PATHS: [(&str, &str); 4] = [
+    ("/mcp", "GET, POST, DELETE"),
+    ("/balance", "GET"),
+    ("/health", "GET, HEAD"),
+    ("/", "GET, HEAD"),
+];
 
 const REQUEST_HEADERS: &str = "Content-Type, Accept, X-API-Key, Authorization, Mcp-Session-Id, MCP-Protocol-Version, \
      Last-Event-ID, Idempotency-Key";

@@ -1,4 +1,5 @@
-//! `POST /mcp`: one message in, its answer out.
+//! `/mcp`: with POST one message in, its answer out; with GET what a session is told beside; with DELETE
+//! the end of a session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,10 +16,14 @@ use super::service::Service;
 use super::{body, events, modern, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
 use crate::model::idempotency::IdempotencyKey;
+use crate::protocol::version;
 use crate::proxy::{Inbound, Reply, Shown};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const CALL_ID: HeaderName = HeaderName::from_static("x-paygate-call-id");
 const CREDITS_REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -31,14 +36,39 @@ pub(super) async fn serve(
     address: IpAddr,
     departure: Departure,
 ) -> Response {
-    if request.method() != Method::POST {
-        return method_not_allowed("POST");
+    let method = request.method().clone();
+    if ![Method::GET, Method::POST, Method::DELETE].contains(&method) {
+        return method_not_allowed("GET, POST, DELETE");
     }
     // A drain waits for it from here on.
     let Some(_inside) = service.doors().enter() else { return shutting_down() };
     let (head, body) = request.into_parts();
-    let negotiated = negotiate(&head.headers)
-        .and_then(|wrapping| Ok((wrapping, idempotency_key(&head.headers)?)));
+    if method == Method::POST {
+        return message(service, &head.headers, body, address, departure).await;
+    }
+    if modern::is_named(&head.headers) {
+        return method_not_allowed("POST");
+    }
+    let inbound = match bodiless(&head.headers, address) {
+        Ok(inbound) => inbound,
+        Err(refusal) => return *refusal,
+    };
+    if method == Method::GET {
+        listen(service, &head.headers, &inbound).await
+    } else {
+        end(service, &inbound).await
+    }
+}
+
+async fn message(
+    service: &Service,
+    headers: &HeaderMap,
+    body: Incoming,
+    address: IpAddr,
+    departure: Departure,
+) -> Response {
+    let negotiated =
+        negotiate(headers).and_then(|wrapping| Ok((wrapping, idempotency_key(headers)?)));
     let (wrapping, idempotency_key) = match negotiated {
         Ok(negotiated) => negotiated,
         Err(refusal) => return *refusal,
@@ -51,18 +81,17 @@ pub(super) async fn serve(
         },
         () = service.doors().bodies_are_late() => return shutting_down(),
     };
-    let credential = credential(&head.headers);
-    let takes_events = media::takes_events(&head.headers);
-    let (protocol_version, headers) = modern::read(&head.headers, &body);
+    let (protocol_version, mirrored) = modern::read(headers, &body);
     // Who leaves the modern era's way cancels; the proxy sees it by what is dropped here.
-    let departure = headers.is_some().then_some(departure);
+    let departure = mirrored.is_some().then_some(departure);
     let inbound = Inbound {
         body,
-        credential,
+        credential: credential(headers),
         address,
         protocol_version,
-        headers,
-        takes_events,
+        headers: mirrored,
+        takes_events: media::takes_events(headers),
+        session: session(headers),
         idempotency_key,
     };
     let reply = tokio::select! {
@@ -83,6 +112,47 @@ pub(super) async fn serve(
     }
 }
 
+/// What a session is told that belongs to no request, or the rest of a stream that broke.
+async fn listen(service: &Service, headers: &HeaderMap, inbound: &Inbound) -> Response {
+    if !media::takes_events(headers) {
+        let message = "A stream is text/event-stream: send Accept: text/event-stream";
+        return rpc_error(StatusCode::NOT_ACCEPTABLE, message);
+    }
+    let seen = headers.get(LAST_EVENT_ID).map(|seen| seen.to_str().unwrap_or_default());
+    match service.proxy().listen(inbound, seen).await {
+        Reply::Stream(streaming) => events::respond(streaming, Arc::clone(service.denials()), None),
+        reply => respond(reply::write(reply, service.denials()), Wrapping::Json),
+    }
+}
+
+async fn end(service: &Service, inbound: &Inbound) -> Response {
+    if inbound.session.is_none() {
+        return error(StatusCode::BAD_REQUEST, "Missing Mcp-Session-Id header");
+    }
+    match service.proxy().end_session(inbound).await {
+        Reply::Accepted => {
+            let text = serde_json::json!({ "message": "Session terminated" }).to_string();
+            respond::json(StatusCode::OK, text)
+        }
+        Reply::NoSession => error(StatusCode::NOT_FOUND, "Session not found"),
+        reply => respond(reply::write(reply, service.denials()), Wrapping::Json),
+    }
+}
+
+/// What is known of the sender of a request without a body.
+fn bodiless(headers: &HeaderMap, address: IpAddr) -> Result<Inbound, Box<Response>> {
+    Ok(Inbound {
+        body: Bytes::new(),
+        credential: credential(headers),
+        address,
+        protocol_version: protocol_version(headers)?,
+        headers: None,
+        takes_events: true,
+        session: session(headers),
+        idempotency_key: None,
+    })
+}
+
 fn shutting_down() -> Response {
     then_close(error(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down"))
 }
@@ -99,6 +169,31 @@ fn negotiate(headers: &HeaderMap) -> Result<Wrapping, Box<Response>> {
     match media::wanted(headers) {
         Some(wrapping) => Ok(wrapping),
         None => refuse(StatusCode::NOT_ACCEPTABLE, message),
+    }
+}
+
+fn protocol_version(headers: &HeaderMap) -> Result<Option<String>, Box<Response>> {
+    let mut versions = headers.get_all(PROTOCOL_VERSION).iter();
+    match (versions.next().map(HeaderValue::to_str), versions.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(version)), None) if version::age(version).is_some() => {
+            Ok(Some(version.to_owned()))
+        }
+        (Some(_), _) => {
+            let spoken = version::ALL.join(", ");
+            let message = format!("Unsupported MCP-Protocol-Version; this server speaks {spoken}");
+            Err(Box::new(rpc_error(StatusCode::BAD_REQUEST, &message)))
+        }
+    }
+}
+
+/// The session that is named. Two headers or foreign bytes name none that exists.
+fn session(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(SESSION_ID).iter();
+    match (values.next(), values.next()) {
+        (None, _) => None,
+        (Some(value), None) => Some(value.to_str().unwrap_or_default().to_owned()),
+        (Some(_), Some(_)) => Some(String::new()),
     }
 }
 
@@ -139,13 +234,18 @@ fn respond(written: Written, wrapping: Wrapping) -> Response {
     let mut response = match wrapping {
         // Only a 200 is a stream; what HTTP itself refuses is read as JSON.
         Wrapping::Events if status == StatusCode::OK => {
-            let mut response = respond::with_body(status, Bytes::from(media::event(&text)));
+            let mut response = respond::with_body(status, Bytes::from(media::event(None, &text)));
             media::event_headers(response.headers_mut());
             response
         }
         Wrapping::Events | Wrapping::Json => respond::json(status, text),
     };
     show(response.headers_mut(), &written.shown);
+    if let Some(session) = written.opened
+        && let Ok(value) = HeaderValue::try_from(session.to_string())
+    {
+        response.headers_mut().insert(SESSION_ID, value);
+    }
     if let Some(seconds) = written.retry_after_s {
         response.headers_mut().insert(hyper::header::RETRY_AFTER, seconds.into());
     }
@@ -197,12 +297,32 @@ mod tests {
     }
 
     #[test]
+    fn versions() {
+        for (values, expected) in [
+            (&[][..], Some(None)),
+            (&["2024-11-05"], Some(Some("2024-11-05"))),
+            (&["2025-11-25"], Some(Some("2025-11-25"))),
+            (&["2026-07-28"], None),
+            (&[""], None),
+            (&["2025-06-18", "2025-06-18"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(PROTOCOL_VERSION, value.parse().unwrap());
+            }
+            let found = protocol_version(&headers).ok();
+            let expected = expected.map(|version| version.map(str::to_owned));
+            assert_eq!(found, expected, "{values:?}");
+        }
+    }
+
+    #[test]
     fn numbers_go_into_headers() {
         let rate = RateState { limit: 60, remaining: 59, reset_ms: 59_001 };
         let reading = Some(Reading { available: -3, rate: Some(rate) });
         let shown = Shown { call: Some(CallId::from_random([7; 16])), reading };
         let written =
-            Written { status: 200, text: Some(b"{}".to_vec()), shown, retry_after_s: None };
+            Written { status: 200, text: Some(b"{}".to_vec()), shown, ..Written::default() };
         let response = respond(written, Wrapping::Events);
         let header = |name| response.headers()[name].to_str().unwrap();
         assert_eq!(header("x-paygate-call-id"), format!("call_{}", "07".repeat(16)));

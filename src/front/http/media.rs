@@ -2,6 +2,8 @@
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::proxy::EventId;
+
 const JSON: (&str, &str) = ("application", "json");
 const EVENTS: (&str, &str) = ("text", "event-stream");
 
@@ -96,9 +98,12 @@ fn is_zero_quality(parameter: &str) -> bool {
 
 /// One event, as text. A line end is white space in JSON and would be the end of the event's line,
 /// so it becomes a space.
-pub(super) fn event(json: &[u8]) -> Vec<u8> {
+pub(super) fn event(id: Option<EventId>, json: &[u8]) -> Vec<u8> {
     let (before, after) = (b"event: message\ndata: ", b"\n\n");
-    let mut text = Vec::with_capacity(before.len() + json.len() + after.len());
+    let mut text = Vec::with_capacity(32 + before.len() + json.len() + after.len());
+    if let Some(id) = id {
+        text.extend_from_slice(format!("id: {id}\n").as_bytes());
+    }
     text.extend_from_slice(before);
     text.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     text.extend_from_slice(after);
@@ -170,6 +175,9 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line() {
-        assert_eq!(event(b"{\"a\":\r\n1}"), b"event: message\ndata: {\"a\":  1}\n\n");
+        let text = b"event: message\ndata: {\"a\":  1}\n\n".to_vec();
+        assert_eq!(event(None, b"{\"a\":\r\n1}"), text);
+        let id = EventId::parse("3-14");
+        assert_eq!(event(id, b"{\"a\":\r\n1}"), [b"id: 3-14\n".to_vec(), text].concat());
     }
 }

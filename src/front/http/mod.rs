@@ -12,6 +12,8 @@ mod connection;
 mod cors;
 mod doors;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod health;
 mod listener;

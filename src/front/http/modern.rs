@@ -11,6 +11,11 @@ const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM: &str = "mcp-param-";
 
+/// Does a request without a body name the version that has none of these?
+pub(super) fn is_named(headers: &HeaderMap) -> bool {
+    headers.get(PROTOCOL_VERSION).is_some_and(|value| value == version::MODERN)
+}
+
 /// The version with a handshake that a request names, and what else its headers say if it may be of
 /// a version without one.
 pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<Box<Headers>>) {

@@ -76,19 +76,17 @@ struct Meta {
 
 impl Listener for ModernEar {
     fn notified(&self, note: &Note<'_>) {
-        if note.method == "notifications/progress" {
+        // Without a subscription nobody needs it read.
+        if note.method == "notifications/progress" || self.subscriptions.is_empty() {
             return self.calls.notified(note);
         }
-        // Most of what is said belongs to a subscription; without one nobody needs it read.
-        if self.subscriptions.is_empty() {
-            return;
-        }
         let params = note.params.and_then(|it| serde_json::from_str::<Params>(it.get()).ok());
-        let Some(params) = params else { return };
+        let Some(params) = params else { return self.calls.notified(note) };
         match (note.method, params.request, params.meta.and_then(|meta| meta.subscription)) {
             ("notifications/cancelled", Some(id), _) => self.tell(id, Told::Ended),
             (_, _, Some(id)) => self.tell(id, Told::Note(note.line.to_vec())),
-            _ => {}
+            // Some transports tell which call it is about.
+            _ => self.calls.notified(note),
         }
     }
 

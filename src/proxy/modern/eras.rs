@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
+use super::super::connection::Connection;
 use super::ear::ModernEar;
 use crate::model::bounds;
 use crate::protocol::object::{Object, items, string};
 use crate::protocol::version;
-use crate::upstream::{Hello, Link, LinkOptions, StartError};
+use crate::upstream::{Hello, Link, Server, StartError};
 
 /// Where the connection to the modern side comes from.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ pub enum ModernSide {
     #[default]
     None,
     /// It is made so when it is needed.
-    Lazy(Box<LinkOptions>),
+    Lazy(Server),
     /// It is the only side that the server has: the link that the proxy was made with.
     Only(Arc<ModernEar>),
 }
@@ -33,12 +34,21 @@ pub enum ModernSide {
 pub(in crate::proxy) struct ModernLink {
     pub(in crate::proxy) link: Link,
     pub(in crate::proxy) ear: Arc<ModernEar>,
+    /// The same as all callers have it.
+    pub(super) connection: Connection,
+}
+
+impl ModernLink {
+    fn new(link: Link, ear: Arc<ModernEar>) -> Self {
+        let connection = Connection::new(link.clone(), Arc::clone(ear.calls()));
+        Self { link, ear, connection }
+    }
 }
 
 /// What is known of the server's modern side.
 #[derive(Debug)]
 pub(in crate::proxy) struct Eras {
-    options: Option<LinkOptions>,
+    server: Option<Server>,
     ready: OnceLock<ModernLink>,
     is_only: bool,
     absent: Mutex<Option<Absent>>,
@@ -63,15 +73,15 @@ impl Absent {
 
 impl Eras {
     pub(in crate::proxy) fn new(side: ModernSide, link: &Link) -> Self {
-        let (options, only) = match side {
+        let (server, only) = match side {
             ModernSide::None => (None, None),
-            ModernSide::Lazy(options) => (Some(*options), None),
-            ModernSide::Only(ear) => (None, Some(ModernLink { link: link.clone(), ear })),
+            ModernSide::Lazy(server) => (Some(server), None),
+            ModernSide::Only(ear) => (None, Some(ModernLink::new(link.clone(), ear))),
         };
         let is_only = only.is_some();
         let ready = only.map_or_else(OnceLock::new, OnceLock::from);
         let (absent, closing) = (Mutex::default(), watch::Sender::new(false));
-        Self { options, ready, is_only, absent, closing }
+        Self { server, ready, is_only, absent, closing }
     }
 
     /// Does the server have no legacy side?
@@ -90,7 +100,7 @@ impl Eras {
         if let Some(ready) = self.ready.get() {
             return Some(ready.clone());
         }
-        self.options.as_ref()?;
+        self.server.as_ref()?;
         let (eras, generation) = (Arc::clone(self), legacy.generation());
         tokio::spawn(async move { eras.look(generation).await }).await.ok().flatten()
     }
@@ -105,10 +115,8 @@ impl Eras {
             return None;
         }
         let ear = Arc::new(ModernEar::default());
-        let mut options = self.options.clone()?;
-        options.hello = Hello::Discover;
-        options.listener = Some(Arc::clone(&ear) as _);
-        match Link::start(options).await {
+        let server = self.server.as_ref()?;
+        match server.link(Hello::Discover, Arc::clone(&ear) as _).await {
             Ok(link) if *self.closing.borrow() => {
                 link.stop(Duration::ZERO).await;
                 None
@@ -116,7 +124,7 @@ impl Eras {
             Ok(link) => {
                 tracing::info!(target: "proxy", server = link.server(), "the server speaks the modern era too");
                 *absent = None;
-                Some(self.ready.get_or_init(|| ModernLink { link, ear }).clone())
+                Some(self.ready.get_or_init(|| ModernLink::new(link, ear)).clone())
             }
             Err(why) => {
                 let is_final = matches!(why, StartError::Refused { .. });

@@ -77,9 +77,10 @@ impl Proxy {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
-        let place = Arc::clone(&self.free_places).try_acquire_owned();
+        let connection = &caller.connection;
+        let place = Arc::clone(&connection.free_places).try_acquire_owned();
         let _place = place.map_err(|_| Failure::Busy)?;
-        let link = &caller.connection.link;
+        let link = &connection.link;
         let slot = link.reserve()?;
         let id = slot.id();
         let _hearing = caller.listen(id, request.params.progress_token());

@@ -64,7 +64,7 @@ impl Drop for Listening {
 }
 
 impl Proxy {
-    pub(super) async fn listen(
+    pub(super) async fn subscribe(
         self: &Arc<Self>,
         mut caller: Caller,
         request: &Request<'_>,

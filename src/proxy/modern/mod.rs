@@ -16,9 +16,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::connection::Connection;
 use super::identify::Caller;
-use super::stream::{self, Outlet};
+use super::stream::{self, Outlet, Resuming, Streams};
 use super::{Answer, Inbound, Proxy, Reply, Shown};
 use crate::protocol::from_client::{self, Incoming, Invalid, Message, Request};
 use crate::protocol::modern::{self, Headers, Mirror, Unfit};
@@ -45,23 +44,21 @@ impl Proxy {
     }
 
     pub(super) async fn handle_modern(self: &Arc<Self>, inbound: Inbound) -> Reply {
-        let (outlet, answer, streaming) = stream::open();
+        let (outlet, streaming) = Streams::new(Resuming::No).open(None);
         let proxy = Arc::clone(self);
         // The work outlives a client that leaves, to cancel it properly.
         tokio::spawn(async move {
             let reply = proxy.modern_body(&inbound, &outlet).await;
-            if answer.send(finished(reply)).is_err() {
-                tracing::debug!(target: "proxy", "an answer found no client");
-            }
+            outlet.answer(finished(reply));
         });
-        streaming.begin().await
+        streaming.begin(stream::FIRST_WORD_WAIT).await
     }
 
     async fn modern_body(self: &Arc<Self>, inbound: &Inbound, outlet: &Outlet) -> Reply {
         let request = match from_client::read(&inbound.body) {
             Ok(Incoming::Single(Message::Request(request))) => request,
             Ok(Incoming::Single(Message::Notification { .. })) => return Reply::Accepted,
-            Ok(Incoming::Single(Message::Response)) => {
+            Ok(Incoming::Single(Message::Response { .. })) => {
                 return malformed("clients of this version send no responses");
             }
             Ok(Incoming::Batch(_)) => return malformed("this version has no arrays of messages"),
@@ -127,15 +124,14 @@ impl Proxy {
         modern: ModernLink,
         outlet: &Outlet,
     ) -> Reply {
-        let connection =
-            Connection { link: modern.link.clone(), ear: Arc::clone(modern.ear.calls()) };
+        let connection = modern.connection.clone();
         let hears = inbound.takes_events.then(|| outlet.clone());
-        let mut caller = Caller::new(inbound, self.exchanges.enter(), connection, hears);
+        let mut caller = Caller::new(inbound, self.exchanges.enter(None), connection, None, hears);
         caller.leaves = Some(outlet.clone());
         match request.method.as_ref() {
             "tools/call" => self.modern_call(&caller, request).await,
             "tools/call_batch" => self.tool_batch(&caller, request).await,
-            "subscriptions/listen" => self.listen(caller, request, &modern).await,
+            "subscriptions/listen" => self.subscribe(caller, request, &modern).await,
             method if self.has_price(method) => self.modern_method(&caller, request).await,
             method if self.resembles_one_with_price(method) => {
                 Reply::Malformed(Invalid::second_spelling(request.id).text())
@@ -161,7 +157,7 @@ fn claims_to_be(body: &[u8]) -> bool {
         Ok(Incoming::Single(
             Message::Request(Request { params, .. }) | Message::Notification { params, .. },
         )) => modern::is_claimed(&params),
-        Ok(Incoming::Single(Message::Response) | Incoming::Batch(_)) | Err(_) => false,
+        Ok(Incoming::Single(Message::Response { .. }) | Incoming::Batch(_)) | Err(_) => false,
     }
 }
 

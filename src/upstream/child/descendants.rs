@@ -7,9 +7,10 @@
 //! * its tree and its group, and the trees of those;
 //! * what was in its tree when somebody looked before it was ended;
 //! * an orphan that still holds one of the pipes that the child was given;
+//! * an orphan whose environment has the child's mark, which all inherit that do not clear it;
 //! * an orphan that cannot have come from any other child, because all others that live are
-//!   younger than it. With several children an orphan may have to wait for the end of the older
-//!   ones; no orphan survives the last.
+//!   younger than it. With several children an orphan that has no mark may have to wait for the end of
+//!   the older ones; no orphan survives the last.
 //!
 //! Processes in Paygate's own group are never touched: whoever embeds Paygate may have children
 //! too. Nor are the children themselves: their exit status belongs to tokio. The register of
@@ -19,6 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Instant;
 
@@ -31,6 +33,34 @@ static LEADERS: Mutex<BTreeMap<i32, u64>> = Mutex::new(BTreeMap::new());
 static LAST_REAP: Mutex<Option<Instant>> = Mutex::new(None);
 static SUBREAPER: Once = Once::new();
 
+/// What tells the descendants of one child from those of all others, here and in other Paygates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// The variable of the environment that holds it.
+    pub(super) const NAME: &'static str = "MCP_SERVER_MARK";
+
+    pub(super) fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let ourselves = rustix::process::getpid().as_raw_pid();
+        let started = Process::read(ourselves).map_or(0, |process| process.started);
+        Self(format!("{ourselves}-{started}-{number}"))
+    }
+
+    pub(super) fn value(&self) -> &str {
+        &self.0
+    }
+
+    /// Was this process born with the mark?
+    fn is_on(&self, pid: i32) -> bool {
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+        let mark = format!("{}={}", Self::NAME, self.0);
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    }
+}
+
 /// A registered child. Dropping it takes it off the register.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -42,6 +72,7 @@ pub(super) struct Leader {
 pub(super) struct Family {
     leader: i32,
     started: u64,
+    mark: Mark,
     /// The inodes of the pipes that the child was given.
     pipes: Vec<u64>,
     /// Descendants seen earlier.
@@ -65,6 +96,7 @@ struct Process {
 /// Spawns a child under the register's lock and registers it. `spawn` returns the child, its pid
 /// and the inodes of its pipes.
 pub(super) fn spawn<T>(
+    mark: Mark,
     spawn: impl FnOnce() -> io::Result<(T, i32, Vec<u64>)>,
 ) -> io::Result<(T, Leader)> {
     SUBREAPER.call_once(|| {
@@ -76,7 +108,7 @@ pub(super) fn spawn<T>(
     let (child, leader, pipes) = spawn()?;
     let started = Process::read(leader).map_or(0, |process| process.started);
     leaders.insert(leader, started);
-    let family = Family { leader, started, pipes, known: BTreeSet::new() };
+    let family = Family { leader, started, mark, pipes, known: BTreeSet::new() };
     Ok((child, Leader { family }))
 }
 
@@ -181,6 +213,7 @@ impl Family {
             || (process.parent == ourselves.pid
                 && process.started >= self.started
                 && (others.iter().all(|other| *other > process.started)
+                    || self.mark.is_on(process.pid)
                     || self.has_pipe(process.pid)))
     }
 

@@ -9,6 +9,8 @@ mod descendants;
 #[cfg(not(target_os = "linux"))]
 #[path = "descendants_elsewhere.rs"]
 mod descendants;
+#[cfg(any(test, fuzzing))]
+pub(super) use reader::lines_in_pieces;
 mod reader;
 mod running;
 mod spawn;

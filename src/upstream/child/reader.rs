@@ -63,12 +63,7 @@ impl Lines {
             let line = self.buffer.get(start..end).unwrap_or_default();
             if let Some((skipped, mut scan)) = self.skipping.take() {
                 scan.read(line);
-                // The line end counts as one, so that a number at the very end is complete.
-                scan.read(b" ");
-                found(Line::TooLong {
-                    bytes: skipped.saturating_add(line.len()),
-                    id: scan.found(),
-                });
+                found(Line::TooLong { bytes: skipped.saturating_add(line.len()), id: scan.end() });
             } else if line.len() > self.line_bytes_max {
                 found(Line::TooLong { bytes: line.len(), id: IdScan::of(line) });
             } else {
@@ -96,24 +91,43 @@ impl Lines {
     }
 }
 
+/// A line, or the length and id of one that was too long to keep.
+#[cfg(any(test, fuzzing))]
+pub(in crate::upstream) type Arrived = Result<Vec<u8>, (usize, Option<u64>)>;
+
+/// The lines of a text that arrives in pieces.
+#[cfg(any(test, fuzzing))]
+pub(in crate::upstream) fn lines_in_pieces(
+    text: &[u8],
+    piece_bytes: usize,
+    line_bytes_max: usize,
+) -> Vec<Arrived> {
+    let mut lines = Lines::new(line_bytes_max);
+    let mut found = Vec::new();
+    for piece in text.chunks(piece_bytes) {
+        lines.buffer.extend_from_slice(piece);
+        lines.split(|line| {
+            found.push(match line {
+                Line::Whole(line) => Ok(line.to_vec()),
+                Line::TooLong { bytes, id } => Err((bytes, id)),
+            });
+        });
+        assert!(lines.buffer.len() <= line_bytes_max, "more is kept than a line may have");
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn split(text: &[u8], piece_bytes: usize, line_bytes_max: usize) -> Vec<String> {
-        let mut lines = Lines::new(line_bytes_max);
-        let mut found = Vec::new();
-        for piece in text.chunks(piece_bytes) {
-            lines.buffer.extend_from_slice(piece);
-            lines.split(|line| {
-                found.push(match line {
-                    Line::Whole(line) => String::from_utf8(line.to_vec()).unwrap(),
-                    Line::TooLong { bytes, id } => format!("{bytes} {id:?}"),
-                });
-            });
-            assert!(lines.buffer.len() <= line_bytes_max);
-        }
-        found
+        let lines = lines_in_pieces(text, piece_bytes, line_bytes_max);
+        let said = |line: Arrived| match line {
+            Ok(line) => String::from_utf8(line).unwrap(),
+            Err((bytes, id)) => format!("{bytes} {id:?}"),
+        };
+        lines.into_iter().map(said).collect()
     }
 
     #[test]

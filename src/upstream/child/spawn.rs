@@ -17,7 +17,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::ChildOptions;
-use super::descendants::{self, Leader};
+use super::descendants::{self, Leader, Mark};
 use crate::model::bounds;
 use crate::upstream::StartError;
 
@@ -42,11 +42,13 @@ pub(super) struct Pipes {
 
 /// Starts the program.
 pub(super) fn spawn(server: &str, options: &ChildOptions) -> Result<(Process, Pipes), StartError> {
+    let mark = Mark::new();
     let mut command = Command::new(&options.program);
     command
         .args(&options.arguments)
         .env_clear()
         .envs(environment(options))
+        .env(Mark::NAME, mark.value())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -54,7 +56,7 @@ pub(super) fn spawn(server: &str, options: &ChildOptions) -> Result<(Process, Pi
     let mut command = CommandWrap::from(command);
     command.wrap(ProcessGroup::leader());
 
-    let spawned = descendants::spawn(|| {
+    let spawned = descendants::spawn(mark, || {
         let mut child = command.spawn()?;
         let pid = child
             .id()

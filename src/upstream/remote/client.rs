@@ -119,7 +119,7 @@ fn trouble(error: &Error) -> Trouble {
             return Trouble::Connect(format!("no connection within {seconds} s"));
         }
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner)) {
+        if error.is::<rustls::Error>() || inner.is_some_and(is_tls) {
             return Trouble::Tls(cause);
         }
         next = error.source();
@@ -129,7 +129,8 @@ fn trouble(error: &Error) -> Trouble {
 
 fn is_tls(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     let nested = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.is::<rustls::Error>() || nested.is_some_and(|nested| nested.is::<rustls::Error>())
+    error.is::<rustls::Error>()
+        || nested.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }
 
 /// The innermost reason: the others repeat it or say less.

@@ -45,7 +45,7 @@ pub(super) struct Connection {
     pub(super) inbox: Inbox,
     pub(super) sessions: Sessions,
     pub(super) is_modern: bool,
-    /// Something went wrong that may concern everybody.
+    /// Something went wrong, and perhaps not for one call alone.
     pub(super) doubted: Notify,
     /// The older transport's stream, on its way to the task that reads it.
     pub(super) older: mpsc::Sender<Stream>,
@@ -215,11 +215,8 @@ impl Connection {
         } else {
             tracing::debug!(target: "upstream", server, "it {trouble}");
         }
-        let is_doubtful = trouble.is_doubtful();
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
-        if is_doubtful {
-            self.doubted.notify_one();
-        }
+        self.doubted.notify_one();
     }
 
     /// What went wrong last.

@@ -20,6 +20,8 @@ pub(super) struct Post {
     /// What the message repeats of itself in headers.
     headers: HeaderMap,
     part: Part,
+    /// The id of a request.
+    id: Option<u64>,
 }
 
 /// Its part in the handshake.
@@ -45,7 +47,13 @@ impl Post {
             Some("notifications/initialized") => Part::Initialized,
             _ => Part::None,
         };
-        Self { line: Bytes::copy_from_slice(line), headers, part }
+        let id = message.id.filter(|_| message.method.is_some()).and_then(|id| id.parse().ok());
+        Self { line: Bytes::copy_from_slice(line), headers, part, id }
+    }
+
+    /// The id, if it is a request.
+    pub(super) fn id(&self) -> Option<u64> {
+        self.id
     }
 
     pub(super) fn completes_handshake(&self) -> bool {
@@ -65,7 +73,9 @@ impl Post {
     async fn send(&self, connection: &Connection) -> Result<(Reply, Session), Trouble> {
         let session = self.session(connection).await;
         match self.send_in(connection, &session).await? {
-            Reply::Refused(refusal) if self.part == Part::None && refusal.ends(&session) => {
+            Reply::Refused(refusal)
+                if self.part == Part::None && refusal.ends(&session, self.id) =>
+            {
                 connection.sessions.lose(session.openings);
                 let next = connection.sessions.open().await;
                 Ok((self.send_in(connection, &next).await?, next))
@@ -114,19 +124,17 @@ async fn answer(connection: &Connection, post: &Post, id: u64) -> Result<(), Tro
             Some(media_type) => format!("it answers a request with {media_type}"),
             None => "it answers a request with nothing".to_owned(),
         })),
-        Reply::Refused(refusal) => {
-            if let Some(answer) = refusal.answer(id) {
-                return feed(connection, answer, id);
-            }
-            if post.part == Part::Initialize && refusal.may_be_older() {
-                return match old::open(connection).await? {
+        Reply::Refused(refusal) if refusal.ends(&session, Some(id)) => Err(Trouble::SessionEnded),
+        Reply::Refused(refusal) => match refusal.answer(id) {
+            Some(answer) => feed(connection, answer, id),
+            None if post.part == Part::Initialize && refusal.may_be_older() => {
+                match old::open(connection).await? {
                     Some(session) => post.send_in(connection, &session).await?.accepted(),
                     None => Err(refusal.into_trouble()),
-                };
+                }
             }
-            let ended = refusal.ends(&session);
-            Err(if ended { Trouble::SessionEnded } else { refusal.into_trouble() })
-        }
+            None => Err(refusal.into_trouble()),
+        },
     }
 }
 

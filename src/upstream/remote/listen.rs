@@ -8,7 +8,8 @@ use tokio::time::sleep;
 use super::connection::Connection;
 use super::reply::Reply;
 use super::sessions::Session;
-use super::stream::Stream;
+use super::stream::{self, Stream};
+use crate::model::bounds;
 
 /// Listens for as long as the generation lives.
 pub(super) async fn listen(connection: Arc<Connection>, mut older: mpsc::Receiver<Stream>) {
@@ -34,7 +35,7 @@ async fn listen_in(connection: &Connection, session: &Session) {
     let mut attempts = 0;
     loop {
         let last_event_id = stream.as_ref().and_then(Stream::last_event_id);
-        match connection.get(session, last_event_id).await {
+        let trouble = match connection.get(session, last_event_id).await {
             Ok(Reply::Stream(next)) => {
                 let stream = match &mut stream {
                     Some(stream) => {
@@ -47,22 +48,23 @@ async fn listen_in(connection: &Connection, session: &Session) {
                 if has_brought {
                     attempts = 0;
                 }
-                if let Err(trouble) = ended {
-                    connection.note(trouble);
-                }
+                ended.err()
             }
-            Ok(Reply::Refused(refusal)) if refusal.ends(session) => {
+            Ok(Reply::Refused(refusal)) if refusal.ends(session, None) => {
                 return connection.sessions.lose(session.openings);
             }
+            Ok(Reply::Refused(refusal)) if refusal.is_passing() => Some(refusal.into_trouble()),
             Ok(_) => return,
-            Err(trouble) => {
-                connection.note(trouble);
+            Err(trouble) => Some(trouble),
+        };
+        if let Some(trouble) = trouble {
+            if stream.is_none() && attempts >= bounds::REMOTE_RESUME_TRIES {
+                return;
             }
+            connection.note(trouble);
         }
-        let wait = stream
-            .as_ref()
-            .map_or_else(|| super::stream::wait(None, attempts), |stream| stream.wait(attempts));
-        sleep(wait).await;
+        let first = || stream::wait(None, attempts);
+        sleep(stream.as_ref().map_or_else(first, |stream| stream.wait(attempts))).await;
         attempts = attempts.saturating_add(1);
     }
 }

@@ -56,8 +56,7 @@ impl Pump {
             return;
         };
         let post = Post::new(line, &message, self.connection.is_modern);
-        let id = message.id.and_then(|id| id.parse().ok());
-        match (message.method.as_deref(), id) {
+        match (message.method.as_deref(), post.id()) {
             (Some(_), Some(id)) => self.request(post, id).await,
             (Some(_), None) => match message.cancels() {
                 Some(id) => self.cancel(post, id).await,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::sessions::Session;
 use super::stream::Stream;
-use super::{Trouble, client, shown};
+use super::{Trouble, client, shown, trouble};
 use crate::protocol::from_server::FromServer;
 
 /// A response, read as far as it must be to know what it is.
@@ -113,18 +113,29 @@ impl Refusal {
         }
     }
 
-    /// Does it say that the session is over? The standard has 404 for that. Servers made after the
-    /// official examples say 400, with an error that speaks of the session.
-    pub(super) fn ends(&self, session: &Session) -> bool {
+    /// Does it say that the session is over? The standard has 404 for that, which may also be the
+    /// answer to a request. Servers made after the official examples say 400, with an error that
+    /// speaks of the session.
+    pub(super) fn ends(&self, session: &Session, request: Option<u64>) -> bool {
+        let is_answer = || request.is_some_and(|id| self.answer(id).is_some());
         session.id.is_some()
             && match self.status {
-                StatusCode::NOT_FOUND => true,
-                StatusCode::BAD_REQUEST => self.error().is_some_and(|error| {
-                    matches!(error.code, -32000 | -32001)
-                        && error.message.to_ascii_lowercase().contains("session")
-                }),
+                StatusCode::NOT_FOUND => self.speaks_of_session() || !is_answer(),
+                StatusCode::BAD_REQUEST => self.speaks_of_session(),
                 _ => false,
             }
+    }
+
+    fn speaks_of_session(&self) -> bool {
+        self.error().is_some_and(|error| {
+            matches!(error.code, -32000 | -32001 | -32600)
+                && error.message.to_ascii_lowercase().contains("session")
+        })
+    }
+
+    /// May it be over after a while?
+    pub(super) fn is_passing(&self) -> bool {
+        trouble::is_out_of_service(self.status)
     }
 
     /// May the server speak the older transport, which knows no POST here?

@@ -87,7 +87,7 @@ impl Running {
                 tracing::debug!(target: "upstream", "the server was not told that the session is over: it {trouble}");
             }
             Err(_) => {
-                tracing::debug!(target: "upstream", "the server takes its time with the end of the session")
+                tracing::debug!(target: "upstream", "the server takes its time with the end of the session");
             }
         }
     }

@@ -69,7 +69,7 @@ impl Sessions {
         let ended =
             |state: &(Stands, Session)| state.0 != Stands::Open || state.1.openings != openings;
         if state.wait_for(ended).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -77,7 +77,7 @@ impl Sessions {
     pub(super) async fn loss(&self) {
         let mut state = self.state.subscribe();
         if state.wait_for(|(stands, _)| *stands == Stands::Lost).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -46,15 +46,6 @@ impl Trouble {
         }
     }
 
-    /// May the server be gone for everybody?
-    pub(super) fn is_doubtful(&self) -> bool {
-        match self {
-            Self::Connect(_) | Self::Tls(_) | Self::Cut(_) | Self::SessionEnded => true,
-            Self::Status { status, .. } => is_out_of_service(*status),
-            Self::Redirect { .. } | Self::NotMcp(_) => false,
-        }
-    }
-
     /// The JSON-RPC error with which the server refused the request itself.
     pub(in crate::upstream) fn refusal(&self) -> Option<&str> {
         match self {
@@ -131,7 +122,7 @@ fn is_locked(status: StatusCode) -> bool {
 }
 
 /// Statuses that say more about the server than about the request.
-fn is_out_of_service(status: StatusCode) -> bool {
+pub(super) fn is_out_of_service(status: StatusCode) -> bool {
     is_locked(status)
         || status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
@@ -143,22 +134,19 @@ mod tests {
 
     #[test]
     fn a_status_ends_a_call_by_what_it_says_of_the_server() {
-        for (status, failure, is_doubtful) in [
-            (400, Failure::Malformed, false),
-            (401, Failure::Exited, true),
-            (403, Failure::Exited, true),
-            (404, Failure::Malformed, false),
-            (429, Failure::Exited, true),
-            (500, Failure::Exited, true),
-            (503, Failure::Exited, true),
+        for (status, failure) in [
+            (400, Failure::Malformed),
+            (401, Failure::Exited),
+            (403, Failure::Exited),
+            (404, Failure::Malformed),
+            (408, Failure::Exited),
+            (429, Failure::Exited),
+            (500, Failure::Exited),
+            (503, Failure::Exited),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let trouble = Trouble::Status { status, error: None };
-            assert_eq!(
-                (trouble.failure(), trouble.is_doubtful()),
-                (failure, is_doubtful),
-                "{status}"
-            );
+            assert_eq!(trouble.failure(), failure, "{status}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
+use super::Trouble;
 use super::connection::Connection;
 use crate::model::bounds;
 use crate::upstream::handshake;
@@ -22,7 +23,10 @@ pub(super) async fn reopen(connection: Arc<Connection>) {
         let deadline = Instant::now() + connection.shared.options.start_timeout;
         let greeted = tokio::select! {
             greeted = handshake::greet(&connection.shared, &connection.outbox, deadline) => greeted.is_ok(),
-            () = sessions.loss() => false,
+            () = sessions.loss() => {
+                connection.note(Trouble::SessionEnded);
+                false
+            }
         };
         if !greeted {
             let trouble = connection.last_trouble();
@@ -38,7 +42,7 @@ pub(super) async fn reopen(connection: Arc<Connection>) {
     }
 }
 
-/// After a failure that may concern everybody, asks the server something simple. Any answer will do;
+/// After a failure, which may concern everybody, asks the server something simple. Any answer will do;
 /// without one the generation is over.
 pub(super) async fn probe(connection: Arc<Connection>) {
     loop {

@@ -51,6 +51,13 @@ pub struct SeveralOptions {
     pub(super) members: Vec<Member>,
 }
 
+impl SeveralOptions {
+    /// How each server is reached.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.members.iter().map(|member| &member.kind)
+    }
+}
+
 /// One of several servers.
 #[derive(Debug, Clone)]
 pub struct Member {

@@ -27,7 +27,7 @@ pub(super) struct Router {
     pub(super) options: Arc<SeveralOptions>,
     /// The link that they look like.
     pub(super) shared: Arc<Shared>,
-    inbox: Mutex<Inbox>,
+    inbox: Inbox,
     pub(super) servers: Vec<Server>,
     table: Mutex<Table>,
     /// How many servers are ready.
@@ -80,7 +80,7 @@ impl Router {
             Self {
                 options: Arc::clone(options),
                 shared: Arc::clone(shared),
-                inbox: Mutex::new(inbox),
+                inbox,
                 servers: servers.collect(),
                 table: Mutex::default(),
                 ready: watch::Sender::new(0),
@@ -124,8 +124,7 @@ impl Router {
         self.shared.tools.set(names);
         *self.shared.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
         if let Some(first_result) = self.first_result() {
-            *self.shared.first_result.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(first_result.into());
+            self.shared.set_first_result(&first_result);
         }
         self.ready.send_replace(ready);
     }
@@ -155,7 +154,7 @@ impl Router {
     /// Gives the link a message of a server. `on` is the request that it belongs to, if that is
     /// known.
     pub(super) fn take(&self, line: &[u8], on: Option<u64>) {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take(line, on);
+        self.inbox.take(line, on);
     }
 
     /// Sends a request to a server.
@@ -183,12 +182,12 @@ impl Router {
 impl Server {
     /// Has it said that it can do this?
     pub(super) fn offers(&self, capability: &str) -> bool {
-        let result = self.link.first_result();
+        let said = self.link.first_answer();
         let offers = |result: &str| {
             let capabilities = Object::read(result).ok()?.get("capabilities")?;
             Object::read(capabilities).ok().map(|all| all.has(capability))
         };
-        result.is_some_and(|result| offers(&result).unwrap_or(false))
+        said.is_some_and(|said| said.result_text().and_then(offers).unwrap_or(false))
     }
 
     pub(super) fn uris(&self) -> Arc<OnceCell<Uris>> {
