@@ -9,6 +9,7 @@ mod background;
 mod books;
 mod keys;
 mod options;
+mod server;
 mod stop;
 
 use std::ffi::OsString;
@@ -20,13 +21,14 @@ use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
 use crate::model::bounds;
-use crate::proxy::{Ear, Proxy};
+use crate::proxy::Proxy;
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Hello, Link, MemberStatus, RemoteSetupError, Server, StartError};
+use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
+use server::Guarded;
 pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
 
 /// A running Paygate.
@@ -36,13 +38,6 @@ pub struct App {
     store: Arc<dyn Store>,
     background: Background,
     about: About,
-}
-
-/// The server behind, and the link that everybody may share.
-struct Guarded {
-    server: Server,
-    link: Link,
-    ear: Arc<Ear>,
 }
 
 /// What an operator is told about a running Paygate.
@@ -109,17 +104,16 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let ear = Arc::new(Ear::default());
         let server = Server::new(options::server(config, environment)?, config.children_max);
-        let link = match server.link(Hello::Initialize(None), Arc::clone(&ear) as _).await {
-            Ok(link) => link,
+        let guarded = match server::start(config, server).await {
+            Ok(guarded) => guarded,
             Err(why) => {
                 stop::books(store.as_ref()).await;
                 return Err(why.into());
             }
         };
+        let link = guarded.link.clone();
         options::warn_of_names(config, &link);
-        let guarded = Guarded { server, link: link.clone(), ear };
         let started = Self::assemble(config, listener, Arc::clone(&store), guarded).await;
         if started.is_err() {
             link.stop(bounds::CHILD_STOP_GRACE).await;
@@ -134,7 +128,7 @@ impl App {
         store: Arc<dyn Store>,
         guarded: Guarded,
     ) -> Result<Self, AppError> {
-        let Guarded { server, link, ear } = guarded;
+        let Guarded { server, link, ear, modern } = guarded;
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
@@ -149,7 +143,7 @@ impl App {
             link.clone(),
             ear,
         );
-        let proxy = Arc::new(proxy);
+        let proxy = Arc::new(proxy.with_modern(modern));
         let admin = admin::router(
             options::admin(config, policy, admin_key.secret.clone(), &proxy),
             Arc::clone(&store),

@@ -208,7 +208,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Closed(_) => Self::unavailable(message, 30),
             StoreError::Busy => Self::unavailable(message, 1),
-            StoreError::OnceFull => Self::unavailable(message, 60),
+            StoreError::OnceFull | StoreError::ParkedFull => Self::unavailable(message, 60),
             StoreError::Read(_) => {
                 tracing::error!(%error, "an admin request failed");
                 Self::unavailable(message, 5)

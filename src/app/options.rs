@@ -256,7 +256,15 @@ pub(super) fn server_title(config: &Config, link: &Link) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {
-        server_info: Info,
+        server_info: Option<Info>,
+        #[serde(rename = "_meta")]
+        meta: Option<Meta>,
+    }
+    /// Where the modern era has it.
+    #[derive(Deserialize)]
+    struct Meta {
+        #[serde(rename = "io.modelcontextprotocol/serverInfo")]
+        server_info: Option<Info>,
     }
     #[derive(Deserialize)]
     struct Info {
@@ -270,7 +278,8 @@ pub(super) fn server_title(config: &Config, link: &Link) -> String {
     }
     let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
-    let title = match info.map(|said| said.server_info) {
+    let info = info.and_then(|said| said.server_info.or(said.meta?.server_info));
+    let title = match info {
         Some(Info { name, version }) => {
             // It goes to a terminal, and the server decides what it says.
             let title = format!("{name} {version}");

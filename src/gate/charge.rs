@@ -1,7 +1,7 @@
 //! A charge: what the store is asked to hold for a call, and how to read its refusal.
 
 use super::checks::Failed;
-use crate::ledger::{Bound, Demand, Refund, Refusal};
+use crate::ledger::{Bound, Demand, Hold, Posting, Refund, Refusal, names};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
@@ -58,6 +58,8 @@ pub(super) enum Measure {
     Calls,
     Credits,
     Item(usize),
+    /// All that was held, if the one call is paid for.
+    Whole,
 }
 
 /// A refused request.
@@ -88,6 +90,35 @@ impl Denied {
 }
 
 impl Charge {
+    /// One call that is held already, as it is to be settled. What it holds was judged when it was
+    /// held, so nothing of it can be refused.
+    pub fn of_hold(key: KeyId, item: Item, hold: &Hold) -> Self {
+        let demand = |posting: &Posting| Demand {
+            account: posting.account.clone(),
+            counter: posting.counter.clone(),
+            window: posting.window,
+            amount: posting.amount,
+            bound: Bound::Free,
+            refund: posting.refund,
+        };
+        let limit = |posting: &Posting| {
+            let is_credits = posting.counter == names::BALANCE;
+            (if is_credits { Limit::Credits } else { Limit::None }, Measure::Whole)
+        };
+        Self {
+            call: hold.call,
+            key,
+            namespace: String::new(),
+            key_revision: 0,
+            namespace_revision: 0,
+            in_batch: false,
+            total: item.price,
+            items: vec![item],
+            demands: hold.postings.iter().map(demand).collect(),
+            limits: hold.postings.iter().map(limit).collect(),
+        }
+    }
+
     /// What a refusal by the ledger means.
     pub fn refused(&self, refusal: &Refusal) -> Denied {
         let limit = self.limits.get(refusal.index).map_or(Limit::None, |(limit, _)| *limit);
@@ -144,6 +175,8 @@ impl Charge {
                 Measure::Calls => calls,
                 Measure::Credits => credits,
                 Measure::Item(index) => i64::from(is_paid(*index)),
+                Measure::Whole if is_paid(0) => return demand.amount,
+                Measure::Whole => 0,
             };
             if demand.amount < 0 { kept.saturating_neg() } else { kept }
         });

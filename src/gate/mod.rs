@@ -25,6 +25,16 @@ pub fn admit_free(request: &Request<'_>) -> Result<(), Denied> {
     checks::run(request).map_err(|failed| Denied::by_check(failed, 0))
 }
 
+/// Judges a call whose price is known: something that was priced before and was not paid.
+pub fn admit_at_price(
+    policy: &Policy,
+    request: &Request<'_>,
+    item: Item,
+    call: CallId,
+) -> Result<Charge, Denied> {
+    charge(policy, &policy.tools, request, call, vec![item])
+}
+
 /// Judges a call or a batch. The charge still has to be held by the store.
 pub fn admit(policy: &Policy, request: &Request<'_>, call: CallId) -> Result<Charge, Denied> {
     charge(policy, &policy.tools, request, call, price::items(policy, request.calls))

@@ -162,6 +162,14 @@ impl Book {
         Ok(self.open(hold, &|_| true)?)
     }
 
+    /// Moves the deadline of an open hold that has not passed it; the hold as it is then.
+    pub fn keep_until(&mut self, clock: Time, call: CallId, deadline: Time) -> Option<Hold> {
+        let now = self.advance(clock);
+        let hold = self.holds.get_mut(&call).filter(|hold| now < hold.deadline)?;
+        hold.deadline = deadline.plus(Duration::from_millis(now.since_ms(clock).unsigned_abs()));
+        Some(hold.clone())
+    }
+
     /// Ends a hold with what stays of each posting.
     pub fn resolve(
         &mut self,

@@ -419,6 +419,40 @@ pub const STREAM_MESSAGES_MAX: usize = 256;
 /// which many a proxy gives up.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+// ---- rounds and tasks ------------------------------------------------------------------------
+
+/// How long a call waits for its customer to bring what it asked for.
+pub const ROUND_WAIT: Duration = Duration::from_mins(10);
+
+/// Times that one call may ask its customer for more.
+pub const ROUNDS_MAX: u32 = 10;
+
+/// Calls of one key that wait for their next round or for their task.
+pub const PARKED_PER_KEY_MAX: usize = 1_000;
+
+/// The same of all keys; each is some hundred bytes in memory and on disk.
+pub const PARKED_MAX: usize = 100_000;
+
+/// The longest that a hold waits for its task.
+pub const TASK_HOLD_MAX: Duration = Duration::from_hours(24);
+
+/// How long a task can be asked for, and how long it is remembered that its result is paid.
+pub const TASK_ASK_MAX: Duration = Duration::from_hours(7 * 24);
+
+// ---- the modern era --------------------------------------------------------------------------
+
+/// When to look again for a modern side that could not be started; one that was refused is looked
+/// for when the server has been started anew.
+pub const MODERN_LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Streams of `subscriptions/listen` of one key: one for each of its programs, not for each tool.
+pub const LISTENS_PER_KEY_MAX: usize = 16;
+
+/// How long such a stream stays open. Its client opens another one.
+pub const LISTEN_MAX: Duration = Duration::from_hours(24);
+
+/// How often the key of such a stream is looked at.
+pub const LISTEN_KEY_LOOK: Duration = Duration::from_secs(2);
 // ---- several servers -------------------------------------------------------------------------
 
 /// Servers behind one Paygate. Each session may have a process for each of them.

@@ -53,7 +53,7 @@ pub struct Request<'a> {
 }
 
 /// Parameters of a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Params<'a> {
     /// None were given.
     Absent,
@@ -64,7 +64,7 @@ pub enum Params<'a> {
 }
 
 /// Parameters by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ParamsObject<'a> {
     /// All of them.
     pub object: Object<'a>,
@@ -227,6 +227,17 @@ impl<'a> Request<'a> {
     /// A parameter's value as text.
     pub fn param(&self, name: &str) -> Option<&'a str> {
         self.params.get(name)
+    }
+
+    /// The same request with other parameters.
+    pub fn with_params(&self, params: Params<'a>) -> Self {
+        let (method, others) = (self.method.clone(), self.others.clone());
+        Self { id: self.id, method, params, others, size: self.size }
+    }
+
+    /// The same request by another method.
+    pub fn with_method(&self, method: &'static str) -> Self {
+        Self { method: Cow::Borrowed(method), ..self.with_params(self.params.clone()) }
     }
 
     /// Length of the text that it was read from.

@@ -42,6 +42,26 @@ impl<'a> Object<'a> {
         self.members.iter().find(|member| member.name == name).map(|member| member.value)
     }
 
+    /// The same object with another value in the place of the first member of this name, or without
+    /// that member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Option<&'a str>) -> Self {
+        let place = self.members.iter().position(|member| member.name == name);
+        match (place.and_then(|place| self.members.get_mut(place)), place, value) {
+            (Some(member), _, Some(value)) => member.value = value,
+            (Some(_), Some(place), None) => drop(self.members.remove(place)),
+            _ => {}
+        }
+        self
+    }
+
+    /// The same object with more members at its end.
+    #[must_use]
+    pub fn and(mut self, more: impl IntoIterator<Item = Member<'a>>) -> Self {
+        self.members.extend(more);
+        self
+    }
+
     /// Is there a member of this name?
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

@@ -71,7 +71,9 @@ impl Proxy {
         };
         match reply {
             Reply::Accepted | Reply::Several(_) | Reply::Stream(_) | Reply::NoSession => None,
-            Reply::Message(answer) | Reply::Opened(_, answer) => Some(Part::Message(answer)),
+            Reply::Message(answer) | Reply::Opened(_, answer) | Reply::Failed(answer, _) => {
+                Some(Part::Message(answer))
+            }
             Reply::Denied(refused) => Some(Part::Denied(refused)),
             Reply::Malformed(text) => Some(Part::Message(Answer { text, shown: Shown::default() })),
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::identify::Identity;
+use super::parked::{Earlier, Rounds};
 use super::repeat::Repeat;
 use super::{Proxy, Shown};
 use crate::gate::CallFacts;
@@ -28,6 +29,8 @@ pub(super) struct Asked<'a> {
     pub(super) line: &'a WriteLine<'a>,
     /// The progress token of a call (by index), as JSON text.
     pub(super) token: &'a (dyn Fn(usize) -> Option<&'a str> + Sync),
+    /// What may come before and after this answer; only for single requests of the modern era.
+    pub(super) rounds: Option<&'a Rounds>,
 }
 
 /// What has a price.
@@ -73,6 +76,19 @@ pub(super) enum Told {
 }
 
 impl Asked<'_> {
+    /// The call that this is a later round of.
+    pub(super) fn earlier_call(&self) -> Option<CallId> {
+        match self.rounds?.earlier {
+            Earlier::Held { call, .. } => Some(call),
+            Earlier::None | Earlier::Unheld => None,
+        }
+    }
+
+    /// The calls that lists of tools say something about.
+    pub(super) fn tool_calls(&self) -> &[CallFacts<'_>] {
+        if self.form == Form::Method { &[] } else { self.calls }
+    }
+
     pub(super) fn in_batch(&self) -> bool {
         self.form == Form::Batch
     }

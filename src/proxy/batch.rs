@@ -11,13 +11,16 @@ use super::repeat::Repeat;
 use super::settle::was_cancelled;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
-use crate::protocol::from_client::{ParamsObject, Request};
-use crate::protocol::object::{self, string};
+use crate::protocol::from_client::{Params, ParamsObject, Request};
+use crate::protocol::object::{self, Member, string};
 use crate::protocol::result_kind::ResultKind;
 use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
 use crate::protocol::to_server;
 use crate::upstream::{Failure, Outcome};
+
+/// What names of `_meta` begin with that belong to the protocol.
+const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
 
 /// One call of a batch.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ impl Proxy {
         request: &Request<'_>,
     ) -> Reply {
         let calls = match read_calls(request.param("calls"), self.options.batch_calls_max) {
+            // What every request of the modern era says of itself, its calls say too.
+            Ok(calls) if caller.leaves.is_some() => {
+                calls.into_iter().map(|call| call.of(request)).collect()
+            }
             Ok(calls) => calls,
             Err(why) => {
                 return Reply::error(request.id, &fault::invalid_params(why), Shown::default());
@@ -58,6 +65,7 @@ impl Proxy {
             repeat,
             line: &line,
             token: &token,
+            rounds: None,
         };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
@@ -78,7 +86,21 @@ impl Proxy {
     }
 }
 
-impl BatchCall<'_> {
+impl<'a> BatchCall<'a> {
+    /// The same with what the request's `_meta` says about the protocol, where its own says nothing.
+    fn of(mut self, request: &Request<'a>) -> Self {
+        let Params::Object(ParamsObject { meta: Some(whole), .. }) = &request.params else {
+            return self;
+        };
+        let own = self.params.meta.take().unwrap_or_default();
+        let about_protocol = |member: &&Member<'a>| {
+            member.name.starts_with(PROTOCOL_PREFIX) && !own.has(&member.name)
+        };
+        let more: Vec<_> = whole.members().iter().filter(about_protocol).cloned().collect();
+        self.params.meta = Some(own.clone().and(more));
+        self
+    }
+
     fn facts(&self) -> CallFacts<'_> {
         CallFacts { tool: &self.tool, arguments: self.params.object.get("arguments") }
     }

@@ -48,6 +48,7 @@ impl Proxy {
             repeat,
             line: &line,
             token: &token,
+            rounds: None,
         };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
@@ -70,7 +71,7 @@ pub(super) fn too_long() -> String {
 }
 
 /// The tool's name, from JSON text.
-fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
+pub(super) fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
     match value {
         None | Some("null" | "\"\"") => {
             Err(fault::invalid_params("Invalid tool call: missing tool name"))

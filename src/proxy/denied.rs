@@ -24,6 +24,7 @@ impl Proxy {
             retry_after_ms: denied.opens_at.map(|opens_at| opens_at.since_ms(identity.now)),
             denied,
             batch_calls: asked.in_batch().then_some(asked.calls.len()),
+            is_modern: false,
             is_tool_call: asked.form == Form::Call,
             shown,
         }))
@@ -37,6 +38,7 @@ impl Proxy {
             denied,
             retry_after_ms: None,
             batch_calls: None,
+            is_modern: false,
             is_tool_call: false,
             shown: super::Shown::default(),
         }))

@@ -14,7 +14,14 @@ pub(super) struct Exchanges {
 /// One exchange; it ends when the last clone of this is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
-    _counted: Arc<Counted>,
+    _counted: Option<Arc<Counted>>,
+}
+
+impl Exchange {
+    /// One that nobody waits for, as a stream that stays open.
+    pub(super) const fn uncounted() -> Self {
+        Self { _counted: None }
+    }
 }
 
 #[derive(Debug)]
@@ -27,7 +34,8 @@ struct Counted {
 impl Exchanges {
     pub(super) fn enter(&self, busy: Option<Busy>) -> Exchange {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Exchange { _counted: Arc::new(Counted { open: Arc::clone(&self.open), _busy: busy }) }
+        let counted = Counted { open: Arc::clone(&self.open), _busy: busy };
+        Exchange { _counted: Some(Arc::new(counted)) }
     }
 
     pub(super) fn open(&self) -> usize {

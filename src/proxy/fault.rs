@@ -79,6 +79,7 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::NotOpen
         | StoreError::OnceMismatch
         | StoreError::OnceFull
+        | StoreError::ParkedFull
         | StoreError::OutOfRange
         | StoreError::Full(..)
         | StoreError::Read(_) => RETRY_LATER_MS,
@@ -104,6 +105,7 @@ pub(super) fn recall(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::NotFound
         | StoreError::Duplicate
         | StoreError::NotOpen
+        | StoreError::ParkedFull
         | StoreError::OutOfRange
         | StoreError::Full(..)
         | StoreError::Read(_) => store(error),

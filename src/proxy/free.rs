@@ -29,22 +29,37 @@ const OF_A_CONNECTION: &[&str] =
     &["tasks/*", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"];
 
 impl Proxy {
-    pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
+    /// Who asks, if they may use this method.
+    pub(super) async fn admitted_to(
+        &self,
+        caller: &Caller,
+        request: &Request<'_>,
+    ) -> Result<Identity, Reply> {
         let open = is_open(&request.method) && !self.options.require_key_for_all;
         let identity = match self.identify(caller).await {
             Ok(identity) => identity,
             // Free methods keep working while the books are closed.
             Err(_) if open => Identity::nobody(caller),
-            Err(error) => return Reply::error(request.id, &fault::store(&error), Shown::default()),
+            Err(error) => {
+                return Err(Reply::error(request.id, &fault::store(&error), Shown::default()));
+            }
         };
         if !open && let Err(denied) = identity.admitted() {
             if !self.options.policy.shadow {
-                return self.denied_free(&identity, request.id, denied);
+                return Err(self.denied_free(&identity, request.id, denied));
             }
             tracing::debug!(
                 target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"
             );
         }
+        Ok(identity)
+    }
+
+    pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
+        let identity = match self.admitted_to(caller, request).await {
+            Ok(identity) => identity,
+            Err(reply) => return reply,
+        };
         let text = match request.method.as_ref() {
             "ping" | "initialized" | "notifications/initialized" => {
                 to_client::result(request.id, b"{}")

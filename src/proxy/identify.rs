@@ -37,6 +37,8 @@ pub(super) struct Caller {
     pub(super) connection: Connection,
     /// Where what is heard about its request goes.
     pub(super) outlet: Option<Outlet>,
+    /// Whose end cancels its request; none in the legacy era, where leaving cancels nothing.
+    pub(super) leaves: Option<Outlet>,
     pub(super) idempotency_key: Option<IdempotencyKey>,
     /// May its `initialize` open a session? In an array of messages there is no place to say which.
     pub(super) may_open_session: bool,
@@ -73,8 +75,16 @@ impl Caller {
     ) -> Self {
         let sender = Sender::of(inbound);
         let idempotency_key = inbound.idempotency_key.clone();
-        let may_open_session = true;
-        Self { sender, session, exchange, connection, outlet, idempotency_key, may_open_session }
+        Self {
+            sender,
+            session,
+            exchange,
+            connection,
+            outlet,
+            leaves: None,
+            idempotency_key,
+            may_open_session: true,
+        }
     }
 
     pub(super) const fn address(&self) -> IpAddr {

@@ -40,8 +40,8 @@ impl Proxy {
             |_: usize, id: u64, customer: Option<&str>| to_server::request(request, id, customer);
         let token = |_: usize| request.params.progress_token();
         let form = Form::Method;
-        let asked =
-            Asked { id: request.id, form, calls: &calls, repeat, line: &line, token: &token };
+        let (id, calls) = (request.id, &calls);
+        let asked = Asked { id, form, calls, repeat, line: &line, token: &token, rounds: None };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,
@@ -59,7 +59,7 @@ impl Proxy {
 }
 
 /// What a method is asked for: names and values, without `_meta`.
-fn parameters<'a>(params: &Params<'a>) -> impl Iterator<Item = &'a str> {
+pub(super) fn parameters<'a>(params: &Params<'a>) -> impl Iterator<Item = &'a str> {
     let mut parts = Vec::new();
     match params {
         Params::Absent => {}

@@ -6,7 +6,8 @@
 //! outcome table) as its ends and `repeat` for those that come again; `free`, `list` and `initialize`
 //! are the rest; `cancel` and `array` stand aside. `connection` is a link to the server with the `ear`
 //! that hears it; what is heard about a request goes to its client as a `stream`, until the answer
-//! ends that. `session` is what belongs to one client over many requests.
+//! ends that. `session` is what belongs to one client over many requests. `modern` is the era without
+//! sessions; `parked` and `tasks` are calls that go on after their first answer.
 
 mod array;
 mod asked;
@@ -27,13 +28,16 @@ mod in_flight;
 mod initialize;
 mod list;
 mod method;
+mod modern;
 mod options;
+mod parked;
 mod repeat;
 mod run;
 mod session;
 mod settle;
 mod stream;
 mod survive;
+mod tasks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,7 +51,9 @@ use crate::gate::Denied;
 use crate::model::bounds;
 use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::{CallId, SessionId};
+use crate::model::secret::SealKey;
 use crate::protocol::from_client::{self, Incoming, Invalid, Message};
+use crate::protocol::modern::Headers;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
 use crate::upstream::{Link, Server};
@@ -55,6 +61,7 @@ use connection::Connection;
 use exchange::Exchanges;
 use identify::Caller;
 use in_flight::InFlight;
+use modern::{Eras, Listens};
 use repeat::Repeats;
 use session::{Session, Sessions, With};
 use stream::{Outlet, Resuming, Streams};
@@ -62,6 +69,7 @@ use stream::{Outlet, Resuming, Streams};
 pub use customer::customer;
 pub use ear::Ear;
 pub use list::pricing;
+pub use modern::{ModernEar, ModernSide};
 pub use options::{Isolation, ProxyOptions};
 pub use stream::{EventId, Streaming, Told, Words};
 
@@ -76,6 +84,13 @@ pub struct Proxy {
     repeats: Repeats,
     denials: Denials,
     exchanges: Exchanges,
+    /// The server's modern side.
+    eras: Arc<Eras>,
+    /// Streams of modern clients that stay open.
+    listens: Listens,
+    seal_key: SealKey,
+    /// Tasks are settled one at a time.
+    task_turn: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -98,12 +113,37 @@ impl Proxy {
         let last_call_wait = options.request_timeout_max.saturating_add(bounds::HOLD_MARGIN);
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
-        let shared = Connection::new(link, ear);
-        Self { options, store, shared, sessions, calls, repeats, denials, exchanges }
+        let eras = Arc::new(Eras::new(ModernSide::None, &link));
+        let (listens, task_turn) = Default::default();
+        let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
+        Self {
+            options,
+            store,
+            shared,
+            sessions,
+            calls,
+            repeats,
+            denials,
+            exchanges,
+            eras,
+            listens,
+            seal_key,
+            task_turn,
+        }
+    }
+
+    /// The same with modern clients let in, by this side of the server.
+    #[must_use]
+    pub fn with_modern(mut self, side: ModernSide) -> Self {
+        self.eras = Arc::new(Eras::new(side, &self.shared.link));
+        self
     }
 
     /// Handles a body, from its bytes to what has to be written.
     pub async fn handle(self: &Arc<Self>, inbound: Inbound) -> Reply {
+        if self.is_modern(&inbound) {
+            return self.handle_modern(inbound).await;
+        }
         let session = match inbound.session.as_deref() {
             None => None,
             Some(id) => match self.session_of(&inbound, id).await {
@@ -204,14 +244,21 @@ impl Proxy {
         &self.shared.link
     }
 
+    /// The link to the server's modern side, if it was needed and is not the only one.
+    pub fn modern_link(&self) -> Option<&Link> {
+        self.eras.known().filter(|_| !self.eras.is_only()).map(|modern| &modern.link)
+    }
+
     /// Ends the streams that belong to no request: Paygate takes no more messages.
     pub fn drain(&self) {
         self.sessions.close_streams();
+        self.eras.close_streams();
     }
 
     /// Ends all servers, each with this grace, and all sessions with theirs.
     pub async fn stop(&self, grace: Duration) {
-        tokio::join!(self.sessions.stop(grace), self.shared.link.stop(grace));
+        let (sessions, link, eras) = (&self.sessions, &self.shared.link, &self.eras);
+        tokio::join!(sessions.stop(grace), link.stop(grace), eras.stop(grace));
     }
 
     /// How it was set up.
@@ -231,6 +278,8 @@ pub struct Inbound {
     pub address: IpAddr,
     /// The `MCP-Protocol-Version` header.
     pub protocol_version: Option<String>,
+    /// The headers that repeat something of the body, if there may be any such.
+    pub headers: Option<Box<Headers>>,
     /// Can the sender be told something before its answer?
     pub takes_events: bool,
     /// The `Idempotency-Key` header, where the transport has headers.
@@ -256,6 +305,8 @@ pub enum Reply {
     Opened(SessionId, Answer),
     /// There is no such session, or not for this sender: HTTP 404, so that the client opens another.
     NoSession,
+    /// A JSON-RPC error for a client of the modern era, and its code, by which HTTP has a status.
+    Failed(Answer, i32),
     /// The answer to an array body: to be written as one array.
     Several(Several),
     /// A refused request; only `front/reply.rs` knows how that looks.
@@ -326,6 +377,8 @@ pub struct Refused {
     pub retry_after_ms: Option<i64>,
     /// How many calls a batch asked for; `None` for anything else.
     pub batch_calls: Option<usize>,
+    /// Is its client of the modern era?
+    pub is_modern: bool,
     /// `tools/call` can be refused by a result; other methods cannot.
     pub is_tool_call: bool,
     /// The numbers.

@@ -13,10 +13,14 @@ use super::ear::Hearing;
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::in_flight::Registration;
+use super::parked::{Earlier, ROUND_USED, Rounds, interim};
 use super::repeat::{First, Turn};
 use super::settle::{Settled, Terms, ends_of};
+use super::stream::Outlet;
 use super::survive::Survive;
 use super::{Proxy, Reply, Shown, entropy, fault, repeat};
+use crate::gate::Denied;
+use crate::model::ids::CallId;
 use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::{ItemEnd, Reading, Show, StoreError};
@@ -39,10 +43,16 @@ struct Run {
     connection: Connection,
     show: Show,
     terms: Terms,
+    /// Whose end cancels all of it.
+    leaves: Option<Outlet>,
+    rounds: Option<Rounds>,
     sendings: Vec<(Slot, Vec<u8>, Patience)>,
     /// Others may wait for it.
     first: Option<First>,
 }
+
+/// What a server is told of a call whose client has left.
+pub(super) const CLIENT_LEFT: &str = "the client has left";
 
 impl Proxy {
     /// Judges, holds, sends and settles. The error is the reply to give instead of a result.
@@ -57,13 +67,13 @@ impl Proxy {
         let id = entropy::call_id()
             .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
         if let Some(outlet) = &caller.outlet {
-            outlet.is_about(id);
+            outlet.is_about(asked.earlier_call().unwrap_or(id));
         }
         // A record may change between the judgement and the hold: then both are done once more.
         let mut was_stale = false;
         loop {
             let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
-            let allowed = match self.judge(&identity, asked, id).await {
+            let allowed = match self.allow(&identity, asked, id).await {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
@@ -93,11 +103,30 @@ impl Proxy {
                     return Err(fails(&StoreError::Conflict));
                 }
                 Ran::NotHeld(NotHeld::Stale) => was_stale = true,
+                Ran::NotHeld(NotHeld::Used) => {
+                    let error = fault::invalid_params(ROUND_USED);
+                    return Err(Reply::error(asked.id, &error, Shown::default()));
+                }
                 Ran::NotHeld(NotHeld::Refused(denied)) => {
                     return Err(self.denied(&identity, asked, *denied).await);
                 }
                 Ran::NotHeld(NotHeld::Unavailable(error)) => return Err(fails(&error)),
             }
+        }
+    }
+
+    async fn allow(
+        &self,
+        identity: &Identity,
+        asked: &Asked<'_>,
+        id: CallId,
+    ) -> Result<Allowed, Denied> {
+        match asked.rounds.map_or(&Earlier::None, |rounds| &rounds.earlier) {
+            Earlier::None => self.judge(identity, asked, id).await,
+            Earlier::Held { call, state } => {
+                self.judge_round(identity, asked, *call, state.clone())
+            }
+            Earlier::Unheld => Ok(Allowed::unheld()),
         }
     }
 
@@ -138,6 +167,8 @@ impl Proxy {
             connection: caller.connection.clone(),
             show: self.show_for(asked),
             terms: Terms { refund_on_failure: self.options.refund_on_failure },
+            leaves: caller.leaves.clone(),
+            rounds: asked.rounds.cloned(),
             sendings,
             first: None,
         })
@@ -166,14 +197,23 @@ impl Proxy {
             }
             Err(why) => return Ran::NotHeld(why),
         };
-        let (spent, outcomes) = if run.registration.is_cancelled() {
+        let is_left = run.leaves.as_ref().is_some_and(Outlet::is_left);
+        let (spent, outcomes) = if run.registration.is_cancelled() || is_left {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
             Self::sent(&run.connection, &run.registration);
-            (spent, answers(pendings, run.connection.link.answer_bytes_max()).await)
+            let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
+            (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
+        if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
+            let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
+            if let Some(first) = run.first {
+                first.tell(&told);
+            }
+            return Ran::Told(told, reading);
+        }
         let ends = ends_of(&outcomes, &spent.held, run.terms);
         let charge = spent.held.charge();
         let call = charge.map(|charge| charge.call);
@@ -238,12 +278,35 @@ fn without_task(outcome: Outcome) -> Outcome {
     })
 }
 
+/// Waits for all outcomes. A client of the modern era that leaves cancels what is still under way.
+async fn outcomes(
+    pendings: Vec<Pending>,
+    link: &Link,
+    takes_tasks: bool,
+    leaves: Option<Outlet>,
+) -> Vec<Outcome> {
+    let ids: Vec<u64> = pendings.iter().map(Pending::id).collect();
+    let answers = answers(pendings, link.answer_bytes_max(), takes_tasks);
+    let Some(outlet) = leaves else { return answers.await };
+    tokio::pin!(answers);
+    tokio::select! {
+        biased;
+        outcomes = &mut answers => return outcomes,
+        () = outlet.left() => {}
+    }
+    for id in ids {
+        link.cancel(id, CLIENT_LEFT);
+    }
+    answers.await
+}
+
 /// Waits for all outcomes, in the order of the calls. All answers together may be as long as
 /// `bytes_max`; one that would go past it is dropped when it arrives, so that no batch makes
 /// Paygate hold more than that.
-async fn answers(mut pendings: Vec<Pending>, bytes_max: usize) -> Vec<Outcome> {
+async fn answers(mut pendings: Vec<Pending>, bytes_max: usize, takes_tasks: bool) -> Vec<Outcome> {
     if pendings.len() <= 1 {
         return match pendings.pop() {
+            Some(one) if takes_tasks => vec![one.answer().await],
             Some(one) => vec![without_task(one.answer().await)],
             None => Vec::new(),
         };

@@ -2,7 +2,9 @@
 
 use super::Proxy;
 use super::hold::Held;
+use super::tasks::Seen;
 use crate::ledger::ResolutionKind;
+use crate::protocol::from_server;
 use crate::protocol::result_kind::ResultKind;
 use crate::store::{self, ItemEnd, Keep, Reading, Settlement, Show, StoreError, clock};
 use crate::upstream::{Failure, Outcome};
@@ -41,6 +43,19 @@ pub(super) fn end_of(outcome: &Outcome, terms: Terms) -> ItemEnd {
         ResultKind::InputRequired => free("input_required"),
         ResultKind::Task => free(Failure::Task.reason()),
         ResultKind::Complete => ItemEnd { paid: true, outcome: "result" },
+    }
+}
+
+/// How a call ends whose result came as a task.
+pub(super) fn end_of_task(seen: Seen<'_>, terms: Terms) -> ItemEnd {
+    let failed = |outcome| ItemEnd { paid: !terms.refund_on_failure, outcome };
+    match seen {
+        Seen::Completed(result) if from_server::is_tool_error(result) => failed("tool_error"),
+        Seen::Completed(_) => ItemEnd { paid: true, outcome: "result" },
+        Seen::Failed => failed("error"),
+        Seen::Cancelled => ItemEnd { paid: false, outcome: Failure::Cancelled.reason() },
+        Seen::Lost => ItemEnd { paid: false, outcome: "task_lost" },
+        Seen::Open => ItemEnd { paid: false, outcome: "task" },
     }
 }
 

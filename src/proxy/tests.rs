@@ -79,6 +79,7 @@ impl Bench {
             credential: credential.map(str::to_owned),
             address: "127.0.0.1".parse().unwrap(),
             protocol_version: None,
+            headers: None,
             takes_events: false,
             idempotency_key: None,
             session: None,

@@ -42,6 +42,9 @@ pub enum StoreError {
     /// There are as many of something as there may be.
     #[error("there are {1} {0} already, which is the most")]
     Full(&'static str, usize),
+    /// Too many calls wait for their customers.
+    #[error("too many calls wait for their next round or for their task")]
+    ParkedFull,
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
     OutOfRange,

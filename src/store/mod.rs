@@ -6,6 +6,7 @@
 pub mod clock;
 mod contract;
 pub mod local;
+mod parked;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 
@@ -25,6 +26,8 @@ pub use contract::{
     AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep, Kept, Once,
     RateState, Reading, Settlement, Show, StoreError, UsageRow,
 };
+
+pub use parked::{PaidTask, Parking, Resumed};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
 /// something says in its result when the change is durable.
@@ -140,6 +143,41 @@ pub trait Store: Send + Sync + 'static {
         settlement: Settlement,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError>;
+
+    /// Keeps a hold open beyond its call's answer, which must wait for [`Durable`]. The reading is
+    /// of then.
+    async fn park(
+        &self,
+        parking: Parking,
+        show: Show,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError>;
+
+    /// Goes on with a parked hold of this key in exactly this state, once; it then has the new
+    /// deadline.
+    async fn resume(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        state: &str,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Resumed, StoreError>;
+
+    /// Ends the hold of a task, as [`Store::settle`], and remembers with the same commit that its
+    /// result is paid if it was captured.
+    async fn settle_task(
+        &self,
+        settlement: Settlement,
+        task: PaidTask,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError>;
+
+    /// Is the result of the task that this call has made paid?
+    fn is_task_paid(&self, call: &CallId) -> bool;
+
+    /// What this database seals with what clients keep for it.
+    fn seal_key(&self) -> SealKey;
 
     /// Releases holds whose deadline has passed; how many there were.
     async fn expire(&self, now: Time) -> Result<usize, StoreError>;

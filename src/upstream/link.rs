@@ -7,6 +7,7 @@
 //! waits for it any more; so a caller may be dropped at any point. A call belongs to the generation
 //! that was there when it was reserved; it never moves on to the next one.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) status: watch::Sender<Status>,
     pub(super) first_answer: Mutex<Option<Arc<Answer>>>,
     pub(super) tools: Tools,
+    /// Counts the processes or sessions that were greeted.
+    pub(super) generation: AtomicU64,
     /// Where each server stands, if there are several behind the link.
     pub(super) members: Mutex<Vec<MemberStatus>>,
 }
@@ -92,6 +95,7 @@ impl Link {
             status: watch::Sender::new(Status::Starting),
             first_answer: Mutex::new(None),
             tools: Tools::default(),
+            generation: AtomicU64::new(0),
             members: Mutex::default(),
             options,
         });
@@ -106,6 +110,11 @@ impl Link {
     /// Where the link stands now.
     pub fn status(&self) -> Status {
         self.shared().status.borrow().clone()
+    }
+
+    /// How often the server was started and greeted. What was learned of one is old after the next.
+    pub fn generation(&self) -> u64 {
+        self.shared().generation.load(Ordering::Relaxed)
     }
 
     /// Where each of several servers stands; empty if there is only one.

@@ -8,6 +8,7 @@
 //! ends at once. New calls are taken again only after the next generation has been greeted.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -214,6 +215,7 @@ impl Generation {
         if let Err(fault) = greeted {
             return Err(peer.start_error(shared, &outbox, fault).await);
         }
+        shared.generation.fetch_add(1, Ordering::Relaxed);
         shared.calls.open(Arc::clone(&outbox));
         let mut tasks = JoinSet::new();
         match &peer {

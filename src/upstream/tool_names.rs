@@ -5,23 +5,32 @@
 //! before anything is charged.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::Failure;
 use crate::model::bounds;
+use crate::protocol::modern::ParamHeaders;
 
 /// All tool names of one server, from all pages of its list.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ToolNames {
     names: HashSet<Box<str>>,
+    /// Those tools whose arguments are repeated in headers.
+    headers: HashMap<Box<str>, ParamHeaders>,
 }
 
 impl ToolNames {
     /// Does the server list a tool of exactly this name?
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// Which headers repeat arguments of this tool; nothing if none do.
+    pub fn param_headers(&self, name: &str) -> Option<&ParamHeaders> {
+        self.headers.get(name)
     }
 
     /// How many tools the server lists.
@@ -54,6 +63,10 @@ impl ToolNames {
         let page: Page<'_> =
             serde_json::from_str(result).map_err(|error| ToolsFault::NoList(error.to_string()))?;
         for tool in page.tools {
+            let headers = tool.input_schema.map(|schema| ParamHeaders::of_schema(schema.get()));
+            if let Some(headers) = headers.filter(|headers| !headers.is_empty()) {
+                self.headers.insert(tool.name.as_ref().into(), headers);
+            }
             self.names.insert(tool.name.into());
             if self.names.len() > bounds::TOOL_NAMES_MAX {
                 return Err(ToolsFault::TooMany);
@@ -93,6 +106,8 @@ struct Page<'a> {
 struct Tool<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
+    #[serde(rename = "inputSchema", borrow, default)]
+    input_schema: Option<&'a RawValue>,
 }
 
 #[cfg(test)]

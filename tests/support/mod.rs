@@ -17,6 +17,7 @@
 mod events;
 mod expected;
 mod http;
+mod modern;
 mod paths;
 mod paygate;
 mod process;
@@ -26,6 +27,7 @@ mod tools;
 pub use events::{Answer, Event};
 pub use expected::{Check, Expected, Lost};
 pub use http::{Request, Response};
+pub use modern::{MODERN, TASKS, modern_body, modern_meta, modern_request};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::Ended;

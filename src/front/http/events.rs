@@ -9,6 +9,7 @@ use futures_util::stream::{StreamExt, once, unfold};
 use http_body_util::Either;
 use tokio::time::timeout;
 
+use super::connection::{Departure, departed};
 use super::media;
 use super::respond::Response;
 use crate::front::reply::{self, DenialOptions};
@@ -21,13 +22,22 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 /// How soon a client whose stream has ended may come back, in milliseconds.
 const RETRY_MS: u32 = 1_000;
 
-pub(super) fn respond(streaming: Streaming, denials: Arc<DenialOptions>) -> Response {
+/// With a `departure` the stream is dropped as soon as its client has left.
+pub(super) fn respond(
+    streaming: Streaming,
+    denials: Arc<DenialOptions>,
+    departure: Option<Departure>,
+) -> Response {
     let first = opening(streaming.place());
     let first = once(std::future::ready(Ok::<_, Infallible>(first)));
     let pieces = first.chain(unfold(streaming, move |mut streaming| {
-        let denials = Arc::clone(&denials);
+        let (denials, departure) = (Arc::clone(&denials), departure.clone());
         async move {
-            let piece = piece(&mut streaming, &denials).await?;
+            let piece = tokio::select! {
+                biased;
+                piece = piece(&mut streaming, &denials) => piece?,
+                () = departed(departure.as_ref()) => return None,
+            };
             Some((Ok(piece), streaming))
         }
     }));

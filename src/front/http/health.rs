@@ -10,12 +10,16 @@ use crate::store::StoreError;
 use crate::upstream::Status;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Health<'a> {
     status: &'static str,
     uptime: u64,
     version: &'static str,
     inflight: usize,
     upstream: Upstream<'a>,
+    /// The process for modern clients, once one was needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modern_upstream: Option<Upstream<'a>>,
     store: &'static str,
 }
 
@@ -35,7 +39,9 @@ struct Upstream<'a> {
 pub(super) fn serve(service: &Service) -> Response {
     let (upstream, members) = (service.link().status(), service.link().members());
     let store = service.store().health();
-    let is_whole = members.iter().all(|member| member.status.is_ready());
+    let modern = service.proxy().modern_link().map(|link| (link.status(), link.server()));
+    let is_whole = members.iter().all(|member| member.status.is_ready())
+        && modern.as_ref().is_none_or(|(status, _)| status.is_ready());
     let (status, word) = judge(service.doors().are_closed(), &upstream, is_whole, &store);
     let health = Health {
         status: word,
@@ -46,6 +52,7 @@ pub(super) fn serve(service: &Service) -> Response {
             servers: members.iter().map(|each| describe(&each.status, &each.server)).collect(),
             ..describe(&upstream, service.link().server())
         },
+        modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
     };
     json(status, serde_json::to_vec(&health).unwrap_or_default())
@@ -61,7 +68,7 @@ fn judge(
         _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ if !upstream.is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         Ok(()) if is_whole => (StatusCode::OK, "healthy"),
-        // Some of several servers are not there; or the disk is slow, and calls are refused now and
+        // Some of several servers, or the process of one era, are not there; or the disk is slow, and calls are refused now and
         // then and taken again.
         Ok(()) | Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

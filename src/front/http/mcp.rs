@@ -9,10 +9,11 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
+use super::connection::{Departure, departed};
 use super::media::{self, Wrapping};
 use super::respond::{self, Response, error, method_not_allowed, rpc_error, then_close};
 use super::service::Service;
-use super::{body, events, respond::empty};
+use super::{body, events, modern, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
 use crate::model::idempotency::IdempotencyKey;
 use crate::protocol::version;
@@ -33,6 +34,7 @@ pub(super) async fn serve(
     service: &Service,
     request: Request<Incoming>,
     address: IpAddr,
+    departure: Departure,
 ) -> Response {
     let method = request.method().clone();
     if ![Method::GET, Method::POST, Method::DELETE].contains(&method) {
@@ -42,7 +44,10 @@ pub(super) async fn serve(
     let Some(_inside) = service.doors().enter() else { return shutting_down() };
     let (head, body) = request.into_parts();
     if method == Method::POST {
-        return message(service, &head.headers, body, address).await;
+        return message(service, &head.headers, body, address, departure).await;
+    }
+    if modern::is_named(&head.headers) {
+        return method_not_allowed("POST");
     }
     let inbound = match bodiless(&head.headers, address) {
         Ok(inbound) => inbound,
@@ -60,11 +65,11 @@ async fn message(
     headers: &HeaderMap,
     body: Incoming,
     address: IpAddr,
+    departure: Departure,
 ) -> Response {
-    let negotiated = negotiate(headers).and_then(|negotiated| {
-        idempotency_key(headers).map(|idempotency_key| (negotiated, idempotency_key))
-    });
-    let ((wrapping, protocol_version), idempotency_key) = match negotiated {
+    let negotiated =
+        negotiate(headers).and_then(|wrapping| Ok((wrapping, idempotency_key(headers)?)));
+    let (wrapping, idempotency_key) = match negotiated {
         Ok(negotiated) => negotiated,
         Err(refusal) => return *refusal,
     };
@@ -76,20 +81,30 @@ async fn message(
         },
         () = service.doors().bodies_are_late() => return shutting_down(),
     };
+    let (protocol_version, mirrored) = modern::read(headers, &body);
+    // Who leaves the modern era's way cancels; the proxy sees it by what is dropped here.
+    let departure = mirrored.is_some().then_some(departure);
     let inbound = Inbound {
         body,
         credential: credential(headers),
         address,
         protocol_version,
+        headers: mirrored,
         takes_events: media::takes_events(headers),
         session: session(headers),
         idempotency_key,
     };
-    match service.proxy().handle(inbound).await {
+    let reply = tokio::select! {
+        biased;
+        reply = service.proxy().handle(inbound) => reply,
+        () = departed(departure.as_ref()) => return then_close(empty(StatusCode::BAD_REQUEST)),
+    };
+    match reply {
         Reply::Stream(streaming) => {
             // The balance after it is not known yet.
             let shown = Shown { call: streaming.call(), reading: None };
-            let mut response = events::respond(streaming, Arc::clone(service.denials()));
+            let denials = Arc::clone(service.denials());
+            let mut response = events::respond(streaming, denials, departure);
             show(response.headers_mut(), &shown);
             response
         }
@@ -105,7 +120,7 @@ async fn listen(service: &Service, headers: &HeaderMap, inbound: &Inbound) -> Re
     }
     let seen = headers.get(LAST_EVENT_ID).map(|seen| seen.to_str().unwrap_or_default());
     match service.proxy().listen(inbound, seen).await {
-        Reply::Stream(streaming) => events::respond(streaming, Arc::clone(service.denials())),
+        Reply::Stream(streaming) => events::respond(streaming, Arc::clone(service.denials()), None),
         reply => respond(reply::write(reply, service.denials()), Wrapping::Json),
     }
 }
@@ -131,6 +146,7 @@ fn bodiless(headers: &HeaderMap, address: IpAddr) -> Result<Inbound, Box<Respons
         credential: credential(headers),
         address,
         protocol_version: protocol_version(headers)?,
+        headers: None,
         takes_events: true,
         session: session(headers),
         idempotency_key: None,
@@ -142,18 +158,18 @@ fn shutting_down() -> Response {
 }
 
 /// What the headers ask for, or the answer that refuses it.
-fn negotiate(headers: &HeaderMap) -> Result<(Wrapping, Option<String>), Box<Response>> {
+fn negotiate(headers: &HeaderMap) -> Result<Wrapping, Box<Response>> {
     let refuse = |status, message: &str| Err(Box::new(rpc_error(status, message)));
     if !media::sends_json(headers) {
         let message = "The body must be JSON: send Content-Type: application/json";
         return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
     }
-    let Some(wrapping) = media::wanted(headers) else {
-        let message =
-            "Answers are application/json or text/event-stream: the Accept header allows neither";
-        return refuse(StatusCode::NOT_ACCEPTABLE, message);
-    };
-    Ok((wrapping, protocol_version(headers)?))
+    let message =
+        "Answers are application/json or text/event-stream: the Accept header allows neither";
+    match media::wanted(headers) {
+        Some(wrapping) => Ok(wrapping),
+        None => refuse(StatusCode::NOT_ACCEPTABLE, message),
+    }
 }
 
 fn protocol_version(headers: &HeaderMap) -> Result<Option<String>, Box<Response>> {
@@ -294,7 +310,7 @@ mod tests {
             for value in values {
                 headers.append(PROTOCOL_VERSION, value.parse().unwrap());
             }
-            let found = negotiate(&headers).ok().map(|(_, version)| version);
+            let found = protocol_version(&headers).ok();
             let expected = expected.map(|version| version.map(str::to_owned));
             assert_eq!(found, expected, "{values:?}");
         }

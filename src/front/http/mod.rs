@@ -19,6 +19,7 @@ mod health;
 mod listener;
 mod mcp;
 mod media;
+mod modern;
 mod patience;
 mod respond;
 mod service;

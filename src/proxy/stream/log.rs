@@ -221,6 +221,11 @@ impl Log {
         Taken::Event(id, text)
     }
 
+    /// Does anybody read this stream?
+    pub(super) fn has_reader(&self, stream: u64) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.reader.is_some())
+    }
+
     /// A reader leaves. `shown` says whether its client knows the stream, and may come back for it.
     pub(super) fn detach(&mut self, position: Position, shown: bool) {
         let Some(stream) = self.streams.get_mut(&position.stream) else { return };
@@ -353,7 +358,9 @@ impl Event {
 /// How much memory an answer takes, roughly.
 fn size(reply: &Reply) -> usize {
     match reply {
-        Reply::Message(answer) | Reply::Opened(_, answer) => answer.text.len(),
+        Reply::Message(answer) | Reply::Opened(_, answer) | Reply::Failed(answer, _) => {
+            answer.text.len()
+        }
         Reply::Several(several) => several.parts.iter().fold(0, |sum, part| match part {
             Part::Message(answer) => answer.text.len().saturating_add(sum),
             Part::Denied(_) => sum,

@@ -196,6 +196,23 @@ impl Outlet {
         }
     }
 
+    /// Waits until nobody takes messages any more: the client has left, or has its answer.
+    pub(super) async fn left(&self) {
+        loop {
+            let mut told = std::pin::pin!(self.streams.told.notified());
+            told.as_mut().enable();
+            if self.is_left() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Does nobody take messages any more?
+    pub(super) fn is_left(&self) -> bool {
+        !self.streams.lock().has_reader(self.stream)
+    }
+
     /// A request whose messages belong here is in flight, or is not any more.
     pub(super) fn in_flight(&self, starts: bool) {
         self.streams.lock().in_flight(self.stream, starts);
@@ -286,7 +303,7 @@ impl Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        self.streams.lock().detach(self.position, self.shown);
+        self.streams.change(|log| log.detach(self.position, self.shown));
     }
 }
 

@@ -14,6 +14,7 @@ mod audit;
 mod file;
 mod kept;
 mod open;
+mod parked;
 mod posting;
 mod queue;
 mod read;

@@ -1,6 +1,5 @@
 //! Opening the books: one process per file, recovery, and the threads that serve it.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +9,7 @@ use super::Durability;
 use super::accounts::{SavePace, SavePass};
 use super::file::OwnFile;
 use super::read::Reader;
-use super::recover::recover;
+use super::recover::{Recovered, recover};
 use super::schema;
 use super::state::{LocalStore, Shared};
 use super::writer::Writer;
@@ -98,17 +97,18 @@ impl LocalStore {
             schema::VERSION => {}
             older => schema::migrate(&mut connection, older).map_err(failed)?,
         }
-        let (mut state, seq) = recover(&mut connection, now)
+        let recovered = recover(&mut connection, now)
             .map_err(failed)?
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
+        let Recovered { mut state, seq, open_holds, seal_key } = recovered;
         let connection = Arc::new(Mutex::new(connection));
         let ephemeral = file.is_none();
         if ephemeral {
             state.kept.is_ephemeral();
         }
         let durability = if ephemeral { Durability::None } else { options.durability };
-        let shared = Arc::new(Shared::new(state, durability));
+        let shared = Arc::new(Shared::new(state, durability, seal_key));
         let reader = || match &file {
             Some(file) => read_only(file).map(Reader::new).map_err(failed),
             None => Ok(Reader::new(Arc::clone(&connection))),
@@ -119,7 +119,7 @@ impl LocalStore {
             shared: Arc::clone(&shared),
             connection,
             seq,
-            open_holds: HashMap::new(),
+            open_holds,
             saves: SavePass::new(seq, pace),
             sweep: None,
             own,

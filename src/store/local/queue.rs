@@ -15,9 +15,10 @@ use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROW
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
+use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
-use crate::store::{CallEnd, Durable};
+use crate::store::{CallEnd, Durable, Parking};
 
 /// One thing to write.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) enum Write {
         at: Time,
     },
     Once(OnceRecord),
+    Parked(Parking),
+    Unparked(CallId),
     /// Right after the journal row that captured its call.
     Kept(KeptRow),
     Audit(Box<AuditEvent>),
@@ -109,6 +112,19 @@ impl Queue {
     pub(super) fn opened(&mut self, call: CallId, payer: AccountId, calls: Vec<CallEnd>) {
         self.open.insert(call, OpenCall { payer, calls, written: false });
         self.young.push_back((Instant::now(), call));
+    }
+
+    /// Remembers a hold that a restart has found waiting; it has its row.
+    pub(super) fn reopened(&mut self, call: CallId, payer: AccountId, calls: Vec<CallEnd>) {
+        self.open.insert(call, OpenCall { payer, calls, written: true });
+    }
+
+    /// Tool and price of an open hold that is for one call.
+    pub(super) fn single_call(&self, call: &CallId) -> Option<(Text, i64)> {
+        match self.open.get(call)?.calls.as_slice() {
+            [one] => Some((one.tool.clone(), one.price)),
+            _ => None,
+        }
     }
 
     /// Writes the row of a hold now, because its tool may only start after it.

@@ -8,13 +8,15 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
 use super::kept::KeptUse;
+use super::parked::{self, FoundParked};
 use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, JournalRow, ReadRow};
-use super::schema::{meta, set_meta};
+use super::schema::{meta, seal_key, set_meta};
 use super::state::State;
 use super::tokens::read_tokens;
 use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
 use crate::model::ids::{AccountId, CallId};
+use crate::model::secret::SealKey;
 use crate::model::time::Time;
 use crate::store::CallEnd;
 
@@ -25,11 +27,21 @@ struct OpenHold {
     seq: i64,
 }
 
-/// The state to start with and the last journal row, or why the file cannot be believed.
+/// What a start begins with.
+pub(super) struct Recovered {
+    pub(super) state: State,
+    /// The last journal row.
+    pub(super) seq: i64,
+    /// Journal rows of the holds that are still open.
+    pub(super) open_holds: HashMap<CallId, i64>,
+    pub(super) seal_key: SealKey,
+}
+
+/// The state to start with, or why the file cannot be believed.
 pub(super) fn recover(
     connection: &mut Connection,
     now: Time,
-) -> rusqlite::Result<Result<(State, i64), String>> {
+) -> rusqlite::Result<Result<Recovered, String>> {
     let transaction = connection.transaction()?;
     let mut replay =
         Replay { connection: &transaction, book: Book::default(), saved: HashMap::new(), seq: 0 };
@@ -40,7 +52,17 @@ pub(super) fn recover(
     let Replay { mut book, mut seq, saved, .. } = replay;
     // Also what the rows before `replay_after` have seen: ledger time never runs backwards.
     book.advance(Time::from_ms(meta(&transaction, "clock")?));
+    let mut found = Vec::new();
+    let mut parked = parked::read(&transaction)?;
     for (call, hold) in open.drain() {
+        let waits = parked.remove(&call).filter(|parking| book.now().max(now) < parking.until);
+        if let Some((parking, mut open)) = waits.zip(book.holds().get(&call).cloned()) {
+            open.deadline = parking.until;
+            let calls = calls_of_hold(&transaction, hold.seq)?;
+            found.push(FoundParked { parking, hold: open, calls, seq: hold.seq });
+            continue;
+        }
+        parked::delete(&transaction, &call)?;
         let ended = match book.release(now, call, ResolutionKind::Recovered) {
             Ok((_, resolution)) => resolution,
             Err(ResolveError::NotOpen) => continue,
@@ -55,12 +77,20 @@ pub(super) fn recover(
     for (id, account) in replayed {
         save(&transaction, id, account, seq)?;
     }
+    let mut state = State::default();
+    for (call, parking) in &parked {
+        if !state.reopen_paid(parking, book.now().max(now)) {
+            parked::delete(&transaction, call)?;
+        }
+    }
     transaction.execute("DELETE FROM open_holds", [])?;
+    for waiting in &found {
+        transaction.execute("INSERT INTO open_holds (seq) VALUES (?1)", [waiting.seq])?;
+    }
     set_meta(&transaction, "replay_after", seq)?;
     set_meta(&transaction, "clock", book.now().ms())?;
     forget_once(&transaction, book.now())?;
 
-    let mut state = State::default();
     // What is saved loads again on first use; only the time stays.
     state.book.advance(book.now());
     state.namespaces = read_namespaces(&transaction)?
@@ -69,9 +99,20 @@ pub(super) fn recover(
         .collect();
     state.tokens = read_tokens(&transaction)?;
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
+    let open_holds = found.iter().map(|waiting| (waiting.hold.call, waiting.seq)).collect();
+    for waiting in found {
+        for posting in &waiting.hold.postings {
+            // What a hold reserves must be there when it ends.
+            if let Some(account) = book.remove(&posting.account) {
+                state.book.insert(posting.account.clone(), account);
+            }
+        }
+        state.reopen_parked(waiting);
+    }
+    let seal_key = seal_key(&transaction)?;
     state.kept = KeptUse::read(&transaction)?;
     transaction.commit()?;
-    Ok(Ok((state, seq)))
+    Ok(Ok(Recovered { state, seq, open_holds, seal_key }))
 }
 
 struct Replay<'a> {

@@ -1,12 +1,27 @@
 //! The file: its tables, its version, and the pragmas of each connection.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS];
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, PARKED];
+
+/// What waits for its customer, and the key of what customers keep for us.
+const PARKED: &str = "
+    CREATE TABLE parked (                  -- open holds that wait, and paid tasks
+        call  BLOB PRIMARY KEY,
+        key   TEXT NOT NULL,
+        state TEXT NOT NULL,
+        until INTEGER NOT NULL             -- epoch ms
+    ) WITHOUT ROWID;
+    CREATE TABLE seal (                    -- the one key of what clients keep for us
+        key BLOB NOT NULL
+    );
+";
 
 /// Answers to captured calls with an idempotency key.
 const KEPT: &str = "
@@ -135,6 +150,20 @@ pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// The key that seals what clients keep, made by the first start.
+pub(super) fn seal_key(connection: &Connection) -> rusqlite::Result<SealKey> {
+    let known = connection.query_row("SELECT key FROM seal", [], |row| row.get::<_, Vec<u8>>(0));
+    if let Some(known) = known.optional()?.and_then(|bytes| SealKey::from_slice(&bytes)) {
+        return Ok(known);
+    }
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection.execute("DELETE FROM seal", [])?;
+    connection.execute("INSERT INTO seal (key) VALUES (?1)", [bytes.as_slice()])?;
+    Ok(SealKey::from_random(bytes))
 }
 
 /// Brings the tables of an older file up to date.

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Durability;
 use super::kept::{KeptRow, KeptUse};
+use super::parked::Lot;
 use super::queue::{Queue, Write};
 use super::read::Reader;
 use super::records::OnceRecord;
@@ -24,11 +25,12 @@ use crate::model::bounds::{ONCE_MAX, ONCE_TTL};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
-    CallEnd, Creation, Credited, Deed, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+    CallEnd, Creation, Credited, Deed, Durable, HoldRefused, Once, PaidTask, Reading, Settlement,
+    StoreError,
 };
 
 /// The embedded store.
@@ -53,6 +55,7 @@ pub(super) struct Shared {
     /// Told whenever the writer has taken what waited.
     pub(super) room: Notify,
     pub(super) durability: Durability,
+    pub(super) seal_key: SealKey,
 }
 
 #[derive(Default)]
@@ -73,11 +76,13 @@ pub(super) struct State {
     pub(super) tokens: Tokens,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
+    pub(super) parked: Lot,
 }
 
 impl Shared {
-    pub(super) fn new(state: State, durability: Durability) -> Self {
-        Self { state: Mutex::new(state), wake: Condvar::new(), room: Notify::new(), durability }
+    pub(super) fn new(state: State, durability: Durability, seal_key: SealKey) -> Self {
+        let (state, wake, room) = (Mutex::new(state), Condvar::new(), Notify::new());
+        Self { state, wake, room, durability, seal_key }
     }
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
@@ -139,6 +144,7 @@ impl Shared {
     pub(super) fn settle(
         &self,
         settlement: Settlement,
+        task: Option<PaidTask>,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
         let mut state = self.lock();
@@ -150,7 +156,11 @@ impl Shared {
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.unpark(call);
         state.queue.ended(hold, resolution, charged, Some(ends));
+        if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
+            state.paid(task);
+        }
         let now = state.book.now().max(now);
         let reading = Reading::of(state.book.account(&key.account()), &show, now);
         let captured = kind == ResolutionKind::Captured;
@@ -177,6 +187,7 @@ impl Shared {
             match state.book.release(now, *call, ResolutionKind::Expired) {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
+                    state.unpark(*call);
                     state.queue.ended(hold, resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
@@ -185,6 +196,7 @@ impl Shared {
         }
         let now = state.book.now().max(now);
         state.kept.sweep(now);
+        state.forget_paid(now);
         Ok(overdue.len())
     }
 

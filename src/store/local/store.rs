@@ -19,12 +19,13 @@ use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::store::{
     AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused, Kept,
-    KeysPage, Once, Reading, Settlement, Show, Store, StoreError, UsageRow,
+    KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
+    UsageRow,
 };
 
 impl LocalStore {
@@ -285,7 +286,44 @@ impl Store for LocalStore {
         settlement: Settlement,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
-        self.shared.settle(settlement, now)
+        self.shared.settle(settlement, None, now)
+    }
+
+    async fn park(
+        &self,
+        parking: Parking,
+        show: Show,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        self.shared.park(parking, &show, now)
+    }
+
+    async fn resume(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        state: &str,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Resumed, StoreError> {
+        self.shared.resume(key, call, state, now, deadline)
+    }
+
+    async fn settle_task(
+        &self,
+        settlement: Settlement,
+        task: PaidTask,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        self.shared.settle(settlement, Some(task), now)
+    }
+
+    fn is_task_paid(&self, call: &CallId) -> bool {
+        self.shared.lock().parked.is_paid(call)
+    }
+
+    fn seal_key(&self) -> SealKey {
+        self.shared.seal_key.clone()
     }
 
     async fn expire(&self, now: Time) -> Result<usize, StoreError> {

@@ -12,6 +12,7 @@ use super::accounts::SavePass;
 use super::audit::{forget_audit, write_audit};
 use super::file::OwnFile;
 use super::kept::{self, Deleted};
+use super::parked;
 use super::queue::{Batch, Write};
 use super::records::{delete_key, write_key, write_once};
 use super::rows::JournalRow;
@@ -77,6 +78,8 @@ impl Writer {
             | Write::Key(_)
             | Write::DeletedKey { .. }
             | Write::Once(_)
+            | Write::Parked(_)
+            | Write::Unparked(_)
             | Write::Audit(_)
             | Write::ForgetAudit { .. }
             | Write::Token(_)
@@ -174,6 +177,8 @@ impl Writer {
                 Write::Key(key) => write_key(&transaction, key)?,
                 Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
                 Write::Once(once) => write_once(&transaction, once)?,
+                Write::Parked(parking) => parked::write(&transaction, parking)?,
+                Write::Unparked(call) => parked::delete(&transaction, call)?,
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
                 Write::Audit(event) => write_audit(&transaction, event)?,
                 Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
