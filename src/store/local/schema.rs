@@ -3,10 +3,10 @@
 use rusqlite::Connection;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS];
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS];
 
 /// Answers to captured calls with an idempotency key.
 const KEPT: &str = "
@@ -54,6 +54,15 @@ const ADMIN_TOKENS: &str = "
 const AUDIT_REFUSALS: &str = "
     CREATE INDEX audit_refusals ON audit (id)
         WHERE kind IN ('admin.auth_failed', 'admin.access_denied');
+";
+
+/// Keys that share a budget and quotas.
+const TEAMS: &str = "
+    CREATE TABLE teams (
+        id       TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        record   TEXT NOT NULL             -- JSON
+    ) WITHOUT ROWID;
 ";
 
 /// What stays of deleted keys: their journal is under their id, which is never used again.
