@@ -188,6 +188,7 @@ struct Tenant {
     raw: String,
     key_id: String,
     call_id: String,
+    team_id: String,
     /// What nobody else may read.
     secrets: Vec<String>,
 }
@@ -206,16 +207,22 @@ fn tenant(paygate: &Paygate, name: &'static str, mark: &str, credits: i64) -> Te
     assert_eq!(paygate.call(&poor, "instant", &json!({})).error_reason(), "insufficient_credits");
     let body = json!({"namespace": name, "deniedTools": [format!("{mark}-tool")]});
     assert_eq!(paygate.admin_post("/namespaces", &body).status, 200);
-    let secrets = [mark, &admin, &token_id, &raw, &raw[..10], &key_id, &poor_id, &call_id]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([credits, credits - 1].map(|credits| credits.to_string()));
-    Tenant { name, admin, token_id, raw, key_id, call_id, secrets: secrets.collect() }
+    let body = json!({"name": format!("{mark}-team"), "namespace": name, "budget": credits});
+    let team = paygate.admin_post("/teams", &body).json();
+    let team_id = team["team"]["id"].as_str().unwrap().to_owned();
+    let body = json!({"teamId": team_id, "key": key_id});
+    assert_eq!(paygate.admin_post("/teams/assign", &body).status, 200);
+    let secrets =
+        [mark, &admin, &token_id, &raw, &raw[..10], &key_id, &poor_id, &call_id, &team_id]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([credits, credits - 1].map(|credits| credits.to_string()));
+    Tenant { name, admin, token_id, raw, key_id, call_id, team_id, secrets: secrets.collect() }
 }
 
 /// All that the operator sees of a tenant.
 fn state(paygate: &Paygate, tenant: &Tenant) -> Vec<Value> {
-    let paths = ["/keys", "/status", "/namespaces", "/admin/tokens"];
+    let paths = ["/keys", "/status", "/namespaces", "/admin/tokens", "/teams"];
     let mut all: Vec<Value> = paths
         .iter()
         .map(|path| paygate.admin_get(&format!("{path}?namespace={}", tenant.name)).json())
@@ -266,38 +273,11 @@ fn two_tenants_see_and_change_nothing_of_each_other() {
 
 /// Every way to name the victim in one operation; how many requests that were.
 fn try_all(paygate: &Paygate, operation: &Operation, intruder: &Tenant, victim: &Tenant) -> usize {
-    let Operation { method, path, parameters, body, members, .. } = operation;
-    let names = [&victim.key_id, &victim.raw, &victim.call_id, &victim.token_id];
-    let mut requests = Vec::new();
-    let paths: Vec<(String, bool)> = if path.contains("{id}") {
-        names.iter().map(|name| (path.replace("{id}", name), true)).collect()
-    } else {
-        vec![(path.clone(), false)]
-    };
-    for (path, named) in paths {
-        let mut queries = vec![(path.clone(), named)];
-        if parameters.iter().any(|name| name == "namespace") {
-            queries.push((format!("{path}?namespace={}", victim.name), true));
-        }
-        // With everything that the body can hold, whether its example has it or not.
-        for (path, named) in queries {
-            requests.push((path.clone(), body.clone(), named));
-            for name in names.iter().filter(|_| members.iter().any(|member| member == "key")) {
-                let mut body = body.clone();
-                body["key"] = json!(name);
-                requests.push((path.clone(), body, true));
-            }
-            if members.iter().any(|member| member == "namespace") {
-                let mut body = body.clone();
-                body["namespace"] = json!(victim.name);
-                requests.push((path.clone(), body, true));
-            }
-        }
-    }
+    let requests = attempts(operation, intruder, victim);
     for (path, body, named) in &requests {
-        let answer = paygate.admin_as(&intruder.admin, method, path, body);
-        let text = answer.text();
-        let what = format!("{} on {method} {path} {body}: {} {text}", intruder.name, answer.status);
+        let answer = paygate.admin_as(&intruder.admin, &operation.method, path, body);
+        let (who, method, text) = (intruder.name, &operation.method, answer.text());
+        let what = format!("{who} on {method} {path} {body}: {} {text}", answer.status);
         assert!(answer.status < 500, "{what}");
         if *named {
             assert!((400..500).contains(&answer.status), "{what}");
@@ -308,6 +288,49 @@ fn try_all(paygate: &Paygate, operation: &Operation, intruder: &Tenant, victim: 
         }
     }
     requests.len()
+}
+
+/// Paths and bodies, and whether they name something of the victim.
+fn attempts(
+    operation: &Operation,
+    intruder: &Tenant,
+    victim: &Tenant,
+) -> Vec<(String, Value, bool)> {
+    let Operation { path, parameters, body, members, .. } = operation;
+    let names = [&victim.key_id, &victim.raw, &victim.call_id, &victim.token_id, &victim.team_id];
+    let mut targets: Vec<(String, bool)> = if path.contains("{id}") {
+        names.iter().map(|name| (path.replace("{id}", name), true)).collect()
+    } else {
+        vec![(path.clone(), false)]
+    };
+    for (name, value) in [("namespace", victim.name), ("teamId", &*victim.team_id)] {
+        if parameters.iter().any(|parameter| parameter == name) {
+            targets.push((format!("{path}?{name}={value}"), true));
+        }
+    }
+    // With everything that the body can hold, whether its example has it or not.
+    let mut changes: Vec<Vec<(&str, &str)>> = Vec::new();
+    changes.extend(names.iter().map(|name| vec![("key", name.as_str())]));
+    changes.push(vec![("namespace", victim.name)]);
+    changes.push(vec![("teamId", &victim.team_id)]);
+    changes.push(vec![("teamId", &victim.team_id), ("key", &victim.key_id)]);
+    changes.push(vec![("teamId", &victim.team_id), ("key", &intruder.key_id)]);
+    changes.push(vec![("teamId", &intruder.team_id), ("key", &victim.key_id)]);
+    changes.retain(|change| {
+        change.iter().all(|(name, _)| members.iter().any(|member| member == name))
+    });
+    let mut all = Vec::new();
+    for (path, named) in targets {
+        all.push((path.clone(), body.clone(), named));
+        for change in &changes {
+            let mut body = body.clone();
+            for (name, value) in change {
+                body[*name] = json!(value);
+            }
+            all.push((path.clone(), body, true));
+        }
+    }
+    all
 }
 
 #[test]

@@ -33,12 +33,17 @@ pub(super) enum KeyRef {
 
 /// `key`: the raw key or the id. `None` if it is missing.
 pub(super) fn key(members: &Members<'_>) -> Result<Option<KeyRef>, Problem> {
-    match members.get("key")? {
+    key_named(members, "key")
+}
+
+/// The same under another name.
+pub(super) fn key_named(members: &Members<'_>, name: &str) -> Result<Option<KeyRef>, Problem> {
+    match members.get(name)? {
         Json::Null | Json::Bool(false) => Ok(None),
         Json::Text(text) if text.is_empty() => Ok(None),
         Json::Text(text) => Ok(Some(key_of(&text))),
         Json::Bool(true) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
-            Err(Problem::bad("key must be a string: a raw key or the id of a key"))
+            Err(Problem::bad(format!("{name} must be a string: a raw key or the id of a key")))
         }
     }
 }

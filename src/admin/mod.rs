@@ -36,6 +36,7 @@ mod status;
 mod stream;
 mod subject;
 mod tags;
+mod teams;
 mod tokens;
 mod topup;
 mod usage;

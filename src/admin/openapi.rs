@@ -125,6 +125,9 @@ fn parameters() -> Value {
             "description": "Applied once in 24 hours: a repetition gets the first answer again.",
         },
         "namespace": query("namespace", json!({ "type": "string" }), "Only of this namespace."),
+        "teamId": {
+            "name": "teamId", "in": "query", "required": true, "schema": { "type": "string" },
+        },
         "types": query("types", json!({ "type": "string" }), "Any of these words, with commas between."),
         "actor": query("actor", json!({ "type": "string" }), "A part of the name, or the id of a token."),
         "since": query("since", json!({ "type": "string" }), "Not before: RFC 3339, or epoch milliseconds."),

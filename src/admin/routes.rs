@@ -9,7 +9,7 @@ use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
     Admin, Call, acl, adjust, audit, balance, expiry, ip, keys, limits, namespaces, openapi, quota,
-    refund, revoke, rotate, search, status, tags, tokens, topup,
+    refund, revoke, rotate, search, status, tags, teams, tokens, topup,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -140,6 +140,13 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/status" Viewer status::show, "status" "Keys and usage", Query(&["namespace"]) => 200 "Status"),
     route!(GET "/namespaces" Viewer namespaces::list, "namespaces" "List namespaces", Query(&["namespace"]) => 200 "Namespaces"),
     route!(POST "/namespaces" Operator namespaces::set, "setNamespace" "Suspend a namespace, or set its tools", Body("NamespaceChange") => 200 "SetNamespace"),
+    route!(GET "/teams" Viewer teams::list, "teams" "List teams", Query(&["namespace"]) => 200 "Teams"),
+    route!(POST "/teams" Admin teams::create, "createTeam" "Create a team", Body("NewTeam") => 201 "WrittenTeam"),
+    route!(POST "/teams/update" Admin teams::update, "teamsUpdate" "Change a team", Body("ChangedTeam") => 200 "WrittenTeam"),
+    route!(POST "/teams/delete" Admin teams::delete, "teamsDelete" "Delete a team", Body("OneTeam") => 200 "Done"),
+    route!(POST "/teams/assign" Admin teams::assign, "teamsAssign" "Put a key into a team", Body("TeamKey") => 200 "Done"),
+    route!(POST "/teams/remove" Admin teams::remove, "teamsRemove" "Take a key out of a team", Body("TeamKey") => 200 "Done"),
+    route!(GET "/teams/usage" Viewer teams::usage, "teamsUsage" "What a team and its keys have used", Query(&["teamId"]) => 200 "TeamUsage"),
     route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
     route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),

@@ -354,6 +354,9 @@ pub const AUDIT_FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// Admin tokens: all are in memory. Far more than there are operators of one Paygate.
 pub const ADMIN_TOKENS_MAX: usize = 10_000;
 
+/// Teams, deleted ones included: all are in memory with their accounts, about a kilobyte each.
+pub const TEAMS_MAX: usize = 50_000;
+
 /// Namespaces with a record of their own: all are in memory, about 200 bytes each without lists.
 pub const NAMESPACES_MAX: usize = 100_000;
 

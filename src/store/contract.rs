@@ -122,6 +122,19 @@ impl From<Option<Once>> for Deed {
     }
 }
 
+/// What became of putting a key into a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// It is in it, now or already.
+    Done,
+    /// There is no such team of the key's tenant.
+    NoSuchTeam,
+    /// The key is in another one.
+    InAnotherTeam,
+    /// The team has as many keys as it may.
+    TeamFull,
+}
+
 /// Which part of the audit log is read.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditPage {

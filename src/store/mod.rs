@@ -19,12 +19,13 @@ use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, SealKey};
+use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 
 pub use contract::{
-    AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep, Kept, Once,
-    RateState, Reading, Settlement, Show, StoreError, UsageRow,
+    Assigned, AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep,
+    Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
 };
 
 pub use parked::{PaidTask, Parking, Resumed};
@@ -67,6 +68,33 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends an admin token, durably.
     async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError>;
+
+    /// A team, deleted or not.
+    fn team(&self, id: &TeamId) -> Option<Arc<Team>>;
+
+    /// Every team, deleted ones included, in order of their making.
+    fn teams(&self) -> Vec<Arc<Team>>;
+
+    /// A team's account.
+    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
+
+    /// Makes a team, durably.
+    async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
+
+    /// Replaces a team's record, durably, if its revision is still the one given; raises it. A team
+    /// that is not active any more releases its keys.
+    async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
+
+    /// Puts a key into a team of its own tenant, durably.
+    async fn assign_key(
+        &self,
+        key: &KeyId,
+        team: &TeamId,
+        deed: Deed,
+    ) -> Result<Assigned, StoreError>;
+
+    /// Takes a key out of a team, durably; was it in it?
+    async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError>;
 
     /// Writes an entry of the audit log that nobody waits for; dropped if the disk cannot keep up.
     fn note(&self, event: AuditEvent);

@@ -100,7 +100,7 @@ pub(super) fn audit_totals(
     let sql = format!("SELECT count(*), max(id), min(at), max(at) FROM audit WHERE {text}");
     let mut statement = connection.prepare(&sql)?;
     let mut totals = statement.query_row(params_from_iter(values.iter()), |row| {
-        let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?);
+        let time = |column| row.get::<_, Option<i64>>(column);
         Ok(AuditTotals {
             total: row.get(0)?,
             newest_id: row.get::<_, Option<i64>>(1)?.unwrap_or(0),
@@ -129,7 +129,7 @@ impl Clause {
         let mut clause = Self { text: "1".to_owned(), values: Vec::new() };
         if !kinds.is_empty() {
             let places = vec!["?"; kinds.len()].join(", ");
-            clause.text.push_str(&format!(" AND kind IN ({places})"));
+            clause.text = format!("{} AND kind IN ({places})", clause.text);
             clause.values.extend(kinds.iter().cloned().map(Value::from));
         }
         if let Some(actor) = actor {

@@ -26,6 +26,7 @@ mod schema;
 mod slow;
 mod state;
 mod store;
+mod teams;
 mod tokens;
 mod verify;
 mod writer;

@@ -15,6 +15,7 @@ use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROW
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
+use crate::model::team::Team;
 use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
@@ -41,6 +42,7 @@ pub(super) enum Write {
     Token(Arc<AdminToken>),
     DeletedToken(TokenId),
     Namespace(Arc<Namespace>),
+    Team(Arc<Team>),
 }
 
 /// A call whose hold is open.

@@ -20,11 +20,12 @@ use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, SealKey};
+use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::store::{
-    AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused, Kept,
-    KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
+    Assigned, AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused,
+    Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
     UsageRow,
 };
 
@@ -121,6 +122,57 @@ impl Store for LocalStore {
 
     async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
         self.shared.delete_token(id, deed)?.wait().await
+    }
+
+    fn team(&self, id: &TeamId) -> Option<Arc<Team>> {
+        self.shared.team(id)
+    }
+
+    fn teams(&self) -> Vec<Arc<Team>> {
+        self.shared.teams()
+    }
+
+    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError> {
+        let state = self.shared.lock();
+        state.open_for_reading()?;
+        Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
+    }
+
+    async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        let (team, durable) = self.shared.create_team(team, deed)?;
+        durable.wait().await?;
+        Ok(team)
+    }
+
+    async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        if !team.active {
+            for member in &team.members {
+                self.load(member).await?;
+            }
+        }
+        let (team, durable) = self.shared.update_team(team, deed)?;
+        durable.wait().await?;
+        Ok(team)
+    }
+
+    async fn assign_key(
+        &self,
+        key: &KeyId,
+        team: &TeamId,
+        deed: Deed,
+    ) -> Result<Assigned, StoreError> {
+        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        let (assigned, durable) = self.shared.assign_key(key, team, deed)?;
+        durable.wait().await?;
+        Ok(assigned)
+    }
+
+    async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError> {
+        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        match self.shared.remove_key(key, team, deed)? {
+            Some(durable) => durable.wait().await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn note(&self, event: AuditEvent) {

@@ -18,6 +18,7 @@ use super::records::{delete_key, write_key, write_once};
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
+use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
 use crate::model::ids::CallId;
@@ -84,7 +85,8 @@ impl Writer {
             | Write::ForgetAudit { .. }
             | Write::Token(_)
             | Write::DeletedToken(_)
-            | Write::Namespace(_) => sum,
+            | Write::Namespace(_)
+            | Write::Team(_) => sum,
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -185,6 +187,7 @@ impl Writer {
                 Write::Token(token) => write_token(&transaction, token)?,
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
+                Write::Team(team) => write_team(&transaction, team)?,
             }
         }
         let deleted = match self.sweep {
