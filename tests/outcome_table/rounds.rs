@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use super::support::{Paygate, Response, Setup, eventually, modern_request};
-use super::{Standing, config, has_run, stop_and_verify, used_key, verify};
+use super::{Standing, config_with, has_run, stop_and_verify, used_key, verify};
 
 fn start() -> Paygate {
-    Setup::new().env("SCRIPTED_ERA", "dual").config(config()).start()
+    Setup::new()
+        .env("SCRIPTED_ERA", "dual")
+        .config(config_with(&json!({"maxAnswerBytes": 65_536})))
+        .start()
 }
 
 /// A call with its first answer, which asks for more.
@@ -193,7 +196,7 @@ fn a_client_that_leaves_has_cancelled() {
 
 #[test]
 fn shadow_mode_goes_through_all_rounds() {
-    let config = super::config_with(&json!({"shadowMode": true}));
+    let config = config_with(&json!({"shadowMode": true, "maxAnswerBytes": 65_536}));
     let paygate = Setup::new().env("SCRIPTED_ERA", "dual").config(config).start();
     let (key, _) = paygate.create_key(&json!({"name": "customer", "credits": 1}));
     let first = paygate.modern_call(&key, "ask_more", &json!({})).json();

@@ -5,10 +5,13 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::support::{MODERN, Paygate, Request, Response, Setup, eventually, modern_body};
-use super::{Standing, config, config_with, stop_and_verify, used_key};
+use super::{Standing, config_with, stop_and_verify, used_key};
 
 fn start() -> Paygate {
-    Setup::new().env("SCRIPTED_ERA", "dual").config(config()).start()
+    Setup::new()
+        .env("SCRIPTED_ERA", "dual")
+        .config(config_with(&json!({"maxAnswerBytes": 65_536})))
+        .start()
 }
 
 /// Makes a task; its id as the client knows it.
@@ -134,7 +137,7 @@ fn a_result_asked_for_after_its_hold_is_paid_by_another() {
 
 #[test]
 fn without_refunds_what_has_failed_is_paid() {
-    let config = config_with(&json!({"refundOnFailure": false}));
+    let config = config_with(&json!({"refundOnFailure": false, "maxAnswerBytes": 65_536}));
     let paygate = Setup::new().env("SCRIPTED_ERA", "dual").config(config).start();
     let key = used_key(&paygate);
     let id = make(&paygate, &key, &json!({"end": "failed"}));

@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use super::Durability;
 use super::queue::Write;
 use super::state::{Shared, State};
-use crate::ledger::Hold;
+use crate::ledger::{Book, Hold};
 use crate::model::bounds::{PARKED_MAX, PARKED_PER_KEY_MAX};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
@@ -161,8 +161,14 @@ impl State {
     }
 
     /// Puts back a hold that waited when Paygate stopped. Its amounts are in the accounts already.
-    pub(super) fn reopen_parked(&mut self, found: FoundParked) {
+    pub(super) fn reopen_parked(&mut self, found: FoundParked, book: &mut Book) {
         let FoundParked { parking, hold, calls, .. } = found;
+        for posting in &hold.postings {
+            // What a hold reserves must be there when it ends.
+            if let Some(account) = book.remove(&posting.account) {
+                self.book.insert(posting.account.clone(), account);
+            }
+        }
         self.queue.reopened(parking.call, parking.key.account(), calls);
         self.book.reopen(hold);
         self.parked.put(parking);
@@ -176,6 +182,22 @@ pub(super) struct FoundParked {
     pub(super) calls: Vec<CallEnd>,
     /// Its journal row.
     pub(super) seq: i64,
+}
+
+impl FoundParked {
+    /// The call and its journal row.
+    pub(super) fn row(&self) -> (CallId, i64) {
+        (self.hold.call, self.seq)
+    }
+}
+
+/// Notes the rows of the holds that a start leaves open.
+pub(super) fn note_open(connection: &Connection, found: &[FoundParked]) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM open_holds", [])?;
+    for waiting in found {
+        connection.execute("INSERT INTO open_holds (seq) VALUES (?1)", [waiting.seq])?;
+    }
+    Ok(())
 }
 
 pub(super) fn write(connection: &Connection, parking: &Parking) -> rusqlite::Result<()> {

@@ -19,7 +19,7 @@ use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveEr
 use crate::model::ids::{AccountId, CallId};
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
-use crate::store::CallEnd;
+use crate::store::{CallEnd, Parking};
 
 /// A hold that is open at the end of the journal.
 struct OpenHold {
@@ -53,27 +53,12 @@ pub(super) fn recover(
     let Replay { mut book, mut seq, saved, .. } = replay;
     // Also what the rows before `replay_after` have seen: ledger time never runs backwards.
     book.advance(Time::from_ms(meta(&transaction, "clock")?));
-    let mut found = Vec::new();
     let mut parked = parked::read(&transaction)?;
-    for (call, hold) in open.drain() {
-        let waits = parked.remove(&call).filter(|parking| book.now().max(now) < parking.until);
-        if let Some((parking, mut open)) = waits.zip(book.holds().get(&call).cloned()) {
-            open.deadline = parking.until;
-            let calls = calls_of_hold(&transaction, hold.seq)?;
-            found.push(FoundParked { parking, hold: open, calls, seq: hold.seq });
-            continue;
-        }
-        parked::delete(&transaction, &call)?;
-        let ended = match book.release(now, call, ResolutionKind::Recovered) {
-            Ok((_, resolution)) => resolution,
-            Err(ResolveError::NotOpen) => continue,
-            Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
-        };
-        seq += 1;
-        let calls = calls_of_hold(&transaction, hold.seq)?;
-        JournalRow::End { resolution: ended, payer: hold.payer, charged: 0, calls }
-            .insert(&transaction, seq)?;
-    }
+    let ended = end_open(&transaction, &mut book, &mut open, &mut parked, (now, &mut seq))?;
+    let found = match ended {
+        Ok(found) => found,
+        Err(reason) => return Ok(Err(reason)),
+    };
     let replayed = saved.keys().filter_map(|id| Some((id, book.account(id)?)));
     for (id, account) in replayed {
         save(&transaction, id, account, seq)?;
@@ -84,10 +69,7 @@ pub(super) fn recover(
             parked::delete(&transaction, call)?;
         }
     }
-    transaction.execute("DELETE FROM open_holds", [])?;
-    for waiting in &found {
-        transaction.execute("INSERT INTO open_holds (seq) VALUES (?1)", [waiting.seq])?;
-    }
+    parked::note_open(&transaction, &found)?;
     set_meta(&transaction, "replay_after", seq)?;
     set_meta(&transaction, "clock", book.now().ms())?;
     forget_once(&transaction, book.now())?;
@@ -101,20 +83,42 @@ pub(super) fn recover(
     state.load_teams(read_teams(&transaction)?, read_team_accounts(&transaction)?);
     state.tokens = read_tokens(&transaction)?;
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
-    let open_holds = found.iter().map(|waiting| (waiting.hold.call, waiting.seq)).collect();
-    for waiting in found {
-        for posting in &waiting.hold.postings {
-            // What a hold reserves must be there when it ends.
-            if let Some(account) = book.remove(&posting.account) {
-                state.book.insert(posting.account.clone(), account);
-            }
-        }
-        state.reopen_parked(waiting);
-    }
+    let open_holds = found.iter().map(FoundParked::row).collect();
+    found.into_iter().for_each(|waiting| state.reopen_parked(waiting, &mut book));
     let seal_key = seal_key(&transaction)?;
     state.kept = KeptUse::read(&transaction)?;
     transaction.commit()?;
     Ok(Ok(Recovered { state, seq, open_holds, seal_key }))
+}
+
+/// Releases the holds of calls that were in flight; what is left open waits for its customer.
+fn end_open(
+    connection: &Connection,
+    book: &mut Book,
+    open: &mut HashMap<CallId, OpenHold>,
+    parked: &mut HashMap<CallId, Parking>,
+    (now, seq): (Time, &mut i64),
+) -> rusqlite::Result<Result<Vec<FoundParked>, String>> {
+    let mut found = Vec::new();
+    for (call, hold) in open.drain() {
+        let calls = calls_of_hold(connection, hold.seq)?;
+        let waits = parked.remove(&call).filter(|parking| book.now().max(now) < parking.until);
+        if let Some((parking, mut open)) = waits.zip(book.holds().get(&call).cloned()) {
+            open.deadline = parking.until;
+            found.push(FoundParked { parking, hold: open, calls, seq: hold.seq });
+            continue;
+        }
+        parked::delete(connection, &call)?;
+        let resolution = match book.release(now, call, ResolutionKind::Recovered) {
+            Ok((_, resolution)) => resolution,
+            Err(ResolveError::NotOpen) => continue,
+            Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
+        };
+        *seq += 1;
+        let row = JournalRow::End { resolution, payer: hold.payer, charged: 0, calls };
+        row.insert(connection, *seq)?;
+    }
+    Ok(Ok(found))
 }
 
 struct Replay<'a> {
