@@ -1,6 +1,6 @@
 //! The headers that repeat something of a body.
 
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
 use crate::protocol::modern::{Headers, Mirror, VERSION_KEY};
@@ -36,7 +36,7 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<
 }
 
 fn mirror(headers: &HeaderMap, name: &HeaderName) -> Mirror {
-    Mirror::of(headers.get_all(name).iter().map(|value| value.as_bytes()))
+    Mirror::of(headers.get_all(name).iter().map(HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub struct Unfit {
 }
 
 impl Unfit {
-    fn mismatch(message: String) -> Self {
+    fn mismatch(message: &str) -> Self {
         Self { code: HEADER_MISMATCH, message: format!("Header mismatch: {message}") }
     }
 
@@ -104,14 +104,14 @@ pub fn check(request: &Request<'_>, headers: &Headers) -> Result<String, Unfit> 
     match (&headers.version, &version) {
         (Mirror::One(header), Some(version)) if header.as_str() == version.as_ref() => {}
         (Mirror::Absent, _) => {
-            return Err(Unfit::mismatch("MCP-Protocol-Version is missing".to_owned()));
+            return Err(Unfit::mismatch("MCP-Protocol-Version is missing"));
         }
         _ => {
-            return Err(Unfit::mismatch(format!("MCP-Protocol-Version is not the {VERSION_KEY}")));
+            return Err(Unfit::mismatch(&format!("MCP-Protocol-Version is not the {VERSION_KEY}")));
         }
     }
     if headers.method.text() != Some(request.method.as_ref()) {
-        return Err(Unfit::mismatch("Mcp-Method is not the body's method".to_owned()));
+        return Err(Unfit::mismatch("Mcp-Method is not the body's method"));
     }
     check_name(request, headers)?;
     if !meta.get(CAPABILITIES_KEY).is_some_and(|value| value.starts_with('{')) {
@@ -137,7 +137,7 @@ fn check_name(request: &Request<'_>, headers: &Headers) -> Result<(), Unfit> {
     if headers.name.decoded().as_deref() == Some(name.as_ref()) {
         return Ok(());
     }
-    Err(Unfit::mismatch(format!("Mcp-Name is not the body's \"{parameter}\"")))
+    Err(Unfit::mismatch(&format!("Mcp-Name is not the body's \"{parameter}\"")))
 }
 
 /// Has the client said, in this very request, that it can deal with an extension?

@@ -57,7 +57,7 @@ impl ParamHeaders {
             if !header.agrees(value, sent) {
                 let (name, argument) = (&header.name, header.path.join("."));
                 let message = format!("Mcp-Param-{name} is not the argument \"{argument}\"");
-                return Err(Unfit::mismatch(message));
+                return Err(Unfit::mismatch(&message));
             }
         }
         Ok(())
