@@ -81,6 +81,7 @@ async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
         credential_shown: true,
         key: Some(key),
         namespace: None,
+        team: None,
         calls: &calls,
         in_batch: false,
     };

@@ -11,6 +11,7 @@ use support::{ADMIN_KEY, PATIENCE, Paygate, Request, Setup};
 
 /// Every path with its methods; `true` if it needs the admin key.
 const ENDPOINTS: &[(&str, &str, bool)] = &[
+    ("/openapi.json", "GET, HEAD", false),
     ("/balance", "GET, HEAD", false),
     ("/keys", "POST, GET, HEAD", true),
     ("/keys/{id}", "GET, HEAD, PATCH, DELETE", true),
@@ -29,7 +30,18 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/keys/search", "POST", true),
     ("/limits", "POST", true),
     ("/status", "GET, HEAD", true),
-    ("/namespaces", "GET, HEAD", true),
+    ("/namespaces", "GET, HEAD, POST", true),
+    ("/teams", "GET, HEAD, POST", true),
+    ("/teams/update", "POST", true),
+    ("/teams/delete", "POST", true),
+    ("/teams/assign", "POST", true),
+    ("/teams/remove", "POST", true),
+    ("/teams/usage", "GET, HEAD", true),
+    ("/audit", "GET, HEAD", true),
+    ("/audit/export", "GET, HEAD", true),
+    ("/audit/stats", "GET, HEAD", true),
+    ("/admin/tokens", "POST, GET, HEAD", true),
+    ("/admin/tokens/{id}", "DELETE", true),
 ];
 
 /// The path as a request has it.
@@ -163,7 +175,8 @@ fn tenants_are_counted() {
     let all = paygate.admin_get("/namespaces").json();
     let row = |name: &str, keys: i64, active: i64, credits: i64| {
         json!({"namespace": name, "keyCount": keys, "activeKeys": active,
-            "totalCredits": credits, "totalSpent": 0})
+            "totalCredits": credits, "totalSpent": 0, "suspended": false,
+            "allowedTools": [], "deniedTools": []})
     };
     assert_eq!(all["namespaces"], json!([row("zoo", 2, 1, 12), row("acme", 1, 1, 1)]));
     assert_eq!(all["count"], 2);

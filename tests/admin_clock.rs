@@ -30,6 +30,7 @@ async fn get(router: &Router, path: &str, header: (&str, &str)) -> Value {
 fn key(raw: &RawKey) -> Key {
     Key {
         suspended: false,
+        team: None,
         id: KeyId::from_random([1; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -64,6 +65,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         credential_shown: true,
         key: Some(&key),
         namespace: Some(&Namespace::unwritten("default")),
+        team: None,
         calls: &[CallFacts { tool: "tool", arguments: None }],
         in_batch: false,
     };
@@ -79,7 +81,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         policy: Arc::new(policy),
         refund_on_failure: true,
         body_bytes_max: 1024,
-        denied: Arc::new(Vec::new),
+        denied: Arc::new(|_| Vec::new()),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);
     let used = &get(&router, "/balance", ("x-api-key", raw.reveal())).await["quotaUsage"];

@@ -34,6 +34,7 @@ fn hopeless() -> World {
         world.credit(-1_003);
         world.key.spending_limit = 39;
         world.key.quota = Some(quota([3, 3, 39, 39]));
+        world.team(39, [3, 3, 39, 39]);
     })
 }
 
@@ -86,6 +87,11 @@ const IN_ORDER: &[(&str, usize, Change)] = &[
     ("monthly_credit_quota_exceeded: 0+40 would exceed 39 credits/month", 0, |world| {
         world.key.quota = Some(quota([4, 4, 40, 40]));
     }),
+    ("team_budget_exceeded", 0, |world| world.team(40, [3, 3, 39, 39])),
+    ("team_daily_call_limit", 0, |world| world.team(40, [4, 3, 39, 39])),
+    ("team_monthly_call_limit", 0, |world| world.team(40, [4, 4, 39, 39])),
+    ("team_daily_credit_limit", 0, |world| world.team(40, [4, 4, 40, 39])),
+    ("team_monthly_credit_limit", 0, |world| world.team(40, [4, 4, 40, 40])),
 ];
 
 #[test]
@@ -104,6 +110,12 @@ fn the_first_check_in_order_refuses() {
     let charge = world.batch(&["search", "read", "read", "search"]).expect("nothing is left");
     assert_eq!((charge.total, charge.key_revision, charge.namespace_revision), (40, 3, 5));
     assert_eq!(world.numbers(), [0, 40, 4, 4, 4, 40, 40]);
+    let team = world.team.as_ref().expect("it is in one");
+    assert_eq!(charge.team, Some((team.id.clone(), 8)));
+    let team = world.book.account(&team.id.account()).expect("loaded");
+    let counters = [names::SPENT, names::CALLS, names::CALLS_DAY, names::CREDITS_MONTH];
+    assert_eq!(counters.map(|counter| team.value(&counter, world.now)), [40, 4, 4, 40]);
+    assert_eq!((team.available(), team.held()), (0, 0), "a team has no credits of its own");
 }
 
 #[test]

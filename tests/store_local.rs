@@ -76,6 +76,7 @@ fn key(number: u8) -> Key {
     let raw = raw(number);
     Key {
         suspended: false,
+        team: None,
         id: KeyId::from_random([number; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -113,6 +114,7 @@ fn charge(key: &Key, call: u8, tools: &[&str]) -> Charge {
         credential_shown: true,
         key: Some(key),
         namespace: Some(&Namespace::unwritten("default")),
+        team: None,
         calls: &calls,
         in_batch: tools.len() > 1,
     };

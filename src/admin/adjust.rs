@@ -21,8 +21,8 @@ struct Adjusted {
 
 pub(super) async fn adjust(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, amount, reason, once) = {
-        let members = Members::of_body(&call.body, &["key", "credits", "reason"])?;
-        let once = once::read(&call.headers, "POST /credits/adjust", &members)?;
+        let members = call.members()?;
+        let once = once::read(&call, "POST /credits/adjust", &members)?;
         let key = fields::key_required(&members)?;
         let reason = fields::reason(&members)?.ok_or_else(|| Problem::bad("Missing reason"))?;
         (key, amount(&members)?, reason, once)
@@ -33,8 +33,12 @@ pub(super) async fn adjust(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
     {
         return Ok(answer(credits, amount)?.replayed());
     }
-    let key = admin.find(&key, Fit::Exists, call.now).await?;
-    let deed = Deed { once, reason: Some(reason), ..Deed::default() };
+    let key = admin.find(&call, &key, Fit::Exists).await?;
+    let event = call
+        .key_event(&key, "credits.adjusted", format!("Adjusted by {amount} credits"))
+        .with("creditsAdjusted", amount)
+        .with("reason", reason.as_str());
+    let deed = Deed { once, reason: Some(reason), audit: Some(event) };
     match admin.store.credit(&key.id, amount, CreditKind::Adjustment, deed, call.now).await? {
         Credited::Made(credits) => answer(credits, amount),
         Credited::Repeated(credits) => Ok(answer(credits, amount)?.replayed()),

@@ -71,7 +71,9 @@ impl Answer {
 
     pub(super) fn respond(self) -> Response {
         let mut response = respond(self.status, self.body);
-        response.headers_mut().extend(self.headers);
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
         response
     }
 }
@@ -189,6 +191,11 @@ impl Problem {
         response
     }
 
+    /// Is it 403?
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
+    }
+
     /// What it says.
     pub(super) fn message(&self) -> &str {
         &self.message
@@ -209,7 +216,9 @@ impl From<StoreError> for Problem {
             StoreError::Conflict => {
                 Self::conflict("The key is being changed by others; nothing was done, try again")
             }
-            StoreError::Duplicate | StoreError::NotOpen => Self::conflict(&message),
+            StoreError::Duplicate | StoreError::NotOpen | StoreError::Full(..) => {
+                Self::conflict(&message)
+            }
             StoreError::NotFound => Self::not_found("Key not found"),
             StoreError::OnceMismatch => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             StoreError::OutOfRange => {

@@ -33,12 +33,17 @@ pub(super) enum KeyRef {
 
 /// `key`: the raw key or the id. `None` if it is missing.
 pub(super) fn key(members: &Members<'_>) -> Result<Option<KeyRef>, Problem> {
-    match members.get("key")? {
+    key_named(members, "key")
+}
+
+/// The same under another name.
+pub(super) fn key_named(members: &Members<'_>, name: &str) -> Result<Option<KeyRef>, Problem> {
+    match members.get(name)? {
         Json::Null | Json::Bool(false) => Ok(None),
         Json::Text(text) if text.is_empty() => Ok(None),
         Json::Text(text) => Ok(Some(key_of(&text))),
         Json::Bool(true) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
-            Err(Problem::bad("key must be a string: a raw key or the id of a key"))
+            Err(Problem::bad(format!("{name} must be a string: a raw key or the id of a key")))
         }
     }
 }
@@ -191,11 +196,12 @@ fn script_number(text: &str) -> String {
     value.map_or_else(|| text.to_owned(), |value| ryu_js::Buffer::new().format(value).to_owned())
 }
 
-/// A tenant's name; the default one if absent.
-pub(super) fn namespace(members: &Members<'_>) -> Result<String, Problem> {
+/// A tenant's name; `None` if absent or empty.
+pub(super) fn namespace(members: &Members<'_>) -> Result<Option<String>, Problem> {
     match members.get("namespace")? {
-        Json::Null => Ok(namespace::DEFAULT.to_owned()),
-        Json::Text(text) => namespace_of(&text),
+        Json::Null => Ok(None),
+        Json::Text(text) if text.trim().is_empty() => Ok(None),
+        Json::Text(text) => namespace_of(&text).map(Some),
         Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
             Err(Problem::bad("namespace must be a string"))
         }
@@ -245,11 +251,16 @@ fn expires_at(value: &Json<'_>) -> Result<Option<Time>, Problem> {
         Json::Text(text) => text,
         Json::Bool(_) | Json::List(_) | Json::Object(_) => "",
     };
-    let of_ms = whole(text).ok().map(|ms| (ms, Time::from_ms(ms)));
-    let of_ms = of_ms.filter(|(ms, time)| time.ms() == *ms).map(|(_, time)| time);
-    of_ms.or_else(|| Time::parse(text)).map(Some).ok_or_else(|| {
+    time(text).map(Some).ok_or_else(|| {
         Problem::bad("expiresAt must be a time such as 2030-12-31T23:59:59Z or epoch milliseconds")
     })
+}
+
+/// A time as text: RFC 3339, or epoch milliseconds.
+pub(super) fn time(text: &str) -> Option<Time> {
+    let of_ms = whole(text).ok().map(|ms| (ms, Time::from_ms(ms)));
+    let of_ms = of_ms.filter(|(ms, time)| time.ms() == *ms).map(|(_, time)| time);
+    of_ms.or_else(|| Time::parse(text))
 }
 
 /// A quota: at least one of the four limits, under either of its names.

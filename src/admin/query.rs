@@ -5,6 +5,7 @@ use axum::http::Uri;
 
 use super::answer::Problem;
 use super::fields;
+use crate::model::time::Time;
 
 /// Entries of a page where nobody says how many.
 const PAGE_DEFAULT: usize = 100;
@@ -53,6 +54,23 @@ impl Query {
             None => PAGE_DEFAULT,
         };
         Ok(Some(PageAsked { after: self.cursor()?, limit }))
+    }
+
+    /// A whole number, 0 or more.
+    pub(super) fn number(&self, name: &str) -> Result<Option<usize>, Problem> {
+        let wrong = || Problem::bad(format!("{name} must be a whole number, 0 or more"));
+        let fits = |number: &usize| u32::try_from(*number).is_ok();
+        let read = |text: &str| text.parse().ok().filter(fits).ok_or_else(wrong);
+        self.get(name).map(read).transpose()
+    }
+
+    /// A moment.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Time>, Problem> {
+        let wrong = || {
+            let example = "a time such as 2030-12-31T23:59:59Z or epoch milliseconds";
+            Problem::bad(format!("{name} must be {example}"))
+        };
+        self.get(name).map(|text| fields::time(text).ok_or_else(wrong)).transpose()
     }
 
     /// `cursor`: the place after which a list goes on.

@@ -1,6 +1,7 @@
 //! Work that nobody asked for: it takes no input, may be repeated, and ends with the app.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -10,20 +11,26 @@ use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::{Store, clock};
 
+/// Nothing is older than this, and it is still a time.
+const HOURS_MAX: u64 = 24 * 365 * 1000;
+
 /// The tasks that run beside the front.
 #[derive(Debug)]
 pub(super) struct Background {
     stop: watch::Sender<bool>,
     expiry: JoinHandle<()>,
     sessions: JoinHandle<()>,
+    forgetting: JoinHandle<()>,
 }
 
 impl Background {
-    pub(super) fn start(store: &Arc<dyn Store>, proxy: &Arc<Proxy>) -> Self {
+    /// Entries of the audit log are kept for so many days; 0 is for ever.
+    pub(super) fn start(store: &Arc<dyn Store>, proxy: &Arc<Proxy>, audit_days: i64) -> Self {
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
-        let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped));
-        Self { stop, expiry, sessions }
+        let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
+        let forgetting = tokio::spawn(forget_audit(Arc::clone(store), audit_days, stopped));
+        Self { stop, expiry, sessions, forgetting }
     }
 
     /// Ends them, each after what it is doing.
@@ -34,6 +41,9 @@ impl Background {
         }
         if let Err(why) = self.sessions.await {
             tracing::error!(target: "app", %why, "sessions were not looked after any more");
+        }
+        if let Err(why) = self.forgetting.await {
+            tracing::error!(target: "app", %why, "old entries of the audit log were not forgotten any more");
         }
     }
 }
@@ -64,6 +74,24 @@ async fn tend_sessions(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             _ = stop.changed() => return,
             _ = ticks.tick() => proxy.tend_sessions().await,
+        }
+    }
+}
+
+/// Forgets old entries of the audit log, a few at a time.
+async fn forget_audit(store: Arc<dyn Store>, days: i64, mut stop: watch::Receiver<bool>) {
+    let hours = u64::try_from(days).unwrap_or(0).saturating_mul(24);
+    let kept = (hours > 0).then(|| Duration::from_hours(hours.min(HOURS_MAX)));
+    let mut ticks = interval(bounds::AUDIT_FORGET_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => {}
+        }
+        let before = kept.map(|kept| clock::now().minus(kept));
+        if let Err(why) = store.forget_audit(before).await {
+            tracing::debug!(target: "app", %why, "old entries of the audit log could not be forgotten");
         }
     }
 }

@@ -13,7 +13,8 @@ use secrecy::SecretString;
 use super::keys_servers::ServerDraft;
 use super::problem::Place;
 use super::settings::{
-    DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, ServerCommand, UnlistedTools,
+    DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, Retention, ServerCommand,
+    UnlistedTools,
 };
 
 /// A value and where it was given.
@@ -50,7 +51,10 @@ pub(super) struct Draft {
     pub(super) tools: BTreeMap<String, ToolDraft>,
     pub(super) methods: BTreeMap<String, Placed<MethodDraft>>,
     pub(super) quota: Quota,
+    pub(super) retention: Retention,
     pub(super) shadow_mode: Option<Placed<bool>>,
+    pub(super) stdio: bool,
+    pub(super) api_key: Option<Placed<SecretString>>,
     pub(super) admin_key: Option<Placed<SecretString>>,
     pub(super) refund_on_failure: Option<bool>,
     pub(super) import_keys: Vec<ImportKey>,

@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
 use super::keys_inside::{
     read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
-    read_tool_pricing, read_upstream_headers,
+    read_retention, read_tool_pricing, read_upstream_headers,
 };
 use super::keys_servers::read_servers;
 use super::problem::Findings;
@@ -232,6 +232,14 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         read_global_quota,
     ),
     key(
+        "retention",
+        Kind::Shape("object"),
+        Fallback::Words("see below"),
+        "",
+        "How long what happened is remembered, see below.",
+        read_retention,
+    ),
+    key(
         "refundOnFailure",
         Kind::Switch,
         Fallback::Text("true"),
@@ -431,7 +439,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
     not_built("metricsToken", "metrics"),
-    not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),
 ];
 
@@ -441,7 +448,7 @@ fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, TOOL_PRICING};
+    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
     use super::super::keys_servers::SERVERS;
     use super::super::settings::Choice;
     use super::*;
@@ -460,6 +467,7 @@ mod tests {
             names(METHOD_PRICING),
             names(GLOBAL_QUOTA),
             names(SERVERS),
+            names(RETENTION),
         ];
         for names in all {
             let mut once = names.clone();

@@ -12,7 +12,7 @@ use super::file::walk;
 use super::key::{Fallback, Key, Kind};
 use super::keys::key;
 use super::problem::{Findings, masked, shown};
-use super::settings::{ImportKey, Quota};
+use super::settings::{AUDIT_DAYS_DEFAULT, ImportKey, Quota, Retention};
 
 /// The keys of an entry of `toolPricing`.
 pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
@@ -102,6 +102,25 @@ pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
         |quota, entry, findings| quota.monthly_credits = entry.number(findings).unwrap_or(0),
     ),
 ];
+
+/// The keys of `retention`.
+pub(super) static RETENTION: &[Key<Retention>] = &[key(
+    "auditDays",
+    Kind::Limit,
+    Fallback::Number(AUDIT_DAYS_DEFAULT),
+    "",
+    "Days after which entries of the audit log are forgotten.",
+    |retention, entry, findings| {
+        retention.audit_days = entry.number(findings).unwrap_or(AUDIT_DAYS_DEFAULT);
+    },
+)];
+
+pub(super) fn read_retention(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    let subject = |name: &str| name.to_owned();
+    if let Some(object) = entry.object(findings) {
+        walk(object, entry, RETENTION, &subject, &mut draft.retention, findings);
+    }
+}
 
 const fn quota(
     name: &'static str,

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::environment::{ADMIN_KEY_VARIABLE, LOG_VARIABLE};
+use super::environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE};
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
-use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, TOOL_PRICING};
+use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
 use super::keys_servers::SERVERS;
 use super::settings::LOG_DEFAULT;
 
@@ -28,9 +28,9 @@ Clients see one server that has the tools, prompts and resources of all. A tool 
 tools, in usage and in limits, too. URIs of resources stay as they are: one belongs to the first
 server, in the order of this list, that lists it or has a template for it; what nobody lists is tried
 with each server in turn. A server that does not start or ends is started again while the others
-work; until it is there, its tools are not. Paygate refuses to start only if no server starts. A
-client of the era without handshakes sees the servers that speak it; any other client those that
-begin with one.
+work; until it is there, its tools are not. Paygate refuses to start only if no server starts.
+Clients of the era without handshakes are served if all servers speak it; otherwise they are told to
+begin with a handshake, in which they find all of them.
 ";
 
 const METHODS: &str = "
@@ -52,10 +52,12 @@ pub fn reference_page() -> String {
     section(&mut page, "`globalQuota`", GLOBAL_QUOTA);
     page.push_str("\nDays and months are UTC. ");
     page.push_str("The names in brackets are accepted too.\n");
+    section(&mut page, "`retention`", RETENTION);
     let environment = format!(
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\
          | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\
+         | `{API_KEY_VARIABLE}` | Key of the client on stdin and stdout (`--stdio`), if `--api-key` gives none. |\n\
          | `{LOG_VARIABLE}` | Which lines of the log go to stderr: `error`, `warn`, `info`, `debug` or \
          `trace`, or a filter such as `info,upstream=debug`. `{LOG_DEFAULT}` if it is not set. |\n\n\
          Any other variable that begins with `PAYGATE_` is warned about.\n"

@@ -39,6 +39,10 @@ pub struct Config {
     pub host: IpAddr,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Which clients are served.
+    pub serves: Serves,
+    /// The key of the client on stdin and stdout.
+    pub api_key: Option<SecretString>,
     /// Which lines of the log are written: a level or directives of an `EnvFilter`.
     pub log: String,
     /// Where the books are kept.
@@ -49,6 +53,8 @@ pub struct Config {
     pub rate_limit_per_min: i64,
     /// Quota of every key that has none of its own.
     pub global_quota: Quota,
+    /// How long what happened is remembered.
+    pub retention: Retention,
     /// Record what would have happened, enforce and charge nothing.
     pub shadow_mode: bool,
     /// Key of the admin API; `None` lets the app generate one at each start.
@@ -99,6 +105,29 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Where a customer can buy credits, shown in denials.
     pub top_up_url: Option<String>,
+}
+
+/// Which clients are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// Those over HTTP.
+    Http,
+    /// The one that started this process, over stdin and stdout.
+    Stdio,
+    /// All of these.
+    Both,
+}
+
+impl Serves {
+    /// Are clients over HTTP served?
+    pub fn http(self) -> bool {
+        matches!(self, Self::Http | Self::Both)
+    }
+
+    /// Is the client that started this process served?
+    pub fn stdio(self) -> bool {
+        matches!(self, Self::Stdio | Self::Both)
+    }
 }
 
 /// What is guarded.
@@ -225,6 +254,22 @@ pub struct Quota {
     pub daily_credits: i64,
     /// Credits a month.
     pub monthly_credits: i64,
+}
+
+/// `retention.auditDays`: a year, so that last year's books can be explained.
+pub(super) const AUDIT_DAYS_DEFAULT: i64 = 365;
+
+/// How long what happened is remembered, in days; 0 is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The audit log.
+    pub audit_days: i64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { audit_days: AUDIT_DAYS_DEFAULT }
+    }
 }
 
 /// A key that customers already have.

@@ -169,7 +169,9 @@ const fn http_status(denial: &Denial) -> u16 {
         Denial::RateLimited { .. } | Denial::ToolRateLimited { .. } => 429,
         Denial::InsufficientCredits { .. }
         | Denial::SpendingLimitExceeded { .. }
-        | Denial::QuotaExceeded { .. } => 402,
+        | Denial::QuotaExceeded { .. }
+        | Denial::TeamBudgetExceeded
+        | Denial::TeamQuotaExceeded(_) => 402,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::ledger::{Bound, Demand, Hold, Posting, Refund, Refusal, names};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
+use crate::model::team::TeamId;
 use crate::model::text::Text;
 use crate::model::time::Time;
 
@@ -30,6 +31,8 @@ pub struct Charge {
     pub key_revision: u64,
     /// Revision of the namespace's record that was judged.
     pub namespace_revision: u64,
+    /// The key's team, with the revision of its record that was judged.
+    pub team: Option<(TeamId, u64)>,
     /// Was it asked for as a batch?
     pub in_batch: bool,
     /// The calls, in order.
@@ -49,6 +52,8 @@ pub(super) enum Limit {
     Credits,
     Spending,
     Quota(QuotaKind),
+    TeamBudget,
+    TeamQuota(QuotaKind),
     None,
 }
 
@@ -111,6 +116,7 @@ impl Charge {
             namespace: String::new(),
             key_revision: 0,
             namespace_revision: 0,
+            team: None,
             in_batch: false,
             total: item.price,
             items: vec![item],
@@ -142,11 +148,17 @@ impl Charge {
                 let (used, need, in_batch) = (refusal.value, amount, self.in_batch);
                 (Denial::QuotaExceeded { quota, used, need, limit: cap, in_batch }, 0)
             }
+            Limit::TeamBudget if cap > 0 => (Denial::TeamBudgetExceeded, 0),
+            Limit::TeamQuota(quota) if cap > 0 => (Denial::TeamQuotaExceeded(quota), 0),
             Limit::Credits => {
                 (Denial::InsufficientCredits { need: self.total, have: refusal.value }, 0)
             }
             // A counter without a limit of its own refuses only at the edge of exact numbers.
-            Limit::Spending | Limit::Quota(_) | Limit::None => {
+            Limit::Spending
+            | Limit::Quota(_)
+            | Limit::TeamBudget
+            | Limit::TeamQuota(_)
+            | Limit::None => {
                 let (spent, need) = (refusal.value, self.total);
                 (Denial::SpendingLimitExceeded { limit: COUNTER_MAX, spent, need }, 0)
             }
@@ -198,7 +210,9 @@ impl Charge {
     /// All that this charge asks of the counter of one of its demands.
     fn asked_of_same_counter(&self, index: usize) -> i64 {
         let Some(demand) = self.demands.get(index) else { return 0 };
-        let same = self.demands.iter().filter(|other| other.counter == demand.counter);
+        let same = self.demands.iter();
+        let same =
+            same.filter(|other| other.counter == demand.counter && other.account == demand.account);
         same.fold(0_i64, |sum, other| sum.saturating_add(other.amount))
     }
 }

@@ -33,3 +33,58 @@ impl AuditEvent {
         self
     }
 }
+
+/// Which entries of the audit log are meant. What is not given is not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Any of these words.
+    pub kinds: Vec<String>,
+    /// A part of the actor's name in any case of letters, or its id.
+    pub actor: Option<String>,
+    /// Not before.
+    pub since: Option<Time>,
+    /// Not after.
+    pub until: Option<Time>,
+    /// Whose tenant.
+    pub namespace: Option<String>,
+    /// Up to this id: later ones belong to another answer.
+    pub up_to: Option<i64>,
+}
+
+/// An entry as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Counted from 1.
+    pub id: i64,
+    /// When.
+    pub at: Time,
+    /// The word.
+    pub kind: String,
+    /// Who.
+    pub actor: String,
+    /// Id of the token, if it was one.
+    pub actor_id: Option<String>,
+    /// Whose tenant it is about.
+    pub namespace: Option<String>,
+    /// What it is about.
+    pub target: Option<String>,
+    /// For people.
+    pub message: String,
+    /// JSON, for programs.
+    pub metadata: String,
+}
+
+/// Numbers of the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditTotals {
+    /// All entries.
+    pub total: i64,
+    /// The last id.
+    pub newest_id: i64,
+    /// When the first was written.
+    pub oldest: Option<Time>,
+    /// When the last was written.
+    pub newest: Option<Time>,
+    /// By word.
+    pub by_kind: Vec<(String, i64)>,
+}

@@ -152,6 +152,10 @@ pub const DESCENDANT_KILL_ROUNDS: usize = 50;
 /// The pause between two such rounds: the kernel needs a moment to end a process.
 pub const DESCENDANT_KILL_PAUSE: Duration = Duration::from_millis(10);
 
+/// Rounds in which an orphan is given time to show whose it is: while it becomes another program it has
+/// no environment to look at.
+pub const DESCENDANT_MARK_ROUNDS: usize = 5;
+
 /// How often orphans that ended by themselves are collected.
 pub const ORPHAN_REAP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -335,6 +339,27 @@ pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
 
 // ---- the operator's API ----------------------------------------------------------------------
 
+/// Entries of the audit log: some hundred bytes each. Beyond it the oldest are forgotten.
+pub const AUDIT_ROWS_MAX: i64 = 5_000_000;
+
+/// Entries about refusals among them, which strangers can cause.
+pub const AUDIT_REFUSALS_MAX: usize = 10_000;
+
+/// Entries that are forgotten with one commit, so that no answer waits for it noticeably.
+pub const AUDIT_FORGOTTEN_AT_ONCE: usize = 5_000;
+
+/// How often old entries are looked for.
+pub const AUDIT_FORGET_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Admin tokens: all are in memory. Far more than there are operators of one Paygate.
+pub const ADMIN_TOKENS_MAX: usize = 10_000;
+
+/// Teams, deleted ones included: all are in memory with their accounts, about a kilobyte each.
+pub const TEAMS_MAX: usize = 50_000;
+
+/// Namespaces with a record of their own: all are in memory, about 200 bytes each without lists.
+pub const NAMESPACES_MAX: usize = 100_000;
+
 /// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;
@@ -465,3 +490,15 @@ pub const MEMBER_CURSOR_BYTES_MAX: usize = 2 << 10;
 pub const MERGED_CURSOR_BYTES_MAX: usize = 2 * SERVERS_MAX * (MEMBER_CURSOR_BYTES_MAX + 128);
 
 const _: () = assert!(MERGED_CURSOR_BYTES_MAX < BODY_BYTES_MAX / 2);
+
+// ---- the stdio front -------------------------------------------------------------------------
+
+/// Messages of a stdio client that are handled at a time. More than a server is given at a time, so
+/// that a client which floods is answered that the server is busy, and its cancellations are read.
+pub const STDIO_MESSAGES_MAX: usize = 2 * CHILD_CALLS_MAX;
+
+/// Messages for a stdio client that wait to be written. Beyond it those who have one wait.
+pub const STDIO_ANSWERS_QUEUED_MAX: usize = 64;
+
+/// Pieces of stdin that wait to be looked at, each of up to [`CHILD_READ_BYTES`].
+pub const STDIO_PIECES_QUEUED_MAX: usize = 16;

@@ -64,6 +64,10 @@ pub enum Denial {
         /// Calls are worded differently in a batch.
         in_batch: bool,
     },
+    /// The key's team would spend more than it ever may.
+    TeamBudgetExceeded,
+    /// A quota of the key's team is used up.
+    TeamQuotaExceeded(QuotaKind),
 }
 
 /// The four quotas, in order of precedence.
@@ -101,6 +105,13 @@ impl Denial {
                 QuotaKind::DailyCredits => "daily_credit_quota_exceeded",
                 QuotaKind::MonthlyCredits => "monthly_credit_quota_exceeded",
             },
+            Self::TeamBudgetExceeded => "team_budget_exceeded",
+            Self::TeamQuotaExceeded(quota) => match quota {
+                QuotaKind::DailyCalls => "team_daily_call_limit",
+                QuotaKind::MonthlyCalls => "team_monthly_call_limit",
+                QuotaKind::DailyCredits => "team_daily_credit_limit",
+                QuotaKind::MonthlyCredits => "team_monthly_credit_limit",
+            },
         }
     }
 
@@ -119,7 +130,9 @@ impl Denial {
             | Self::ToolRateLimited { .. }
             | Self::InsufficientCredits { .. }
             | Self::SpendingLimitExceeded { .. }
-            | Self::QuotaExceeded { .. } => true,
+            | Self::QuotaExceeded { .. }
+            | Self::TeamBudgetExceeded
+            | Self::TeamQuotaExceeded(_) => true,
         }
     }
 }
@@ -132,7 +145,9 @@ impl fmt::Display for Denial {
             | Self::InvalidApiKey
             | Self::ApiKeyExpired
             | Self::ApiKeySuspended
-            | Self::NamespaceSuspended => f.write_str(word),
+            | Self::NamespaceSuspended
+            | Self::TeamBudgetExceeded
+            | Self::TeamQuotaExceeded(_) => f.write_str(word),
             Self::IpNotAllowed(ip) => write!(f, "{word}: {ip} not in allowlist"),
             Self::ToolNotAllowed(tool) => write!(f, "{word}: {tool} not in allowedTools"),
             Self::ToolDenied(tool) => write!(f, "{word}: {tool} is in deniedTools"),

@@ -107,7 +107,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-fn is_lower_hex(text: &str, length: usize) -> bool {
+pub(super) fn is_lower_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -9,6 +9,7 @@ use super::address::AllowedNetwork;
 use super::ids::KeyId;
 use super::namespace;
 use super::secret::{Digest, KeyEnds, RawKey};
+use super::team::TeamId;
 use super::time::Time;
 
 /// Exact, case-sensitive tool names.
@@ -80,6 +81,8 @@ pub struct Key {
     pub name: String,
     /// Its tenant; never changes.
     pub namespace: String,
+    /// The team whose budget and quotas its calls use too.
+    pub team: Option<TeamId>,
     /// When it was made.
     pub created_at: Time,
     /// False once revoked.
@@ -114,6 +117,7 @@ impl Key {
             old: None,
             name: name.to_owned(),
             namespace: namespace::DEFAULT.to_owned(),
+            team: None,
             created_at,
             active: true,
             suspended: false,

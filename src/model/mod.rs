@@ -10,5 +10,7 @@ pub mod key;
 pub mod namespace;
 pub mod secret;
 pub mod spelling;
+pub mod team;
 pub mod text;
 pub mod time;
+pub mod token;

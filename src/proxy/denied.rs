@@ -16,7 +16,8 @@ impl Proxy {
         let tool = asked.calls.get(denied.failed_index).map(|call| call.tool);
         let tool = tool.filter(|_| asked.form != Form::Method);
         let tools = self.shared.link.tools();
-        self.denials.count(denied.denial.word(), tool.filter(|tool| tools.contains(tool)));
+        let tool = tool.filter(|tool| tools.contains(tool));
+        self.denials.count(denied.denial.word(), tool, identity.namespace_name());
         let shown = self.shown_for(identity, asked).await;
         Reply::Denied(Box::new(Refused {
             id: asked.id.to_owned(),
@@ -30,8 +31,8 @@ impl Proxy {
     }
 
     /// The reply to a free method that is refused.
-    pub(super) fn denied_free(&self, id: &str, denied: Denied) -> Reply {
-        self.denials.count(denied.denial.word(), None);
+    pub(super) fn denied_free(&self, identity: &Identity, id: &str, denied: Denied) -> Reply {
+        self.denials.count(denied.denial.word(), None, identity.namespace_name());
         Reply::Denied(Box::new(Refused {
             id: id.to_owned(),
             denied,

@@ -81,6 +81,7 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::OnceFull
         | StoreError::ParkedFull
         | StoreError::OutOfRange
+        | StoreError::Full(..)
         | StoreError::Read(_) => RETRY_LATER_MS,
     };
     let message =
@@ -106,6 +107,7 @@ pub(super) fn recall(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::NotOpen
         | StoreError::ParkedFull
         | StoreError::OutOfRange
+        | StoreError::Full(..)
         | StoreError::Read(_) => store(error),
     }
 }

@@ -46,7 +46,7 @@ impl Proxy {
         };
         if !open && let Err(denied) = identity.admitted() {
             if !self.options.policy.shadow {
-                return Err(self.denied_free(request.id, denied));
+                return Err(self.denied_free(&identity, request.id, denied));
             }
             tracing::debug!(
                 target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"

@@ -203,6 +203,13 @@ const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {
         Denial::ToolRateLimited { .. } => "shadow:tool_rate_limited",
         Denial::InsufficientCredits { .. } => "shadow:insufficient_credits",
         Denial::SpendingLimitExceeded { .. } => "shadow:spending_limit_exceeded",
+        Denial::TeamBudgetExceeded => "shadow:team_budget_exceeded",
+        Denial::TeamQuotaExceeded(quota) => match quota {
+            QuotaKind::DailyCalls => "shadow:team_daily_call_limit",
+            QuotaKind::MonthlyCalls => "shadow:team_monthly_call_limit",
+            QuotaKind::DailyCredits => "shadow:team_daily_credit_limit",
+            QuotaKind::MonthlyCredits => "shadow:team_monthly_credit_limit",
+        },
         Denial::QuotaExceeded { quota, .. } => match quota {
             QuotaKind::DailyCalls => "shadow:daily_call_quota_exceeded",
             QuotaKind::MonthlyCalls => "shadow:monthly_call_quota_exceeded",

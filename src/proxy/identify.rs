@@ -16,6 +16,7 @@ use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, RawKey};
+use crate::model::team::Team;
 use crate::model::time::Time;
 use crate::store::{Show, StoreError, clock};
 
@@ -50,6 +51,7 @@ pub(super) struct Identity {
     pub(super) now: Time,
     pub(super) key: Option<Arc<Key>>,
     namespace: Option<Arc<Namespace>>,
+    team: Option<Arc<Team>>,
     address: IpAddr,
     credential_shown: bool,
 }
@@ -136,7 +138,9 @@ impl Proxy {
             None => None,
         };
         let (address, credential_shown) = (sender.address, sender.credential_shown);
-        Ok(Identity { now, key, namespace, address, credential_shown })
+        let team = key.as_ref().and_then(|key| key.team.as_ref());
+        let team = team.and_then(|id| self.store.team(id));
+        Ok(Identity { now, key, namespace, team, address, credential_shown })
     }
 
     /// The numbers to show for a key, if it may be shown any.
@@ -158,7 +162,8 @@ impl Identity {
     /// Nobody in particular: what a free method goes on with while the store is down.
     pub(super) fn nobody(caller: &Caller) -> Self {
         let Sender { address, credential_shown, .. } = caller.sender;
-        Self { now: clock::now(), key: None, namespace: None, address, credential_shown }
+        let (key, namespace, team) = (None, None, None);
+        Self { now: clock::now(), key, namespace, team, address, credential_shown }
     }
 
     /// The facts for the gate.
@@ -169,9 +174,15 @@ impl Identity {
             credential_shown: self.credential_shown,
             key: self.key.as_deref(),
             namespace: self.namespace.as_deref(),
+            team: self.team.as_deref(),
             calls,
             in_batch,
         }
+    }
+
+    /// The tenant of the key, if there is one.
+    pub(super) fn namespace_name(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.namespace.as_str())
     }
 
     /// May it use what needs a key?

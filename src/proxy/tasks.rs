@@ -130,7 +130,9 @@ impl Proxy {
         match request.method.as_ref() {
             "tasks/get" => match self.settle_task(&identity, &task, Seen::of(&result)).await {
                 Ok(()) => {}
-                Err(Unpaid::Denied(denied)) => return self.denied_free(request.id, *denied),
+                Err(Unpaid::Denied(denied)) => {
+                    return self.denied_free(&identity, request.id, *denied);
+                }
                 Err(Unpaid::Error(error)) => return fails(error),
             },
             "tasks/cancel" => self.after_cancel(caller, &identity, &sent, &task).await,

@@ -39,6 +39,7 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let raw = RawKey::parse(KEY).unwrap();
     let key = Key {
         suspended: false,
+        team: None,
         id: KeyId::from_random([7; 8]),
         digest: raw.digest(),
         ends: raw.ends(),

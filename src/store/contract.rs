@@ -39,6 +39,9 @@ pub enum StoreError {
     /// Too many idempotency keys are remembered.
     #[error("too many Idempotency-Keys are remembered; try again later")]
     OnceFull,
+    /// There are as many of something as there may be.
+    #[error("there are {1} {0} already, which is the most")]
+    Full(&'static str, usize),
     /// Too many calls wait for their customers.
     #[error("too many calls wait for their next round or for their task")]
     ParkedFull,
@@ -117,6 +120,41 @@ impl From<Option<Once>> for Deed {
     fn from(once: Option<Once>) -> Self {
         Self { once, ..Self::default() }
     }
+}
+
+/// What became of putting a key into a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// It is in it, now or already.
+    Done,
+    /// There is no such team of the key's tenant.
+    NoSuchTeam,
+    /// The key is in another one.
+    InAnotherTeam,
+    /// The team has as many keys as it may.
+    TeamFull,
+}
+
+/// Which part of the audit log is read.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditPage {
+    /// From which end.
+    pub order: AuditOrder,
+    /// Behind the entry with this id.
+    pub after: Option<i64>,
+    /// Entries to leave out before that.
+    pub skip: usize,
+    /// Most entries.
+    pub limit: usize,
+}
+
+/// From which end a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// The last entry first.
+    NewestFirst,
+    /// The first entry first.
+    OldestFirst,
 }
 
 /// How one call of a charge ended.

@@ -14,15 +14,18 @@ use async_trait::async_trait;
 
 use crate::gate::{Charge, Item};
 use crate::ledger::{Account, CounterName, CreditKind, Refusal, ResolutionKind};
+use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, SealKey};
+use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 
 pub use contract::{
-    CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep, Kept, Once, RateState, Reading,
-    Settlement, Show, StoreError, UsageRow,
+    Assigned, AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep,
+    Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
 };
 
 pub use parked::{PaidTask, Parking, Resumed};
@@ -43,6 +46,71 @@ pub trait Store: Send + Sync + 'static {
 
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
+
+    /// Every tenant that has a record.
+    fn namespaces(&self) -> Vec<Arc<Namespace>>;
+
+    /// Replaces a tenant's record, durably, if its revision is still the one given; raises it.
+    async fn update_namespace(
+        &self,
+        tenant: Namespace,
+        deed: Deed,
+    ) -> Result<Arc<Namespace>, StoreError>;
+
+    /// The admin token with a digest.
+    fn token(&self, digest: &Digest) -> Option<Arc<AdminToken>>;
+
+    /// Every admin token, in order of their making.
+    fn tokens(&self) -> Vec<Arc<AdminToken>>;
+
+    /// Makes an admin token, durably.
+    async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError>;
+
+    /// Ends an admin token, durably.
+    async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError>;
+
+    /// A team, deleted or not.
+    fn team(&self, id: &TeamId) -> Option<Arc<Team>>;
+
+    /// Every team, deleted ones included, in order of their making.
+    fn teams(&self) -> Vec<Arc<Team>>;
+
+    /// A team's account.
+    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
+
+    /// Makes a team, durably.
+    async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
+
+    /// Replaces a team's record, durably, if its revision is still the one given; raises it. A team
+    /// that is not active any more releases its keys.
+    async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
+
+    /// Puts a key into a team of its own tenant, durably.
+    async fn assign_key(
+        &self,
+        key: &KeyId,
+        team: &TeamId,
+        deed: Deed,
+    ) -> Result<Assigned, StoreError>;
+
+    /// Takes a key out of a team, durably; was it in it?
+    async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError>;
+
+    /// Writes an entry of the audit log that nobody waits for; dropped if the disk cannot keep up.
+    fn note(&self, event: AuditEvent);
+
+    /// Some entries of the audit log.
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Numbers of the audit log.
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError>;
+
+    /// Forgets some of the entries before a moment, and of those beyond their bounds.
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError>;
 
     /// Makes a key with its first credits, durably. A repetition (`deed.once`) changes nothing and
     /// returns the answer that the first one left.

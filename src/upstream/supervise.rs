@@ -260,7 +260,10 @@ impl Peer {
     }
 
     async fn end(self, shared: &Arc<Shared>, outbox: &Outbox, grace: Duration) -> String {
-        outbox.close();
+        // A child is looked at before its stdin closes: what it leaves then is known.
+        if !matches!(self, Self::Child(_)) {
+            outbox.close();
+        }
         let fail = || shared.calls.fail_all(Failure::Exited);
         let how = match self {
             Self::Child(child) => child.end(grace, fail).await,

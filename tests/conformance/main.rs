@@ -31,10 +31,22 @@ use support::{Background, Expected, Lost, Paygate, Setup, in_repository, python}
 struct Way {
     name: &'static str,
     price: &'static str,
+    upstream: Upstream,
 }
 
-const WAYS: &[Way] =
-    &[Way { name: "child-free", price: "0" }, Way { name: "child-priced", price: "3" }];
+/// Where the fixture is, seen from Paygate.
+#[derive(Clone, Copy)]
+enum Upstream {
+    Child,
+    Remote,
+}
+
+const WAYS: &[Way] = &[
+    Way { name: "child-free", price: "0", upstream: Upstream::Child },
+    Way { name: "child-priced", price: "3", upstream: Upstream::Child },
+    Way { name: "remote-free", price: "0", upstream: Upstream::Remote },
+    Way { name: "remote-priced", price: "3", upstream: Upstream::Remote },
+];
 
 /// Enough for every call of a run.
 const CREDITS: u32 = 1_000_000;
@@ -51,29 +63,32 @@ fn nothing_that_2026_07_28_requires_is_lost() {
 
 /// Runs the suite directly and every way, and compares. `passes` is what the fixture passes directly.
 fn check(version: &str, passes: usize) {
-    let server = fixture_over_http();
+    let server = fixture(&["--http", "0"]);
     let direct = suite::run(&server.word("http://"), version);
     assert!(direct.has_required, "the fixture itself fails:\n{}", direct.said);
     assert_eq!(direct.passed(), passes, "the fixture itself:\n{}", direct.said);
-    let losses: Vec<(&str, Vec<Lost>)> = thread::scope(|scope| {
-        let runs: Vec<_> = WAYS
-            .iter()
-            .map(|way| (way.name, scope.spawn(move || through_paygate(*way, version))))
-            .collect();
-        let ended = runs.into_iter().map(|(name, run)| (name, run.join().expect("a run ends")));
-        ended.map(|(name, through)| (name, suite::lost(&direct, &through))).collect()
-    });
+    let mut losses: Vec<(&str, Vec<Lost>)> = Vec::new();
+    for pair in WAYS.chunks(2) {
+        thread::scope(|scope| {
+            let runs: Vec<_> =
+                pair.iter().map(|way| scope.spawn(|| through_paygate(*way, version))).collect();
+            for (way, run) in pair.iter().zip(runs) {
+                let through = run.join().expect("a run ends");
+                losses.push((way.name, suite::lost(&direct, &through)));
+            }
+        });
+    }
     Expected::read(&format!("tests/conformance/expected-{version}.txt")).compare(&losses);
 }
 
-fn fixture_over_http() -> Background {
+fn fixture(arguments: &[&str]) -> Background {
     let mut command = Command::new(python());
-    command.arg(in_repository("tests/fixtures/conformance/server.py")).args(["--http", "0"]);
+    command.arg(in_repository("tests/fixtures/conformance/server.py")).args(arguments);
     Background::start(command, "listening on")
 }
 
 fn through_paygate(way: Way, version: &str) -> Results {
-    let paygate = before_the_fixture(way);
+    let (paygate, _fixture) = before_the_fixture(way);
     let (key, _) = paygate.create_key(&json!({"name": "conformance", "credits": CREDITS}));
     let relay = Relay::start(&paygate.address, &key);
     let results = suite::run(&relay.mcp_url(), version);
@@ -83,8 +98,23 @@ fn through_paygate(way: Way, version: &str) -> Results {
     results
 }
 
-fn before_the_fixture(way: Way) -> Paygate {
-    let script = in_repository("tests/fixtures/conformance/server.py");
-    let command = format!("'{}' '{}'", python().display(), script.display());
-    Setup::new().server(command).args(["--price", way.price]).start()
+/// Paygate, and the fixture: for children a loaded one, of which every child is a copy.
+fn before_the_fixture(way: Way) -> (Paygate, Background) {
+    let setup = Setup::new().args(["--price", way.price]);
+    match way.upstream {
+        Upstream::Child => {
+            let socket = setup.dir().file("fixture");
+            let socket = socket.to_str().expect("a plain path");
+            let loaded = fixture(&["--forks", socket]);
+            let script = in_repository("tests/fixtures/conformance/forked.py");
+            let command =
+                format!("'{}' -I -S '{}' '{socket}'", python().display(), script.display());
+            (setup.server(command).start(), loaded)
+        }
+        Upstream::Remote => {
+            let remote = fixture(&["--http", "0"]);
+            let setup = setup.without_server().args(["--remote-url", &remote.word("http://")]);
+            (setup.start(), remote)
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! What a server asks its client: who is asked, under which id, and what becomes of the answer.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::client::{Session, post};
 use crate::support::eventually;
 use crate::{rich_key, start};
 
-fn sampling(ask_id: Value) -> Value {
+fn sampling(ask_id: &Value) -> Value {
     json!({"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1.50},
         "ask_id": ask_id, "wait": true})
 }
@@ -16,7 +18,7 @@ fn an_answer_goes_back_under_the_servers_own_id_byte_for_byte() {
     let paygate = start(json!({}));
     let session = Session::open(&paygate, &rich_key(&paygate));
     for ask_id in [json!("q-\u{e9}"), json!(7), json!(-1.5)] {
-        let mut events = session.stream(&json!(9), "ask", &sampling(ask_id.clone()), &Value::Null);
+        let mut events = session.stream(&json!(9), "ask", &sampling(&ask_id), &Value::Null);
         let asked = events.message().json();
         assert_eq!(asked["method"], "sampling/createMessage");
         assert_eq!(asked["params"], json!({"messages": [], "maxTokens": 1.5}));
@@ -43,11 +45,24 @@ fn an_answer_goes_back_under_the_servers_own_id_byte_for_byte() {
 }
 
 #[test]
+fn a_client_that_thinks_about_a_question_does_not_lose_its_call() {
+    let paygate = start(json!({"requestTimeoutMs": 2500}));
+    let session = Session::open(&paygate, &rich_key(&paygate));
+    let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
+    let id = events.message().json()["id"].clone();
+    let began = Instant::now();
+    eventually("it has thought", || began.elapsed() > Duration::from_secs(4));
+    session.send(&json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string());
+    assert!(events.rest()[0]["result"].is_object());
+    assert_eq!(paygate.credits(&session.key), 999);
+}
+
+#[test]
 fn answers_of_others_and_to_nothing_are_dropped() {
     let paygate = start(json!({}));
     let key = rich_key(&paygate);
     let (session, other) = (Session::open(&paygate, &key), Session::open(&paygate, &key));
-    let mut events = session.stream(&json!(9), "ask", &sampling(json!("q")), &Value::Null);
+    let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
     let id = events.message().json()["id"].clone();
     let answer = |text: &str| json!({"jsonrpc": "2.0", "id": id, "result": text}).to_string();
     assert_eq!(other.send(&answer("other session")).status, 202);
@@ -70,7 +85,7 @@ fn answers_of_others_and_to_nothing_are_dropped() {
 fn without_a_request_in_flight_the_standing_stream_is_asked() {
     let paygate = start(json!({}));
     let session = Session::open(&paygate, &rich_key(&paygate));
-    let asks = |method: &str, ask_id: &str| json!({"method": method, "ask_id": ask_id, "ms": 0, "params": {"_meta": {"progressToken": "theirs"}}});
+    let asks = |method: &str, ask_id: &str| json!({"method": method, "ask_id": ask_id, "ms": 30, "params": {"_meta": {"progressToken": "theirs"}}});
     // It waits for the client to come.
     session.tool("emit", &asks("elicitation/create", "one"));
     let mut stream = session.listen();
@@ -92,7 +107,7 @@ fn without_a_request_in_flight_the_standing_stream_is_asked() {
     assert_eq!((&heard[2]["id"], &heard[2]["result"]), (&json!("two"), &json!({"a": 2})));
     assert_eq!((&heard[3]["id"], &heard[3]["result"]), (&json!("one"), &json!({"a": 1})));
     // A ping of the server is answered for the client.
-    session.tool("emit", &json!({"method": "ping", "ask_id": "p", "ms": 0}));
+    session.tool("emit", &json!({"method": "ping", "ask_id": "p", "ms": 30}));
     eventually("the ping is answered", || {
         session.tool("heard", &json!({})).contains(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#)
     });
@@ -103,9 +118,9 @@ fn a_question_that_is_withdrawn_is_withdrawn_under_the_id_that_the_client_knows(
     let paygate = start(json!({}));
     let session = Session::open(&paygate, &rich_key(&paygate));
     let mut stream = session.listen();
-    session.tool("emit", &json!({"method": "roots/list", "ask_id": "q", "ms": 0}));
+    session.tool("emit", &json!({"method": "roots/list", "ask_id": "q", "ms": 30}));
     let id = stream.message().json()["id"].clone();
-    let cancelled = |id: &str| json!({"method": "notifications/cancelled", "params": {"requestId": id, "reason": "r"}, "ms": 0});
+    let cancelled = |id: &str| json!({"method": "notifications/cancelled", "params": {"requestId": id, "reason": "r"}, "ms": 30});
     session.tool("emit", &cancelled("unknown"));
     session.tool("emit", &cancelled("q"));
     let told = stream.message().json();
@@ -117,16 +132,19 @@ fn a_question_that_is_withdrawn_is_withdrawn_under_the_id_that_the_client_knows(
 
 #[test]
 fn a_server_whose_client_is_gone_is_told_so() {
-    let paygate = start(json!({"maxRequestTimeoutMs": 1500, "requestTimeoutMs": 1500}));
+    let paygate = start(
+        json!({"maxRequestTimeoutMs": 1500, "requestTimeoutMs": 1500, "globalRateLimitPerMin": 0}),
+    );
     let session = Session::open(&paygate, &rich_key(&paygate));
-    session.tool("emit", &json!({"method": "roots/list", "ask_id": "q", "ms": 0}));
+    session.tool("emit", &json!({"method": "roots/list", "ask_id": "q", "ms": 30}));
     let mut heard = String::new();
     eventually("it is answered", || {
         heard = session.tool("heard", &json!({}));
         heard.contains(r#""id":"q","error":{"code":-32603"#)
     });
     // What is asked beyond all measure is refused at once.
-    session.tool("emit", &json!({"method": "roots/list", "ask_id": "many", "ms": 0, "count": 100}));
+    session
+        .tool("emit", &json!({"method": "roots/list", "ask_id": "many", "ms": 30, "count": 100}));
     eventually("the rest is refused", || {
         session.tool("heard", &json!({})).matches(r#""id":"many","error":{"code":-32601"#).count()
             == 36

@@ -26,7 +26,7 @@ fn a_broken_stream_is_read_on_with_its_answer_and_nobody_elses() {
     let first = events.message();
     assert_eq!(first.json()["params"]["progress"], 1);
     drop(events);
-    session.tool("emit", &json!({"method": "notifications/elsewhere", "ms": 1}));
+    session.tool("emit", &json!({"method": "notifications/resources/updated"}));
     let mut again = session.listen_after(first.id.as_deref().unwrap());
     let told = again.rest();
     assert_eq!(steps(&told), [2, 3, 4, 5, 6]);
@@ -40,7 +40,7 @@ fn a_broken_stream_is_read_on_with_its_answer_and_nobody_elses() {
     // The same once more: it is still kept.
     let told = session.listen_after(first.id.as_deref().unwrap()).rest();
     assert_eq!(steps(&told), [2, 3, 4, 5, 6]);
-    assert_eq!(session.listen().message().json()["method"], "notifications/elsewhere");
+    assert_eq!(session.listen().message().json()["method"], "notifications/resources/updated");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn the_standing_stream_goes_on_where_it_broke() {
     let session = Session::open(&paygate, &rich_key(&paygate));
     let tell = |number: i64| {
         session
-            .tool("emit", &json!({"method": "notifications/x", "params": {"n": number}, "ms": 0}));
+            .tool("emit", &json!({"method": "notifications/x", "params": {"n": number}, "ms": 30}));
     };
     let number = |event: &crate::client::Event| event.json()["params"]["n"].as_i64().unwrap();
     let mut stream = session.listen();

@@ -6,7 +6,7 @@ use crate::client::{BOTH, Session, rpc, with};
 use crate::support::{Request, Setup, eventually};
 use crate::{rich_key, start};
 
-fn log(ms: Value, count: u32) -> Value {
+fn log(ms: &Value, count: u32) -> Value {
     json!({"method": "notifications/message", "params": {"level": "info", "data": 1.50}, "ms": ms,
         "count": count, "nonce": "n"})
 }
@@ -21,7 +21,7 @@ fn an_answer_that_comes_first_is_json_and_what_is_told_before_it_makes_a_stream(
     let plain = session.call("instant", &json!({"nonce": "n"}));
     assert_eq!(plain.header("content-type"), Some("application/json"));
     assert_eq!(plain.header("x-credits-remaining"), Some("999"));
-    let mut events = session.stream(&json!("a"), "emit", &log(Value::Null, 3), &Value::Null);
+    let mut events = session.stream(&json!("a"), "emit", &log(&Value::Null, 3), &Value::Null);
     assert!(events.headers.iter().any(|(name, _)| name == "x-paygate-call-id"));
     let place = events.next().unwrap();
     assert_eq!((place.data.as_str(), place.retry.as_deref()), ("", Some("1000")));
@@ -40,10 +40,10 @@ fn an_answer_that_comes_first_is_json_and_what_is_told_before_it_makes_a_stream(
 fn older_clients_get_no_event_without_a_message() {
     let paygate = start(json!({}));
     let session = Session::open_as(&paygate, &rich_key(&paygate), "2025-06-18");
-    let mut events = session.stream(&json!(1), "emit", &log(Value::Null, 1), &Value::Null);
+    let mut events = session.stream(&json!(1), "emit", &log(&Value::Null, 1), &Value::Null);
     assert_eq!(events.next().unwrap().data, LOGGED);
     let mut standing = session.listen();
-    session.tool("emit", &log(json!(1), 1));
+    session.tool("emit", &log(&json!(30), 1));
     assert_eq!(standing.next().unwrap().data, LOGGED);
 }
 
@@ -53,7 +53,7 @@ fn what_belongs_to_no_request_is_told_on_the_standing_stream() {
     let key = rich_key(&paygate);
     let (session, other) = (Session::open(&paygate, &key), Session::open(&paygate, &key));
     // It waits until somebody comes for it, and what comes while nothing is in flight belongs to nothing.
-    session.tool("emit", &log(json!(1), 1));
+    session.tool("emit", &log(&json!(30), 1));
     let updated = json!({"method": "notifications/resources/updated", "params": {"uri": "a:b"}});
     let plain = session.call("emit", &updated);
     assert_eq!(plain.header("content-type"), Some("application/json"));
@@ -67,7 +67,7 @@ fn what_belongs_to_no_request_is_told_on_the_standing_stream() {
     assert_eq!(stream.message().json()["method"], "notifications/prompts/list_changed");
     // Another session of the same key hears its own server alone.
     let mut others = other.listen();
-    other.tool("emit", &json!({"method": "notifications/mine"}));
+    other.tool("emit", &json!({"method": "notifications/mine", "ms": 30}));
     assert_eq!(others.message().json()["method"], "notifications/mine");
 }
 
@@ -123,7 +123,7 @@ fn a_newer_listener_takes_the_place_of_an_older_one() {
     let mut first = session.listen();
     let mut second = session.listen();
     assert!(first.rest().is_empty(), "the first has ended");
-    session.tool("emit", &json!({"method": "notifications/x", "count": 2}));
+    session.tool("emit", &json!({"method": "notifications/x", "ms": 30}));
     assert_eq!(second.message().json()["method"], "notifications/x");
     let html = with(Request::new("GET", "/mcp"), &session.key, &session.id);
     for accept in ["application/json", "*/*", "text/html"] {
@@ -161,8 +161,7 @@ fn a_client_that_never_reads_costs_no_memory() {
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
     };
     let _unread = session.listening(None).open(&paygate.address).unwrap();
-    let flood =
-        json!({"method": "notifications/x", "params": {"text": "x".repeat(10_000)}, "count": 2000});
+    let flood = json!({"method": "notifications/resources/updated", "params": {"text": "x".repeat(10_000)}, "count": 2000});
     session.tool("emit", &flood);
     let before = resident();
     for _ in 0..10 {

@@ -72,6 +72,18 @@ impl Client {
         !matches!(self.kind, Kind::Inspector) || inspector_arguments(step).is_some()
     }
 
+    /// Whether this pair is tried. The Inspector begins a session for every step, which is slow, and
+    /// remote servers are tried with the clients that negotiate and the oldest one.
+    pub fn is_for(self, way: &str, server: &str) -> bool {
+        let has_much = !matches!(server, "filesystem" | "memory" | "time");
+        match (self.kind, self.era) {
+            (Kind::Inspector, Era::Legacy) => way == "child" && has_much,
+            (Kind::Inspector, Era::Auto) => way == "child",
+            (_, Era::Auto) => true,
+            (_, Era::Legacy) => way == "child" || self.name == "typescript-v1",
+        }
+    }
+
     /// Makes the client follow the plan.
     pub fn run(self, url: &str, key: &str, steps: &Value) -> Vec<StepResult> {
         match self.kind {

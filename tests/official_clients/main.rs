@@ -24,9 +24,6 @@ use clients::Client;
 use plans::Server;
 use support::{Expected, Lost, Paygate, Setup};
 
-/// The way through Paygate: the server is its child.
-const WAY: &str = "child";
-
 const PRICE: &str = "3";
 const CREDITS: i64 = 100_000;
 
@@ -35,31 +32,44 @@ const WORKERS: usize = 3;
 
 #[test]
 fn every_step_of_every_client_passes_with_every_server() {
-    let pairs: Vec<(Client, Server)> = clients::ALL
-        .iter()
-        .flat_map(|client| plans::ALL.iter().map(move |server| (*client, *server)))
-        .collect();
-    let lost: Mutex<Vec<Lost>> = Mutex::default();
+    let pairs = clients::ALL.iter().flat_map(|client| {
+        let children = plans::CHILDREN.iter().map(move |server| ("child", *client, *server));
+        let remote = plans::REMOTE.iter().map(move |server| ("remote", *client, *server));
+        children.chain(remote).filter(|(way, client, server)| client.is_for(way, server.name))
+    });
+    let pairs: Vec<(&str, Client, Server)> = pairs.collect();
+    let lost: Mutex<Vec<(&str, Lost)>> = Mutex::default();
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                while let Some((client, server)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let failed = run(*client, *server);
+                while let Some((way, client, server)) =
+                    pairs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let failed = run(*client, *server).into_iter().map(|failed| (*way, failed));
                     lost.lock().expect("no run panicked").extend(failed);
                 }
             });
         }
     });
     let lost = lost.into_inner().expect("no run panicked");
-    Expected::read("tests/official_clients/expected.txt").compare(&[(WAY, lost)]);
+    let of_way = |wanted| {
+        let these = lost.iter().filter(|(way, _)| *way == wanted);
+        (wanted, these.map(|(_, lost)| lost.clone()).collect())
+    };
+    let losses: [(&str, Vec<Lost>); 2] = ["child", "remote"].map(of_way);
+    Expected::read("tests/official_clients/expected.txt").compare(&losses);
 }
 
 /// Runs the plan, and gives the steps that did not pass.
 fn run(client: Client, server: Server) -> Vec<Lost> {
     let files = support::TempDir::new();
-    let command = server.command(files.path());
-    let paygate: Paygate = Setup::new().server(command).args(["--price", PRICE]).start();
+    let setup = Setup::new().args(["--price", PRICE]);
+    let remote = server.start();
+    let paygate: Paygate = match &remote {
+        Some((_, url)) => setup.without_server().args(["--remote-url", url]).start(),
+        None => setup.server(server.command(files.path())).start(),
+    };
     let (key, _) = paygate.create_key(&json!({"name": "official client", "credits": CREDITS}));
     let steps = server.steps(client, files.path());
     let results = client.run(&paygate.mcp_url(), &key, &steps);

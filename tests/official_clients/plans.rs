@@ -1,18 +1,29 @@
 //! The servers, and what a client is made to do with each.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::clients::{Client, Era};
-use crate::support::{in_repository, node, npm, python};
+use crate::support::{Background, in_repository, node, npm, python};
 
 /// A server and what is done with it.
 #[derive(Clone, Copy)]
 pub struct Server {
     pub name: &'static str,
     kind: Kind,
+    /// How it can be reached but as a child.
+    remote: Option<Remote>,
+}
+
+#[derive(Clone, Copy)]
+enum Remote {
+    StreamableHttp,
+    /// The transport of 2024-11-05.
+    Sse,
 }
 
 #[derive(Clone, Copy)]
@@ -25,12 +36,20 @@ enum Kind {
     Fixture,
 }
 
-pub const ALL: &[Server] = &[
-    Server { name: "everything", kind: Kind::Everything },
-    Server { name: "filesystem", kind: Kind::Filesystem },
-    Server { name: "memory", kind: Kind::Memory },
-    Server { name: "time", kind: Kind::Time },
-    Server { name: "fixture", kind: Kind::Fixture },
+/// As children of Paygate.
+pub const CHILDREN: &[Server] = &[
+    Server { name: "everything", kind: Kind::Everything, remote: None },
+    Server { name: "filesystem", kind: Kind::Filesystem, remote: None },
+    Server { name: "memory", kind: Kind::Memory, remote: None },
+    Server { name: "time", kind: Kind::Time, remote: None },
+    Server { name: "fixture", kind: Kind::Fixture, remote: None },
+];
+
+/// At a URL.
+pub const REMOTE: &[Server] = &[
+    Server { name: "everything", kind: Kind::Everything, remote: Some(Remote::StreamableHttp) },
+    Server { name: "everything-sse", kind: Kind::Everything, remote: Some(Remote::Sse) },
+    Server { name: "fixture", kind: Kind::Fixture, remote: Some(Remote::StreamableHttp) },
 ];
 
 impl Server {
@@ -59,6 +78,28 @@ impl Server {
                 format!("'{}' '{}'", python().display(), script.display())
             }
         }
+    }
+
+    /// Starts it at a URL, if that is how it is reached.
+    pub fn start(self) -> Option<(Background, String)> {
+        let (transport, path) = match self.remote? {
+            Remote::StreamableHttp => ("streamableHttp", "mcp"),
+            Remote::Sse => ("sse", "sse"),
+        };
+        let port = free_port();
+        let mut command;
+        if matches!(self.kind, Kind::Fixture) {
+            command = Command::new(python());
+            command.arg(in_repository("tests/fixtures/conformance/server.py"));
+            command.args(["--http", &port.to_string()]);
+        } else {
+            command = Command::new(node());
+            command.arg(npm("@modelcontextprotocol/server-everything/dist/index.js"));
+            command.arg(transport);
+        }
+        command.env("PORT", port.to_string());
+        let server = Background::start(command, &port.to_string());
+        Some((server, format!("http://127.0.0.1:{port}/{path}")))
     }
 
     /// What this client does with it.
@@ -158,4 +199,10 @@ fn fixture(client: Client) -> Value {
             "arguments": {"uri": watched}},
         {"do": "log", "tool": "test_tool_with_logging", "arguments": {}},
     ])
+}
+
+/// A port that nobody has at this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
 }

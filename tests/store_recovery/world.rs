@@ -329,6 +329,7 @@ pub(crate) fn new_key(number: u8, now: Time) -> Key {
     let raw = RawKey::from_random([number; 24]);
     Key {
         suspended: false,
+        team: None,
         id: KeyId::from_random([number; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -357,6 +358,7 @@ pub(crate) fn charge(key: &Key, id: [u8; 16], tools: usize, now: Time) -> Charge
         credential_shown: true,
         key: Some(key),
         namespace: Some(&Namespace::unwritten("default")),
+        team: None,
         calls: &calls,
         in_batch: tools > 1,
     };

@@ -122,8 +122,10 @@ impl Response {
     /// The data of every event of an event stream, as JSON.
     pub fn events(&self) -> Vec<Value> {
         let text = self.text();
-        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        data.map(|json| serde_json::from_str(json.trim()).expect("event data is JSON")).collect()
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+        // An event without data is a place to come back to.
+        let data = data.filter(|json| !json.is_empty());
+        data.map(|json| serde_json::from_str(json).expect("event data is JSON")).collect()
     }
 
     /// The text of the first content block of a tool result.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::admin::answer::{Answer, Problem, to_json};
 use crate::admin::body::Members;
+use crate::admin::entropy::random;
 use crate::admin::keys::members;
 use crate::admin::view::{Addresses, Shown};
 use crate::admin::{Admin, Call, fields, once};
@@ -15,25 +16,10 @@ use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::KeyId;
 use crate::model::key::{Key, ToolList};
 use crate::model::secret::RawKey;
-use crate::model::time::Time;
-use crate::store::{Creation, Once, StoreError};
+use crate::store::{Creation, Deed, Once, StoreError};
 
 /// Credits of a key that is made without saying how many.
 const CREDITS_DEFAULT: i64 = 100;
-
-const FIELDS: &[&str] = &[
-    "name",
-    "credits",
-    "expiresIn",
-    "expiresAt",
-    "quota",
-    "spendingLimit",
-    "allowedTools",
-    "deniedTools",
-    "tags",
-    "ipAllowlist",
-    "namespace",
-];
 
 /// The answer, in the order of the documentation; `id` is Paygate's own.
 #[derive(Serialize)]
@@ -59,14 +45,22 @@ const SHOWN_BEFORE: &str = "This key was made by an earlier request with this Id
 pub(in crate::admin) async fn create(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let raw = new_raw_key()?;
     let (key, credits, once, answer) = {
-        let members = Members::of_body(&call.body, FIELDS)?;
-        let once = once::read(&call.headers, "POST /keys", &members)?;
-        let (key, credits) = read(&members, &raw, call.now)?;
+        let members = call.members()?;
+        let once = once::read(&call, "POST /keys", &members)?;
+        let (key, credits) = read(&members, &raw, &call)?;
         let note = written(&key, credits, None, SHOWN_BEFORE)?;
         let answer = written(&key, credits, Some(raw.reveal()), SAVE_IT)?;
         (key, credits, once.map(|once| Once { note, ..once }), answer)
     };
-    match admin.store.create_key(key, credits, once.into(), call.now).await {
+    let event = call
+        .key_event(&key, "key.created", format!("Key created: {}", key.name))
+        .with("name", key.name.as_str())
+        .with("credits", credits)
+        .with("allowedTools", key.allowed_tools.names())
+        .with("deniedTools", key.denied_tools.names())
+        .with("expiresAt", key.expires_at.map(|end| end.to_string()));
+    let deed = Deed { once, audit: Some(event), reason: None };
+    match admin.store.create_key(key, credits, deed, call.now).await {
         Ok(Creation::Made(_)) => Ok(Answer::created(answer)),
         Ok(Creation::Repeated(note)) => Ok(Answer::created(note).replayed()),
         // 24 random bytes do not come twice: somebody's random source is broken.
@@ -92,7 +86,7 @@ fn written(key: &Key, credits: i64, raw: Option<&str>, message: &str) -> Result<
 }
 
 /// The record and the first credits that a request asks for.
-fn read(members: &Members<'_>, raw: &RawKey, now: Time) -> Result<(Key, i64), Problem> {
+fn read(members: &Members<'_>, raw: &RawKey, call: &Call) -> Result<(Key, i64), Problem> {
     let credits = credits(members)?;
     let limit = fields::limit("spendingLimit", &members.get("spendingLimit")?)?;
     let key = Key {
@@ -101,14 +95,15 @@ fn read(members: &Members<'_>, raw: &RawKey, now: Time) -> Result<(Key, i64), Pr
         ends: raw.ends(),
         old: None,
         name: members::name(members)?,
-        namespace: fields::namespace(members)?,
-        created_at: now,
+        team: None,
+        namespace: call.actor.home(fields::namespace(members)?)?,
+        created_at: call.now,
         active: true,
         suspended: false,
         spending_limit: limit.unwrap_or(0),
         allowed_tools: fields::tools(members, "allowedTools")?,
         denied_tools: fields::tools(members, "deniedTools")?,
-        expires_at: fields::expiry(members, now)?,
+        expires_at: fields::expiry(members, call.now)?,
         quota: members::quota(members)?,
         tags: members::changed_tags(members, BTreeMap::new())?,
         ip_allowlist: members::addresses(members)?,
@@ -131,13 +126,4 @@ fn credits(members: &Members<'_>) -> Result<i64, Problem> {
 /// A new credential.
 pub(in crate::admin) fn new_raw_key() -> Result<RawKey, Problem> {
     random().map(RawKey::from_random)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Problem> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        tracing::error!(%error, "the system gives no random bytes");
-        Problem::unavailable("No new key could be made", 5)
-    })?;
-    Ok(bytes)
 }

@@ -17,7 +17,7 @@ const KEYS_PER_PIECE: usize = 250;
 
 pub(in crate::admin) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let query = Query::of(&call.uri)?;
-    let namespace = query.namespace()?;
+    let namespace = call.actor.scope(query.namespace()?)?;
     if let Some(asked) = query.page()? {
         let page = admin.store.keys_page(namespace.as_deref(), asked.after, asked.limit).await?;
         return in_background(move || {

@@ -13,7 +13,7 @@ const NAME_CHARS_MAX: usize = 200;
 const NAME_DEFAULT: &str = "unnamed";
 
 /// `name`; a default if there is none.
-pub(super) fn name(members: &Members<'_>) -> Result<String, Problem> {
+pub(in crate::admin) fn name(members: &Members<'_>) -> Result<String, Problem> {
     let name = match members.get("name")? {
         Json::Null => String::new(),
         Json::Text(text) => text,
@@ -27,7 +27,7 @@ pub(super) fn name(members: &Members<'_>) -> Result<String, Problem> {
 }
 
 /// `tags`, over those that are there: `null` removes one, or all.
-pub(super) fn changed_tags(
+pub(in crate::admin) fn changed_tags(
     members: &Members<'_>,
     mut tags: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, Problem> {
@@ -44,21 +44,23 @@ pub(super) fn changed_tags(
 }
 
 /// `ipAllowlist`.
-pub(super) fn addresses(members: &Members<'_>) -> Result<IpAllowlist, Problem> {
+pub(in crate::admin) fn addresses(members: &Members<'_>) -> Result<IpAllowlist, Problem> {
     let name = "ipAllowlist";
     let entries = fields::strings(&members.get(name)?, name, IpAllowlist::ENTRIES_MAX)?;
     fields::addresses(&entries.unwrap_or_default(), name)
 }
 
 /// `quota`: a whole one, or none.
-pub(super) fn quota(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
+pub(in crate::admin) fn quota(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
     let Some(given) = quota_members(members)? else { return Ok(None) };
     let quota = fields::quota(&given)?;
     quota.ok_or_else(|| Problem::bad(fields::QUOTA_EMPTY)).map(Some)
 }
 
 /// The members of `quota`; `None` for `null`.
-pub(super) fn quota_members<'a>(members: &Members<'a>) -> Result<Option<Members<'a>>, Problem> {
+pub(in crate::admin) fn quota_members<'a>(
+    members: &Members<'a>,
+) -> Result<Option<Members<'a>>, Problem> {
     match members.get("quota")? {
         Json::Null => Ok(None),
         Json::Object(quota) => {

@@ -2,6 +2,6 @@
 
 pub(super) mod create;
 pub(super) mod list;
-mod members;
+pub(super) mod members;
 pub(super) mod one;
 pub(super) mod suspend;

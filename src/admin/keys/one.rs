@@ -11,20 +11,6 @@ use crate::admin::subject::Fit;
 use crate::admin::view::{KeyView, Moment};
 use crate::admin::{Admin, Call, fields};
 use crate::model::key::Key;
-use crate::store::Deed;
-
-/// What can be changed.
-const FIELDS: &[&str] = &[
-    "name",
-    "expiresIn",
-    "expiresAt",
-    "quota",
-    "spendingLimit",
-    "allowedTools",
-    "deniedTools",
-    "tags",
-    "ipAllowlist",
-];
 
 #[derive(Serialize)]
 struct Deleted<'a> {
@@ -33,24 +19,30 @@ struct Deleted<'a> {
 }
 
 pub(in crate::admin) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let key = admin.find(&call.key_in_path(), Fit::Exists, call.now).await?;
+    let key = admin.find(&call, &call.key_in_path(), Fit::Exists).await?;
     view(&admin, &call, &key).await
 }
 
 /// What is absent stays, `null` clears, all or nothing.
 pub(in crate::admin) async fn patch(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let key = {
-        let members = Members::of_body(&call.body, FIELDS)?;
+        let members = call.members()?;
         let apply = |key: &mut Key| apply(key, &members, &call);
-        admin.change(&call.key_in_path(), Fit::Exists, call.now, apply).await?
+        let event = |key: &Key| {
+            let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();
+            let message = format!("Key updated: {}", names.join(", "));
+            call.key_event(key, "key.updated", message).with("changed", names)
+        };
+        admin.change(&call, &call.key_in_path(), Fit::Exists, event, apply).await?
     };
     view(&admin, &call, &key).await
 }
 
 /// What was charged stays in the journal under the id; credits that are left end with the key.
 pub(in crate::admin) async fn delete(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let key = admin.find(&call.key_in_path(), Fit::Exists, call.now).await?;
-    admin.store.delete_key(&key.id, Deed::default(), call.now).await?;
+    let key = admin.find(&call, &call.key_in_path(), Fit::Exists).await?;
+    let event = call.key_event(&key, "key.deleted", format!("Key deleted: {}", key.name));
+    admin.store.delete_key(&key.id, event.into(), call.now).await?;
     Answer::ok(&Deleted { message: "Key deleted", id: key.id.as_str() })
 }
 

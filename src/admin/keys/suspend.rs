@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::admin::answer::{Answer, Problem};
-use crate::admin::body::Members;
 use crate::admin::subject::Fit;
 use crate::admin::{Admin, Call, fields};
 use crate::model::key::Key;
@@ -17,25 +16,26 @@ struct Done {
 
 /// Its calls are refused with `api_key_suspended`.
 pub(in crate::admin) async fn suspend(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    set(&admin, &call, true, "Key suspended").await
+    set(&admin, &call, true, ("key.suspended", "Key suspended")).await
 }
 
 /// Opens it again.
 pub(in crate::admin) async fn resume(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    set(&admin, &call, false, "Key resumed").await
+    set(&admin, &call, false, ("key.resumed", "Key resumed")).await
 }
 
 async fn set(
     admin: &Admin,
     call: &Call,
     suspended: bool,
-    message: &'static str,
+    (kind, message): (&'static str, &'static str),
 ) -> Result<Answer, Problem> {
-    let key = fields::key_required(&Members::of_body(&call.body, &["key"])?)?;
+    let key = fields::key_required(&call.members()?)?;
     let apply = |key: &mut Key| {
         key.suspended = suspended;
         Ok(())
     };
-    admin.change(&key, Fit::NotRevoked, call.now, apply).await?;
+    let event = |key: &Key| call.key_event(key, kind, message);
+    admin.change(call, &key, Fit::NotRevoked, event, apply).await?;
     Answer::ok(&Done { message })
 }

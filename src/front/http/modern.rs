@@ -32,7 +32,7 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<
     });
     let params = params.collect();
     let (method, name) = (mirror(headers, &METHOD), mirror(headers, &NAME));
-    (known, Some(Box::new(Headers { version, method, name, params })))
+    (known, Some(Box::new(Headers { version, method, name, params, are_none: false })))
 }
 
 fn mirror(headers: &HeaderMap, name: &HeaderName) -> Mirror {

@@ -118,7 +118,7 @@ struct Listener<'a> {
 enum End {
     Left,
     Closing,
-    Denied(Box<Denied>),
+    Denied(Box<(Identity, Denied)>),
     Told,
 }
 
@@ -148,7 +148,10 @@ impl Listener<'_> {
             }
         };
         match end {
-            End::Denied(denied) => proxy.denied_free(self.request_id, *denied),
+            End::Denied(end) => {
+                let (identity, denied) = *end;
+                proxy.denied_free(&identity, self.request_id, denied)
+            }
             // The stream was promised to end with an answer, which this is.
             End::Left | End::Closing | End::Told => {
                 let id = self.request_id;
@@ -181,13 +184,13 @@ impl Listener<'_> {
 }
 
 /// Why the stream's key may not listen any more.
-async fn denied(proxy: &Proxy, caller: &Caller) -> Option<Denied> {
+async fn denied(proxy: &Proxy, caller: &Caller) -> Option<(Identity, Denied)> {
     if proxy.options.policy.shadow {
         return None;
     }
     // While the books are closed nobody can say; the stream stays.
     let identity: Identity = proxy.identify(caller).await.ok()?;
-    identity.admitted().err()
+    identity.admitted().err().map(|denied| (identity, denied))
 }
 
 impl Proxy {

@@ -76,6 +76,16 @@ impl Proxy {
         }
     }
 
+    /// A client has left for good, but what it asked for is to be finished: it hears nothing more
+    /// beside that, and its server will not wait for answers of its.
+    pub async fn client_left(&self, inbound: &Inbound) {
+        let Some(id) = inbound.session.as_deref() else { return };
+        if let Ok(session) = self.session_of(inbound, id).await {
+            session.dialogue.streams.close();
+            session.give_up_asks(Instant::now());
+        }
+    }
+
     /// A client's answer to what its server asked. What nobody asked is dropped.
     pub(in crate::proxy) async fn responded(&self, caller: &Caller, text: &str, id: &str) {
         let Some(session) = caller.session_with_server() else { return };
@@ -114,7 +124,7 @@ impl Proxy {
         let now = Instant::now();
         let mut usable = HashMap::new();
         for session in self.sessions.snapshot() {
-            session.give_up_late(now, self.options.request_timeout_max);
+            session.tend_asks(now, self.options.request_timeout_max);
             let idle = session.idle(now).is_some_and(|idle| idle >= self.options.session_idle);
             if idle {
                 self.sessions.end(&session, "it was idle");

@@ -20,7 +20,7 @@ mod open;
 mod register;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,7 +29,6 @@ use super::connection::Connection;
 use crate::model::bounds;
 use crate::model::ids::{KeyId, SessionId};
 use crate::protocol::to_server;
-use crate::upstream::Place;
 
 pub(super) use activity::{Busy, With};
 pub(super) use dialogue::{Changes, Dialogue, is_list_change};
@@ -45,7 +44,9 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) dialogue: Arc<Dialogue>,
     activity: Arc<activity::Activity>,
-    server: ServerOf,
+    has_own_server: bool,
+    /// What it takes up, until it has ended.
+    room: Mutex<Option<register::Room>>,
 }
 
 /// Whose a session is.
@@ -56,23 +57,19 @@ enum Owner {
     Address(IpAddr),
 }
 
-/// Which server a session speaks to.
-#[derive(Debug)]
-enum ServerOf {
-    /// One of its own, in a place that is given back when the session is gone.
-    Own { _place: Place },
-    /// The one that is shared.
-    Shared,
-}
-
 impl Session {
     pub(super) const fn id(&self) -> SessionId {
         self.id
     }
 
+    /// The protocol version that was agreed on.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// Does it have a server to itself?
     pub(super) const fn has_own_server(&self) -> bool {
-        matches!(self.server, ServerOf::Own { .. })
+        self.has_own_server
     }
 
     /// Does it belong to this key, or to nobody if there is none?
@@ -92,20 +89,36 @@ impl Session {
         self.activity.begin(with)
     }
 
+    /// It has ended, and its server if that was its own.
+    fn give_room_back(&self) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     fn idle(&self, at: Instant) -> Option<Duration> {
         self.activity.idle(at)
     }
 
-    /// Answers the server what its client will not: what it was asked too long ago, or is not there
-    /// to hear.
-    fn give_up_late(&self, now: Instant, longest: Duration) {
-        let wait = if self.dialogue.streams.is_read() {
-            longest
-        } else {
-            bounds::SESSION_ASK_UNHEARD_WAIT.min(longest)
-        };
-        let Some(since) = now.checked_sub(wait) else { return };
-        for own_id in self.dialogue.asks.late(since) {
+    /// Looks after what the server has asked. While a client that is there thinks about it, calls in
+    /// flight do not run out of time. What it was asked too long ago, or is not there to hear, is
+    /// answered for it.
+    fn tend_asks(&self, now: Instant, longest: Duration) {
+        let asks = &self.dialogue.asks;
+        if asks.is_empty() {
+            return;
+        }
+        let is_there = self.dialogue.streams.is_read();
+        if is_there {
+            self.connection.link.keep_waiting();
+        }
+        let wait = if is_there { longest } else { bounds::SESSION_ASK_UNHEARD_WAIT.min(longest) };
+        if let Some(since) = now.checked_sub(wait) {
+            self.give_up_asks(since);
+        }
+    }
+
+    /// Answers for the client what its server has asked until then.
+    fn give_up_asks(&self, until: Instant) {
+        for own_id in self.dialogue.asks.late(until) {
             tracing::debug!(target: "proxy", session = %self.id, "a client did not answer its server");
             let line = to_server::unanswered(&own_id, "the client did not answer in time");
             self.connection.link.tell(&line);

@@ -1,13 +1,14 @@
 //! `initialize`: a session is opened. With a valid key it gets a server of its own, which hears the
 //! client's own parameters and whose answer is the session's; otherwise it joins the shared link.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use super::activity::Activity;
 use super::dialogue::Dialogue;
-use super::{Owner, ServerOf, Session, Sessions};
+use super::register::Room;
+use super::{Owner, Session, Sessions};
 use crate::model::ids::{KeyId, SessionId};
 use crate::protocol::from_client::Request;
 use crate::protocol::from_server;
@@ -81,14 +82,11 @@ impl Proxy {
             None => (Owner::Address(caller.address()), Resuming::No),
         };
         let result = std::str::from_utf8(&result).unwrap_or_default();
+        let Some(room) = self.sessions.shared_room(&owner) else { return Reply::Message(answer) };
         let connection = self.shared.clone();
-        let dialogue = Dialogue::new(resuming);
-        let session = Session::begun(id, owner, ServerOf::Shared, connection, dialogue, result);
-        if self.sessions.add(&session) {
-            Reply::Opened(session.id(), answer)
-        } else {
-            Reply::Message(answer)
-        }
+        let session = Session::begun(id, owner, room, connection, Dialogue::new(resuming), result);
+        self.sessions.add(&session);
+        Reply::Opened(session.id(), answer)
     }
 
     /// A client that leaves while the server starts takes nothing with it; but a session that nobody
@@ -138,7 +136,7 @@ impl Proxy {
 impl Sessions {
     async fn open(self: &Arc<Self>, key: KeyId, params: Arc<str>) -> Result<Opened, NotOpened> {
         let id = entropy::session_id().ok_or(NotOpened::Ours)?;
-        let place = self.place(&key).await.ok_or(NotOpened::Full)?;
+        let room = self.own_room(&key).await.ok_or(NotOpened::Full)?;
         let dialogue = Dialogue::new(Resuming::Yes);
         let ear = Ear::of_one(&dialogue);
         let hello = Hello::Initialize(Some(params));
@@ -146,12 +144,8 @@ impl Sessions {
         let connection = Connection::new(link, ear);
         let Some(said) = connection.link.first_answer() else { return Err(NotOpened::Ours) };
         let result = said.result_text().unwrap_or_default();
-        let server = ServerOf::Own { _place: place };
-        let session = Session::begun(id, Owner::Key(key), server, connection, dialogue, result);
-        if !self.add(&session) {
-            // Paygate stops; the link ends with its last holder.
-            return Err(NotOpened::Full);
-        }
+        let session = Session::begun(id, Owner::Key(key), room, connection, dialogue, result);
+        self.add(&session);
         Ok((session, said))
     }
 }
@@ -171,7 +165,7 @@ impl Session {
     fn begun(
         id: SessionId,
         owner: Owner,
-        server: ServerOf,
+        room: Room,
         connection: Connection,
         dialogue: Arc<Dialogue>,
         result: &str,
@@ -182,6 +176,7 @@ impl Session {
         }
         dialogue.agreed(result);
         let activity = Activity::new();
-        Arc::new(Self { id, owner, version, connection, dialogue, activity, server })
+        let (has_own_server, room) = (room.is_for_a_server(), Mutex::new(Some(room)));
+        Arc::new(Self { id, owner, version, connection, dialogue, activity, has_own_server, room })
     }
 }

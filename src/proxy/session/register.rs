@@ -1,7 +1,7 @@
 //! All sessions: who may have how many, which gives way, and how one ends.
 //!
 //! Sessions on the shared link cost little; beyond their bounds a client is served without one.
-//! Sessions with a server of their own cost a process. When there is no place left, the one that has
+//! Sessions with a server of their own may cost a process. When there is no place left, the one that has
 //! been idle longest gives way; but a key that has half of the places already gives up one of its own,
 //! so that no customer drives out the others.
 
@@ -27,12 +27,33 @@ pub(in crate::proxy) struct Sessions {
     open: DashMap<SessionId, Arc<Session>>,
     /// Those whose server has still to end.
     ending: DashMap<SessionId, Arc<Session>>,
-    counts: Mutex<Counts>,
+    counts: Arc<Mutex<Counts>>,
     /// How long a call of an ended session may still take.
     last_call_wait: Duration,
 }
 
-/// Sessions on the shared link.
+/// What a session takes up.
+#[derive(Debug)]
+pub(super) struct Room {
+    _counted: Counted,
+    /// Where its own server runs.
+    place: Option<Place>,
+}
+
+impl Room {
+    pub(super) const fn is_for_a_server(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
+/// One session among the counted ones; dropping it takes it out.
+#[derive(Debug)]
+struct Counted {
+    counts: Arc<Mutex<Counts>>,
+    owner: Owner,
+}
+
+/// How many sessions there are.
 #[derive(Debug, Default)]
 struct Counts {
     by_owner: HashMap<Owner, usize>,
@@ -56,27 +77,31 @@ impl Sessions {
         self.open.iter().map(|session| Arc::clone(&session)).collect()
     }
 
-    /// Takes in a session, if there is room for it. One with a server of its own has its place already.
-    pub(super) fn add(&self, session: &Arc<Session>) -> bool {
-        {
-            let mut counts = self.lock();
-            if counts.closed || !(session.has_own_server() || counts.enter(&session.owner)) {
-                return false;
-            }
-        }
+    /// Takes in a session that has its room.
+    pub(super) fn add(self: &Arc<Self>, session: &Arc<Session>) {
         self.open.insert(session.id, Arc::clone(session));
-        true
+        if self.lock().closed {
+            self.end(session, "Paygate stops");
+        }
     }
 
-    /// A place for a server of a key's own. `None` if all are taken by sessions in use.
-    pub(super) async fn place(self: &Arc<Self>, key: &KeyId) -> Option<Place> {
-        if let Some(place) = self.server.place() {
-            return Some(place);
+    /// Room on the shared link.
+    pub(super) fn shared_room(&self, owner: &Owner) -> Option<Room> {
+        let counted = Counted::enter(&self.counts, owner)?;
+        Some(Room { _counted: counted, place: None })
+    }
+
+    /// Room for a server of a key's own. `None` if all is taken by sessions in use.
+    pub(super) async fn own_room(self: &Arc<Self>, key: &KeyId) -> Option<Room> {
+        let owner = Owner::Key(key.clone());
+        let enter = || Counted::enter(&self.counts, &owner);
+        if let (Some(counted), Some(place)) = (enter(), self.server.place()) {
+            return Some(Room { _counted: counted, place: Some(place) });
         }
-        let gives_way = self.idlest(key)?;
-        self.end(&gives_way, "another session needed its place");
+        self.end(&self.idlest(key)?, "another session needed its place");
         let longest = bounds::CHILD_STOP_GRACE.saturating_add(bounds::CHILD_KILL_WAIT);
-        timeout(longest, self.server.next_place()).await.ok().flatten()
+        let place = timeout(longest, self.server.next_place()).await.ok().flatten()?;
+        Some(Room { _counted: enter()?, place: Some(place) })
     }
 
     /// The session that has been idle longest, and for long enough to give way.
@@ -85,7 +110,8 @@ impl Sessions {
         let own: Vec<_> =
             self.snapshot().into_iter().filter(|session| session.has_own_server()).collect();
         let of_key = own.iter().filter(|session| session.belongs_to(Some(key))).count();
-        let has_its_share = of_key.saturating_mul(2) >= self.server.links_max();
+        let share = self.server.links_max() / 2;
+        let has_its_share = of_key >= share.clamp(1, bounds::SESSIONS_PER_KEY_MAX);
         own.into_iter()
             .filter(|session| !has_its_share || session.belongs_to(Some(key)))
             .filter_map(|session| Some((session.idle(now)?, session)))
@@ -103,8 +129,7 @@ impl Sessions {
         tracing::debug!(target: "proxy", session = %session.id, why, dropped, "a session ended");
         session.dialogue.streams.close();
         if !session.has_own_server() {
-            self.lock().leave(&session.owner);
-            return;
+            return session.give_room_back();
         }
         self.ending.insert(session.id, Arc::clone(session));
         // It is found in `ending` until it is done, and hurried by `stop`.
@@ -116,6 +141,7 @@ impl Sessions {
             tracing::warn!(target: "proxy", session = %session.id, "a call of an ended session is cut off");
         }
         session.connection.link.stop(bounds::CHILD_STOP_GRACE).await;
+        session.give_room_back();
         self.ending.remove(&session.id);
     }
 
@@ -153,6 +179,19 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    fn enter(counts: &Arc<Mutex<Counts>>, owner: &Owner) -> Option<Self> {
+        let entered = counts.lock().unwrap_or_else(PoisonError::into_inner).enter(owner);
+        entered.then(|| Self { counts: Arc::clone(counts), owner: owner.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).leave(&self.owner);
     }
 }
 

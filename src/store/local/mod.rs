@@ -26,6 +26,8 @@ mod schema;
 mod slow;
 mod state;
 mod store;
+mod teams;
+mod tokens;
 mod verify;
 mod writer;
 

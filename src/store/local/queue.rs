@@ -14,8 +14,11 @@ use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::namespace::Namespace;
+use crate::model::team::Team;
 use crate::model::text::Text;
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 use crate::store::{CallEnd, Durable, Parking};
 
 /// One thing to write.
@@ -33,6 +36,13 @@ pub(super) enum Write {
     /// Right after the journal row that captured its call.
     Kept(KeptRow),
     Audit(Box<AuditEvent>),
+    ForgetAudit {
+        before: Option<Time>,
+    },
+    Token(Arc<AdminToken>),
+    DeletedToken(TokenId),
+    Namespace(Arc<Namespace>),
+    Team(Arc<Team>),
 }
 
 /// A call whose hold is open.

@@ -10,6 +10,7 @@ use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Key, OldCredential, Quota, ToolList};
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, KeyEnds};
+use crate::model::team::TeamId;
 use crate::model::time::Time;
 
 /// What [`read_key`] needs, in this order.
@@ -35,6 +36,8 @@ struct Record {
     tags: BTreeMap<String, String>,
     ip_allowlist: Vec<String>,
     old_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    team: Option<TeamId>,
 }
 
 pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<()> {
@@ -53,6 +56,7 @@ pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<
         tags: key.tags.clone(),
         ip_allowlist: key.ip_allowlist.texts().map(str::to_owned).collect(),
         old_until: key.old.map(|old| old.until.ms()),
+        team: key.team.clone(),
     };
     let record = to_json(&record)?;
     let old = key.old.as_ref().map(|old| old.digest.bytes().as_slice());
@@ -78,6 +82,8 @@ pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<
 pub(super) fn delete_key(connection: &Connection, key: &Key, at: Time) -> rusqlite::Result<()> {
     let id = key.id.as_str();
     connection.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
+    // Nobody may ask for its answers any more; the next sweep takes them.
+    connection.prepare_cached("UPDATE kept SET until = 0 WHERE account = ?1")?.execute([id])?;
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO deleted_keys (id, namespace, at) VALUES (?1, ?2, ?3)",
@@ -112,6 +118,7 @@ pub(super) fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
         old: old_digest.zip(until).map(|(digest, until)| OldCredential { digest, until }),
         name: record.name,
         namespace: row.get(3)?,
+        team: record.team,
         created_at: Time::from_ms(record.created_at),
         active: record.active,
         suspended: record.suspended,

@@ -13,6 +13,8 @@ use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, JournalRow, ReadRow};
 use super::schema::{meta, seal_key, set_meta};
 use super::state::State;
+use super::teams::{read_team_accounts, read_teams};
+use super::tokens::read_tokens;
 use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::secret::SealKey;
@@ -78,6 +80,8 @@ pub(super) fn recover(
         .into_iter()
         .map(|namespace| (namespace.name.clone(), Arc::new(namespace)))
         .collect();
+    state.load_teams(read_teams(&transaction)?, read_team_accounts(&transaction)?);
+    state.tokens = read_tokens(&transaction)?;
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
     let open_holds = found.iter().map(FoundParked::row).collect();
     for waiting in found {

@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 8;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, PARKED];
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED];
 
 /// What waits for its customer, and the key of what customers keep for us.
 const PARKED: &str = "
@@ -54,6 +54,30 @@ const AUDIT: &str = "
         metadata  TEXT NOT NULL            -- JSON
     );
     CREATE INDEX audit_by_namespace ON audit (namespace);
+";
+
+/// Operators beside the configured admin key.
+const ADMIN_TOKENS: &str = "
+    CREATE TABLE admin_tokens (
+        id     TEXT PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,       -- SHA-256 of the raw token
+        record TEXT NOT NULL               -- JSON
+    ) WITHOUT ROWID;
+";
+
+/// The entries that strangers can cause, which are bounded apart.
+const AUDIT_REFUSALS: &str = "
+    CREATE INDEX audit_refusals ON audit (id)
+        WHERE kind IN ('admin.auth_failed', 'admin.access_denied');
+";
+
+/// Keys that share a budget and quotas.
+const TEAMS: &str = "
+    CREATE TABLE teams (
+        id       TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        record   TEXT NOT NULL             -- JSON
+    ) WITHOUT ROWID;
 ";
 
 /// What stays of deleted keys: their journal is under their id, which is never used again.

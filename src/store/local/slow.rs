@@ -87,6 +87,7 @@ mod tests {
             credential_shown: true,
             key: Some(&key),
             namespace: Some(&Namespace::unwritten(namespace::DEFAULT)),
+            team: None,
             calls: &[CallFacts { tool: "tool", arguments: None }],
             in_batch: false,
         };

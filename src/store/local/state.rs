@@ -16,6 +16,8 @@ use super::read::Reader;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use super::slow::Committing;
+use super::teams::Teams;
+use super::tokens::Tokens;
 use crate::gate::Charge;
 use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
@@ -72,6 +74,8 @@ pub(super) struct State {
     keys: HashMap<KeyId, Arc<Key>>,
     digests: HashMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
+    pub(super) tokens: Tokens,
+    pub(super) teams: Teams,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
     pub(super) parked: Lot,
@@ -286,9 +290,11 @@ impl Shared {
         let reason = deed.reason.or_else(|| Some("key deleted".to_owned()));
         let rest = left.saturating_neg();
         state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
+        state.leave_team(&key);
         state.forget_key(&key);
         let at = state.book.now().max(now);
         state.queue.push(Write::DeletedKey { key, at });
+        state.kept.sweep(at);
         state.audit(deed.audit);
         let durable = state.queue.durable();
         self.nudge(state);
@@ -411,7 +417,7 @@ impl State {
         key
     }
 
-    fn put_key(&mut self, key: Arc<Key>) {
+    pub(super) fn put_key(&mut self, key: Arc<Key>) {
         let credentials = [Some(key.digest), key.old.map(|old| old.digest)];
         if let Some(before) = self.keys.get(&key.id).map(Arc::clone) {
             self.forget_key(&before);
@@ -432,8 +438,11 @@ impl State {
     fn judged_by_present_records(&self, charge: &Charge) -> bool {
         let namespace =
             self.namespaces.get(&charge.namespace).map_or(0, |namespace| namespace.revision);
-        self.keys.get(&charge.key).is_some_and(|key| key.revision == charge.key_revision)
-            && namespace == charge.namespace_revision
+        let is_present = |key: &Arc<Key>| {
+            key.revision == charge.key_revision
+                && self.judged_by_present_team(key, charge.team.as_ref())
+        };
+        self.keys.get(&charge.key).is_some_and(is_present) && namespace == charge.namespace_revision
     }
 
     pub(super) fn touch<'a>(&mut self, accounts: impl Iterator<Item = &'a AccountId>) {

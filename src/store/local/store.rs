@@ -7,21 +7,26 @@ use std::time::Instant;
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+use super::audit;
 use super::read::{self, KeyAndAccount};
 use super::records::was_deleted;
 use super::state::LocalStore;
 use super::{kept, refunds};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, SealKey};
+use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 use crate::store::{
-    CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused, Kept, KeysPage, Once,
-    PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError, UsageRow,
+    Assigned, AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused,
+    Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
+    UsageRow,
 };
 
 impl LocalStore {
@@ -87,6 +92,109 @@ impl Store for LocalStore {
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
         let known = self.shared.lock().namespaces.get(name).map(Arc::clone);
         Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))))
+    }
+
+    fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.shared.namespaces()
+    }
+
+    async fn update_namespace(
+        &self,
+        tenant: Namespace,
+        deed: Deed,
+    ) -> Result<Arc<Namespace>, StoreError> {
+        let (tenant, durable) = self.shared.update_namespace(tenant, deed)?;
+        durable.wait().await?;
+        Ok(tenant)
+    }
+
+    fn token(&self, digest: &Digest) -> Option<Arc<AdminToken>> {
+        self.shared.token(digest)
+    }
+
+    fn tokens(&self) -> Vec<Arc<AdminToken>> {
+        self.shared.tokens()
+    }
+
+    async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError> {
+        self.shared.create_token(token, deed)?.wait().await
+    }
+
+    async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
+        self.shared.delete_token(id, deed)?.wait().await
+    }
+
+    fn team(&self, id: &TeamId) -> Option<Arc<Team>> {
+        self.shared.team(id)
+    }
+
+    fn teams(&self) -> Vec<Arc<Team>> {
+        self.shared.teams()
+    }
+
+    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError> {
+        let state = self.shared.lock();
+        state.open_for_reading()?;
+        Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
+    }
+
+    async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        let (team, durable) = self.shared.create_team(team, deed)?;
+        durable.wait().await?;
+        Ok(team)
+    }
+
+    async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        if !team.active {
+            for member in &team.members {
+                self.load(member).await?;
+            }
+        }
+        let (team, durable) = self.shared.update_team(team, deed)?;
+        durable.wait().await?;
+        Ok(team)
+    }
+
+    async fn assign_key(
+        &self,
+        key: &KeyId,
+        team: &TeamId,
+        deed: Deed,
+    ) -> Result<Assigned, StoreError> {
+        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        let (assigned, durable) = self.shared.assign_key(key, team, deed)?;
+        durable.wait().await?;
+        Ok(assigned)
+    }
+
+    async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError> {
+        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        match self.shared.remove_key(key, team, deed)? {
+            Some(durable) => durable.wait().await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn note(&self, event: AuditEvent) {
+        self.shared.note(event);
+    }
+
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+    }
+
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| audit::audit_totals(connection, &filter)).await
+    }
+
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
+        self.shared.forget_audit(before)?.wait().await
     }
 
     async fn create_key(

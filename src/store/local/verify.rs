@@ -138,8 +138,9 @@ impl Start {
 }
 
 fn keys(connection: &Connection) -> rusqlite::Result<HashSet<AccountId>> {
-    let mut statement =
-        connection.prepare("SELECT id FROM keys UNION ALL SELECT id FROM deleted_keys")?;
+    let mut statement = connection.prepare(
+        "SELECT id FROM keys UNION ALL SELECT id FROM deleted_keys UNION ALL SELECT id FROM teams",
+    )?;
     let keys = statement.query_map([], |row| Ok(AccountId::new(row.get_ref(0)?.as_str()?)))?;
     keys.collect()
 }
@@ -366,8 +367,9 @@ impl Audit {
             }
         }
         for id in at_end.accounts().keys().chain(all_saved.keys()).collect::<HashSet<_>>() {
-            if id.as_str().starts_with("key_") && !keys.contains(id) {
-                report.differs(format!("{id}: has an account, but there is no such key"));
+            let named = ["key_", "team_"].iter().any(|kind| id.as_str().starts_with(kind));
+            if named && !keys.contains(id) {
+                report.differs(format!("{id}: has an account, but there is no such key or team"));
             }
         }
         for (id, (seq, _)) in &*all_saved {

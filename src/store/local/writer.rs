@@ -9,7 +9,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
-use super::audit::write_audit;
+use super::audit::{forget_audit, write_audit};
 use super::file::OwnFile;
 use super::kept::{self, Deleted};
 use super::parked;
@@ -18,6 +18,8 @@ use super::records::{delete_key, write_key, write_once};
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
+use super::teams::write_team;
+use super::tokens::{delete_token, write_namespace, write_token};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
 use crate::model::ids::CallId;
 use crate::model::time::Time;
@@ -79,7 +81,12 @@ impl Writer {
             | Write::Once(_)
             | Write::Parked(_)
             | Write::Unparked(_)
-            | Write::Audit(_) => sum,
+            | Write::Audit(_)
+            | Write::ForgetAudit { .. }
+            | Write::Token(_)
+            | Write::DeletedToken(_)
+            | Write::Namespace(_)
+            | Write::Team(_) => sum,
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -176,6 +183,11 @@ impl Writer {
                 Write::Unparked(call) => parked::delete(&transaction, call)?,
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
                 Write::Audit(event) => write_audit(&transaction, event)?,
+                Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
+                Write::Token(token) => write_token(&transaction, token)?,
+                Write::DeletedToken(id) => delete_token(&transaction, id)?,
+                Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
+                Write::Team(team) => write_team(&transaction, team)?,
             }
         }
         let deleted = match self.sweep {

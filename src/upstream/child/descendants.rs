@@ -53,11 +53,13 @@ impl Mark {
         &self.0
     }
 
-    /// Was this process born with the mark?
-    fn is_on(&self, pid: i32) -> bool {
-        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+    /// Was this process born with the mark? `None` while it has no environment, as for a moment when
+    /// it becomes another program.
+    fn is_on(&self, pid: i32) -> Option<bool> {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
         let mark = format!("{}={}", Self::NAME, self.0);
-        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        let mut variables = environment.split(|byte| *byte == 0);
+        (!environment.is_empty()).then(|| variables.any(|variable| variable == mark.as_bytes()))
     }
 }
 
@@ -134,7 +136,7 @@ impl Family {
     /// Who is in the family now: after the child's death its tree is gone. Blocks while it reads
     /// `/proc`, some milliseconds at most.
     pub(super) fn look(&self) -> Seen {
-        self.members().iter().map(|process| (process.pid, process.started)).collect()
+        self.members().0.iter().map(|process| (process.pid, process.started)).collect()
     }
 
     /// Kills and collects all descendants, in rounds, until none is found. Blocks for as long as
@@ -144,9 +146,9 @@ impl Family {
         reason = "runs on a blocking thread, a few milliseconds a round"
     )]
     pub(super) fn end(&self) -> usize {
-        for _ in 0..bounds::DESCENDANT_KILL_ROUNDS {
-            let members = self.members();
-            if members.is_empty() {
+        for round in 0..bounds::DESCENDANT_KILL_ROUNDS {
+            let (members, unclear) = self.members();
+            if members.is_empty() && !(unclear && round < bounds::DESCENDANT_MARK_ROUNDS) {
                 return 0;
             }
             for process in &members {
@@ -154,16 +156,17 @@ impl Family {
             }
             std::thread::sleep(bounds::DESCENDANT_KILL_PAUSE);
         }
-        self.members().len()
+        self.members().0.len()
     }
 
     /// Kills all descendants that are found now, without waiting for them.
     pub(super) fn kill_once(&self) {
-        self.members().iter().for_each(Process::end);
+        self.members().0.iter().for_each(Process::end);
     }
 
-    /// All descendants, the child itself not among them.
-    fn members(&self) -> Vec<Process> {
+    /// All descendants, the child itself not among them; and whether there are orphans that may be or
+    /// become some.
+    fn members(&self) -> (Vec<Process>, bool) {
         let leaders = lock(&LEADERS);
         let others: Vec<u64> = leaders
             .iter()
@@ -178,9 +181,14 @@ impl Family {
             .collect();
         drop(leaders);
 
+        let mut unclear = false;
         let mut family: BTreeSet<i32> = table
             .iter()
-            .filter(|process| self.is_ours(process, &others, &ourselves))
+            .filter(|process| {
+                let ours = self.is_ours(process, &others, &ourselves);
+                unclear |= ours.is_none();
+                ours == Some(true)
+            })
             .map(|process| process.pid)
             .collect();
         family.insert(self.leader);
@@ -199,22 +207,29 @@ impl Family {
         }
         family.remove(&self.leader);
         // A zombie whose parent lives is the parent's to collect; it becomes ours with its end.
-        table
+        let members = table
             .into_iter()
             .filter(|process| family.contains(&process.pid))
-            .filter(|process| !process.zombie || process.parent == ourselves.pid)
-            .collect()
+            .filter(|process| !process.zombie || process.parent == ourselves.pid);
+        (members.collect(), unclear)
     }
 
-    fn is_ours(&self, process: &Process, others: &[u64], ourselves: &Ourselves) -> bool {
-        process.group == self.leader
+    /// `None` while that cannot be seen.
+    fn is_ours(&self, process: &Process, others: &[u64], ourselves: &Ourselves) -> Option<bool> {
+        if process.group == self.leader
             || process.session == self.leader
             || self.known.contains(&(process.pid, process.started))
-            || (process.parent == ourselves.pid
-                && process.started >= self.started
-                && (others.iter().all(|other| *other > process.started)
-                    || self.mark.is_on(process.pid)
-                    || self.has_pipe(process.pid)))
+        {
+            return Some(true);
+        }
+        if process.parent != ourselves.pid || process.started < self.started {
+            return Some(false);
+        }
+        let is_nobody_elses = others.iter().all(|other| *other > process.started);
+        if is_nobody_elses || self.has_pipe(process.pid) {
+            return Some(true);
+        }
+        if process.zombie { Some(false) } else { self.mark.is_on(process.pid) }
     }
 
     fn has_pipe(&self, pid: i32) -> bool {

@@ -96,13 +96,15 @@ impl Running {
         }
     }
 
-    /// Ends the child and all that came from it; its outbox is closed. What it wrote last is still
+    /// Closes the outbox and ends the child and all that came from it. What it wrote last is still
     /// read, then `fail` ends the calls that it leaves unanswered. Returns how it ended.
     pub(in crate::upstream) async fn end(
         mut self,
         grace: Duration,
         fail: impl Fn() -> usize,
     ) -> String {
+        self.process.look().await;
+        self.outbox.close();
         if grace.is_zero() {
             // Customers wait: they get what it wrote last or their failure before its descendants
             // are looked for. Who else holds its stdout must not keep them waiting.

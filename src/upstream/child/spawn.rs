@@ -111,10 +111,9 @@ impl Process {
     }
 
     /// Ends the child and all its descendants. `grace` is divided between waiting for it to end
-    /// by itself and waiting for it to heed SIGTERM. Returns how it ended.
+    /// by itself and waiting for it to heed SIGTERM. [`Self::look`] comes before. Returns how it ended.
     pub(super) async fn stop(&mut self, grace: Duration) -> String {
         let half = grace / 2;
-        self.look().await;
         if timeout(half, self.ended()).await.is_err() {
             self.signal(Signal::TERM);
             if timeout(half, self.ended()).await.is_err() {
@@ -136,7 +135,7 @@ impl Process {
     }
 
     /// Remembers the tree, unless the child is gone and there is none.
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         if self.end.is_none() {
             let family = self.leader.family();
             match tokio::task::spawn_blocking(move || family.look()).await {
