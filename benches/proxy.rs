@@ -48,8 +48,7 @@ use std::process::ExitCode;
 use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
-const PARTS: [&str; 8] =
-    ["fsync", "ratio", "memory", "keys", "noise", "start", "cost", "profile"];
+const PARTS: [&str; 8] = ["fsync", "ratio", "memory", "keys", "noise", "start", "cost", "profile"];
 const DEFAULT_PARTS: usize = 4;
 
 fn main() -> ExitCode {

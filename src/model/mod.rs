@@ -3,6 +3,7 @@
 pub mod address;
 pub mod bounds;
 pub mod denial;
+pub mod id_map;
 pub mod ids;
 pub mod key;
 pub mod namespace;

@@ -7,7 +7,6 @@
 //! `open_holds` lists them. (Not those open at its end: a hold that ended during the pass ends in a
 //! row that is replayed.)
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -17,6 +16,7 @@ use super::schema::set_meta;
 use super::state::State;
 use crate::ledger::Account;
 use crate::model::bounds::{ACCOUNTS_SAVE_EVERY, ACCOUNTS_SAVED_PER_COMMIT, REPLAY_ROWS_MAX};
+use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 
@@ -87,7 +87,7 @@ impl SavePass {
 
     /// Begins a pass if one is due; whether one is running. `open_holds` are the journal rows of
     /// open holds, as of the last commit.
-    pub(super) fn prepare(&mut self, state: &mut State, open_holds: &HashMap<CallId, i64>) -> bool {
+    pub(super) fn prepare(&mut self, state: &mut State, open_holds: &IdMap<CallId, i64>) -> bool {
         let many_rows = self.last_row - self.began_after >= self.pace.rows;
         let due = many_rows || self.last_pass.elapsed() >= self.pace.every;
         if !self.running && due {
@@ -100,7 +100,7 @@ impl SavePass {
         self.running
     }
 
-    fn begin(&mut self, state: &mut State, open_holds: &HashMap<CallId, i64>) {
+    fn begin(&mut self, state: &mut State, open_holds: &IdMap<CallId, i64>) {
         self.running = true;
         self.began_after = self.last_row;
         self.open_before = open_holds.values().copied().collect();
@@ -115,7 +115,7 @@ impl SavePass {
     }
 
     /// Copies everything, for the last commit of a clean stop.
-    pub(super) fn take_all(&mut self, state: &mut State, open_holds: &HashMap<CallId, i64>) {
+    pub(super) fn take_all(&mut self, state: &mut State, open_holds: &IdMap<CallId, i64>) {
         let left = std::mem::take(&mut self.left);
         state.dirty.extend(left);
         self.begin(state, open_holds);

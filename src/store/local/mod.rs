@@ -10,6 +10,7 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod detail;
 mod file;
 mod open;
 mod posting;

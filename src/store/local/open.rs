@@ -1,6 +1,5 @@
 //! Opening the books: one process per file, recovery, and the threads that serve it.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +13,7 @@ use super::recover::recover;
 use super::schema;
 use super::state::{LocalStore, Shared};
 use super::writer::Writer;
+use crate::model::id_map::IdMap;
 use crate::model::time::Time;
 
 /// Where the books are, and what answers wait for.
@@ -103,7 +103,7 @@ impl LocalStore {
             shared: Arc::clone(&shared),
             connection,
             seq,
-            open_holds: HashMap::new(),
+            open_holds: IdMap::default(),
             saves: SavePass::new(seq, pace),
             own,
         };

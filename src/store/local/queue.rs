@@ -1,15 +1,16 @@
 //! What waits for the disk, in the order of its changes, and who waits for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::records::OnceRecord;
-use super::rows::JournalRow;
+use super::rows::{End, JournalRow};
 use crate::ledger::{Book, Hold, Resolution};
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
+use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
 use crate::store::{CallEnd, Durable};
@@ -34,6 +35,8 @@ struct OpenCall {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) writes: Vec<Write>,
+    /// What the journal rows are cut from.
+    pub(super) text: String,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
 
@@ -41,7 +44,7 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     batch: Batch,
-    open: HashMap<CallId, OpenCall>,
+    open: IdMap<CallId, OpenCall>,
     /// Holds without a row yet, oldest first. Resolved ones are skipped when they come up.
     young: VecDeque<(Instant, CallId)>,
     #[cfg(test)]
@@ -88,25 +91,31 @@ impl Queue {
     }
 
     /// Remembers a new hold. It gets a row of its own only if it is not resolved soon.
-    pub(super) fn opened(&mut self, call: CallId, payer: AccountId, calls: Vec<CallEnd>) {
+    pub(super) fn opened(
+        &mut self,
+        call: CallId,
+        payer: AccountId,
+        calls: Vec<CallEnd>,
+        now: Instant,
+    ) {
         self.open.insert(call, OpenCall { payer, calls, written: false });
-        self.young.push_back((Instant::now(), call));
+        self.young.push_back((now, call));
     }
 
     /// Writes the row of a hold now, because its tool may only start after it.
     pub(super) fn write_hold(&mut self, hold: &Hold) {
         if let Some(open) = self.open.get_mut(&hold.call).filter(|open| !open.written) {
             open.written = true;
-            let (hold, payer, calls) = (hold.clone(), open.payer.clone(), open.calls.clone());
-            self.batch.writes.push(Write::Journal(JournalRow::Hold { hold, payer, calls }));
+            let row = JournalRow::hold(&mut self.batch.text, hold, &open.payer, &open.calls);
+            self.batch.writes.push(Write::Journal(row));
         }
     }
 
     /// Queues the end of a hold: together with the hold itself if that has no row yet.
     pub(super) fn ended(
         &mut self,
-        hold: Hold,
-        resolution: Resolution,
+        hold: &Hold,
+        resolution: &Resolution,
         charged: i64,
         calls: Option<Vec<CallEnd>>,
     ) {
@@ -120,11 +129,10 @@ impl Queue {
             },
         };
         let calls = calls.unwrap_or_else(|| unanswered(known_calls, resolution.kind.word()));
-        self.batch.writes.push(Write::Journal(if written {
-            JournalRow::End { resolution, payer, charged, calls }
-        } else {
-            JournalRow::Call { hold, resolution, payer, charged, calls }
-        }));
+        let text = &mut self.batch.text;
+        let end = End { resolution, payer: &payer, charged, calls: &calls };
+        let row = if written { end.row(text) } else { end.row_with_hold(text, hold) };
+        self.batch.writes.push(Write::Journal(row));
     }
 
     /// Takes what is to be written now; with `all`, also the holds that might still end soon, so

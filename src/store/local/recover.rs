@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
 use super::records::{forget_once, from_json, read_namespaces, read_once};
-use super::rows::{COLUMNS, JournalRow, ReadRow};
+use super::rows::{COLUMNS, End, ReadRow};
 use super::schema::{meta, set_meta};
 use super::state::State;
 use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
@@ -46,8 +46,9 @@ pub(super) fn recover(
         };
         seq += 1;
         let calls = calls_of_hold(&transaction, hold.seq)?;
-        JournalRow::End { resolution: ended, payer: hold.payer, charged: 0, calls }
-            .insert(&transaction, seq)?;
+        let mut text = String::new();
+        let end = End { resolution: &ended, payer: &hold.payer, charged: 0, calls: &calls };
+        end.row(&mut text).insert(&transaction, seq, &text)?;
     }
     let replayed = saved.keys().filter_map(|id| Some((id, book.account(id)?)));
     for (id, account) in replayed {
@@ -157,7 +158,12 @@ fn calls_of_hold(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<Call
          FROM journal, json_each(journal.detail, '$.calls') AS item WHERE journal.seq = ?1",
     )?;
     let calls = statement.query_map([seq], |row| {
-        Ok(CallEnd { tool: row.get_ref(0)?.as_str()?.into(), price: row.get(1)?, charged: 0, outcome: "recovered" })
+        Ok(CallEnd {
+            tool: row.get_ref(0)?.as_str()?.into(),
+            price: row.get(1)?,
+            charged: 0,
+            outcome: "recovered",
+        })
     })?;
     calls.collect()
 }

@@ -1,7 +1,7 @@
 //! Everything in memory, behind one lock, and the store's methods on it. Nothing here waits for the
 //! disk while it holds the lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
 };
 use crate::model::bounds::{ONCE_MAX, ONCE_TTL};
+use crate::model::id_map::{IdMap, IdSet};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -55,13 +56,13 @@ pub(super) struct State {
     /// What the writer commits now.
     pub(super) committing: Option<Committing>,
     /// Accounts that differ from their saved rows.
-    pub(super) dirty: HashSet<AccountId>,
+    pub(super) dirty: IdSet<AccountId>,
     pub(super) closed: Option<String>,
     pub(super) stopping: bool,
     /// The writer naps; whoever adds something urgent wakes it.
     pub(super) writer_sleeps: bool,
-    keys: HashMap<KeyId, Arc<Key>>,
-    digests: HashMap<Digest, KeyId>,
+    keys: IdMap<KeyId, Arc<Key>>,
+    digests: IdMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) once: HashMap<Digest, OnceRecord>,
 }
@@ -102,7 +103,8 @@ impl Shared {
     ) -> Result<Durable, HoldRefused> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        state.keeps_up(Instant::now())?;
+        let began = Instant::now();
+        state.keeps_up(began)?;
         if state.queue.is_full() {
             return Err(StoreError::Busy.into());
         }
@@ -117,7 +119,7 @@ impl Shared {
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
         let calls = charge.items.iter().map(CallEnd::open).collect();
-        queue.opened(charge.call, charge.key.account(), calls);
+        queue.opened(charge.call, charge.key.account(), calls, began);
         if self.durability != Durability::Call {
             return Ok(Durable::NOW);
         }
@@ -141,7 +143,7 @@ impl Shared {
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
-        state.queue.ended(hold, resolution, charged, Some(ends));
+        state.queue.ended(&hold, &resolution, charged, Some(ends));
         let reading =
             Reading::of(state.book.account(&key.account()), &show, state.book.now().max(now));
         let waits = kind == ResolutionKind::Captured && self.durability != Durability::None;
@@ -160,7 +162,7 @@ impl Shared {
             match state.book.release(now, *call, ResolutionKind::Expired) {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
-                    state.queue.ended(hold, resolution, 0, None);
+                    state.queue.ended(&hold, &resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
                 Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
@@ -270,10 +272,7 @@ pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, Sta
 }
 
 /// Notes that accounts differ from their saved rows.
-fn touch<'a>(
-    dirty: &mut HashSet<AccountId>,
-    accounts: impl Iterator<Item = &'a AccountId>,
-) {
+fn touch<'a>(dirty: &mut IdSet<AccountId>, accounts: impl Iterator<Item = &'a AccountId>) {
     let mut last = None;
     for account in accounts {
         // Nearly always all postings of a call are on one account.
@@ -286,7 +285,9 @@ fn touch<'a>(
 
 impl State {
     pub(super) fn open_for_writing(&mut self) -> Result<(), StoreError> {
-        self.close_if_hung(Instant::now());
+        if self.committing.is_some() {
+            self.close_if_hung(Instant::now());
+        }
         self.open_for_reading()?;
         if self.stopping {
             return Err(StoreError::Closed(STOPPING.to_owned()));
@@ -384,7 +385,7 @@ impl State {
         }
         self.touch(std::iter::once(account));
         let (at, account) = (self.book.now(), account.clone());
-        self.queue.push(Write::Journal(JournalRow::Credit { at, account, amount, kind }));
+        self.queue.push(Write::Journal(JournalRow::credit(at, account, amount, kind)));
         Ok(())
     }
 
