@@ -25,7 +25,7 @@ pub struct Charge {
     /// Who pays.
     pub key: KeyId,
     /// The payer's tenant.
-    pub namespace: String,
+    pub namespace: Text,
     /// Revision of the key's record that was judged.
     pub key_revision: u64,
     /// Revision of the namespace's record that was judged.

@@ -52,7 +52,7 @@ pub(super) fn charge(
     Charge {
         call,
         key: key.id.clone(),
-        namespace: key.namespace.clone(),
+        namespace: key.namespace.as_str().into(),
         key_revision: key.revision,
         namespace_revision: request.namespace.map_or(0, |namespace| namespace.revision),
         in_batch: request.in_batch,

@@ -34,6 +34,12 @@ pub const JOURNAL_QUEUE_ROWS_MAX: usize = 16_384;
 /// Journal rows that are worth a commit although nobody waits for it.
 pub const JOURNAL_BATCH_ROWS: usize = 1_024;
 
+/// How long a commit waits under load for more answers to join it: about two syncs of a good disk.
+pub const COMMIT_GATHER: Duration = Duration::from_micros(200);
+
+/// Rows of the commit before from which on that is worth it. Fewer calls at a time would only wait.
+pub const COMMIT_GATHER_FROM: usize = 8;
+
 /// How long a call waits for room in the journal's queue before it is refused as retryable.
 pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(5);
 

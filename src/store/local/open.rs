@@ -105,6 +105,7 @@ impl LocalStore {
             seq,
             open_holds: IdMap::default(),
             saves: SavePass::new(seq, pace),
+            last_rows: 0,
             own,
         };
         let thread = std::thread::Builder::new().name("paygate-writer".to_owned());

@@ -67,7 +67,16 @@ impl Queue {
 
     /// Does somebody wait, or is there a good batch to write?
     pub(super) fn is_urgent(&self) -> bool {
-        !self.batch.waiters.is_empty() || self.batch.writes.len() >= JOURNAL_BATCH_ROWS
+        self.has_waiters() || self.batch.writes.len() >= JOURNAL_BATCH_ROWS
+    }
+
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.batch.waiters.is_empty()
+    }
+
+    /// Calls whose hold is open.
+    pub(super) fn calls_open(&self) -> usize {
+        self.open.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
 use super::records::{forget_once, from_json, read_namespaces, read_once};
-use super::rows::{COLUMNS, End, ReadRow};
+use super::rows::{COLUMNS, End, ReadRow, inserting};
 use super::schema::{meta, set_meta};
 use super::state::State;
 use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
@@ -48,7 +48,8 @@ pub(super) fn recover(
         let calls = calls_of_hold(&transaction, hold.seq)?;
         let mut text = String::new();
         let end = End { resolution: &ended, payer: &hold.payer, charged: 0, calls: &calls };
-        end.row(&mut text).insert(&transaction, seq, &text)?;
+        let mut insert = inserting(&transaction)?;
+        end.row(&mut text).insert(&mut insert, seq, &text)?;
     }
     let replayed = saved.keys().filter_map(|id| Some((id, book.account(id)?)));
     for (id, account) in replayed {

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row, Statement};
 use serde::Deserialize;
 
 use super::detail::DetailText;
@@ -47,6 +47,13 @@ pub(super) struct End<'a> {
     pub(super) calls: &'a [CallEnd],
 }
 
+/// What [`JournalRow::insert`] is run with.
+pub(super) fn inserting(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(
+        "INSERT INTO journal (seq, at, kind, call, account, amount, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+}
+
 impl JournalRow {
     pub(super) fn credit(at: Time, account: AccountId, amount: i64, kind: CreditKind) -> Self {
         Self { at, kind: credit_word(kind), call: None, account, amount, detail: 0..0 }
@@ -78,13 +85,10 @@ impl JournalRow {
     /// `text` is what the row was made with.
     pub(super) fn insert(
         &self,
-        connection: &Connection,
+        statement: &mut Statement<'_>,
         seq: i64,
         text: &str,
     ) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(
-            "INSERT INTO journal (seq, at, kind, call, account, amount, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
         let Self { at, kind, call, account, amount, detail } = self;
         let call = call.as_ref().map(|call| call.bytes().as_slice());
         let detail = if detail.is_empty() { Some("{}") } else { text.get(detail.clone()) };
@@ -291,7 +295,7 @@ mod tests {
             end.row_with_hold(&mut text, &hold),
         ];
         for (seq, row) in (1..).zip(&rows) {
-            row.insert(&connection, seq, &text).unwrap();
+            row.insert(&mut inserting(&connection).unwrap(), seq, &text).unwrap();
         }
         let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM journal")).unwrap();
         let mut found = Vec::new();

@@ -358,8 +358,10 @@ impl State {
     }
 
     fn judged_by_present_records(&self, charge: &Charge) -> bool {
-        let namespace =
-            self.namespaces.get(&charge.namespace).map_or(0, |namespace| namespace.revision);
+        let namespace = self
+            .namespaces
+            .get(charge.namespace.as_str())
+            .map_or(0, |namespace| namespace.revision);
         self.keys.get(&charge.key).is_some_and(|key| key.revision == charge.key_revision)
             && namespace == charge.namespace_revision
     }

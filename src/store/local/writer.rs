@@ -11,10 +11,12 @@ use super::accounts::SavePass;
 use super::file::OwnFile;
 use super::queue::{Batch, Write};
 use super::records::{write_key, write_once};
-use super::rows::Effect;
+use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
-use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
+use crate::model::bounds::{
+    COMMIT_GATHER, COMMIT_GATHER_FROM, EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY,
+};
 use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
 
@@ -26,6 +28,8 @@ pub(super) struct Writer {
     /// Journal rows of holds that are open and have a row of their own.
     pub(super) open_holds: IdMap<CallId, i64>,
     pub(super) saves: SavePass,
+    /// How many rows the last commit wrote.
+    pub(super) last_rows: usize,
     /// The file; none for an ephemeral store.
     pub(super) own: Option<OwnFile>,
 }
@@ -91,6 +95,14 @@ impl Writer {
         while state.closed.is_none() {
             let saving = self.saves.prepare(&mut state, &self.open_holds);
             if due || state.stopping || state.queue.is_urgent() || saving {
+                if self.gathers(&state) {
+                    drop(state);
+                    std::thread::sleep(COMMIT_GATHER);
+                    state = shared.lock();
+                    if state.closed.is_some() {
+                        break;
+                    }
+                }
                 let taken = self.take(&mut state);
                 drop(state);
                 shared.room.notify_waiters();
@@ -108,6 +120,16 @@ impl Writer {
         }
         drop(state.queue.take_waiters());
         None
+    }
+
+    /// Is it worth it to let more answers join the next commit? Under load a commit costs much more
+    /// than a row, and those who wait for it wait for the processor all the same. With few calls at
+    /// a time, or none that could still join, it would only be a delay.
+    fn gathers(&self, state: &State) -> bool {
+        self.last_rows >= COMMIT_GATHER_FROM
+            && !state.stopping
+            && state.queue.has_waiters()
+            && state.queue.calls_open() > 0
     }
 
     fn take(&mut self, state: &mut State) -> Taken {
@@ -130,11 +152,12 @@ impl Writer {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         let mut seq = self.seq;
+        let mut insert = inserting(&transaction)?;
         for write in writes {
             match write {
                 Write::Journal(row) => {
                     seq += 1;
-                    row.insert(&transaction, seq, text)?;
+                    row.insert(&mut insert, seq, text)?;
                     match row.effect() {
                         Effect::Opens(call) => {
                             self.open_holds.insert(call, seq);
@@ -149,6 +172,7 @@ impl Writer {
                 Write::Once(once) => write_once(&transaction, once)?,
             }
         }
+        drop(insert);
         self.saves.write(&transaction, seq)?;
         if self.own.is_none() {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
@@ -156,6 +180,7 @@ impl Writer {
         }
         transaction.commit()?;
         self.seq = seq;
+        self.last_rows = writes.len();
         self.saves.committed(seq);
         Ok(())
     }
