@@ -76,7 +76,9 @@ impl AsyncWrite for Patient {
         let size = slices.iter().fold(0_usize, |size, slice| size.saturating_add(slice.len()));
         let polled = if size <= SMALL {
             this.whole.clear();
-            slices.iter().for_each(|slice| this.whole.extend_from_slice(slice));
+            for slice in slices {
+                this.whole.extend_from_slice(slice);
+            }
             Pin::new(&mut this.stream).poll_write(context, &this.whole)
         } else {
             Pin::new(&mut this.stream).poll_write_vectored(context, slices)

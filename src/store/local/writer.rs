@@ -2,8 +2,8 @@
 //! tells those who wait. While it waits for the disk the next batch grows, so the group is as large
 //! as the disk is slow.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -96,9 +96,8 @@ impl Writer {
             let saving = self.saves.prepare(&mut state, &self.open_holds);
             if due || state.stopping || state.queue.is_urgent() || saving {
                 if self.gathers(&state) {
-                    drop(state);
-                    std::thread::sleep(COMMIT_GATHER);
-                    state = shared.lock();
+                    // Nobody wakes a writer that does not say that it naps.
+                    state = nap(&shared, state, COMMIT_GATHER).0;
                     if state.closed.is_some() {
                         break;
                     }
@@ -109,13 +108,9 @@ impl Writer {
                 return Some(taken);
             }
             state.writer_sleeps = true;
-            let nap = shared.wake.wait_timeout(state, HOLD_ROW_DELAY);
-            let (mut woken, slept) = nap.unwrap_or_else(|poisoned| {
-                let (state, slept) = poisoned.into_inner();
-                (distrusted(state), slept)
-            });
+            let (mut woken, timed_out) = nap(&shared, state, HOLD_ROW_DELAY);
             woken.writer_sleeps = false;
-            due = slept.timed_out() && !woken.queue.is_empty();
+            due = timed_out && !woken.queue.is_empty();
             state = woken;
         }
         drop(state.queue.take_waiters());
@@ -189,6 +184,20 @@ impl Writer {
     fn close(&self, error: &rusqlite::Error) {
         close(&self.shared, format!("the database could not be written ({error})"));
     }
+}
+
+/// Lets go of the lock for a while; whether all of it has passed.
+fn nap<'a>(
+    shared: &'a Shared,
+    state: MutexGuard<'a, State>,
+    length: Duration,
+) -> (MutexGuard<'a, State>, bool) {
+    let slept = shared.wake.wait_timeout(state, length);
+    let (state, slept) = slept.unwrap_or_else(|poisoned| {
+        let (state, slept) = poisoned.into_inner();
+        (distrusted(state), slept)
+    });
+    (state, slept.timed_out())
 }
 
 fn close(shared: &Shared, why: String) {
