@@ -20,6 +20,8 @@ RUN groupadd --system --gid 10001 paygate \
     && useradd --system --uid 10001 --gid paygate --home-dir /var/lib/paygate --create-home \
         --shell /usr/sbin/nologin paygate
 COPY --from=builder /build/target/release/paygate /usr/local/bin/paygate
+# What https servers behind --remote-url are trusted by.
+COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE /usr/share/doc/paygate/LICENSE
 
 USER 10001:10001

@@ -62,6 +62,7 @@ impl World {
             credential_shown: true,
             key: self.keys.get(place),
             namespace: Some(&self.namespace),
+            team: None,
             calls: tools,
             in_batch: tools.len() > 1,
         };
@@ -101,6 +102,8 @@ impl World {
 fn key(number: u64, now: Time) -> Key {
     let raw = RawKey::from_random([7; 24]);
     Key {
+        suspended: false,
+        team: None,
         id: KeyId::from_random(number.to_be_bytes()),
         digest: raw.digest(),
         ends: raw.ends(),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use paygate::gate::{self, CallFacts, Policy, Request, ToolPolicy};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, ToolList};
+use paygate::model::key::{Key, ToolList};
 use paygate::model::secret::RawKey;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, clock, settlement};
@@ -38,7 +38,8 @@ async fn measure(name: &str, durability: Durability, in_flight: usize) {
     let options = LocalOptions { path: Some(folder.join("books.db")), durability };
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(&options, clock::now()).unwrap());
     let key = key();
-    let Creation::Made(key) = store.create_key(key, 1 << 50, None, clock::now()).await.unwrap()
+    let Creation::Made(key) =
+        store.create_key(key, 1 << 50, None.into(), clock::now()).await.unwrap()
     else {
         return;
     };
@@ -80,6 +81,7 @@ async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
         credential_shown: true,
         key: Some(key),
         namespace: None,
+        team: None,
         calls: &calls,
         in_batch: false,
     };
@@ -95,24 +97,9 @@ async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
 
 fn key() -> Key {
     let raw = RawKey::from_random([1; 24]);
-    Key {
-        id: KeyId::from_random([1; 8]),
-        digest: raw.digest(),
-        ends: raw.ends(),
-        old: None,
-        name: "bench".to_owned(),
-        namespace: "default".to_owned(),
-        created_at: clock::now(),
-        active: true,
-        spending_limit: 0,
-        allowed_tools: ToolList::from_names(["instant"].into_iter()),
-        denied_tools: ToolList::default(),
-        expires_at: None,
-        quota: None,
-        tags: std::collections::BTreeMap::new(),
-        ip_allowlist: IpAllowlist::default(),
-        revision: 1,
-    }
+    let mut key = Key::new(KeyId::from_random([1; 8]), &raw, "bench", clock::now());
+    key.allowed_tools = ToolList::from_names(["instant"].into_iter());
+    key
 }
 
 /// Seconds of processor time that this process has used.

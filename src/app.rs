@@ -9,6 +9,7 @@ mod background;
 mod books;
 mod keys;
 mod options;
+mod server;
 mod stop;
 
 use std::ffi::OsString;
@@ -19,13 +20,15 @@ use std::sync::Arc;
 use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::local::OpenError;
 use crate::store::{Store, StoreError};
-use crate::upstream::{ChildLink, StartError};
+use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use keys::DEMO_CREDITS;
+use server::Guarded;
 pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
 
 /// A running Paygate.
@@ -33,7 +36,6 @@ pub struct App {
     front: HttpFront,
     proxy: Arc<Proxy>,
     store: Arc<dyn Store>,
-    link: ChildLink,
     background: Background,
     about: About,
 }
@@ -45,6 +47,8 @@ pub struct About {
     pub address: SocketAddr,
     /// What the guarded server says it is, or its command.
     pub server: String,
+    /// If several servers are guarded, where each stands.
+    pub members: Vec<MemberStatus>,
     /// How many tools it lists.
     pub tools: usize,
     /// The admin key if it was made at this start and is nowhere else.
@@ -67,6 +71,9 @@ pub enum AppError {
     /// No server to guard.
     #[error(transparent)]
     Server(#[from] StartError),
+    /// A remote server that cannot be asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteSetupError),
     /// The demo is this program itself.
     #[error(
         "the demo server cannot be started: this program does not find itself ({0}); guard a server of yours with \
@@ -97,16 +104,20 @@ impl App {
     ) -> Result<Self, AppError> {
         let listener = Listener::bind(config.host, config.port).await?;
         let store = books::open(config)?;
-        let link = match ChildLink::start(options::child(config, environment)?).await {
-            Ok(link) => link,
+        let server = Server::new(options::server(config, environment)?, config.children_max);
+        let guarded = match server::start(config, server).await {
+            Ok(guarded) => guarded,
             Err(why) => {
                 stop::books(store.as_ref()).await;
                 return Err(why.into());
             }
         };
-        let started = Self::assemble(config, listener, Arc::clone(&store), link.clone()).await;
+        let link = guarded.link.clone();
+        options::warn_of_names(config, &link);
+        let started = Self::assemble(config, listener, Arc::clone(&store), guarded).await;
         if started.is_err() {
-            stop::server_and_books(&link, store.as_ref()).await;
+            link.stop(bounds::CHILD_STOP_GRACE).await;
+            stop::books(store.as_ref()).await;
         }
         started
     }
@@ -115,18 +126,24 @@ impl App {
         config: &Config,
         listener: Listener,
         store: Arc<dyn Store>,
-        link: ChildLink,
+        guarded: Guarded,
     ) -> Result<Self, AppError> {
+        let Guarded { server, link, ear, modern } = guarded;
         let imported = keys::import(&config.import_keys, store.as_ref()).await?;
         let demo_key = match config.backend {
             Backend::Demo => Some(keys::create_demo(store.as_ref()).await?),
-            Backend::Command(_) => None,
+            Backend::Command(_) | Backend::Remote(_) | Backend::Several(_) => None,
         };
         let admin_key = keys::admin(config.admin_key.as_ref())?;
         let policy = options::policy(config);
-        let proxy =
-            Proxy::new(options::proxy(config, policy.clone()), Arc::clone(&store), link.clone());
-        let proxy = Arc::new(proxy);
+        let proxy = Proxy::new(
+            options::proxy(config, policy.clone()),
+            Arc::clone(&store),
+            server,
+            link.clone(),
+            ear,
+        );
+        let proxy = Arc::new(proxy.with_modern(modern));
         let admin = admin::router(
             options::admin(config, policy, admin_key.secret.clone(), &proxy),
             Arc::clone(&store),
@@ -139,15 +156,16 @@ impl App {
         };
         let about = About {
             address: listener.address(),
-            server: options::server_title(&link),
+            server: options::server_title(config, &link),
+            members: link.members(),
             tools: link.tools().len(),
             new_admin_key: admin_key.shown,
             demo_key,
             imported,
         };
         let front = HttpFront::start(listener, options::http(config), served);
-        let background = Background::start(&store);
-        Ok(Self { front, proxy, store, link, background, about })
+        let background = Background::start(&store, &proxy, config.retention.audit_days);
+        Ok(Self { front, proxy, store, background, about })
     }
 
     /// What to tell an operator.

@@ -25,3 +25,6 @@ pub mod config;
 pub mod app;
 
 pub mod cli;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

@@ -11,9 +11,15 @@ use support::{ADMIN_KEY, PATIENCE, Paygate, Request, Setup};
 
 /// Every path with its methods; `true` if it needs the admin key.
 const ENDPOINTS: &[(&str, &str, bool)] = &[
+    ("/openapi.json", "GET, HEAD", false),
     ("/balance", "GET, HEAD", false),
     ("/keys", "POST, GET, HEAD", true),
+    ("/keys/{id}", "GET, HEAD, PATCH, DELETE", true),
     ("/topup", "POST", true),
+    ("/credits/adjust", "POST", true),
+    ("/calls/{id}/refund", "POST", true),
+    ("/keys/suspend", "POST", true),
+    ("/keys/resume", "POST", true),
     ("/keys/revoke", "POST", true),
     ("/keys/rotate", "POST", true),
     ("/keys/acl", "POST", true),
@@ -24,8 +30,24 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/keys/search", "POST", true),
     ("/limits", "POST", true),
     ("/status", "GET, HEAD", true),
-    ("/namespaces", "GET, HEAD", true),
+    ("/namespaces", "GET, HEAD, POST", true),
+    ("/teams", "GET, HEAD, POST", true),
+    ("/teams/update", "POST", true),
+    ("/teams/delete", "POST", true),
+    ("/teams/assign", "POST", true),
+    ("/teams/remove", "POST", true),
+    ("/teams/usage", "GET, HEAD", true),
+    ("/audit", "GET, HEAD", true),
+    ("/audit/export", "GET, HEAD", true),
+    ("/audit/stats", "GET, HEAD", true),
+    ("/admin/tokens", "POST, GET, HEAD", true),
+    ("/admin/tokens/{id}", "DELETE", true),
 ];
+
+/// The path as a request has it.
+fn written(path: &str) -> String {
+    path.replace("{id}", "key_0000000000000000")
+}
 
 fn start() -> Paygate {
     Setup::new().ephemeral().without_child_log().start()
@@ -41,7 +63,7 @@ fn nothing_opens_without_the_admin_key() {
                 let paygate = &paygate;
                 scope.spawn(move || {
                     for key in [None, Some(""), Some("wrong"), Some(&ADMIN_KEY[1..])] {
-                        let mut request = Request::new(method, path);
+                        let mut request = Request::new(method, &written(path));
                         if let Some(key) = key {
                             request = request.header("X-Admin-Key", key);
                         }
@@ -69,7 +91,7 @@ fn a_wrong_method_says_which_are_right() {
                 continue;
             }
             // Without any key: the method comes first.
-            let refused = paygate.send(&Request::new(method, path));
+            let refused = paygate.send(&Request::new(method, &written(path)));
             assert_eq!(refused.status, 405, "{method} {path}: {}", refused.text());
             assert_eq!(refused.header("allow"), Some(*methods), "{method} {path}");
             if method != "HEAD" {
@@ -77,7 +99,7 @@ fn a_wrong_method_says_which_are_right() {
             }
         }
     }
-    for path in ["/nothing", "/keys/", "/Keys", "/%6beys", "/keys/none"] {
+    for path in ["/nothing", "/keys/", "/Keys", "/%6beys", "/keys/a/b"] {
         let refused = paygate.admin_get(path);
         let said = (refused.status, refused.text());
         assert_eq!(said, (404, r#"{"error":"Not found"}"#.to_owned()), "{path}");
@@ -100,9 +122,8 @@ fn bodies_that_are_no_object() {
     let object = r#"{"error":"The body must be a JSON object"}"#;
     let invalid = r#"{"error":"Invalid JSON"}"#;
     for (path, methods, is_admin) in ENDPOINTS {
-        if !is_admin || !methods.contains("POST") {
-            continue;
-        }
+        let with_body = ["POST", "PATCH"].into_iter().find(|method| methods.contains(method));
+        let Some(method) = with_body.filter(|_| *is_admin) else { continue };
         for (body, error) in [
             (&b"null"[..], object),
             (b"[]", object),
@@ -116,7 +137,8 @@ fn bodies_that_are_no_object() {
             (b"{\"a\":NaN}", invalid),
             (b"{\"a\":\"\xff\"}", invalid),
         ] {
-            let request = Request::new("POST", path).header("X-Admin-Key", ADMIN_KEY).body(body);
+            let request = Request::new(method, &written(path));
+            let request = request.header("X-Admin-Key", ADMIN_KEY).body(body);
             let refused = paygate.send(&request);
             let said = (refused.status, refused.text());
             assert_eq!(said, (400, error.to_owned()), "{path} {}", String::from_utf8_lossy(body));
@@ -130,7 +152,7 @@ fn a_body_has_a_bound() {
     let paygate = start();
     let bound = 1 << 20;
     let fill = |size: usize| {
-        let (head, tail) = ("{\"ignored\":\"", "\"}");
+        let (head, tail) = ("{\"name\":\"", "\"}");
         format!("{head}{}{tail}", "x".repeat(size - head.len() - tail.len()))
     };
     for (size, status) in [(bound, 201), (bound + 1, 413)] {
@@ -153,7 +175,8 @@ fn tenants_are_counted() {
     let all = paygate.admin_get("/namespaces").json();
     let row = |name: &str, keys: i64, active: i64, credits: i64| {
         json!({"namespace": name, "keyCount": keys, "activeKeys": active,
-            "totalCredits": credits, "totalSpent": 0})
+            "totalCredits": credits, "totalSpent": 0, "suspended": false,
+            "allowedTools": [], "deniedTools": []})
     };
     assert_eq!(all["namespaces"], json!([row("zoo", 2, 1, 12), row("acme", 1, 1, 1)]));
     assert_eq!(all["count"], 2);

@@ -198,7 +198,7 @@ fn quotas() {
         &id,
         &[
             (r#"{"key":"KEY"}"#, "Missing quota"),
-            (r#"{"key":"KEY","dailyCalLimit":5}"#, "Missing quota"),
+            (r#"{"key":"KEY","dailyCalLimit":5}"#, "did you mean \"dailyCallLimit\"?"),
             (r#"{"key":"KEY","dailyCallLimit":-1}"#, "dailyCallLimit"),
             (r#"{"key":"KEY","dailyCallLimit":0.5}"#, "dailyCallLimit"),
             (r#"{"key":"KEY","dailyCallLimit":true}"#, "dailyCallLimit"),

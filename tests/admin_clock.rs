@@ -29,6 +29,8 @@ async fn get(router: &Router, path: &str, header: (&str, &str)) -> Value {
 
 fn key(raw: &RawKey) -> Key {
     Key {
+        suspended: false,
+        team: None,
         id: KeyId::from_random([1; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -52,7 +54,7 @@ fn key(raw: &RawKey) -> Key {
 async fn numbers_are_shown_as_of_ledger_time() {
     let store = Arc::new(LocalStore::open(&LocalOptions::default(), clock::now()).unwrap());
     let raw = RawKey::from_random([1; 24]);
-    let made = store.create_key(key(&raw), 10, None, clock::now()).await.unwrap();
+    let made = store.create_key(key(&raw), 10, None.into(), clock::now()).await.unwrap();
     let Creation::Made(key) = made else { panic!("{made:?}") };
 
     // A call while the clock was 40 days ahead; then it is set right.
@@ -63,6 +65,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         credential_shown: true,
         key: Some(&key),
         namespace: Some(&Namespace::unwritten("default")),
+        team: None,
         calls: &[CallFacts { tool: "tool", arguments: None }],
         in_batch: false,
     };
@@ -78,7 +81,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         policy: Arc::new(policy),
         refund_on_failure: true,
         body_bytes_max: 1024,
-        denied: Arc::new(Vec::new),
+        denied: Arc::new(|_| Vec::new()),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);
     let used = &get(&router, "/balance", ("x-api-key", raw.reveal())).await["quotaUsage"];

@@ -142,7 +142,9 @@ fn a_wrong_new_key_is_refused_with_the_name_of_the_member() {
         (r#"{"quota":{"dailyCallLimit":-1}}"#, "dailyCallLimit"),
         (r#"{"quota":{"dailyCallLimit":1,"dailyCalls":1}}"#, "the same"),
         (r#"{"quota":{"DailyCalls":1}}"#, "DailyCalls"),
-        (r#"{"quota":{"typo":1}}"#, "Missing quota"),
+        (r#"{"quota":{"typo":1}}"#, "Unknown member \"typo\""),
+        (r#"{"quota":{}}"#, "Missing quota"),
+        (r#"{"credit":5}"#, "Unknown member \"credit\": did you mean \"credits\"?"),
         (r#"{"spendingLimit":-1}"#, "spendingLimit"),
         (r#"{"spendingLimit":"x"}"#, "spendingLimit"),
         (r#"{"allowedTools":"echo"}"#, "allowedTools must be an array"),
@@ -198,6 +200,8 @@ fn the_list_has_every_member_in_order_and_obeys_the_namespace() {
             "keyPrefix",
             "expired",
             "id",
+            "held",
+            "suspended",
         ],
     );
     let two = list.json()[1].clone();

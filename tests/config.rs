@@ -7,8 +7,12 @@
 mod any_input;
 #[path = "config/command_lines.rs"]
 mod command_lines;
+#[path = "config/remote.rs"]
+mod remote;
 #[path = "config/reports.rs"]
 mod reports;
+#[path = "config/servers.rs"]
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +45,14 @@ fn load_all(
     load(&flags, &environment, |_: &Path| Ok(file.to_owned()))
 }
 
+/// The one server that is guarded.
+fn command_of(config: &Config) -> Option<&ServerCommand> {
+    match &config.backend {
+        Backend::Command(command) => Some(command),
+        Backend::Demo | Backend::Remote(_) | Backend::Several(_) => None,
+    }
+}
+
 /// A configuration that must load without a word.
 #[track_caller]
 fn loaded(file: &str, words: &[&str]) -> Config {
@@ -65,7 +77,7 @@ fn defaults() {
     let config = loaded("", &["--server", "node 'a b' c"]);
     let command =
         ServerCommand { program: "node".to_owned(), args: vec!["a b".to_owned(), "c".to_owned()] };
-    assert_eq!(config.backend, Backend::Command(command));
+    assert_eq!(command_of(&config), Some(&command));
     assert_eq!(config.name, "PayGate MCP Server");
     assert_eq!(config.host.to_string(), "127.0.0.1");
     assert_eq!(config.port, 3402);
@@ -84,6 +96,61 @@ fn defaults() {
     assert_eq!(config.denial_style, DenialStyle::Auto);
     assert_eq!(config.durability, Durability::Answer);
     assert_eq!(config.unlisted_tools, UnlistedTools::Refuse);
+    assert!(config.pricing.methods.is_empty() && !config.forward_identity);
+    assert_eq!(config.kept_ttl, Duration::from_hours(24));
+}
+
+#[test]
+fn methods_with_a_price() {
+    let file = r#"{"serverCommand":"x","defaultCreditsPerCall":9,"methodPricing":{
+        "resources/read":{"creditsPerCall":3,"rateLimitPerMin":5,"requestTimeoutMs":7},
+        "completion/complete":{}}}"#;
+    let methods = loaded(file, &["--price", "7"]).pricing.methods;
+    let read = &methods["resources/read"];
+    assert_eq!((read.credits_per_call, read.rate_limit_per_min), (3, 5));
+    assert_eq!(read.request_timeout, Some(Duration::from_millis(7)));
+    let complete = &methods["completion/complete"];
+    assert_eq!((complete.credits_per_call, complete.request_timeout), (0, None));
+
+    for (method, rule) in [
+        ("initialize", "It cannot have a price"),
+        ("ping", "It cannot have a price"),
+        ("server/discover", "It cannot have a price"),
+        ("subscriptions/listen", "It cannot have a price"),
+        ("notifications/progress", "It cannot have a price"),
+        ("tools/call", "have their prices in toolPricing"),
+        ("tools/call_batch", "have their prices in toolPricing"),
+        ("tasks/result", "paid for by the call that starts them"),
+        ("", "no spaces and is not empty"),
+        ("resources/read ", "no spaces and is not empty"),
+    ] {
+        let file = format!(r#"{{"serverCommand":"x","methodPricing":{{"{method}":{{}}}}}}"#);
+        let text = report(&file, &[], &[]);
+        assert!(text.contains("ERROR  [methodPricing.") && text.contains(rule), "{text}");
+    }
+    let file = r#"{"serverCommand":"x","methodPricing":{
+        "resource/read":{"creditsPerCall":1},"x/y":{"creditsPerKbInput":1}}}"#;
+    let text = report(file, &[], &[]);
+    assert!(
+        text.contains("Did you mean \"resources/read\"? It has a price all the same."),
+        "{text}"
+    );
+    assert!(text.contains("[methodPricing.x/y.creditsPerKbInput] Unknown key."), "{text}");
+}
+
+#[test]
+fn times_that_answers_are_kept_for() {
+    let file = |seconds: &str| {
+        format!(
+            r#"{{"serverCommand":"x","forwardIdentity":true,"idempotencyTtlSeconds":{seconds}}}"#
+        )
+    };
+    let config = loaded(&file("1"), &[]);
+    assert_eq!((config.kept_ttl, config.forward_identity), (Duration::from_secs(1), true));
+    assert_eq!(loaded(&file("2592000"), &[]).kept_ttl, Duration::from_hours(720));
+    for wrong in ["0", "2592001", "-1", "1.5", "\"1\""] {
+        assert!(report(&file(wrong), &[], &[]).contains("Must be 1–2592000."), "{wrong}");
+    }
 }
 
 #[test]
@@ -148,10 +215,10 @@ fn what_is_guarded() {
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
         };
         let config = loaded(file, words);
-        assert_eq!(config.backend, Backend::Command(expected), "{file} {words:?}");
+        assert_eq!(command_of(&config), Some(&expected), "{file} {words:?}");
     }
     let demo = loaded(r#"{"serverCommand":"a"}"#, &["--demo"]);
-    assert_eq!(demo.backend, Backend::Demo);
+    assert!(matches!(demo.backend, Backend::Demo));
 }
 
 #[test]
@@ -231,6 +298,7 @@ fn no_secret_is_ever_shown() {
         r#"{{"serverCommand":"x","adminKey":"{secret}","importKeys":{{"{secret}":1}},
             "childEnv":{{"TOKEN":"{secret}"}}}}"#
     );
+    remote::no_secret_is_ever_shown(secret);
     let import = format!("{secret}a:1,{secret}b:2");
     let words = ["--admin-key", secret, "--import-key", &import];
     let variables = [("PAYGATE_ADMIN_KEY", secret), ("PAYGATE_SECRET", secret)];
@@ -263,7 +331,9 @@ fn the_reference_page_is_fresh() {
 }
 
 #[test]
-fn the_example_loads_without_a_word() {
+fn the_examples_load_without_a_word() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/several-servers.json");
+    loaded(&read_file(&path).expect("the example is there"), &[]);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("paygate.example.json");
     let text = read_file(&path).expect("the example is there");
     let config = loaded(&text, &[]);

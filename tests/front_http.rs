@@ -28,9 +28,9 @@ fn list() -> Request {
 fn methods_of_every_path_of_the_front() {
     let paygate = start();
     for (method, path, status, allow) in [
-        ("GET", "/mcp", 405, Some("POST")),
-        ("DELETE", "/mcp", 405, Some("POST")),
-        ("PUT", "/mcp", 405, Some("POST")),
+        ("GET", "/mcp", 406, None),
+        ("DELETE", "/mcp", 400, None),
+        ("PUT", "/mcp", 405, Some("GET, POST, DELETE")),
         ("GET", "/health", 200, None),
         ("HEAD", "/health", 200, None),
         ("POST", "/health", 405, Some("GET, HEAD")),
@@ -132,9 +132,12 @@ fn configured_hosts_and_origins_are_answered() {
     ] {
         assert!(response.header(name).unwrap().contains(member), "{name} {member}");
     }
-    for (path, methods) in
-        [("/mcp", "POST"), ("/balance", "GET"), ("/health", "GET, HEAD"), ("/", "GET, HEAD")]
-    {
+    for (path, methods) in [
+        ("/mcp", "GET, POST, DELETE"),
+        ("/balance", "GET"),
+        ("/health", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+    ] {
         let allowed = ask(path, "tools.example", origin);
         assert_eq!(allowed.header("access-control-allow-methods"), Some(methods), "{path}");
         for method in methods.split(", ") {

@@ -5,7 +5,7 @@
 #[path = "support_model/world.rs"]
 mod world;
 
-use paygate::gate::{CallFacts, Policy, admit, admit_free};
+use paygate::gate::{CallFacts, Policy, ToolPolicy, admit, admit_free, admit_method};
 use paygate::ledger::{ResolutionKind, names};
 use paygate::model::bounds::COUNTER_MAX;
 use paygate::model::ids::CallId;
@@ -21,6 +21,7 @@ fn hopeless() -> World {
         world.key_found = false;
         world.key.expires_at = Some(world.now);
         world.key.active = false;
+        world.key.suspended = true;
         world.namespace.suspended = true;
         world.key.ip_allowlist = IpAllowlist::parse(["10.0.0.0/8"].into_iter()).expect("a list");
         world.namespace.allowed_tools = tools(&["search"]);
@@ -33,6 +34,7 @@ fn hopeless() -> World {
         world.credit(-1_003);
         world.key.spending_limit = 39;
         world.key.quota = Some(quota([3, 3, 39, 39]));
+        world.team(39, [3, 3, 39, 39]);
     })
 }
 
@@ -44,6 +46,7 @@ const IN_ORDER: &[(&str, usize, Change)] = &[
     ("invalid_api_key", 0, |world| world.key_found = true),
     ("api_key_expired", 0, |world| world.key.expires_at = Some(world.now.next_day())),
     ("invalid_api_key", 0, |world| world.key.active = true),
+    ("api_key_suspended", 0, |world| world.key.suspended = false),
     ("namespace_suspended", 0, |world| world.namespace.suspended = false),
     ("ip_not_allowed: 192.0.2.9 not in allowlist", 0, |world| {
         world.address = "10.1.2.3".parse().expect("an address");
@@ -84,6 +87,11 @@ const IN_ORDER: &[(&str, usize, Change)] = &[
     ("monthly_credit_quota_exceeded: 0+40 would exceed 39 credits/month", 0, |world| {
         world.key.quota = Some(quota([4, 4, 40, 40]));
     }),
+    ("team_budget_exceeded", 0, |world| world.team(40, [3, 3, 39, 39])),
+    ("team_daily_call_limit", 0, |world| world.team(40, [4, 3, 39, 39])),
+    ("team_monthly_call_limit", 0, |world| world.team(40, [4, 4, 39, 39])),
+    ("team_daily_credit_limit", 0, |world| world.team(40, [4, 4, 40, 39])),
+    ("team_monthly_credit_limit", 0, |world| world.team(40, [4, 4, 40, 40])),
 ];
 
 #[test]
@@ -102,6 +110,12 @@ fn the_first_check_in_order_refuses() {
     let charge = world.batch(&["search", "read", "read", "search"]).expect("nothing is left");
     assert_eq!((charge.total, charge.key_revision, charge.namespace_revision), (40, 3, 5));
     assert_eq!(world.numbers(), [0, 40, 4, 4, 4, 40, 40]);
+    let team = world.team.as_ref().expect("it is in one");
+    assert_eq!(charge.team, Some((team.id.clone(), 8)));
+    let team = world.book.account(&team.id.account()).expect("loaded");
+    let counters = [names::SPENT, names::CALLS, names::CALLS_DAY, names::CREDITS_MONTH];
+    assert_eq!(counters.map(|counter| team.value(&counter, world.now)), [40, 4, 4, 40]);
+    assert_eq!((team.available(), team.held()), (0, 0), "a team has no credits of its own");
 }
 
 #[test]
@@ -255,6 +269,46 @@ fn a_free_call_needs_no_credits() {
     assert_eq!(denied.denial.to_string(), "insufficient_credits: need 1, have -5");
     assert!(world.batch(&["t", "t"]).is_ok());
     assert_eq!(world.numbers(), [-5, 0, 3, 3, 3, 0, 0]);
+}
+
+/// A method has its own price and rate; what is said of tools, its namesake among them, is not
+/// said of it.
+#[test]
+fn a_method_is_judged_as_no_tool() {
+    let mut world = World::with(|world| {
+        world.tool("resources/read", Some(50), 1, 0);
+        world.key.denied_tools = tools(&["resources/read"]);
+        world.key.allowed_tools = tools(&["search"]);
+        world.policy.key_rate = 100;
+        for (method, price, rate) in [("resources/read", 7, 2), ("prompts/get", 2_000, 0)] {
+            let own = ToolPolicy::of_method(method, price, rate);
+            world.policy.methods.insert(method.to_owned(), own);
+        }
+    });
+    let judge = |world: &mut World, method: &str| {
+        world.next_call += 1;
+        let call = CallId::from_random([world.next_call; 16]);
+        let charge = admit_method(&world.policy, &world.request(&[], false), method, call)?;
+        world.hold(charge)
+    };
+    for _ in 0..2 {
+        let charge = judge(&mut world, "resources/read").expect("allowed");
+        assert_eq!((charge.total, charge.items[0].tool.as_str()), (7, "resources/read"));
+    }
+    let limited = judge(&mut world, "resources/read").expect_err("two a minute");
+    let reason = "tool_rate_limited: resources/read limited to 2 calls/min";
+    assert_eq!((limited.denial.to_string().as_str(), limited.credits_required), (reason, 7));
+    let dear = judge(&mut world, "prompts/get").expect_err("too dear");
+    assert_eq!(dear.denial.to_string(), "insufficient_credits: need 2000, have 986");
+    assert_eq!(judge(&mut world, "without a price").expect("free").total, 0);
+
+    world.key.denied_tools = tools(&[]);
+    world.key.allowed_tools = tools(&[]);
+    let call = world.call("resources/read").expect("the tool has a rate of its own");
+    assert_eq!(call.total, 50);
+    world.key_found = false;
+    let nobody = judge(&mut world, "resources/read").expect_err("no key");
+    assert_eq!((nobody.denial.word(), nobody.credits_required), ("invalid_api_key", 7));
 }
 
 #[test]

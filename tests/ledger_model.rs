@@ -9,7 +9,7 @@ mod support_model;
 
 use paygate::ledger::{
     Account, Book, Bound, CreditKind, Demand, Entry, HoldError, LedgerError, Refusal, Resolution,
-    ResolutionKind, ResolveError, Window,
+    ResolutionKind, ResolveError, Reversal, Window, names,
 };
 use paygate::model::ids::CallId;
 use paygate::model::time::Time;
@@ -111,6 +111,7 @@ impl World {
                 })
             }
             Operation::Release { pick } => self.end(*pick, ResolutionKind::Released, |_| false),
+            Operation::Refund { pick } => self.refund(*pick),
             Operation::ResolveAgain { pick } => self.resolve_again(*pick),
             Operation::HoldAgain { pick, shape } => self.hold_again(*pick, shape),
             Operation::Expire => self.expire(),
@@ -238,6 +239,41 @@ impl World {
         Ok(())
     }
 
+    /// Afterwards it is as if the call had been released.
+    fn refund(&mut self, pick: usize) -> Checked {
+        let is_captured =
+            |call: &&Admitted| matches!(call.end, Some((ResolutionKind::Captured, _)));
+        let captured: Vec<CallId> =
+            self.naive.calls.iter().filter(is_captured).map(|call| call.call).collect();
+        let Some(call) = captured.get(pick % captured.len().max(1)).copied() else { return Ok(()) };
+        let hold = self.journal.iter().find_map(|entry| match entry {
+            Entry::Hold(hold) if hold.call == call => Some(hold.clone()),
+            _ => None,
+        });
+        let end = self.journal.iter().find_map(|entry| match entry {
+            Entry::Resolution(end) if end.call == call => Some(end.clone()),
+            _ => None,
+        });
+        let (hold, end) = hold.zip(end).expect("a captured call is in the journal");
+        let reversal = Reversal::of(&hold, &end, Time::ZERO);
+        self.naive.pass(self.clock);
+        let result = self.book.reverse(self.clock, reversal.clone());
+        let fits = reversal.postings.iter().filter(|posting| posting.counter == names::BALANCE);
+        let fits = fits.map(|posting| (&posting.account, posting.amount));
+        if !fits.into_iter().all(|(account, amount)| self.naive.may_credit(account, amount)) {
+            prop_assert_eq!(result, Err(LedgerError::OutOfRange));
+            return Ok(());
+        }
+        let reversal = Reversal { at: self.naive.now, ..reversal };
+        prop_assert_eq!(result, Ok(reversal.clone()));
+        self.journal.push(Entry::Reversal(reversal));
+        let admitted = self.naive.calls.iter_mut().find(|admitted| admitted.call == call);
+        let admitted = admitted.expect("picked from these");
+        let kept = admitted.lines.iter().map(|line| line.kept(|_| false)).collect();
+        admitted.end = Some((ResolutionKind::Released, kept));
+        Ok(())
+    }
+
     fn resolve_again(&mut self, pick: usize) -> Checked {
         let ended: Vec<&Admitted> =
             self.naive.calls.iter().filter(|call| call.end.is_some()).collect();
@@ -335,7 +371,7 @@ impl World {
         let mut waiting: Vec<&Entry> = Vec::new();
         for entry in &self.journal {
             match entry {
-                Entry::Credit { .. } => moved.push(entry),
+                Entry::Credit { .. } | Entry::Reversal(_) => moved.push(entry),
                 Entry::Hold(_) => waiting.push(entry),
                 Entry::Resolution(resolution) => {
                     let of_call = |hold: &&Entry| matches!(hold, Entry::Hold(hold) if hold.call == resolution.call);

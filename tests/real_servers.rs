@@ -8,26 +8,14 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use support::{Paygate, Setup, TempDir, target_dir};
-
-/// A file of the installed tools.
-fn tool(path: &str) -> PathBuf {
-    let path = target_dir().join("test-tools").join(path);
-    assert!(path.exists(), "{} is missing: run `scripts/test tools` first", path.display());
-    path
-}
-
-fn python() -> PathBuf {
-    tool("venv/bin/python")
-}
+use support::{Paygate, Setup, TempDir, npm, python};
 
 /// The filesystem server before a directory with one file in it.
 fn filesystem() -> (Paygate, TempDir) {
-    let script = tool("node/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js");
+    let script = npm("@modelcontextprotocol/server-filesystem/dist/index.js");
     let files = TempDir::new();
     fs::write(files.file("note.txt"), "bought and paid for\n").expect("a file can be written");
     let command = format!("node '{}' '{}'", script.display(), files.path().display());

@@ -55,7 +55,6 @@ fn wrong_flags() {
 #[test]
 fn flags_whose_feature_is_not_built() {
     let cases = [
-        ("--remote-url", "https://mcp.example/", "HTTP"),
         ("--redis-url", "redis://127.0.0.1", "Redis"),
         ("--state-file", "state.json", "state files"),
         ("--stripe-secret", "whsec_0123456789", "Stripe"),
@@ -97,7 +96,7 @@ fn wrong_config_files() {
             r#"{"redisUrl":"redis://x"}"#,
             &["redisUrl", "Redis", "does not have this feature yet", "remove it"],
         ),
-        (r#"{"servers":[],"oauth":{}}"#, &["2 error(s)", "servers", "oauth"]),
+        (r#"{"remoteUrl":"","oauth":{}}"#, &["2 error(s)", "remoteUrl", "oauth"]),
     ];
     for (content, words) in cases {
         let setup = Setup::new();

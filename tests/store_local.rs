@@ -8,6 +8,8 @@
 
 #[path = "store_local/files.rs"]
 mod files;
+#[path = "store_local/kept.rs"]
+mod kept;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +75,8 @@ fn raw(number: u8) -> RawKey {
 fn key(number: u8) -> Key {
     let raw = raw(number);
     Key {
+        suspended: false,
+        team: None,
         id: KeyId::from_random([number; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -93,7 +97,7 @@ fn key(number: u8) -> Key {
 }
 
 async fn made(store: &LocalStore, number: u8, credits: i64) -> Arc<Key> {
-    match store.create_key(key(number), credits, None, now()).await.unwrap() {
+    match store.create_key(key(number), credits, None.into(), now()).await.unwrap() {
         Creation::Made(key) => key,
         Creation::Repeated(note) => panic!("repeated: {note}"),
     }
@@ -110,6 +114,7 @@ fn charge(key: &Key, call: u8, tools: &[&str]) -> Charge {
         credential_shown: true,
         key: Some(key),
         namespace: Some(&Namespace::unwritten("default")),
+        team: None,
         calls: &calls,
         in_batch: tools.len() > 1,
     };
@@ -142,10 +147,11 @@ async fn numbers_survive_a_restart_and_verify() {
         assert_eq!(call(&store, &key, 1, &["a"], &[PAID]).await, 98);
         assert_eq!(call(&store, &key, 2, &["a"], &[FREE]).await, 98);
         assert_eq!(call(&store, &key, 3, &["a", "dear", "b"], &[PAID, FREE, PAID]).await, 94);
-        let granted = store.credit(&key.id, 6, CreditKind::Grant, None, now()).await.unwrap();
+        let granted =
+            store.credit(&key.id, 6, CreditKind::Grant, None.into(), now()).await.unwrap();
         assert_eq!(granted, Credited::Made(100));
         assert_eq!(
-            store.credit(&key.id, -130, CreditKind::Adjustment, None, now()).await.unwrap(),
+            store.credit(&key.id, -130, CreditKind::Adjustment, None.into(), now()).await.unwrap(),
             Credited::Made(-30)
         );
         store.close().await.unwrap();
@@ -246,9 +252,10 @@ async fn a_record_that_changed_is_judged_again() {
     let store = open(&folder.db(), Durability::Answer);
     let key = made(&store, 1, 100).await;
     let judged = charge(&key, 1, &["a"]);
-    let revoked = store.update_key(Key { active: false, ..(*key).clone() }).await.unwrap();
+    let revoked =
+        store.update_key(Key { active: false, ..(*key).clone() }, None.into()).await.unwrap();
     assert!(matches!(store.hold(&judged, now(), deadline()).await, Err(HoldRefused::Stale)));
-    let again = store.update_key(Key { name: "x".into(), ..(*key).clone() }).await;
+    let again = store.update_key(Key { name: "x".into(), ..(*key).clone() }, None.into()).await;
     assert!(matches!(again, Err(StoreError::Conflict)), "the first revision is gone");
     assert_eq!(revoked.revision, key.revision + 1);
 }
@@ -279,14 +286,14 @@ async fn a_repetition_is_known_after_the_clock_was_set_back() {
     let in_two_days = Time::from_ms(NOW + 2 * 86_400_000);
     let store = open(&folder.db(), Durability::Answer);
     let key = made(&store, 1, 100).await;
-    store.credit(&key.id, 1, CreditKind::Grant, None, in_two_days).await.unwrap();
+    store.credit(&key.id, 1, CreditKind::Grant, None.into(), in_two_days).await.unwrap();
     let id = Digest::of(b"1");
     let once = || Some(Once { id, request: id, note: String::new() });
-    let first = store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap();
+    let first = store.credit(&key.id, 5, CreditKind::Grant, once().into(), now()).await.unwrap();
     assert_eq!(first, Credited::Made(106));
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
-    let again = store.credit(&key.id, 5, CreditKind::Grant, once(), now()).await.unwrap();
+    let again = store.credit(&key.id, 5, CreditKind::Grant, once().into(), now()).await.unwrap();
     assert_eq!(again, Credited::Repeated(106));
     assert_eq!(store.account(&key.id).await.unwrap().available(), 106);
 }
@@ -318,7 +325,8 @@ async fn a_repeated_request_changes_nothing() {
     let once = |id: &[u8], request: &[u8]| {
         Some(Once { id: Digest::of(id), request: Digest::of(request), note: "note".to_owned() })
     };
-    let top_up = |once| store.credit(&key.id, 5, CreditKind::Grant, once, now());
+    let top_up =
+        |once: Option<Once>| store.credit(&key.id, 5, CreditKind::Grant, once.into(), now());
     assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), Credited::Made(105));
     assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), Credited::Made(110));
     assert_eq!(
@@ -329,7 +337,7 @@ async fn a_repeated_request_changes_nothing() {
     assert!(matches!(top_up(once(b"1", b"six")).await, Err(StoreError::OnceMismatch)));
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
-    let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five"), now);
+    let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five").into(), now);
     assert_eq!(again(now()).await.unwrap(), Credited::Repeated(105));
     assert_eq!(
         again(now().plus(Duration::from_hours(24))).await.unwrap(),
@@ -346,7 +354,7 @@ async fn a_rotation_swaps_the_credential_of_the_same_key() {
     let until = now().plus(Duration::from_secs(10));
     let old = Some(OldCredential { digest: key.digest, until });
     let rotated = Key { digest: raw(9).digest(), ends: raw(9).ends(), old, ..(*key).clone() };
-    store.update_key(rotated).await.unwrap();
+    store.update_key(rotated, None.into()).await.unwrap();
     for reopened in [false, true] {
         let again;
         let store = if reopened {
@@ -375,7 +383,7 @@ async fn a_credential_belongs_to_one_key() {
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
     let second = Key { id: KeyId::from_random([7; 8]), ..key(1) };
-    let refused = store.create_key(second, 5, None, now()).await;
+    let refused = store.create_key(second, 5, None.into(), now()).await;
     assert!(matches!(refused, Err(StoreError::Duplicate)));
     assert_eq!(store.keys(None).await.unwrap().len(), 1);
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::{Admin, Call, fields};
 use crate::model::key::{Key, ToolList};
@@ -20,7 +19,7 @@ struct Set<'a> {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, allowed, denied) = {
-        let members = Members::of_body(&call.body, &["key", "allowedTools", "deniedTools"])?;
+        let members = call.members()?;
         let list =
             |name: &str| members.has(name).then(|| fields::tools(&members, name)).transpose();
         (fields::key_required(&members)?, list("allowedTools")?, list("deniedTools")?)
@@ -34,7 +33,12 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         }
         Ok(())
     };
-    let key = admin.change(&key, Fit::Usable, call.now, apply).await?;
+    let event = |key: &Key| {
+        call.key_event(key, "key.acl_updated", "ACL updated")
+            .with("allowedTools", key.allowed_tools.names())
+            .with("deniedTools", key.denied_tools.names())
+    };
+    let key = admin.change(&call, &key, Fit::InForce, event, apply).await?;
     Answer::ok(&Set {
         allowed_tools: &key.allowed_tools,
         denied_tools: &key.denied_tools,

@@ -11,13 +11,14 @@ use crate::model::bounds::COUNTER_MAX;
 use crate::store::StoreError;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// A successful answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    body: Vec<u8>,
-    is_replay: bool,
+    body: Body,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Answer {
@@ -28,7 +29,7 @@ impl Answer {
 
     /// 200 with JSON for people to read.
     pub(super) fn pretty(body: &impl Serialize) -> Result<Self, Problem> {
-        let body = serde_json::to_vec_pretty(body).map_err(|error| unwritable(&error))?;
+        let body = serde_json::to_vec_pretty(body).map_err(|error| Problem::unwritable(&error))?;
         Ok(Self::text(StatusCode::OK, body))
     }
 
@@ -37,20 +38,41 @@ impl Answer {
         Self::text(StatusCode::CREATED, body.into_bytes())
     }
 
+    /// 200 with JSON that is made while it is sent.
+    pub(super) fn streamed(body: Body) -> Self {
+        Self { status: StatusCode::OK, body, headers: Vec::new() }
+    }
+
     /// Says that this answer was given before.
     #[must_use]
     pub(super) fn replayed(self) -> Self {
-        Self { is_replay: true, ..self }
+        self.with(REPLAYED, HeaderValue::from_static("true"))
+    }
+
+    /// Says where a list goes on, if it does.
+    #[must_use]
+    pub(super) fn next_cursor(self, next: Option<i64>) -> Self {
+        match next {
+            Some(next) => self.with(NEXT_CURSOR, next.into()),
+            None => self,
+        }
+    }
+
+    /// Adds a header, or replaces one.
+    #[must_use]
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     fn text(status: StatusCode, body: Vec<u8>) -> Self {
-        Self { status, body, is_replay: false }
+        Self { status, body: Body::from(body), headers: Vec::new() }
     }
 
     pub(super) fn respond(self) -> Response {
         let mut response = respond(self.status, self.body);
-        if self.is_replay {
-            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
         }
         response
     }
@@ -58,12 +80,7 @@ impl Answer {
 
 /// JSON on one line.
 pub(super) fn to_json(body: &impl Serialize) -> Result<String, Problem> {
-    serde_json::to_string(body).map_err(|error| unwritable(&error))
-}
-
-fn unwritable(error: &serde_json::Error) -> Problem {
-    tracing::error!(%error, "an answer could not be written");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+    serde_json::to_string(body).map_err(|error| Problem::unwritable(&error))
 }
 
 /// Runs long work (serialising all keys) where it does not hold up other requests.
@@ -95,6 +112,12 @@ impl Problem {
     fn with(mut self, name: HeaderName, value: &str) -> Self {
         self.header = HeaderValue::from_str(value).ok().map(|value| (name, value));
         self
+    }
+
+    /// 500: a value that has no JSON.
+    pub(super) fn unwritable(error: &serde_json::Error) -> Self {
+        tracing::error!(%error, "an answer could not be written");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
     }
 
     /// 400: the request says something that it must not.
@@ -161,14 +184,19 @@ impl Problem {
 
     pub(super) fn respond(self) -> Response {
         let body = serde_json::json!({ "error": self.message }).to_string();
-        let mut response = respond(self.status, body.into_bytes());
+        let mut response = respond(self.status, Body::from(body));
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }
         response
     }
 
-    #[cfg(test)]
+    /// Is it 403?
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
+    }
+
+    /// What it says.
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -180,7 +208,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Closed(_) => Self::unavailable(message, 30),
             StoreError::Busy => Self::unavailable(message, 1),
-            StoreError::OnceFull => Self::unavailable(message, 60),
+            StoreError::OnceFull | StoreError::ParkedFull => Self::unavailable(message, 60),
             StoreError::Read(_) => {
                 tracing::error!(%error, "an admin request failed");
                 Self::unavailable(message, 5)
@@ -188,7 +216,9 @@ impl From<StoreError> for Problem {
             StoreError::Conflict => {
                 Self::conflict("The key is being changed by others; nothing was done, try again")
             }
-            StoreError::Duplicate | StoreError::NotOpen => Self::conflict(&message),
+            StoreError::Duplicate | StoreError::NotOpen | StoreError::Full(..) => {
+                Self::conflict(&message)
+            }
             StoreError::NotFound => Self::not_found("Key not found"),
             StoreError::OnceMismatch => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             StoreError::OutOfRange => {
@@ -204,8 +234,8 @@ fn sentence(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn respond(status: StatusCode, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+fn respond(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,4 +1,4 @@
-//! The admin key: compared in constant time. Who guesses waits longer with every wrong guess; the
+//! The admin key and admin tokens: compared by their digests, in constant time. Who guesses waits longer with every wrong guess; the
 //! right key is never delayed, so nobody can lock the operator out.
 
 use std::collections::HashMap;
@@ -10,9 +10,11 @@ use axum::http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use super::actor::Actor;
 use super::answer::Problem;
 use crate::model::bounds::ADMIN_DELAYED_MAX;
 use crate::model::secret::Digest;
+use crate::store::Store;
 
 /// Wrong guesses that are answered at once: a typing error should not feel like a fault.
 const FREE_GUESSES: u32 = 3;
@@ -58,12 +60,21 @@ impl AdminAuth {
         Self { digest, wrong: Mutex::default() }
     }
 
-    /// Is this the operator? A wrong key is told so after a while.
-    pub(super) async fn check(&self, headers: &HeaderMap, address: IpAddr) -> Result<(), Problem> {
+    /// Who is this? A wrong key is told so after a while.
+    pub(super) async fn check(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+        store: &dyn Store,
+    ) -> Result<Actor, Problem> {
         let refused = Problem::unauthorized("Invalid admin key");
         let Some(given) = headers.get("x-admin-key") else { return Err(refused) };
-        if self.digest.same(&Digest::of(given.as_bytes())) {
-            return Ok(());
+        let digest = Digest::of(given.as_bytes());
+        if self.digest.same(&digest) {
+            return Ok(Actor::operator());
+        }
+        if let Some(token) = store.token(&digest) {
+            return Ok(Actor::of(&token));
         }
         let delay = self.delay(address, Instant::now());
         if !delay.is_zero() {
@@ -133,6 +144,12 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::time::Time;
+    use crate::store::local::{LocalOptions, LocalStore};
+
+    fn store() -> LocalStore {
+        LocalStore::open(&LocalOptions::default(), Time::ZERO).unwrap()
+    }
 
     fn auth() -> AdminAuth {
         AdminAuth::new(&"right".to_owned().into())
@@ -181,13 +198,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-admin-key", "wrong".parse().unwrap());
         let started = Instant::now();
-        let refused = auth.check(&headers, address).await.unwrap_err().respond();
+        let refused = auth.check(&headers, address, &store()).await.unwrap_err().respond();
         assert_eq!(refused.status(), 429);
         assert!(started.elapsed() < DELAY_MAX / 2, "it was not refused at once");
         let other = "192.0.2.2".parse().unwrap();
-        assert_eq!(auth.check(&headers, other).await.unwrap_err().respond().status(), 401);
+        assert_eq!(
+            auth.check(&headers, other, &store()).await.unwrap_err().respond().status(),
+            401
+        );
         headers.insert("x-admin-key", "right".parse().unwrap());
-        auth.check(&headers, address).await.unwrap();
+        auth.check(&headers, address, &store()).await.unwrap();
         waiting.pop();
         assert!(auth.wait(address).is_some(), "a client that went away left its place taken");
     }
@@ -202,9 +222,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-admin-key", "right".parse().unwrap());
         let started = Instant::now();
-        auth.check(&headers, address).await.unwrap();
+        auth.check(&headers, address, &store()).await.unwrap();
         assert!(started.elapsed() < Duration::from_millis(500));
         headers.insert("x-admin-key", "wrong".parse().unwrap());
-        assert!(auth.check(&headers, address).await.is_err());
+        assert!(auth.check(&headers, address, &store()).await.is_err());
     }
 }

@@ -56,7 +56,7 @@ async fn read(admin: &Admin, call: &Call) -> Result<Answer, Problem> {
         // Two keys are none: somebody on the way may have looked at the other one.
         (_, Some(_)) => KeyRef::Nothing,
     };
-    let key = admin.find(&credential, Fit::Credential, call.now).await?;
+    let key = admin.find(call, &credential, Fit::Credential).await?;
     if !key.ip_allowlist.allows(call.address) {
         return Err(Problem::forbidden("This address is not on the key's IP allowlist"));
     }

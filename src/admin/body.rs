@@ -1,6 +1,6 @@
 //! Bodies of requests: read within bounds, then taken apart without losing anything. Members keep
 //! their text, so a number is never rounded before somebody looks at it; a member that comes twice
-//! or in another case is refused, because it would be unclear which one counts.
+//! or that nobody knows is refused, because it would be unclear what counts.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +14,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::answer::Problem;
+use super::fields;
 use crate::model::secret::Digest;
+use crate::model::spelling::nearest;
 
 /// How long a body may take to arrive: far longer than a megabyte needs on any line.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
@@ -29,6 +31,9 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem>
         Err(_) => Err(Problem::too_slow()),
     }
 }
+
+/// Characters of an unknown name that a message repeats.
+const NAME_SHOWN_CHARS_MAX: usize = 60;
 
 /// One JSON value, seen only as far as its kind.
 #[derive(Debug)]
@@ -74,7 +79,7 @@ impl<'a> Members<'a> {
             return Err(Problem::bad("The body must be a JSON object"));
         }
         let members = Self::of_object(raw, "the body")?;
-        members.refuse_variants(known)?;
+        members.refuse_unknown(known)?;
         Ok(members)
     }
 
@@ -92,16 +97,17 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// `Credits` beside or instead of `credits` is a mistake, not another member.
-    pub(super) fn refuse_variants(&self, known: &[&str]) -> Result<(), Problem> {
-        for (name, _) in &self.0 {
-            let meant = known.iter().find(|known| known.eq_ignore_ascii_case(name));
-            if let Some(meant) = meant.filter(|meant| *meant != name) {
-                let message = format!("Unknown member \"{name}\": write it \"{meant}\"");
-                return Err(Problem::bad(message));
-            }
-        }
-        Ok(())
+    /// Refuses members that mean nothing here: `credit` for `credits` would be 100 credits.
+    pub(super) fn refuse_unknown(&self, known: &[&str]) -> Result<(), Problem> {
+        let Some((name, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str()))
+        else {
+            return Ok(());
+        };
+        let shown = fields::cut(name, NAME_SHOWN_CHARS_MAX);
+        Err(Problem::bad(match nearest(name, known.iter().copied()) {
+            Some(meant) => format!("Unknown member \"{shown}\": did you mean \"{meant}\"?"),
+            None => format!("Unknown member \"{shown}\"; known are {}", known.join(", ")),
+        }))
     }
 
     /// Is there such a member, be it `null`?
@@ -164,7 +170,10 @@ mod tests {
     use super::*;
 
     fn refused(body: &str) -> String {
-        Members::of_body(body.as_bytes(), &["credits", "key"]).unwrap_err().message().to_owned()
+        Members::of_body(body.as_bytes(), &["credits", "key", "a"])
+            .unwrap_err()
+            .message()
+            .to_owned()
     }
 
     #[test]
@@ -191,24 +200,31 @@ mod tests {
             refused(r#"{"credits":1,"\u0063redits":100}"#),
             "The member \"credits\" is in the body more than once"
         );
-        assert_eq!(refused(r#"{"Credits":1}"#), "Unknown member \"Credits\": write it \"credits\"");
-        let members = Members::of_body(br#" {"credits": 1e400, "other": {"a":[]}} "#, &[]).unwrap();
+        for wrong in ["Credits", "credit", "crédits"] {
+            let body = format!("{{\"{wrong}\":1}}");
+            let message = format!("Unknown member \"{wrong}\": did you mean \"credits\"?");
+            assert_eq!(refused(&body), message);
+        }
+        assert_eq!(refused(r#"{"typo":1}"#), "Unknown member \"typo\"; known are credits, key, a");
+        let body = br#" {"credits": 1e400, "other": {"a":[]}} "#;
+        let members = Members::of_body(body, &["credits", "other"]).unwrap();
         assert!(matches!(members.get("credits"), Ok(Json::Number("1e400"))));
         assert!(matches!(members.get("absent"), Ok(Json::Null)));
         assert!(members.has("other") && !members.has("absent"));
-        let broken = Members::of_body(br#"{"key":"\ud800"}"#, &[]).unwrap();
+        let broken = Members::of_body(br#"{"key":"\ud800"}"#, &["key"]).unwrap();
         assert_eq!(broken.get("key").unwrap_err().message(), "key is not valid Unicode text");
     }
 
     #[test]
     fn deep_nesting_is_harmless() {
         let body = format!("{{\"a\":{}{}}}", "[".repeat(500_000), "]".repeat(500_000));
-        assert!(Members::of_body(body.as_bytes(), &[]).is_ok());
+        assert!(Members::of_body(body.as_bytes(), &["a"]).is_ok());
     }
 
     #[test]
     fn a_digest_knows_members_by_name_and_value() {
-        let digest = |body: &str| Members::of_body(body.as_bytes(), &[]).unwrap().digest();
+        let digest =
+            |body: &str| Members::of_body(body.as_bytes(), &["key", "credits"]).unwrap().digest();
         let one = digest(r#"{"key":"a","credits":5}"#);
         assert_eq!(one, digest(r#"{ "credits" : 5, "key" : "a" }"#));
         assert_ne!(one, digest(r#"{"key":"a","credits":6}"#));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::view::Shown;
 use super::{Admin, Call, fields};
@@ -20,14 +19,22 @@ struct Set {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, end) = {
-        let members = Members::of_body(&call.body, &["key", "expiresIn", "expiresAt"])?;
+        let members = call.members()?;
         (fields::key_required(&members)?, fields::expiry(&members, call.now)?)
     };
     let apply = |key: &mut Key| {
         key.expires_at = end;
         Ok(())
     };
-    admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let event = |key: &Key| {
+        let message = match key.expires_at {
+            Some(end) => format!("Key expiry set to {end}"),
+            None => "Key expiry removed".to_owned(),
+        };
+        let at = key.expires_at.map(|end| end.to_string());
+        call.key_event(key, "key.expiry_updated", message).with("expiresAt", at)
+    };
+    admin.change(&call, &key, Fit::Exists, event, apply).await?;
     let message = match end {
         Some(end) => format!("Key expires at {end}"),
         None => "Expiry removed (key never expires)".to_owned(),

@@ -19,6 +19,9 @@ use crate::model::time::Time;
 const TAGS_MAX: usize = 50;
 const TAG_CHARS_MAX: usize = 100;
 
+/// Longest reason, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
 /// How a request names a key.
 #[derive(Clone, Debug)]
 pub(super) enum KeyRef {
@@ -30,12 +33,17 @@ pub(super) enum KeyRef {
 
 /// `key`: the raw key or the id. `None` if it is missing.
 pub(super) fn key(members: &Members<'_>) -> Result<Option<KeyRef>, Problem> {
-    match members.get("key")? {
+    key_named(members, "key")
+}
+
+/// The same under another name.
+pub(super) fn key_named(members: &Members<'_>, name: &str) -> Result<Option<KeyRef>, Problem> {
+    match members.get(name)? {
         Json::Null | Json::Bool(false) => Ok(None),
         Json::Text(text) if text.is_empty() => Ok(None),
         Json::Text(text) => Ok(Some(key_of(&text))),
         Json::Bool(true) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
-            Err(Problem::bad("key must be a string: a raw key or the id of a key"))
+            Err(Problem::bad(format!("{name} must be a string: a raw key or the id of a key")))
         }
     }
 }
@@ -188,11 +196,12 @@ fn script_number(text: &str) -> String {
     value.map_or_else(|| text.to_owned(), |value| ryu_js::Buffer::new().format(value).to_owned())
 }
 
-/// A tenant's name; the default one if absent.
-pub(super) fn namespace(members: &Members<'_>) -> Result<String, Problem> {
+/// A tenant's name; `None` if absent or empty.
+pub(super) fn namespace(members: &Members<'_>) -> Result<Option<String>, Problem> {
     match members.get("namespace")? {
-        Json::Null => Ok(namespace::DEFAULT.to_owned()),
-        Json::Text(text) => namespace_of(&text),
+        Json::Null => Ok(None),
+        Json::Text(text) if text.trim().is_empty() => Ok(None),
+        Json::Text(text) => namespace_of(&text).map(Some),
         Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
             Err(Problem::bad("namespace must be a string"))
         }
@@ -242,16 +251,28 @@ fn expires_at(value: &Json<'_>) -> Result<Option<Time>, Problem> {
         Json::Text(text) => text,
         Json::Bool(_) | Json::List(_) | Json::Object(_) => "",
     };
-    let of_ms = whole(text).ok().map(|ms| (ms, Time::from_ms(ms)));
-    let of_ms = of_ms.filter(|(ms, time)| time.ms() == *ms).map(|(_, time)| time);
-    of_ms.or_else(|| Time::parse(text)).map(Some).ok_or_else(|| {
+    time(text).map(Some).ok_or_else(|| {
         Problem::bad("expiresAt must be a time such as 2030-12-31T23:59:59Z or epoch milliseconds")
     })
 }
 
+/// A time as text: RFC 3339, or epoch milliseconds.
+pub(super) fn time(text: &str) -> Option<Time> {
+    let of_ms = whole(text).ok().map(|ms| (ms, Time::from_ms(ms)));
+    let of_ms = of_ms.filter(|(ms, time)| time.ms() == *ms).map(|(_, time)| time);
+    of_ms.or_else(|| Time::parse(text))
+}
+
 /// A quota: at least one of the four limits, under either of its names.
 pub(super) fn quota(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
-    let mut quota = Quota::default();
+    quota_over(Quota::default(), members)
+}
+
+/// The same over another quota: what is absent stays, `null` is no limit.
+pub(super) fn quota_over(
+    mut quota: Quota,
+    members: &Members<'_>,
+) -> Result<Option<Quota>, Problem> {
     let mut is_given = false;
     for (name, short, limit_of) in [
         ("dailyCallLimit", "dailyCalls", &mut quota.daily_call_limit),
@@ -263,8 +284,10 @@ pub(super) fn quota(members: &Members<'_>) -> Result<Option<Quota>, Problem> {
             return Err(Problem::bad(format!("{name} and {short} are the same; give one of them")));
         }
         let given = if members.has(short) { short } else { name };
-        is_given |= members.has(given);
-        *limit_of = limit(given, &members.get(given)?)?.unwrap_or(0);
+        if members.has(given) {
+            is_given = true;
+            *limit_of = limit(given, &members.get(given)?)?.unwrap_or(0);
+        }
     }
     Ok(is_given.then_some(quota))
 }
@@ -284,6 +307,22 @@ pub(super) const QUOTA_FIELDS: [&str; 8] = [
 /// What to say when there is none of them.
 pub(super) const QUOTA_EMPTY: &str = "Missing quota: give dailyCallLimit, monthlyCallLimit, \
      dailyCreditLimit or monthlyCreditLimit";
+
+/// `reason`: why, in the operator's words. It goes into the journal, so a long one is refused, not cut.
+pub(super) fn reason(members: &Members<'_>) -> Result<Option<String>, Problem> {
+    let text = match members.get("reason")? {
+        Json::Null => return Ok(None),
+        Json::Text(text) => text,
+        Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
+            return Err(Problem::bad("reason must be a string"));
+        }
+    };
+    let text = text.trim();
+    if text.chars().count() > REASON_CHARS_MAX {
+        return Err(Problem::bad(format!("reason is longer than {REASON_CHARS_MAX} characters")));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
 
 /// The first so many characters.
 pub(super) fn cut(text: &str, chars_max: usize) -> &str {

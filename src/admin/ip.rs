@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Problem};
 use super::body::{Json, Members};
+use super::events::texts;
 use super::subject::Fit;
 use super::view::Addresses;
 use super::{Admin, Call, fields};
@@ -20,14 +21,18 @@ struct Set<'a> {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, list) = {
-        let members = Members::of_body(&call.body, &["key", "ips"])?;
+        let members = call.members()?;
         (fields::key_required(&members)?, addresses(&members)?)
     };
     let apply = |key: &mut Key| {
         key.ip_allowlist.clone_from(&list);
         Ok(())
     };
-    let key = admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let event = |key: &Key| {
+        call.key_event(key, "key.ip_updated", "IP allowlist updated")
+            .with("ipAllowlist", texts(key.ip_allowlist.texts()))
+    };
+    let key = admin.change(&call, &key, Fit::Exists, event, apply).await?;
     let ip_allowlist = Addresses(&key.ip_allowlist);
     Answer::ok(&Set { ip_allowlist, message: "IP allowlist updated" })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::{Admin, Call, fields};
 use crate::model::key::Key;
@@ -19,7 +18,7 @@ struct Set {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, spending_limit) = {
-        let members = Members::of_body(&call.body, &["key", "spendingLimit"])?;
+        let members = call.members()?;
         let key = fields::key_required(&members)?;
         let limit = fields::limit("spendingLimit", &members.get("spendingLimit")?)?;
         // Its absence must not remove a limit that somebody has set.
@@ -30,10 +29,16 @@ pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
         key.spending_limit = spending_limit;
         Ok(())
     };
-    admin.change(&key, Fit::Usable, call.now, apply).await?;
+    let set = || format!("Spending limit set to {spending_limit}");
+    let event = |key: &Key| {
+        let removed = || "Spending limit removed".to_owned();
+        let message = if spending_limit == 0 { removed() } else { set() };
+        call.key_event(key, "key.limit_updated", message).with("spendingLimit", spending_limit)
+    };
+    admin.change(&call, &key, Fit::InForce, event, apply).await?;
     let message = match spending_limit {
         0 => "Spending limit removed (unlimited)".to_owned(),
-        limit => format!("Spending limit set to {limit}"),
+        _ => set(),
     };
     Answer::ok(&Set { spending_limit, message })
 }

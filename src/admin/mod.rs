@@ -5,10 +5,16 @@
 //! except through the store, or answer before that change is durable.
 
 mod acl;
+mod actor;
+mod adjust;
 mod answer;
+mod audit;
 mod auth;
 mod balance;
 mod body;
+mod csv;
+mod entropy;
+mod events;
 mod expiry;
 mod fields;
 mod ip;
@@ -17,15 +23,21 @@ mod limits;
 mod namespaces;
 mod number;
 mod once;
+mod openapi;
 mod query;
 mod quota;
+mod refund;
+mod refusals;
 mod revoke;
 mod rotate;
 mod routes;
 mod search;
 mod status;
+mod stream;
 mod subject;
 mod tags;
+mod teams;
+mod tokens;
 mod topup;
 mod usage;
 mod view;
@@ -35,6 +47,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
@@ -43,14 +56,20 @@ use bytes::Bytes;
 use secrecy::SecretString;
 
 use crate::gate::Policy;
+use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{Store, clock};
+use actor::Actor;
 use answer::{Answer, Problem};
 use auth::AdminAuth;
+use body::Members;
+use fields::KeyRef;
+use refusals::Refusals;
+pub use routes::endpoints;
 use routes::{Access, ROUTES, Route};
 
-/// How often each reason has refused a call since the start.
-pub type Denied = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+/// How often each reason has refused a call since the start: in one namespace, or in all.
+pub type Denied = Arc<dyn Fn(Option<&str>) -> Vec<(&'static str, u64)> + Send + Sync>;
 
 /// What the operator's API has to know.
 #[derive(Clone)]
@@ -84,21 +103,54 @@ struct Admin {
     options: AdminOptions,
     store: Arc<dyn Store>,
     auth: AdminAuth,
+    refusals: Refusals,
 }
 
 /// One request, its body read.
+#[derive(Clone)]
 struct Call {
     uri: Uri,
+    /// What stands for `{id}` in the route's path, as it was written.
+    id: String,
     headers: HeaderMap,
     body: Bytes,
     address: IpAddr,
     now: Time,
+    actor: Actor,
+    /// The members that its body may have.
+    known: Vec<&'static str>,
+}
+
+impl Call {
+    /// The key whose id is in the path. Not the raw key: paths end up in logs.
+    fn key_in_path(&self) -> KeyRef {
+        KeyId::parse(&self.id).map_or(KeyRef::Nothing, KeyRef::Id)
+    }
+
+    /// The members of its body.
+    fn members(&self) -> Result<Members<'_>, Problem> {
+        Members::of_body(&self.body, &self.known)
+    }
+
+    #[cfg(test)]
+    fn for_tests() -> Self {
+        Self {
+            uri: Uri::from_static("/"),
+            id: String::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            now: Time::ZERO,
+            actor: Actor::operator(),
+            known: Vec::new(),
+        }
+    }
 }
 
 /// All endpoints of this part; any other path is answered with 404.
 pub fn router(options: AdminOptions, store: Arc<dyn Store>) -> Router {
     let auth = AdminAuth::new(&options.admin_key);
-    let admin = Arc::new(Admin { options, store, auth });
+    let admin = Arc::new(Admin { options, store, auth, refusals: Refusals::default() });
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
         let path = route.path;
@@ -125,17 +177,50 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let (parts, body) = request.into_parts();
     let address = parts.extensions.get::<ClientAddress>();
     let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.0);
-    match route.access {
-        Access::Public => {}
-        Access::Admin => admin.auth.check(&parts.headers, address).await?,
-    }
-    let body = if route.method == Method::POST {
-        body::read(body, admin.options.body_bytes_max).await?
-    } else {
-        Bytes::new()
+    let now = clock::now();
+    let actor = match route.access {
+        Access::Public => Actor::customer(),
+        Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
+            match admin.auth.check(&parts.headers, address, admin.store.as_ref()).await {
+                Ok(actor) => actor,
+                Err(refused) => {
+                    admin.note_stranger(route, &address.to_string(), now);
+                    return Err(refused);
+                }
+            }
+        }
     };
-    let call = Call { uri: parts.uri, headers: parts.headers, body, address, now: clock::now() };
-    (route.handler)(admin, call).await
+    let id = id_in_path(route.path, parts.uri.path()).to_owned();
+    let (uri, headers, known) = (parts.uri, parts.headers, openapi::known_members(route));
+    let mut call = Call { uri, id, headers, body: Bytes::new(), address, now, actor, known };
+    let answered = perform(&admin, route, &mut call, body).await;
+    if let Err(problem) = &answered
+        && problem.is_forbidden()
+        && route.access != Access::Public
+    {
+        admin.note_denied(route, &call, problem.message());
+    }
+    answered
+}
+
+/// What comes after who it is was found out.
+async fn perform(
+    admin: &Arc<Admin>,
+    route: &Route,
+    call: &mut Call,
+    body: Body,
+) -> Result<Answer, Problem> {
+    route.access.check(&call.actor)?;
+    if matches!(route.method, Method::POST | Method::PATCH) {
+        call.body = body::read(body, admin.options.body_bytes_max).await?;
+    }
+    (route.handler)(Arc::clone(admin), call.clone()).await
+}
+
+/// The segment of a path that stands where the route has `{id}`; empty if it has none.
+fn id_in_path<'a>(route: &str, path: &'a str) -> &'a str {
+    let mut segments = route.split('/').zip(path.split('/'));
+    segments.find(|(pattern, _)| *pattern == "{id}").map_or("", |(_, given)| given)
 }
 
 /// HEAD is served as GET; the HTTP layer leaves the body out.

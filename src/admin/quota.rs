@@ -19,16 +19,19 @@ struct Set {
 
 pub(super) async fn set(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, quota) = {
-        let mut known = vec!["key", "remove"];
-        known.extend(fields::QUOTA_FIELDS);
-        let members = Members::of_body(&call.body, &known)?;
+        let members = call.members()?;
         (fields::key_required(&members)?, read(&members)?)
     };
     let apply = |key: &mut Key| {
         key.quota = quota;
         Ok(())
     };
-    admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let event = |key: &Key| {
+        let message = if quota.is_some() { "Quota set" } else { "Quota removed" };
+        let quota = serde_json::to_value(quota).unwrap_or_default();
+        call.key_event(key, "key.quota_updated", message).with("quota", quota)
+    };
+    admin.change(&call, &key, Fit::Exists, event, apply).await?;
     let message = match quota {
         Some(_) => "Quota set",
         None => "Quota removed (using global defaults)",

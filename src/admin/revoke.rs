@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::Members;
 use super::subject::Fit;
 use super::{Admin, Call, fields};
+use crate::model::key::Key;
 
 #[derive(Serialize)]
 struct Revoked {
@@ -15,11 +15,12 @@ struct Revoked {
 }
 
 pub(super) async fn revoke(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let key = fields::key_required(&Members::of_body(&call.body, &["key"])?)?;
-    let end = |key: &mut crate::model::key::Key| {
+    let key = fields::key_required(&call.members()?)?;
+    let end = |key: &mut Key| {
         key.active = false;
         Ok(())
     };
-    admin.change(&key, Fit::Exists, call.now, end).await?;
+    let event = |key: &Key| call.key_event(key, "key.revoked", "Key revoked");
+    admin.change(&call, &key, Fit::Exists, event, end).await?;
     Answer::ok(&Revoked { message: "Key revoked" })
 }

@@ -31,7 +31,7 @@ struct Rotated<'a> {
 
 pub(super) async fn rotate(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, grace) = {
-        let members = Members::of_body(&call.body, &["key", "graceSeconds"])?;
+        let members = call.members()?;
         (fields::key_required(&members)?, grace(&members)?)
     };
     let raw = new_raw_key()?;
@@ -43,10 +43,16 @@ pub(super) async fn rotate(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         key.ends = ends.clone();
         Ok(())
     };
-    let found = admin.find(&key, Fit::NotRevoked, call.now).await?;
+    let found = admin.find(&call, &key, Fit::NotRevoked).await?;
     let before = admin.store.account(&found.id).await?;
     let id = KeyRef::Id(found.id.clone());
-    let key = admin.change(&id, Fit::NotRevoked, call.now, swap).await?;
+    let event = |key: &Key| {
+        let masked = key.ends.masked();
+        let mut event = call.key_event(key, "key.rotated", "Key rotated");
+        event.metadata.remove("keyMasked");
+        event.with("oldKeyMasked", found.ends.masked()).with("newKeyMasked", masked)
+    };
+    let key = admin.change(&call, &id, Fit::NotRevoked, event, swap).await?;
     // The credential has changed: whatever happens to this read, the answer must show the new one.
     let account = admin.store.account(&key.id).await.unwrap_or(before);
     Answer::ok(&Rotated {

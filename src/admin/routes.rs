@@ -5,19 +5,55 @@ use std::sync::Arc;
 
 use axum::http::Method;
 
+use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, balance, expiry, ip, keys, limits, namespaces, quota, revoke, rotate, search,
-    status, tags, topup,
+    Admin, Call, acl, adjust, audit, balance, expiry, ip, keys, limits, namespaces, openapi, quota,
+    refund, revoke, rotate, search, status, tags, teams, tokens, topup,
 };
+use crate::model::token::Role;
+use Takes::{Body, Money, Nothing, Query};
 
 /// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Anybody; the handler looks at the API key itself.
     Public,
-    /// Whoever has the admin key.
+    /// Whoever may read.
+    Viewer,
+    /// Whoever may change keys and credits.
     Admin,
+    /// Whoever may let others in.
+    Owner,
+    /// An admin who is bound to no tenant: what a tenant must not decide for itself.
+    Operator,
+}
+
+impl Access {
+    /// May this one?
+    pub(super) fn check(self, actor: &Actor) -> Result<(), Problem> {
+        let least = match self {
+            Self::Public => return Ok(()),
+            Self::Viewer => Role::Viewer,
+            Self::Admin | Self::Operator => Role::Admin,
+            Self::Owner => Role::Owner,
+        };
+        if actor.role < least {
+            let (least, role) = (least.word(), actor.role.word());
+            return Err(Problem::forbidden(&format!(
+                "This needs the role {least}; yours is {role}"
+            )));
+        }
+        match &actor.namespace {
+            Some(own) if self == Self::Operator => {
+                let message = format!(
+                    "This needs a token that is bound to no namespace; yours is bound to \"{own}\""
+                );
+                Err(Problem::forbidden(&message))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
@@ -25,53 +61,123 @@ type Reply = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
 /// One endpoint.
 pub(super) struct Route {
     pub(super) method: Method,
-    /// Matched byte for byte.
+    /// Matched byte for byte; `{id}` stands for one segment.
     pub(super) path: &'static str,
     pub(super) access: Access,
     pub(super) handler: fn(Arc<Admin>, Call) -> Reply,
+    /// Its name in `GET /` and its id in the OpenAPI document.
+    pub(super) name: &'static str,
+    /// One line for people.
+    pub(super) summary: &'static str,
+    pub(super) takes: Takes,
+    /// Status and schema of a success.
+    pub(super) gives: (u16, &'static str),
 }
 
-/// One row: method, path, access, handler.
+/// What a request brings beside its path.
+pub(super) enum Takes {
+    Nothing,
+    /// Parameters of the query string.
+    Query(&'static [&'static str]),
+    /// The schema of its body. Members that are not there are refused.
+    Body(&'static str),
+    /// The same for what moves money: it takes an Idempotency-Key.
+    Money(&'static str),
+}
+
+impl Takes {
+    /// The schema of the body.
+    pub(super) const fn body(&self) -> Option<&'static str> {
+        match self {
+            Self::Body(schema) | Self::Money(schema) => Some(schema),
+            Self::Nothing | Self::Query(_) => None,
+        }
+    }
+}
+
+/// One row: method, path, access, handler; name and summary; what it takes -> what it gives. Names of
+/// schemas are those of `schemas.json`.
 macro_rules! route {
-    ($method:ident $path:literal $access:ident $handler:path) => {
+    ($method:ident $path:literal $access:ident $handler:path, $name:literal $summary:literal,
+     $takes:expr => $status:literal $schema:literal) => {
         Route {
             method: Method::$method,
             path: $path,
             access: Access::$access,
             handler: |admin, call| Box::pin($handler(admin, call)),
+            name: $name,
+            summary: $summary,
+            takes: $takes,
+            gives: ($status, $schema),
         }
     };
 }
 
 /// Every endpoint, in the order of the documentation.
+#[rustfmt::skip]
 pub(super) static ROUTES: &[Route] = &[
-    route!(GET "/balance" Public balance::show),
-    route!(POST "/keys" Admin keys::create::create),
-    route!(GET "/keys" Admin keys::list::list),
-    route!(POST "/topup" Admin topup::add),
-    route!(POST "/keys/revoke" Admin revoke::revoke),
-    route!(POST "/keys/rotate" Admin rotate::rotate),
-    route!(POST "/keys/acl" Admin acl::set),
-    route!(POST "/keys/expiry" Admin expiry::set),
-    route!(POST "/keys/quota" Admin quota::set),
-    route!(POST "/keys/tags" Admin tags::merge),
-    route!(POST "/keys/ip" Admin ip::set),
-    route!(POST "/keys/search" Admin search::search),
-    route!(POST "/limits" Admin limits::set),
-    route!(GET "/status" Admin status::show),
-    route!(GET "/namespaces" Admin namespaces::list),
+    route!(GET "/openapi.json" Public openapi::show, "openApi" "This description of the admin API", Nothing => 200 "Document"),
+    route!(GET "/balance" Public balance::show, "balance" "Credits and limits of a key", Nothing => 200 "Balance"),
+    route!(POST "/keys" Admin keys::create::create, "createKey" "Create an API key", Money("NewKey") => 201 "CreatedKey"),
+    route!(GET "/keys" Viewer keys::list::list, "listKeys" "List API keys", Query(&["namespace", "limit", "cursor"]) => 200 "Keys"),
+    route!(GET "/keys/{id}" Viewer keys::one::show, "showKey" "Show an API key", Nothing => 200 "Key"),
+    route!(PATCH "/keys/{id}" Admin keys::one::patch, "changeKey" "Change an API key", Body("ChangedKey") => 200 "Key"),
+    route!(DELETE "/keys/{id}" Admin keys::one::delete, "deleteKey" "Delete an API key", Nothing => 200 "DoneWithId"),
+    route!(POST "/topup" Admin topup::add, "topUp" "Add credits to a key", Money("TopUp") => 200 "NewBalance"),
+    route!(POST "/credits/adjust" Admin adjust::adjust, "adjustCredits" "Correct a key's credits", Money("Adjustment") => 200 "NewBalance"),
+    route!(POST "/calls/{id}/refund" Admin refund::refund, "refundCall" "Give back what a call cost", Money("Refund") => 200 "Refunded"),
+    route!(POST "/keys/revoke" Admin revoke::revoke, "revokeKey" "Revoke an API key", Body("OneKey") => 200 "Done"),
+    route!(POST "/keys/suspend" Admin keys::suspend::suspend, "suspendKey" "Close an API key for a while", Body("OneKey") => 200 "Done"),
+    route!(POST "/keys/resume" Admin keys::suspend::resume, "resumeKey" "Open a suspended API key", Body("OneKey") => 200 "Done"),
+    route!(POST "/keys/rotate" Admin rotate::rotate, "rotateKey" "Replace the credential of an API key", Body("Rotation") => 200 "Rotated"),
+    route!(POST "/keys/acl" Admin acl::set, "setAcl" "Set the tools that a key may call", Body("KeyTools") => 200 "SetTools"),
+    route!(POST "/keys/expiry" Admin expiry::set, "setExpiry" "Set or remove a key's expiry", Body("KeyExpiry") => 200 "SetExpiry"),
+    route!(POST "/keys/quota" Admin quota::set, "setQuota" "Set a key's daily and monthly quota", Body("KeyQuota") => 200 "SetQuota"),
+    route!(POST "/keys/tags" Admin tags::merge, "setTags" "Set a key's tags", Body("KeyTags") => 200 "SetTags"),
+    route!(POST "/keys/ip" Admin ip::set, "setIpAllowlist" "Set the addresses a key may call from", Body("KeyAddresses") => 200 "SetAddresses"),
+    route!(POST "/keys/search" Viewer search::search, "searchKeys" "Find keys by tag", Body("KeySearch") => 200 "FoundKeys"),
+    route!(POST "/limits" Admin limits::set, "limits" "Set a key's spending limit", Body("KeyLimit") => 200 "SetLimit"),
+    route!(GET "/status" Viewer status::show, "status" "Keys and usage", Query(&["namespace"]) => 200 "Status"),
+    route!(GET "/namespaces" Viewer namespaces::list, "namespaces" "List namespaces", Query(&["namespace"]) => 200 "Namespaces"),
+    route!(POST "/namespaces" Operator namespaces::set, "setNamespace" "Suspend a namespace, or set its tools", Body("NamespaceChange") => 200 "SetNamespace"),
+    route!(GET "/teams" Viewer teams::list, "teams" "List teams", Query(&["namespace"]) => 200 "Teams"),
+    route!(POST "/teams" Admin teams::create, "createTeam" "Create a team", Body("NewTeam") => 201 "WrittenTeam"),
+    route!(POST "/teams/update" Admin teams::update, "teamsUpdate" "Change a team", Body("ChangedTeam") => 200 "WrittenTeam"),
+    route!(POST "/teams/delete" Admin teams::delete, "teamsDelete" "Delete a team", Body("OneTeam") => 200 "Done"),
+    route!(POST "/teams/assign" Admin teams::assign, "teamsAssign" "Put a key into a team", Body("TeamKey") => 200 "Done"),
+    route!(POST "/teams/remove" Admin teams::remove, "teamsRemove" "Take a key out of a team", Body("TeamKey") => 200 "Done"),
+    route!(GET "/teams/usage" Viewer teams::usage, "teamsUsage" "What a team and its keys have used", Query(&["teamId"]) => 200 "TeamUsage"),
+    route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
+    route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
+    route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
+    route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
+    route!(GET "/admin/tokens" Owner tokens::list, "listAdminTokens" "List admin tokens", Nothing => 200 "AdminTokens"),
+    route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),
 ];
+
+/// Name and one line of each endpoint, for `GET /`.
+pub fn endpoints() -> impl Iterator<Item = (&'static str, String)> {
+    ROUTES.iter().map(|route| {
+        let Route { method, path, summary, name, .. } = route;
+        let header = match route.access {
+            Access::Public if *path == "/openapi.json" => "no auth",
+            Access::Public => "X-API-Key",
+            Access::Viewer | Access::Admin | Access::Owner | Access::Operator => "X-Admin-Key",
+        };
+        (*name, format!("{method} {path} — {summary} ({header})"))
+    })
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_route_needs_the_admin_key_but_one_and_is_tried_without_it() {
+    fn every_route_needs_an_admin_key_but_two_and_is_tried_without_it() {
         let tried = include_str!("../../tests/admin_access.rs");
         for (index, route) in ROUTES.iter().enumerate() {
             let Route { method, path, access, .. } = route;
-            let is_public = *path == "/balance";
+            let is_public = matches!(*path, "/balance" | "/openapi.json");
             assert_eq!(*access == Access::Public, is_public, "{method} {path}");
             assert!(tried.contains(&format!("(\"{path}\", \"")), "add {path} to ENDPOINTS there");
             let mut earlier = ROUTES.iter().take(index);

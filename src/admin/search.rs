@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem, in_background};
-use super::body::{Json, Members};
 use super::view::{KeyView, Moment};
 use super::{Admin, Call, fields, tags};
 
@@ -18,9 +17,10 @@ struct Found<'a> {
 
 pub(super) async fn search(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (wanted, namespace) = {
-        let members = Members::of_body(&call.body, &["tags", "namespace"])?;
-        (fields::wanted_tags(&tags::object(&members)?)?, namespace(&members)?)
+        let members = call.members()?;
+        (fields::wanted_tags(&tags::object(&members)?)?, fields::namespace(&members)?)
     };
+    let namespace = call.actor.scope(namespace)?;
     let keys = admin.store.keys(namespace.as_deref()).await?;
     in_background(move || {
         let moment = Moment::new(admin.store.as_ref(), call.now);
@@ -34,16 +34,4 @@ pub(super) async fn search(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         Answer::ok(&Found { keys, count })
     })
     .await
-}
-
-/// `None` for all of them.
-fn namespace(members: &Members<'_>) -> Result<Option<String>, Problem> {
-    match members.get("namespace")? {
-        Json::Null => Ok(None),
-        Json::Text(text) if text.is_empty() => Ok(None),
-        Json::Text(text) => fields::namespace_of(&text).map(Some),
-        Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
-            Err(Problem::bad("namespace must be a string"))
-        }
-    }
 }

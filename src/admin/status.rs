@@ -1,6 +1,7 @@
-//! `GET /status`: everything at a glance.
+//! `GET /status`: everything at a glance. Only `keys` and `usage` are of one namespace if one is asked
+//! for; everything is, for whoever is bound to one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,13 +9,12 @@ use serde_json::value::RawValue;
 
 use super::answer::{Answer, Problem, in_background};
 use super::namespaces::{self, NamespaceView};
+use super::query::Query;
 use super::usage::Summary;
 use super::view::{KeyView, Moment};
-use super::{Admin, AdminOptions, Call, query};
+use super::{Admin, AdminOptions, Call};
 use crate::gate::ToolPolicy;
-use crate::ledger::Account;
 use crate::model::key::Key;
-use crate::store::UsageRow;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,7 +25,7 @@ struct Status<'a> {
     keys: Vec<KeyView<'a>>,
     usage: Summary<'a>,
     event_count: i64,
-    namespaces: Vec<NamespaceView<'a>>,
+    namespaces: Vec<NamespaceView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filtered_namespace: Option<&'a str>,
     config: Config<'a>,
@@ -53,39 +53,38 @@ struct ToolPricing {
 }
 
 pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let namespace = query::namespace(&call.uri)?;
-    let keys = admin.store.keys(None).await?;
-    let usage = admin.store.usage(None).await?;
+    let asked = Query::of(&call.uri)?.namespace()?;
+    // What is seen at all, and what of it is asked for.
+    let seen = call.actor.namespace.clone();
+    let asked = call.actor.scope(asked)?;
+    let keys = admin.store.keys(seen.as_deref()).await?;
+    let all_usage = admin.store.usage(seen.as_deref()).await?;
+    let usage = match &asked {
+        Some(namespace) if asked != seen => Some(admin.store.usage(Some(namespace)).await?),
+        Some(_) | None => None,
+    };
     in_background(move || {
         let moment = Moment::new(admin.store.as_ref(), call.now);
-        let status = status(&admin.options, &keys, &usage, namespace.as_deref(), (&call, &moment));
-        Answer::pretty(&status)
+        let is_asked = |key: &Key| asked.as_ref().is_none_or(|asked| key.namespace == *asked);
+        let shown: Vec<_> = keys.iter().filter(|(key, _)| is_asked(key)).collect();
+        let by_id = shown.iter().map(|(key, _)| (key.id.as_str(), &**key)).collect();
+        let usage = usage.as_ref().unwrap_or(&all_usage);
+        let denied = (admin.options.denied)(asked.as_deref());
+        let tenants = admin.store.namespaces();
+        let options = &admin.options;
+        Answer::pretty(&Status {
+            name: &options.name,
+            shadow_mode: options.policy.shadow,
+            active_keys: keys.iter().filter(|(key, _)| key.usable(call.now)).count(),
+            keys: shown.iter().map(|(key, account)| KeyView::of(key, account, &moment)).collect(),
+            usage: Summary::of(usage, &by_id, &denied),
+            event_count: all_usage.iter().fold(0, |sum, row| row.calls.saturating_add(sum)),
+            namespaces: namespaces::views(&keys, &tenants, seen.as_deref(), call.now),
+            filtered_namespace: asked.as_deref(),
+            config: config(options),
+        })
     })
     .await
-}
-
-/// Only `keys` and `usage` are of one namespace, if one is asked for.
-fn status<'a>(
-    options: &'a AdminOptions,
-    all: &'a [(Arc<Key>, Account)],
-    usage: &'a [UsageRow],
-    namespace: Option<&'a str>,
-    (call, moment): (&Call, &'a Moment),
-) -> Status<'a> {
-    let is_asked = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-    let asked = || all.iter().filter(|(key, _)| is_asked(key));
-    let by_id: HashMap<&str, &Key> = asked().map(|(key, _)| (key.id.as_str(), &**key)).collect();
-    Status {
-        name: &options.name,
-        shadow_mode: options.policy.shadow,
-        active_keys: all.iter().filter(|(key, _)| key.usable(call.now)).count(),
-        keys: asked().map(|(key, account)| KeyView::of(key, account, moment)).collect(),
-        usage: Summary::of(usage, &by_id, &(options.denied)()),
-        event_count: usage.iter().fold(0, |sum, row| row.calls.saturating_add(sum)),
-        namespaces: namespaces::views(all, call.now),
-        filtered_namespace: namespace,
-        config: config(options),
-    }
 }
 
 fn config(options: &AdminOptions) -> Config<'_> {

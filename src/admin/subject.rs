@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Admin;
 use super::answer::Problem;
 use super::fields::KeyRef;
+use super::{Admin, Call};
+use crate::model::audit::AuditEvent;
 use crate::model::key::Key;
 use crate::model::time::Time;
 use crate::store::StoreError;
 
 /// How often a change is tried against others that change the same key.
-const ATTEMPTS_MAX: usize = 8;
+pub(super) const ATTEMPTS_MAX: usize = 8;
 
 /// What state a key must be in for a request.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +20,9 @@ pub(super) enum Fit {
     Exists,
     /// Not revoked.
     NotRevoked,
-    /// Neither revoked nor expired.
-    Usable,
-    /// The same, said to the one who showed the credential.
+    /// Neither revoked nor expired; it may be suspended.
+    InForce,
+    /// Open to the one who showed the credential.
     Credential,
 }
 
@@ -29,7 +30,7 @@ impl Fit {
     fn problem(self) -> Problem {
         Problem::not_found(match self {
             Self::Exists => "Key not found",
-            Self::NotRevoked | Self::Usable => "Key not found or inactive",
+            Self::NotRevoked | Self::InForce => "Key not found or inactive",
             Self::Credential => "Invalid or inactive API key",
         })
     }
@@ -38,51 +39,55 @@ impl Fit {
         match self {
             Self::Exists => true,
             Self::NotRevoked => key.active,
-            Self::Usable | Self::Credential => key.usable(now),
+            Self::InForce => key.in_force(now),
+            Self::Credential => key.usable(now),
         }
     }
 }
 
 impl Admin {
-    /// The key that a request names.
+    /// The key that a request names. One that its sender does not see is not there.
     pub(super) async fn find(
         &self,
+        call: &Call,
         key: &KeyRef,
         fit: Fit,
-        now: Time,
     ) -> Result<Arc<Key>, Problem> {
         let found = match key {
             KeyRef::Id(id) => self.store.key_by_id(id).await?,
-            KeyRef::Credential(digest) => self.store.key_by_digest(*digest, now).await?,
+            KeyRef::Credential(digest) => self.store.key_by_digest(*digest, call.now).await?,
             KeyRef::Nothing => None,
         };
-        found.filter(|key| fit.suits(key, now)).ok_or_else(|| fit.problem())
+        let found = found.filter(|key| call.actor.sees_key(key) && fit.suits(key, call.now));
+        found.ok_or_else(|| fit.problem())
     }
 
     /// Changes a key. What others change at the same time is kept: the change is applied to the
-    /// record as it is then.
+    /// record as it is then. `event` is what the audit log says of the changed record.
     pub(super) async fn change(
         &self,
+        call: &Call,
         key: &KeyRef,
         fit: Fit,
-        now: Time,
+        event: impl Fn(&Key) -> AuditEvent + Send,
         apply: impl Fn(&mut Key) -> Result<(), Problem> + Send,
     ) -> Result<Arc<Key>, Problem> {
-        let mut current = self.find(key, fit, now).await?;
+        let mut current = self.find(call, key, fit).await?;
         for _ in 0..ATTEMPTS_MAX {
             let mut changed = Key::clone(&current);
             apply(&mut changed)?;
             if changed == *current {
                 return Ok(current);
             }
-            match self.store.update_key(changed).await {
+            let deed = event(&changed).into();
+            match self.store.update_key(changed, deed).await {
                 Ok(key) => return Ok(key),
                 Err(StoreError::Conflict) => {}
                 Err(StoreError::NotFound) => return Err(fit.problem()),
                 Err(other) => return Err(other.into()),
             }
             // By id: the credential that named it may have been replaced meanwhile.
-            current = self.find(&KeyRef::Id(current.id.clone()), fit, now).await?;
+            current = self.find(call, &KeyRef::Id(current.id.clone()), fit).await?;
         }
         Err(StoreError::Conflict.into())
     }

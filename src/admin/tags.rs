@@ -18,11 +18,15 @@ struct Merged<'a> {
 }
 
 pub(super) async fn merge(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let members = Members::of_body(&call.body, &["key", "tags"])?;
+    let members = call.members()?;
     let key = fields::key_required(&members)?;
     let changes = object(&members)?;
     let apply = |key: &mut Key| fields::merge_tags(&mut key.tags, &changes);
-    let key = admin.change(&key, Fit::Exists, call.now, apply).await?;
+    let event = |key: &Key| {
+        let tags = serde_json::to_value(&key.tags).unwrap_or_default();
+        call.key_event(key, "key.tags_updated", "Tags updated").with("tags", tags)
+    };
+    let key = admin.change(&call, &key, Fit::Exists, event, apply).await?;
     Answer::ok(&Merged { tags: &key.tags, message: "Tags updated" })
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, Problem};
-use super::body::{Json, Members};
+use super::body::Json;
 use super::number::NotWhole;
 use super::subject::Fit;
 use super::{Admin, Call, fields, once};
 use crate::ledger::CreditKind;
 use crate::model::bounds::COUNTER_MAX;
-use crate::store::Credited;
+use crate::store::{Credited, Deed};
 
 #[derive(Serialize)]
 struct ToppedUp {
@@ -21,8 +21,8 @@ struct ToppedUp {
 
 pub(super) async fn add(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let (key, amount, once) = {
-        let members = Members::of_body(&call.body, &["key", "credits"])?;
-        let once = once::read(&call.headers, "POST /topup", &members)?;
+        let members = call.members()?;
+        let once = once::read(&call, "POST /topup", &members)?;
         let missing = || Problem::bad("Missing key or credits");
         let key = fields::key(&members)?.ok_or_else(missing)?;
         (key, amount(&members.get("credits")?)?.ok_or_else(missing)?, once)
@@ -34,8 +34,10 @@ pub(super) async fn add(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem
     {
         return Ok(answer(credits, amount)?.replayed());
     }
-    let key = admin.find(&key, Fit::Usable, call.now).await?;
-    match admin.store.credit(&key.id, amount, CreditKind::Grant, once, call.now).await? {
+    let key = admin.find(&call, &key, Fit::InForce).await?;
+    let event = call.key_event(&key, "key.topup", format!("Added {amount} credits"));
+    let deed = Deed { once, audit: Some(event.with("creditsAdded", amount)), reason: None };
+    match admin.store.credit(&key.id, amount, CreditKind::Grant, deed, call.now).await? {
         Credited::Made(credits) => answer(credits, amount),
         Credited::Repeated(credits) => Ok(answer(credits, amount)?.replayed()),
     }

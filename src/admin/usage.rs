@@ -35,7 +35,7 @@ impl Tally {
 }
 
 impl<'a> Summary<'a> {
-    /// Sums up the rows whose keys are in `keys` (by id).
+    /// Sums up the rows. `keys` are known by id; what deleted ones used counts too.
     pub(super) fn of(
         rows: &'a [UsageRow],
         keys: &HashMap<&str, &Key>,
@@ -43,11 +43,12 @@ impl<'a> Summary<'a> {
     ) -> Self {
         let mut summary = Self::default();
         for row in rows {
-            let Some(key) = keys.get(row.key.as_str()) else { continue };
             summary.total_calls = summary.total_calls.saturating_add(row.calls);
             summary.total_credits_spent = summary.total_credits_spent.saturating_add(row.credits);
             summary.per_tool.entry(&row.tool).or_default().add(row);
-            summary.per_key.entry(label(key)).or_default().add(row);
+            let label =
+                keys.get(row.key.as_str()).map_or_else(|| row.key.clone(), |key| label(key));
+            summary.per_key.entry(label).or_default().add(row);
         }
         for (reason, count) in denied.iter().filter(|(_, count)| *count > 0) {
             summary.total_denied = summary.total_denied.saturating_add(*count);

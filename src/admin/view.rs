@@ -5,6 +5,7 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::ledger::{Account, CounterName, names};
 use crate::model::key::{IpAllowlist, Key, Quota, ToolList};
+use crate::model::team::TeamId;
 use crate::model::time::Time;
 use crate::store::Store;
 use std::collections::BTreeMap;
@@ -56,6 +57,8 @@ pub(super) struct KeyView<'a> {
     expired: bool,
     id: &'a str,
     held: i64,
+    suspended: bool,
+    team_id: Option<&'a str>,
 }
 
 impl<'a> KeyView<'a> {
@@ -87,6 +90,8 @@ impl<'a> KeyView<'a> {
             expired: key.expired(moment.now),
             id: key.id.as_str(),
             held: account.held(),
+            suspended: key.suspended,
+            team_id: key.team.as_ref().map(TeamId::as_str),
         }
     }
 }

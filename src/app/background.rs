@@ -1,26 +1,36 @@
 //! Work that nobody asked for: it takes no input, may be repeated, and ends with the app.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::model::bounds;
+use crate::proxy::Proxy;
 use crate::store::{Store, clock};
+
+/// Nothing is older than this, and it is still a time.
+const HOURS_MAX: u64 = 24 * 365 * 1000;
 
 /// The tasks that run beside the front.
 #[derive(Debug)]
 pub(super) struct Background {
     stop: watch::Sender<bool>,
     expiry: JoinHandle<()>,
+    sessions: JoinHandle<()>,
+    forgetting: JoinHandle<()>,
 }
 
 impl Background {
-    pub(super) fn start(store: &Arc<dyn Store>) -> Self {
+    /// Entries of the audit log are kept for so many days; 0 is for ever.
+    pub(super) fn start(store: &Arc<dyn Store>, proxy: &Arc<Proxy>, audit_days: i64) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped));
-        Self { stop, expiry }
+        let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
+        let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
+        let forgetting = tokio::spawn(forget_audit(Arc::clone(store), audit_days, stopped));
+        Self { stop, expiry, sessions, forgetting }
     }
 
     /// Ends them, each after what it is doing.
@@ -28,6 +38,12 @@ impl Background {
         self.stop.send_replace(true);
         if let Err(why) = self.expiry.await {
             tracing::error!(target: "app", %why, "holds were not released on time any more");
+        }
+        if let Err(why) = self.sessions.await {
+            tracing::error!(target: "app", %why, "sessions were not looked after any more");
+        }
+        if let Err(why) = self.forgetting.await {
+            tracing::error!(target: "app", %why, "old entries of the audit log were not forgotten any more");
         }
     }
 }
@@ -46,6 +62,36 @@ async fn expire_holds(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
             Ok(count) => tracing::warn!(target: "app", count, "holds ran out and were released"),
             // A closed store says so in `/health`; there is nothing to add every second.
             Err(why) => tracing::debug!(target: "app", %why, "holds could not be released"),
+        }
+    }
+}
+
+/// Ends sessions that nobody uses or may use any more.
+async fn tend_sessions(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(bounds::SESSION_TEND_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => proxy.tend_sessions().await,
+        }
+    }
+}
+
+/// Forgets old entries of the audit log, a few at a time.
+async fn forget_audit(store: Arc<dyn Store>, days: i64, mut stop: watch::Receiver<bool>) {
+    let hours = u64::try_from(days).unwrap_or(0).saturating_mul(24);
+    let kept = (hours > 0).then(|| Duration::from_hours(hours.min(HOURS_MAX)));
+    let mut ticks = interval(bounds::AUDIT_FORGET_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => {}
+        }
+        let before = kept.map(|kept| clock::now().minus(kept));
+        if let Err(why) = store.forget_audit(before).await {
+            tracing::debug!(target: "app", %why, "old entries of the audit log could not be forgotten");
         }
     }
 }

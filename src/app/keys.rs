@@ -45,7 +45,7 @@ pub(super) async fn import(keys: &[ImportKey], store: &dyn Store) -> Result<usiz
             continue;
         }
         let key = Key::new(id, &raw, "imported", now);
-        match store.create_key(key, import.credits, None, now).await {
+        match store.create_key(key, import.credits, None.into(), now).await {
             Ok(_) => imported += 1,
             Err(StoreError::Duplicate) => {}
             Err(why) => return Err(failed(why)),
@@ -59,7 +59,7 @@ pub(super) async fn create_demo(store: &dyn Store) -> Result<String, AppError> {
     let raw = RawKey::from_random(random()?);
     let now = clock::now();
     let key = Key::new(KeyId::from_random(random()?), &raw, "demo", now);
-    let created = store.create_key(key, DEMO_CREDITS, None, now).await;
+    let created = store.create_key(key, DEMO_CREDITS, None.into(), now).await;
     created.map_err(|why| AppError::Key { key: raw.ends().masked(), why })?;
     Ok(raw.reveal().to_owned())
 }

@@ -1,5 +1,6 @@
 //! The options of each part, from the one Config.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,15 +11,21 @@ use serde::Deserialize;
 
 use super::AppError;
 use crate::admin::AdminOptions;
-use crate::config::{self, Backend, Books, Config, ServerCommand};
+use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::gate::{Policy, ToolPolicy};
 use crate::model::bounds;
 use crate::model::key::Quota;
-use crate::proxy::{Proxy, ProxyOptions};
+use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::upstream::{ChildLink, ChildOptions};
+use crate::upstream::{
+    ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
+    SeveralOptions,
+};
+
+/// Names of tools in a warning.
+const NAMES_SHOWN_MAX: usize = 8;
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {
@@ -29,6 +36,10 @@ pub(super) fn policy(config: &Config) -> Policy {
             tool.credits_per_kb_input_thousandths,
         );
         (name.clone(), policy)
+    });
+    let methods = config.pricing.methods.iter().map(|(name, method)| {
+        let (price, rate) = (method.credits_per_call, method.rate_limit_per_min);
+        (name.clone(), ToolPolicy::of_method(name, price, rate))
     });
     Policy {
         default_price: config.pricing.default_credits,
@@ -41,20 +52,32 @@ pub(super) fn policy(config: &Config) -> Policy {
         },
         shadow: config.shadow_mode,
         tools: tools.collect(),
+        methods: methods.collect(),
     }
 }
 
 pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
     let tools = config.pricing.tools.iter();
     let timeouts = tools.filter_map(|(name, tool)| Some((name.clone(), tool.request_timeout?)));
+    let methods = config.pricing.methods.iter();
+    let method_timeouts =
+        methods.filter_map(|(name, method)| Some((name.clone(), method.request_timeout?)));
     ProxyOptions {
         policy,
         refund_on_failure: config.refund_on_failure,
         request_timeout: config.request_timeout,
         tool_timeouts: timeouts.collect(),
+        method_timeouts: method_timeouts.collect(),
+        forward_identity: config.forward_identity,
+        kept_ttl: config.kept_ttl,
         request_timeout_max: config.request_timeout_max,
         batch_calls_max: config.batch_calls_max,
         require_key_for_all: config.require_key == config::RequireKey::All,
+        isolation: match config.isolation {
+            config::Isolation::Session => Isolation::Session,
+            config::Isolation::Shared => Isolation::Shared,
+        },
+        session_idle: config.session_idle,
         refuse_unlisted_tools: config.unlisted_tools == config::UnlistedTools::Refuse,
     }
 }
@@ -73,7 +96,7 @@ pub(super) fn admin(
         body_bytes_max: config.body_bytes_max,
         denied: {
             let proxy = Arc::clone(proxy);
-            Arc::new(move || proxy.denials().snapshot().by_reason.into_iter().collect())
+            Arc::new(move |namespace| proxy.denials().by_reason(namespace))
         },
     }
 }
@@ -97,11 +120,11 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         name: config.name.clone(),
         shadow_mode: config.shadow_mode,
         body_bytes_max: config.body_bytes_max,
-        connections_max: connections_max(),
+        connections_max: connections_max(config),
         trusted_proxies: config.trusted_proxies.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
-        denials: DenialOptions {
+        denials: Arc::new(DenialOptions {
             style: match config.denial_style {
                 config::DenialStyle::Auto => DenialStyle::Auto,
                 config::DenialStyle::Error => DenialStyle::Error,
@@ -109,52 +132,139 @@ pub(super) fn http(config: &Config) -> HttpOptions {
                 config::DenialStyle::Http => DenialStyle::Http,
             },
             top_up_url: config.top_up_url.clone(),
-        },
+        }),
     }
 }
 
-/// As many as there are files for, so that clients cannot take those of the books.
-fn connections_max() -> usize {
+/// As many as there are files for, so that clients cannot take those of the books and of sessions'
+/// servers.
+fn connections_max(config: &Config) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = limit.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    files.saturating_sub(bounds::FILES_RESERVED).clamp(1, bounds::CONNECTIONS_MAX)
+    let own_servers = match config.isolation {
+        config::Isolation::Session => config.children_max,
+        config::Isolation::Shared => 0,
+    };
+    let of_children = own_servers.saturating_mul(bounds::FILES_PER_CHILD);
+    let reserved = bounds::FILES_RESERVED.saturating_add(of_children);
+    files.saturating_sub(reserved).clamp(1, bounds::CONNECTIONS_MAX)
 }
 
-/// What to start and guard.
-pub(super) fn child(
+/// What to guard.
+pub(super) fn server(
     config: &Config,
     environment: Vec<(OsString, OsString)>,
-) -> Result<ChildOptions, AppError> {
-    let mut options = match &config.backend {
+) -> Result<LinkOptions, AppError> {
+    let none = BTreeMap::new();
+    let (name, kind) = match &config.backend {
+        Backend::Remote(url) => {
+            let remote = remote(config, url, &config.upstream_headers)?;
+            (remote.host().to_owned(), Kind::Remote(Arc::new(remote)))
+        }
         Backend::Demo => {
             let program = env::current_exe().map_err(AppError::NoProgram)?;
-            let mut options = ChildOptions::new("demo", program);
-            options.arguments = vec!["demo-server".into()];
-            options
+            let arguments = vec!["demo-server".into()];
+            ("demo".to_owned(), child(config, program, arguments, &none, environment))
         }
         Backend::Command(ServerCommand { program, args }) => {
             let name = Path::new(program)
                 .file_name()
                 .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
-            let mut options = ChildOptions::new(name, program);
-            options.arguments = args.iter().map(OsString::from).collect();
-            options
+            (name, child(config, program, all(args), &none, environment))
+        }
+        Backend::Several(several) => {
+            let prefixes: Vec<&str> = several.servers.iter().map(|s| s.prefix.as_str()).collect();
+            (prefixes.join(", "), several_servers(config, several, &environment)?)
         }
     };
-    options.environment = environment;
-    let own = config.child_env.iter();
-    let own = own.map(|(name, value)| (name.into(), value.expose_secret().into()));
-    options.child_environment = own.collect();
+    let mut options = LinkOptions::new(name, kind);
     options.answer_bytes_max = config.answer_bytes_max;
     Ok(options)
 }
 
-/// What the guarded server calls itself, or else its command.
-pub(super) fn server_title(link: &ChildLink) -> String {
+fn several_servers(
+    config: &Config,
+    several: &Several,
+    environment: &[(OsString, OsString)],
+) -> Result<Kind, AppError> {
+    let mut members = Vec::with_capacity(several.servers.len());
+    for server in &several.servers {
+        let kind = match &server.kind {
+            ServerKind::Command { command, child_env } => {
+                let environment = environment.to_vec();
+                child(config, &command.program, all(&command.args), child_env, environment)
+            }
+            ServerKind::Remote { url, headers } => {
+                Kind::Remote(Arc::new(remote(config, url, headers)?))
+            }
+        };
+        members.push(Member { prefix: server.prefix.clone(), kind });
+    }
+    let options = SeveralOptions::new(&config.name, &several.separator, members);
+    Ok(Kind::Several(Arc::new(options)))
+}
+
+fn remote(
+    config: &Config,
+    RemoteUrl(url): &RemoteUrl,
+    headers: &[(String, SecretString)],
+) -> Result<RemoteOptions, AppError> {
+    let (headers, ca) = (headers.to_vec(), config.upstream_ca.clone());
+    Ok(RemoteOptions::new(&RemoteSetup { url: url.clone(), headers, ca })?)
+}
+
+fn all(args: &[String]) -> Vec<OsString> {
+    args.iter().map(OsString::from).collect()
+}
+
+/// A child process with the environment that the configuration gives to each, and its own.
+fn child(
+    config: &Config,
+    program: impl Into<OsString>,
+    arguments: Vec<OsString>,
+    own: &BTreeMap<String, SecretString>,
+    environment: Vec<(OsString, OsString)>,
+) -> Kind {
+    let variables = config.child_env.iter().chain(own);
+    let variables: BTreeMap<&String, &SecretString> = variables.collect();
+    let child_environment = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.expose_secret().into()))
+        .collect();
+    let program = program.into();
+    Kind::Child(Arc::new(ChildOptions { program, arguments, environment, child_environment }))
+}
+
+/// Says which tools of several servers have names that some model vendors refuse, unless all have,
+/// for their separator's sake: that was said when the configuration was read.
+pub(super) fn warn_of_names(config: &Config, link: &Link) {
+    let Backend::Several(several) = &config.backend else { return };
+    let tools = link.tools();
+    let refused: Vec<&str> = tools.iter().filter(|tool| !Names::is_accepted(tool)).collect();
+    if Names::is_accepted(&several.separator) && !refused.is_empty() {
+        let (count, some) =
+            (refused.len(), refused.iter().take(NAMES_SHOWN_MAX).collect::<Vec<_>>());
+        tracing::warn!(
+            target: "app", count, ?some,
+            "model vendors refuse tools with such names: they take letters, digits, \"_\" and \"-\" only, 64 at most"
+        );
+    }
+}
+
+/// What the guarded server calls itself, or else its command, and where it is if elsewhere.
+pub(super) fn server_title(config: &Config, link: &Link) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Initialized {
-        server_info: Info,
+        server_info: Option<Info>,
+        #[serde(rename = "_meta")]
+        meta: Option<Meta>,
+    }
+    /// Where the modern era has it.
+    #[derive(Deserialize)]
+    struct Meta {
+        #[serde(rename = "io.modelcontextprotocol/serverInfo")]
+        server_info: Option<Info>,
     }
     #[derive(Deserialize)]
     struct Info {
@@ -162,14 +272,23 @@ pub(super) fn server_title(link: &ChildLink) -> String {
         #[serde(default)]
         version: String,
     }
-    let said = link.initialize_result();
+    let members = link.members();
+    if !members.is_empty() {
+        return format!("{} servers", members.len());
+    }
+    let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
-    match info.map(|said| said.server_info) {
+    let info = info.and_then(|said| said.server_info.or(said.meta?.server_info));
+    let title = match info {
         Some(Info { name, version }) => {
             // It goes to a terminal, and the server decides what it says.
             let title = format!("{name} {version}");
             title.trim().chars().filter(|character| !character.is_control()).take(100).collect()
         }
         None => link.server().to_owned(),
+    };
+    match config.backend {
+        Backend::Remote(_) => format!("{title} at {}", link.server()),
+        Backend::Command(_) | Backend::Demo | Backend::Several(_) => title,
     }
 }

@@ -1,6 +1,7 @@
 //! The end: readiness off, calls in flight finish and settle, the server ends, the books close.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,7 +10,6 @@ use tokio::time::{sleep, timeout};
 use super::App;
 use crate::model::bounds;
 use crate::store::{Store, StoreError};
-use crate::upstream::ChildLink;
 
 /// How long the books may take to write down what waits. A disk that does not answer must not keep
 /// the process for ever; the next start replays what it has.
@@ -57,14 +57,14 @@ impl App {
     /// Runs until a signal comes, then stops.
     pub async fn run(self, signals: &mut Signals) -> Stopped {
         signals.next().await;
-        let link = self.link.clone();
+        let proxy = Arc::clone(&self.proxy);
         tokio::select! {
             biased;
             stopped = self.stop() => stopped,
             () = signals.next() => {
                 tracing::warn!(target: "app", "a second signal: ending at once");
                 // Nothing of the server may be left behind, even now.
-                timeout(bounds::FORCED_STOP_WAIT, link.stop(Duration::ZERO)).await.ok();
+                timeout(bounds::FORCED_STOP_WAIT, proxy.stop(Duration::ZERO)).await.ok();
                 Stopped::Forced
             }
         }
@@ -73,6 +73,7 @@ impl App {
     /// Stops in order.
     pub async fn stop(mut self) -> Stopped {
         self.front.drain();
+        self.proxy.drain();
         let in_flight = self.proxy.in_flight();
         tracing::info!(target: "app", in_flight, "stopping: calls in flight finish first");
         let stopped = if self.no_call_in_flight_within(bounds::DRAIN_WAIT).await {
@@ -81,7 +82,7 @@ impl App {
             let in_flight = self.proxy.in_flight();
             tracing::warn!(target: "app", in_flight, "the deadline is over: calls are cut off, free of charge");
             // This ends each of them with an error, which still has to be written.
-            self.link.stop(Duration::ZERO).await;
+            self.proxy.stop(Duration::ZERO).await;
             Stopped::CutOff
         };
         self.front.stop(bounds::CONNECTIONS_STOP_WAIT).await;
@@ -89,7 +90,8 @@ impl App {
         self.no_call_in_flight_within(bounds::CONNECTIONS_STOP_WAIT).await;
         // This waits for the disk too, if anything does.
         timeout(CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
-        match server_and_books(&self.link, self.store.as_ref()).await {
+        self.proxy.stop(bounds::CHILD_STOP_GRACE).await;
+        match books(self.store.as_ref()).await {
             Closed::InTime => stopped,
             Closed::NotInTime => Stopped::BooksNotClosed,
         }
@@ -113,12 +115,6 @@ pub(super) enum Closed {
     InTime,
     /// They were left to themselves.
     NotInTime,
-}
-
-/// Ends the server, which answers what is still in flight with an error, and closes the books.
-pub(super) async fn server_and_books(link: &ChildLink, store: &dyn Store) -> Closed {
-    link.stop(bounds::CHILD_STOP_GRACE).await;
-    books(store).await
 }
 
 /// Closes the books.

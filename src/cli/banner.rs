@@ -6,24 +6,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::app::{About, DEMO_CREDITS};
 use crate::config::{Books, Config, Durability};
+use crate::upstream::{MemberStatus, Status};
 
 /// Tools whose prices are named.
 const PRICES_SHOWN_MAX: usize = 8;
 
 pub(super) fn text(config: &Config, about: &About) -> String {
-    let tools = match about.tools {
-        1 => "1 tool".to_owned(),
-        count => format!("{count} tools"),
-    };
+    let tools = tools(about.tools);
     let mut lines = vec![
         format!("Paygate {} listening on http://{}", env!("CARGO_PKG_VERSION"), about.address),
         String::new(),
         row("endpoint", &format!("{}/mcp", local_url(about.address))),
         row("guards", &format!("{}, {tools}", about.server)),
+    ];
+    lines.extend(about.members.iter().map(|member| row("", &server(member))));
+    lines.extend([
         row("price", &price(config)),
         row("rate limit", &rate_limit(config)),
         row("books", &books(config)),
-    ];
+    ]);
     if config.shadow_mode {
         lines.push(row("shadow mode", "on: nothing is refused and nothing is charged"));
     }
@@ -36,6 +37,22 @@ pub(super) fn text(config: &Config, about: &About) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn tools(count: usize) -> String {
+    if count == 1 { "1 tool".to_owned() } else { format!("{count} tools") }
+}
+
+/// One of several servers.
+fn server(member: &MemberStatus) -> String {
+    match &member.status {
+        Status::Ready => format!("{}: {}", member.server, tools(member.tools)),
+        Status::Starting => format!("{}: still starting", member.server),
+        Status::Restarting { why, .. } => {
+            format!("{}: not there, it is tried again ({why})", member.server)
+        }
+        Status::Stopped { why } => format!("{}: not there ({why})", member.server),
+    }
 }
 
 fn row(label: &str, value: &str) -> String {

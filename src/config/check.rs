@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use hyper::header::{HeaderName, HeaderValue};
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
@@ -33,6 +34,22 @@ pub(super) fn command(text: &str) -> Checked<String> {
         return Err("Must not be empty.".to_owned());
     }
     argument(text)
+}
+
+/// What names of one of several servers begin with.
+pub(super) fn prefix(text: &str) -> Checked<()> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') || text.len() > 64 {
+        return Err("Must be ASCII letters, digits and signs but \":\", 64 at most.".to_owned());
+    }
+    Ok(())
+}
+
+/// What stands between a prefix and a name.
+pub(super) fn separator(text: &str) -> Checked<String> {
+    if text.is_empty() || text.len() > 8 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("Must be 1 to 8 ASCII letters, digits and signs, such as \"__\".".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// The name shown to clients.
@@ -70,6 +87,80 @@ pub(super) fn db(text: &str) -> Checked<PathBuf> {
     Ok(PathBuf::from(text))
 }
 
+/// A path of a file to read.
+pub(super) fn file(text: &str) -> Checked<PathBuf> {
+    db(text)
+}
+
+/// Where a remote server is. The error is the whole message: a URL may hold a password, so it is
+/// repeated only if it cannot.
+pub(super) fn remote_url(text: &str) -> Checked<String> {
+    let repeated = if text.contains(['@', '?']) {
+        String::new()
+    } else {
+        format!(": \"{}\"", super::problem::shown(text))
+    };
+    let invalid = || Err(format!("Invalid remoteUrl{repeated}. Must be a valid URL."));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return invalid();
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        let scheme = super::problem::shown(scheme);
+        return Err(format!(
+            "Invalid remoteUrl protocol \"{scheme}:\". Expected \"http://\" or \"https://\"."
+        ));
+    }
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err("Invalid remoteUrl. Must not hold a user or password: set Authorization in \
+                    upstreamHeaders."
+            .to_owned());
+    }
+    if authority(host).is_none() || text.parse::<hyper::Uri>().is_err() {
+        return invalid();
+    }
+    Ok(text.to_owned())
+}
+
+/// Headers that are the transport's own, or that would change how a message is read.
+const TRANSPORT_HEADERS: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A header that an operator may add to requests to a remote server.
+pub(super) fn upstream_header_name(text: &str) -> Checked<()> {
+    if HeaderName::try_from(text).is_err() {
+        return Err("Must be the name of a header.".to_owned());
+    }
+    let name = text.to_ascii_lowercase();
+    if TRANSPORT_HEADERS.contains(&name.as_str()) || name.starts_with("mcp-") {
+        return Err("This header is the transport's own.".to_owned());
+    }
+    Ok(())
+}
+
+/// What stands in such a header.
+pub(super) fn upstream_header_value(text: &str) -> Checked<()> {
+    if text.is_empty() || text.trim() != text || HeaderValue::from_str(text).is_err() {
+        return Err("Must be a text on one line, in ASCII, without blanks at its ends.".to_owned());
+    }
+    Ok(())
+}
+
 /// The admin key: what a header can carry.
 pub(super) fn admin_key(text: &str) -> Checked<SecretString> {
     header_text(text).map(SecretString::from)
@@ -103,6 +194,47 @@ pub(super) fn variable_name(text: &str) -> Checked<()> {
     }
     if text.starts_with("PAYGATE_") {
         return Err("PAYGATE_ variables are for Paygate, never for the server.".to_owned());
+    }
+    Ok(())
+}
+
+/// Methods of MCP that can have a price.
+pub(super) const PRICED_METHODS: &[&str] = &[
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+];
+
+/// Is it a method that a client of MCP uses?
+pub(super) fn is_method_of_mcp(method: &str) -> bool {
+    PRICED_METHODS.contains(&method)
+}
+
+/// A method that can have a price: not what opens and keeps a connection, and not what has a price
+/// elsewhere.
+pub(super) fn priced_method(method: &str) -> Checked<()> {
+    let must_be_free = matches!(
+        method,
+        "initialize" | "initialized" | "ping" | "server/discover" | "subscriptions/listen"
+    );
+    if must_be_free || method.starts_with("notifications/") {
+        return Err("It cannot have a price: every connection needs it.".to_owned());
+    }
+    if matches!(method, "tools/call" | "tools/call_batch") {
+        return Err("Calls of tools have their prices in toolPricing.".to_owned());
+    }
+    if method.starts_with("tasks/") {
+        return Err("Tasks are paid for by the call that starts them.".to_owned());
+    }
+    if method.is_empty() || method.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("The name of a method has no spaces and is not empty.".to_owned());
     }
     Ok(())
 }

@@ -76,7 +76,9 @@ fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
                 .map(|command| command.get_name().to_owned())
                 .collect();
             let tip = first
-                .and_then(|first| super::problem::nearest(first, names.iter().map(String::as_str)))
+                .and_then(|first| {
+                    crate::model::spelling::nearest(first, names.iter().map(String::as_str))
+                })
                 .map(|near| format!("  tip: a similar command exists: {near}\n"))
                 .unwrap_or_default();
             with_usage(format!("Unknown command: {name}\n\n{tip}"))

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use super::keys_servers::ServerDraft;
 use super::problem::Place;
 use super::settings::{
-    DenialStyle, Durability, ImportKey, Quota, RequireKey, ServerCommand, UnlistedTools,
+    DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, Retention, ServerCommand,
+    UnlistedTools,
 };
 
 /// A value and where it was given.
@@ -27,9 +29,15 @@ pub(super) struct Placed<T> {
 pub(super) struct Draft {
     pub(super) server_command: Option<Placed<String>>,
     pub(super) server_args: Option<Placed<Vec<String>>>,
+    pub(super) servers: Option<Placed<Vec<ServerDraft>>>,
+    pub(super) tool_separator: Option<Placed<String>>,
     /// `--server`, split.
     pub(super) server_flag: Option<ServerCommand>,
     pub(super) demo: bool,
+    pub(super) remote_url: Option<Placed<String>>,
+    /// Name and value; the value as written until the environment is known.
+    pub(super) upstream_headers: Vec<(String, Placed<SecretString>)>,
+    pub(super) upstream_ca: Option<Placed<PathBuf>>,
     /// A backend was named that cannot be used; it has its own error.
     pub(super) backend_refused: bool,
     pub(super) name: Option<String>,
@@ -41,7 +49,9 @@ pub(super) struct Draft {
     pub(super) default_credits: Option<i64>,
     pub(super) rate_limit_per_min: Option<i64>,
     pub(super) tools: BTreeMap<String, ToolDraft>,
+    pub(super) methods: BTreeMap<String, Placed<MethodDraft>>,
     pub(super) quota: Quota,
+    pub(super) retention: Retention,
     pub(super) shadow_mode: Option<Placed<bool>>,
     pub(super) admin_key: Option<Placed<SecretString>>,
     pub(super) refund_on_failure: Option<bool>,
@@ -55,6 +65,11 @@ pub(super) struct Draft {
     pub(super) denial_style: Option<DenialStyle>,
     pub(super) durability: Option<Durability>,
     pub(super) unlisted_tools: Option<UnlistedTools>,
+    pub(super) forward_identity: Option<bool>,
+    pub(super) kept_ttl_seconds: Option<i64>,
+    pub(super) isolation: Option<Isolation>,
+    pub(super) children_max: Option<i64>,
+    pub(super) session_idle_seconds: Option<i64>,
     pub(super) child_env: BTreeMap<String, SecretString>,
     pub(super) trusted_proxies: Vec<Placed<IpNet>>,
     pub(super) allowed_hosts: Vec<String>,
@@ -68,5 +83,13 @@ pub(super) struct ToolDraft {
     pub(super) credits_per_call: Option<i64>,
     pub(super) rate_limit_per_min: Option<i64>,
     pub(super) credits_per_kb_input_thousandths: Option<i64>,
+    pub(super) request_timeout_ms: Option<Placed<i64>>,
+}
+
+/// A method's entry, before defaults.
+#[derive(Debug, Default)]
+pub(super) struct MethodDraft {
+    pub(super) credits_per_call: Option<i64>,
+    pub(super) rate_limit_per_min: Option<i64>,
     pub(super) request_timeout_ms: Option<Placed<i64>>,
 }

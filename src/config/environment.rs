@@ -1,5 +1,6 @@
 //! The environment: the weakest source, and the best one for a secret.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsString;
 
@@ -25,6 +26,8 @@ const PREFIX: &str = "PAYGATE_";
 pub struct Environment {
     /// Name and value; no value if it is not UTF-8.
     variables: Vec<(String, Option<SecretString>)>,
+    /// All others, for values of the file that name them.
+    others: BTreeMap<String, Option<SecretString>>,
 }
 
 impl Environment {
@@ -43,22 +46,65 @@ impl Environment {
     pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let mut variables: Vec<_> = pairs
-            .into_iter()
-            .filter_map(|(name, value)| {
-                let name = name.into().into_string().ok()?;
-                name.starts_with(PREFIX).then(|| {
-                    let value = value.into().into_string().ok();
-                    (name, value.map(SecretString::from))
-                })
-            })
-            .collect();
+        let pairs = pairs.into_iter().filter_map(|(name, value)| {
+            let value = value.into().into_string().ok();
+            Some((name.into().into_string().ok()?, value.map(SecretString::from)))
+        });
+        let (mut variables, others): (Vec<_>, _) =
+            pairs.partition(|(name, _)| name.starts_with(PREFIX));
         variables.sort_by(|one, other| one.0.cmp(&other.0));
-        Self { variables }
+        Self { variables, others: BTreeMap::from_iter(others) }
+    }
+
+    /// Puts variables into a value that names them as `${NAME}`, and notes which.
+    fn fill_in(&self, value: &str, used: &mut BTreeSet<String>) -> Result<SecretString, String> {
+        let mut filled = String::new();
+        let mut rest = value;
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, after)) = after.split_once('}') else {
+                return Err("\"${\" must be followed by a variable's name and \"}\".".to_owned());
+            };
+            let own = || self.variables.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+            let text = match self.others.get(name).or_else(own) {
+                Some(Some(text)) => text.expose_secret(),
+                Some(None) => return Err(format!("The variable {} is not UTF-8.", shown(name))),
+                None => return Err(format!("The variable {} is not set.", shown(name))),
+            };
+            used.insert(name.to_owned());
+            filled.push_str(before);
+            filled.push_str(text);
+            rest = after;
+        }
+        filled.push_str(rest);
+        check::upstream_header_value(&filled)?;
+        Ok(filled.into())
+    }
+
+    /// Fills in the headers for a remote server. Returns the names of the variables that it used.
+    fn fill_headers(&self, draft: &mut Draft, findings: &mut Findings) -> BTreeSet<String> {
+        let mut used = BTreeSet::new();
+        let servers = draft.servers.iter_mut().flat_map(|servers| &mut servers.value).enumerate();
+        let of_servers = servers.flat_map(|(index, server)| {
+            let in_entry = move |header| (format!("servers[{index}]."), header);
+            server.upstream_headers.iter_mut().map(in_entry)
+        });
+        let of_one = draft.upstream_headers.iter_mut().map(|header| (String::new(), header));
+        for (entry, (name, value)) in of_one.chain(of_servers) {
+            match self.fill_in(value.value.expose_secret(), &mut used) {
+                Ok(filled) => value.value = filled,
+                Err(rule) => {
+                    let message = format!("Invalid value of \"{}\". {rule}", shown(name));
+                    let field = format!("{entry}upstreamHeaders.{}", shown(name));
+                    findings.error(value.place, field, message, None);
+                }
+            }
+        }
+        used
     }
 
     /// Fills in what neither flags nor file gave.
     pub(super) fn apply(&self, draft: &mut Draft, findings: &mut Findings) {
+        let used = self.fill_headers(draft, findings);
         for (name, value) in &self.variables {
             let text = match value {
                 // Compose files set what they have no value for to nothing.
@@ -80,6 +126,7 @@ impl Environment {
                 LOG_VARIABLE => {
                     ("log filter", text.and_then(check::log).map(|log| draft.log = Some(log)))
                 }
+                _ if used.contains(name) => continue,
                 _ => {
                     let message = unknown("environment variable", name, VARIABLES.iter().copied());
                     findings.warning(Place::Nowhere, shown(name), message, None);

@@ -58,8 +58,8 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Result<Draft, String
     let subject = |name: &str| name.to_owned();
     walk(object, &root, TOP_LEVEL, &subject, &mut draft, findings);
     let names = |key: &str| object.get(key).is_some();
-    draft.backend_refused = names("remoteUrl")
-        || names("servers")
+    draft.backend_refused = (names("remoteUrl") && draft.remote_url.is_none())
+        || (names("servers") && draft.servers.is_none())
         || (names("serverCommand") && draft.server_command.is_none());
     Ok(draft)
 }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
-use super::draft::{Draft, Placed, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::key::Kind;
-use super::problem::{Findings, Place};
-use super::settings::{self, Backend, Books, Config, Pricing, ServerCommand, ToolPricing};
-use super::settings::{DenialStyle, Durability, RequireKey, UnlistedTools};
+use super::problem::{Findings, Place, shown, unknown};
+use super::servers;
+use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
+use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
+use super::settings::{ServerCommand, ToolPricing};
 use crate::model::bounds;
 
 /// An admin key shorter than this, in bytes, is within reach of guessing.
@@ -32,7 +34,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         findings,
     );
     warn(&draft, findings);
-    let pricing = pricing(&draft.tools, draft.default_credits, request_timeout_max, findings);
+    let pricing = pricing(&draft, request_timeout_max, findings);
     Some(Config {
         backend: backend?,
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
@@ -45,6 +47,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
             .rate_limit_per_min
             .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
         global_quota: draft.quota,
+        retention: draft.retention,
         shadow_mode: draft.shadow_mode.is_some_and(|shadow| shadow.value),
         admin_key: draft.admin_key.map(|key| key.value),
         refund_on_failure: draft.refund_on_failure.unwrap_or(true),
@@ -59,7 +62,14 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         denial_style: draft.denial_style.unwrap_or(DenialStyle::Auto),
         durability: draft.durability.unwrap_or(Durability::Answer),
         unlisted_tools: draft.unlisted_tools.unwrap_or(UnlistedTools::Refuse),
+        forward_identity: draft.forward_identity.unwrap_or(false),
+        kept_ttl: draft.kept_ttl_seconds.map_or(bounds::KEPT_TTL, seconds),
+        isolation: draft.isolation.unwrap_or(Isolation::Session),
+        children_max: size(draft.children_max, bounds::CHILDREN_MAX),
+        session_idle: draft.session_idle_seconds.map_or(bounds::SESSION_IDLE, seconds),
         child_env: draft.child_env,
+        upstream_headers: headers(draft.upstream_headers),
+        upstream_ca: draft.upstream_ca.map(|path| path.value),
         trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),
         allowed_hosts: draft.allowed_hosts,
         allowed_origins: draft.allowed_origins,
@@ -69,12 +79,33 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
 
 /// A flag wins over the file; without either there is nothing to guard.
 fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
+    if let Some(list) = &draft.servers {
+        let has_other = draft.server_command.is_some()
+            || draft.server_flag.is_some()
+            || draft.remote_url.is_some()
+            || draft.demo;
+        if has_other || draft.backend_refused {
+            let message =
+                "Cannot combine servers[] with serverCommand or remoteUrl. Use one or the other.";
+            let hint = "--server, --remote-url and --demo are such a one too".to_owned();
+            findings.error(list.place, "servers", message, Some(hint));
+        }
+        return servers::several(draft, list, findings).map(Backend::Several);
+    }
+    if let Some(separator) = &draft.tool_separator {
+        let message = "toolSeparator is set but servers is not. It has no effect.";
+        findings.warning(separator.place, "toolSeparator", message, None);
+    }
     let from_file = file_command(draft, findings);
+    refuse_mixtures(draft, findings);
     if let Some(command) = &draft.server_flag {
         return Some(Backend::Command(command.clone()));
     }
     if draft.demo {
         return Some(Backend::Demo);
+    }
+    if let Some(url) = &draft.remote_url {
+        return Some(Backend::Remote(RemoteUrl(url.value.clone())));
     }
     if from_file.is_none() && draft.server_command.is_none() && !draft.backend_refused {
         findings.error(
@@ -82,13 +113,42 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
             "serverCommand | remoteUrl | servers",
             "No backend configured. Provide serverCommand, remoteUrl, or servers[].",
             Some(
-                "--server \"COMMAND\" guards your server, --demo one that is built in; this \
-                 version has neither remoteUrl nor servers[] yet"
+                "--server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
+                 runs elsewhere, --demo one that is built in; servers[] in the file, several"
                     .to_owned(),
             ),
         );
     }
     from_file.map(Backend::Command)
+}
+
+fn headers(headers: Vec<(String, Placed<SecretString>)>) -> Vec<(String, SecretString)> {
+    headers.into_iter().map(|(name, value)| (name, value.value)).collect()
+}
+
+/// What belongs to one kind of server does nothing for the other, and must not look as if it did.
+fn refuse_mixtures(draft: &Draft, findings: &mut Findings) {
+    if let (Some(_), Some(url)) = (&draft.server_command, &draft.remote_url) {
+        let message = "Cannot specify both serverCommand and remoteUrl. Use one or the other.";
+        findings.error(url.place, "serverCommand | remoteUrl", message, None);
+    }
+    if draft.remote_url.is_some() && !draft.child_env.is_empty() {
+        let message = "childEnv is for a server that Paygate starts; remoteUrl names one that runs elsewhere.";
+        findings.error(Place::Nowhere, "childEnv", message, None);
+    }
+    if draft.remote_url.is_some() || draft.backend_refused {
+        return;
+    }
+    let of_remote = [
+        ("upstreamHeaders", draft.upstream_headers.first().map(|(_, value)| value.place)),
+        ("upstreamCa", draft.upstream_ca.as_ref().map(|path| path.place)),
+    ];
+    for (field, place) in of_remote {
+        if let Some(place) = place {
+            let message = format!("{field} is set but remoteUrl is not.");
+            findings.error(place, field, message, None);
+        }
+    }
 }
 
 fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand> {
@@ -101,7 +161,17 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         }
         return None;
     };
-    if let Some(args) = &draft.server_args {
+    server_command("serverCommand", command, draft.server_args.as_ref(), findings)
+}
+
+/// The program and its arguments, which are in the command line if they are not given.
+pub(super) fn server_command(
+    field: &str,
+    command: &Placed<String>,
+    args: Option<&Placed<Vec<String>>>,
+    findings: &mut Findings,
+) -> Option<ServerCommand> {
+    if let Some(args) = args {
         return Some(ServerCommand { program: command.value.clone(), args: args.value.clone() });
     }
     match check::split_command(&command.value) {
@@ -109,7 +179,7 @@ fn file_command(draft: &Draft, findings: &mut Findings) -> Option<ServerCommand>
         Err(rule) => {
             let message = format!("Invalid serverCommand. {rule}");
             let hint = "a program whose name has spaces needs serverArgs beside it".to_owned();
-            findings.error(command.place, "serverCommand", message, Some(hint));
+            findings.error(command.place, field, message, Some(hint));
             None
         }
     }
@@ -136,20 +206,45 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
     }
 }
 
-/// An entry without a price has the default one.
-fn pricing(
-    tools: &BTreeMap<String, ToolDraft>,
-    default_credits: Option<i64>,
-    request_timeout_max: Duration,
-    findings: &mut Findings,
-) -> Pricing {
-    let default_credits = default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
-    let mut pricing = Pricing { default_credits, tools: BTreeMap::new() };
-    for (name, tool) in tools {
+/// A tool's entry without a price has the default one; a method's costs nothing.
+fn pricing(draft: &Draft, request_timeout_max: Duration, findings: &mut Findings) -> Pricing {
+    let default_credits = draft.default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
+    let (tools, methods) = (BTreeMap::new(), BTreeMap::new());
+    let mut pricing = Pricing { default_credits, tools, methods };
+    for (name, tool) in &draft.tools {
         let tool = tool_pricing(name, tool, default_credits, request_timeout_max, findings);
         pricing.tools.insert(name.clone(), tool);
     }
+    for (name, method) in &draft.methods {
+        if !check::is_method_of_mcp(name) {
+            let known = unknown("method of MCP", name, check::PRICED_METHODS.iter().copied());
+            let message = format!("{known} It has a price all the same.");
+            findings.warning(method.place, format!("methodPricing.{}", shown(name)), message, None);
+        }
+        let method = method_pricing(name, &method.value, request_timeout_max, findings);
+        pricing.methods.insert(name.clone(), method);
+    }
     pricing
+}
+
+fn method_pricing(
+    name: &str,
+    method: &MethodDraft,
+    request_timeout_max: Duration,
+    findings: &mut Findings,
+) -> MethodPricing {
+    let name = shown(name);
+    MethodPricing {
+        credits_per_call: method.credits_per_call.unwrap_or(0),
+        rate_limit_per_min: method.rate_limit_per_min.unwrap_or(0),
+        request_timeout: timeout(
+            &format!("methodPricing.{name}.requestTimeoutMs"),
+            &format!("requestTimeoutMs for \"{name}\""),
+            method.request_timeout_ms.as_ref(),
+            request_timeout_max,
+            findings,
+        ),
+    }
 }
 
 fn tool_pricing(
@@ -159,7 +254,7 @@ fn tool_pricing(
     request_timeout_max: Duration,
     findings: &mut Findings,
 ) -> ToolPricing {
-    let name = super::problem::shown(name);
+    let name = shown(name);
     ToolPricing {
         credits_per_call: tool.credits_per_call.unwrap_or(default_credits),
         credits_per_kb_input_thousandths: tool.credits_per_kb_input_thousandths.unwrap_or(0),
@@ -194,6 +289,10 @@ fn timeout(
             None
         }
     }
+}
+
+fn seconds(value: i64) -> Duration {
+    Duration::from_secs(u64::try_from(value).unwrap_or(0))
 }
 
 fn millis(value: i64) -> Duration {

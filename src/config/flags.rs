@@ -46,6 +46,7 @@ const TOP_EXAMPLES: &str = "\
 Examples:
   paygate wrap --demo                        Try it: guards a server that is built in
   paygate wrap --server \"npx -y @modelcontextprotocol/server-filesystem /data\" --price 2
+  paygate wrap --remote-url https://mcp.example.com/mcp --price 2
   paygate wrap --help                        All settings";
 
 const WRAP_EXAMPLES: &str = "\
@@ -88,6 +89,9 @@ pub struct WrapFlags {
     /// Command line of the MCP server, split like a shell splits words (no shell runs)
     #[arg(long, value_name = "COMMAND", help_heading = "What to guard")]
     pub server: Option<String>,
+    /// URL of an MCP server that is reached over HTTP: Streamable HTTP or HTTP+SSE
+    #[arg(long, value_name = "URL", help_heading = "What to guard")]
+    pub remote_url: Option<SecretString>,
     /// Guard the demo server of this binary and print a key to try it with
     #[arg(long, help_heading = "What to guard")]
     pub demo: bool,
@@ -150,8 +154,6 @@ pub struct WrapFlags {
 /// as a misspelling; their values, some of them secrets, are dropped at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NotBuiltFlags {
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub remote_url: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub state_file: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]

@@ -84,6 +84,8 @@ pub(super) enum Fallback {
     Size(usize),
     /// This time, in milliseconds.
     Millis(Duration),
+    /// This time, in seconds.
+    Seconds(Duration),
 }
 
 /// Why a number is refused, and what to do.
@@ -194,6 +196,7 @@ impl fmt::Display for Fallback {
             Self::Number(number) => write!(f, "`{number}`"),
             Self::Size(size) => write!(f, "`{size}`"),
             Self::Millis(time) => write!(f, "`{}`", time.as_millis()),
+            Self::Seconds(time) => write!(f, "`{}`", time.as_secs()),
         }
     }
 }

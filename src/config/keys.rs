@@ -7,13 +7,19 @@ use super::check;
 use super::draft::Placed;
 use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
-use super::keys_inside::{read_child_env, read_global_quota, read_import_keys, read_tool_pricing};
+use super::keys_inside::{
+    read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
+    read_retention, read_tool_pricing, read_upstream_headers,
+};
+use super::keys_servers::read_servers;
 use super::problem::Findings;
-use super::settings::{self, DenialStyle, Durability, RequireKey, UnlistedTools};
+use super::settings::{self, DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
 use crate::model::bounds;
 
 /// Longest time that an operator may give a call: a day.
 const REQUEST_TIMEOUT_MS_CEILING: i64 = 86_400_000;
+/// Longest time that answers are kept for repetitions: 30 days.
+const KEPT_TTL_SECONDS_CEILING: i64 = 2_592_000;
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
 
@@ -71,13 +77,63 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         },
     ),
     key(
+        "servers",
+        Kind::Shape("list of objects"),
+        Fallback::Words("none"),
+        "",
+        "Several servers in the place of one, see below.",
+        read_servers,
+    ),
+    key(
+        "toolSeparator",
+        Kind::Text,
+        Fallback::Text(settings::TOOL_SEPARATOR_DEFAULT),
+        "",
+        "What stands between a server's prefix and a name. Names with letters, digits, `_` and `-` \
+         alone, 64 at most, are taken by all model vendors: `__` is a good choice.",
+        |draft, entry, findings| {
+            let separator = entry.text(findings, check::separator);
+            draft.tool_separator = entry.placed(separator);
+        },
+    ),
+    key(
         "childEnv",
         Kind::Shape("object: variable to text"),
         Fallback::Words("none"),
         "",
-        "Environment for the server, beside Paygate's own without its `PAYGATE_` variables. Values \
+        "Environment for the server, or for each of several, beside Paygate's own without its `PAYGATE_` variables. Values \
          are treated as secrets.",
         read_child_env,
+    ),
+    key(
+        "remoteUrl",
+        Kind::Secret,
+        Fallback::Words("none"),
+        "--remote-url",
+        "The MCP server to guard, reached over HTTP (Streamable HTTP or HTTP+SSE) in the place of \
+         `serverCommand`: an `http://` or `https://` URL. No redirect is followed.",
+        read_remote_url,
+    ),
+    key(
+        "upstreamHeaders",
+        Kind::Shape("object: header to text"),
+        Fallback::Words("none"),
+        "",
+        "Headers of every request to `remoteUrl`, such as `Authorization`. `${NAME}` in a value is \
+         that environment variable. Values are treated as secrets; nothing of a client's own request \
+         is ever passed on.",
+        read_upstream_headers,
+    ),
+    key(
+        "upstreamCa",
+        Kind::Text,
+        Fallback::Words("the system's root certificates alone"),
+        "",
+        "File of certificates in PEM form that `remoteUrl` may be signed by, beside the system's.",
+        |draft, entry, findings| {
+            let path = entry.text(findings, check::file);
+            draft.upstream_ca = entry.placed(path);
+        },
     ),
     key(
         "name",
@@ -151,6 +207,15 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         read_tool_pricing,
     ),
     key(
+        "methodPricing",
+        Kind::Shape("object: method to entry"),
+        Fallback::Words("none"),
+        "",
+        "Prices and limits of methods that are no calls of tools, such as `resources/read`, see \
+         below. A method with an entry needs a key.",
+        read_method_pricing,
+    ),
+    key(
         "globalRateLimitPerMin",
         Kind::Limit,
         Fallback::Number(settings::RATE_LIMIT_PER_MIN_DEFAULT),
@@ -165,6 +230,14 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         "",
         "Quota of every key that has none of its own, see below.",
         read_global_quota,
+    ),
+    key(
+        "retention",
+        Kind::Shape("object"),
+        Fallback::Words("see below"),
+        "",
+        "How long what happened is remembered, see below.",
+        read_retention,
     ),
     key(
         "refundOnFailure",
@@ -239,6 +312,23 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         |draft, entry, findings| draft.top_up_url = entry.text(findings, check::web_url),
     ),
     key(
+        "forwardIdentity",
+        Kind::Switch,
+        Fallback::Text("false"),
+        "",
+        "Tell the server who calls: id, name, namespace and tags of the key, as \
+         `dev.paygate/customer` in `_meta`.",
+        |draft, entry, findings| draft.forward_identity = entry.switch(findings),
+    ),
+    key(
+        "idempotencyTtlSeconds",
+        Kind::Within(1, KEPT_TTL_SECONDS_CEILING),
+        Fallback::Seconds(bounds::KEPT_TTL),
+        "",
+        "How long the answer to a paid call with an idempotency key is kept for its repetitions.",
+        |draft, entry, findings| draft.kept_ttl_seconds = entry.number(findings),
+    ),
+    key(
         "requestTimeoutMs",
         Kind::Timeout,
         Fallback::Millis(bounds::REQUEST_TIMEOUT),
@@ -282,6 +372,33 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         |draft, entry, findings| draft.batch_calls_max = entry.number(findings),
     ),
     key(
+        "isolation",
+        Kind::OneOf(words::<Isolation>),
+        Fallback::Text("session"),
+        "",
+        "Which sessions share a server process: none that has a valid key (`session`), so that sampling, \
+         elicitation, subscriptions and log levels work; or all (`shared`), for servers that keep nothing \
+         about their client.",
+        |draft, entry, findings| draft.isolation = entry.choice(findings),
+    ),
+    key(
+        "maxChildren",
+        Kind::Within(1, 4096),
+        Fallback::Size(bounds::CHILDREN_MAX),
+        "",
+        "Server processes that run for single sessions at a time. When all are taken, the session that has \
+         been idle longest gives way.",
+        |draft, entry, findings| draft.children_max = entry.number(findings),
+    ),
+    key(
+        "sessionIdleSeconds",
+        Kind::Within(1, 86_400),
+        Fallback::Seconds(bounds::SESSION_IDLE),
+        "",
+        "How long nothing may go on in a session, no call and no open stream, before it ends.",
+        |draft, entry, findings| draft.session_idle_seconds = entry.number(findings),
+    ),
+    key(
         "trustedProxies",
         Kind::Shape("list of IP addresses and CIDR ranges"),
         Fallback::Words("none"),
@@ -311,8 +428,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
             draft.allowed_origins = plain(entry.texts(findings, check::allowed_origin));
         },
     ),
-    not_built("remoteUrl", "servers reached over HTTP"),
-    not_built("servers", "several servers behind one Paygate"),
     not_built("stateFile", "the import of state files"),
     not_built("stripeWebhookSecret", "payments through Stripe"),
     not_built("webhookUrl", "webhooks"),
@@ -323,16 +438,7 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("redis", "shared state in Redis"),
     not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
-    not_built("methodPricing", "prices of methods other than tool calls"),
-    not_built("isolation", "sessions with a server process of their own"),
-    not_built("maxChildren", "sessions with a server process of their own"),
-    not_built("sessionIdleSeconds", "sessions"),
-    not_built("toolSeparator", "several servers behind one Paygate"),
-    not_built("upstreamHeaders", "servers reached over HTTP"),
-    not_built("forwardIdentity", "telling the server who calls"),
-    not_built("idempotencyTtlSeconds", "a time of your own for idempotency keys"),
     not_built("metricsToken", "metrics"),
-    not_built("retention", "deleting old records"),
     not_built("tls", "TLS of its own"),
 ];
 
@@ -342,7 +448,8 @@ fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys_inside::{GLOBAL_QUOTA, TOOL_PRICING};
+    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
+    use super::super::keys_servers::SERVERS;
     use super::super::settings::Choice;
     use super::*;
 
@@ -354,7 +461,15 @@ mod tests {
             names.sort_unstable();
             names
         }
-        for names in [names(TOP_LEVEL), names(TOOL_PRICING), names(GLOBAL_QUOTA)] {
+        let all = [
+            names(TOP_LEVEL),
+            names(TOOL_PRICING),
+            names(METHOD_PRICING),
+            names(GLOBAL_QUOTA),
+            names(SERVERS),
+            names(RETENTION),
+        ];
+        for names in all {
             let mut once = names.clone();
             once.dedup();
             assert_eq!(names, once);

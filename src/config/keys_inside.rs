@@ -1,16 +1,18 @@
 //! The registry of the keys inside objects: tools' entries, quotas, and members whose names are the
 //! operator's own.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 
 use super::check;
-use super::draft::{Draft, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
 use super::entry::Entry;
 use super::file::walk;
 use super::key::{Fallback, Key, Kind};
 use super::keys::key;
 use super::problem::{Findings, masked, shown};
-use super::settings::{ImportKey, Quota};
+use super::settings::{AUDIT_DAYS_DEFAULT, ImportKey, Quota, Retention};
 
 /// The keys of an entry of `toolPricing`.
 pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
@@ -51,6 +53,37 @@ pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
     ),
 ];
 
+/// The keys of an entry of `methodPricing`.
+pub(super) static METHOD_PRICING: &[Key<MethodDraft>] = &[
+    key(
+        "creditsPerCall",
+        Kind::Credits,
+        Fallback::Number(0),
+        "",
+        "Price of a request.",
+        |method, entry, findings| method.credits_per_call = entry.number(findings),
+    ),
+    key(
+        "rateLimitPerMin",
+        Kind::Limit,
+        Fallback::Number(0),
+        "",
+        "Admitted requests of this method by one key in any minute.",
+        |method, entry, findings| method.rate_limit_per_min = entry.number(findings),
+    ),
+    key(
+        "requestTimeoutMs",
+        Kind::Timeout,
+        Fallback::Words("the general `requestTimeoutMs`"),
+        "",
+        "How long a request of this method may take.",
+        |method, entry, findings| {
+            let timeout = entry.number(findings);
+            method.request_timeout_ms = entry.placed(timeout);
+        },
+    ),
+];
+
 /// The keys of `globalQuota`.
 pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
     quota("dailyCallLimit", "dailyCalls", "Calls in a UTC day.", |quota, entry, findings| {
@@ -70,6 +103,25 @@ pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
     ),
 ];
 
+/// The keys of `retention`.
+pub(super) static RETENTION: &[Key<Retention>] = &[key(
+    "auditDays",
+    Kind::Limit,
+    Fallback::Number(AUDIT_DAYS_DEFAULT),
+    "",
+    "Days after which entries of the audit log are forgotten.",
+    |retention, entry, findings| {
+        retention.audit_days = entry.number(findings).unwrap_or(AUDIT_DAYS_DEFAULT);
+    },
+)];
+
+pub(super) fn read_retention(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    let subject = |name: &str| name.to_owned();
+    if let Some(object) = entry.object(findings) {
+        walk(object, entry, RETENTION, &subject, &mut draft.retention, findings);
+    }
+}
+
 const fn quota(
     name: &'static str,
     alias: &'static str,
@@ -82,6 +134,15 @@ const fn quota(
 }
 
 pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    child_env(&mut draft.child_env, entry, findings);
+}
+
+/// Reads variables into `variables`.
+pub(super) fn child_env(
+    variables: &mut BTreeMap<String, SecretString>,
+    entry: &Entry<'_>,
+    findings: &mut Findings,
+) {
     for (name, mut member) in entry.members(findings, shown) {
         member.kind = Kind::Secret;
         member.subject = format!("value of \"{}\"", shown(name));
@@ -90,8 +151,46 @@ pub(super) fn read_child_env(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
             continue;
         }
         if let Some(value) = member.text(findings, check::argument) {
-            draft.child_env.insert(name.to_owned(), SecretString::from(value));
+            variables.insert(name.to_owned(), SecretString::from(value));
         }
+    }
+}
+
+pub(super) fn read_remote_url(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    draft.remote_url = remote_url(entry, findings);
+}
+
+/// Reads where a remote server is.
+pub(super) fn remote_url(entry: &Entry<'_>, findings: &mut Findings) -> Option<Placed<String>> {
+    let text = entry.text(findings, check::argument)?;
+    let url = check::remote_url(&text).map_err(|message| entry.refuse(findings, message, None));
+    entry.placed(url.ok())
+}
+
+pub(super) fn read_upstream_headers(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    upstream_headers(&mut draft.upstream_headers, entry, findings);
+}
+
+/// Reads headers into `headers`.
+pub(super) fn upstream_headers(
+    headers: &mut Vec<(String, Placed<SecretString>)>,
+    entry: &Entry<'_>,
+    findings: &mut Findings,
+) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.kind = Kind::Secret;
+        member.subject = format!("value of \"{}\"", shown(name));
+        if let Err(rule) = check::upstream_header_name(name) {
+            member.refuse(findings, rule, None);
+            continue;
+        }
+        let given = |(other, _): &(String, _)| other.eq_ignore_ascii_case(name);
+        if headers.iter().any(given) {
+            member.refuse(findings, "Given twice, in other letters.", None);
+            continue;
+        }
+        let value = member.text(findings, check::argument).map(SecretString::from);
+        headers.extend(member.placed(value).map(|value| (name.to_owned(), value)));
     }
 }
 
@@ -111,6 +210,23 @@ pub(super) fn read_tool_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: 
             walk(object, &member, TOOL_PRICING, &subject, &mut tool, findings);
         }
         draft.tools.insert(name.to_owned(), tool);
+    }
+}
+
+pub(super) fn read_method_pricing(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    for (name, mut member) in entry.members(findings, shown) {
+        member.subject = format!("methodPricing entry \"{}\"", shown(name));
+        if let Err(rule) = check::priced_method(name) {
+            member.refuse(findings, format!("Invalid {}. {rule}", member.subject), None);
+            continue;
+        }
+        let subject = |key: &str| format!("{key} for \"{}\"", shown(name));
+        let mut method = MethodDraft::default();
+        if let Some(object) = member.object(findings) {
+            walk(object, &member, METHOD_PRICING, &subject, &mut method, findings);
+        }
+        let method = Placed { value: method, place: member.place() };
+        draft.methods.insert(name.to_owned(), method);
     }
 }
 

@@ -8,7 +8,8 @@
 //! Precedence: flag, file, environment, default. `config` does I/O in two functions only,
 //! [`read_file`] and [`Environment::read`]; all the rest takes values.
 //!
-//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the two lists in `keys_inside`.
+//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the lists in `keys_inside` and
+//! `keys_servers`.
 //! From it come the walk over the file, the check for unknown keys and `docs/reference/config.md`.
 
 mod check;
@@ -22,10 +23,12 @@ mod flags;
 mod key;
 mod keys;
 mod keys_inside;
+mod keys_servers;
 mod number;
 mod overrides;
 mod problem;
 mod reference;
+mod servers;
 mod settings;
 
 use std::io;
@@ -38,8 +41,9 @@ pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
-    Backend, Books, Config, DenialStyle, Durability, ImportKey, Pricing, Quota, RequireKey,
-    ServerCommand, ToolPricing, UnlistedTools,
+    Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
+    Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Several, ToolPricing,
+    UnlistedTools,
 };
 
 use draft::Draft;

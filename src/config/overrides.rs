@@ -15,7 +15,7 @@ use super::settings::{ImportKey, ServerCommand};
 
 /// Checks every flag that was given and lets it win.
 pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
-    refuse_not_built(&flags.not_built, draft, findings);
+    refuse_not_built(&flags.not_built, findings);
     backend_and_books(flags, draft, findings);
     let mut number = |flag, field: &str, kind, text: &Option<String>, slot: &mut Option<i64>| {
         if let Some(text) = text {
@@ -71,9 +71,19 @@ fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findin
         draft.server_flag = server_command(text, findings);
         draft.backend_refused |= draft.server_flag.is_none();
     }
-    if flags.demo && flags.server.is_some() {
-        let message = "Cannot specify both --server and --demo. Use one or the other.";
-        findings.error(Place::Nowhere, "--server | --demo", message, None);
+    if let Some(url) = &flags.remote_url {
+        remote_url(url, draft, findings);
+    }
+    let backends = [
+        ("--server", flags.server.is_some()),
+        ("--remote-url", flags.remote_url.is_some()),
+        ("--demo", flags.demo),
+    ];
+    let given: Vec<&str> =
+        backends.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
+    if let [one, other, ..] = given.as_slice() {
+        let message = format!("Cannot specify both {one} and {other}. Use one or the other.");
+        findings.error(Place::Nowhere, given.join(" | "), message, None);
     }
     if let Some(path) = &flags.db {
         let path = match path.to_str() {
@@ -86,6 +96,22 @@ fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findin
     if flags.ephemeral {
         draft.db = None;
         draft.ephemeral = placed("--ephemeral", true);
+    }
+}
+
+/// A flag for one kind of server puts the other kind in the file out of force.
+fn remote_url(url: &SecretString, draft: &mut Draft, findings: &mut Findings) {
+    match check::remote_url(url.expose_secret()) {
+        Ok(url) => {
+            draft.remote_url = placed("--remote-url", url);
+            draft.server_command = None;
+            draft.server_args = None;
+            draft.child_env.clear();
+        }
+        Err(message) => {
+            draft.backend_refused = true;
+            findings.error(Place::Flag("--remote-url"), "remoteUrl", message, None);
+        }
     }
 }
 
@@ -221,9 +247,8 @@ fn split_pair(item: &str) -> Option<(&str, &str)> {
     (!name.is_empty()).then_some((name, number))
 }
 
-fn refuse_not_built(flags: &NotBuiltFlags, draft: &mut Draft, findings: &mut Findings) {
+fn refuse_not_built(flags: &NotBuiltFlags, findings: &mut Findings) {
     let refused = [
-        ("--remote-url", flags.remote_url, "servers reached over HTTP"),
         ("--state-file", flags.state_file, "the import of state files"),
         ("--stripe-secret", flags.stripe_secret, "payments through Stripe"),
         ("--webhook-url", flags.webhook_url, "webhooks"),
@@ -233,7 +258,6 @@ fn refuse_not_built(flags: &NotBuiltFlags, draft: &mut Draft, findings: &mut Fin
         ("--dry-run", flags.dry_run, "a dry run"),
         ("--stdio", flags.stdio, "clients over stdin and stdout"),
     ];
-    draft.backend_refused |= flags.remote_url.is_some();
     for (flag, given, feature) in refused {
         if given.is_some() {
             let hint = "leave it out to start".to_owned();

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::model::spelling::nearest;
+
 /// Longest piece of an operator's own text that a message repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -232,27 +234,6 @@ pub(super) fn masked(raw: &str) -> String {
     shown(&format!("{start}...{end}"))
 }
 
-/// The word of `words` nearest to what somebody wrote, if one is near enough to be meant.
-pub(super) fn nearest<'a>(written: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |word: &str| -> String {
-        word.chars()
-            .filter(|character| !matches!(character, '_' | '-' | ' '))
-            .flat_map(char::to_lowercase)
-            .take(SHOWN_CHARS_MAX)
-            .collect()
-    };
-    let written = plain(written);
-    words
-        .map(|word| {
-            let candidate = plain(word);
-            let distance = strsim::osa_distance(&written, &candidate);
-            (distance, candidate.chars().count(), word)
-        })
-        .filter(|(distance, length, _)| *distance <= (length / 3).max(1))
-        .min_by_key(|(distance, _, _)| *distance)
-        .map(|(_, _, word)| word)
-}
-
 /// `Unknown …`, with the nearest word.
 pub(super) fn unknown<'a>(
     what: &str,
@@ -268,21 +249,6 @@ pub(super) fn unknown<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nearest_words() {
-        let words = ["port", "serverCommand", "creditsPerCall"];
-        for (written, expected) in [
-            ("prot", Some("port")),
-            ("Port", Some("port")),
-            ("server_command", Some("serverCommand")),
-            ("creditPerCalls", Some("creditsPerCall")),
-            ("price", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(written, words.into_iter()), expected, "{written}");
-        }
-    }
 
     #[test]
     fn shown_text_is_short_and_on_one_line() {

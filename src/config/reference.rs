@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::environment::{ADMIN_KEY_VARIABLE, LOG_VARIABLE};
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
-use super::keys_inside::{GLOBAL_QUOTA, TOOL_PRICING};
+use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
+use super::keys_servers::SERVERS;
 use super::settings::LOG_DEFAULT;
 
 const INTRODUCTION: &str = "\
@@ -21,14 +22,37 @@ value out of range, a fraction of a credit. Zero means zero.
 [`paygate.example.json`](../../paygate.example.json) shows most keys in use.
 ";
 
+const SEVERAL: &str = "
+Clients see one server that has the tools, prompts and resources of all. A tool or prompt is called
+`prefix`, `toolSeparator`, own name: so it is called in `toolPricing`, in lists of allowed and denied
+tools, in usage and in limits, too. URIs of resources stay as they are: one belongs to the first
+server, in the order of this list, that lists it or has a template for it; what nobody lists is tried
+with each server in turn. A server that does not start or ends is started again while the others
+work; until it is there, its tools are not. Paygate refuses to start only if no server starts. A
+client of the era without handshakes sees the servers that speak it; any other client those that
+begin with one.
+";
+
+const METHODS: &str = "
+`initialize`, `ping`, `server/discover`, `subscriptions/listen`, notifications and `tasks/*` cannot
+have a price, and calls of tools have theirs in `toolPricing`. A method is no tool: `allowedTools`
+and `deniedTools` say nothing about it, and a tool of the same name is counted and priced apart. Its
+usage is listed under the method's name.
+";
+
 /// The text of the reference page.
 pub fn reference_page() -> String {
     let mut page = INTRODUCTION.to_owned();
     section(&mut page, "Keys", TOP_LEVEL);
+    section(&mut page, "`servers`: an entry", SERVERS);
+    page.push_str(SEVERAL);
     section(&mut page, "`toolPricing`: an entry", TOOL_PRICING);
+    section(&mut page, "`methodPricing`: an entry", METHOD_PRICING);
+    page.push_str(METHODS);
     section(&mut page, "`globalQuota`", GLOBAL_QUOTA);
     page.push_str("\nDays and months are UTC. ");
     page.push_str("The names in brackets are accepted too.\n");
+    section(&mut page, "`retention`", RETENTION);
     let environment = format!(
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\

@@ -3,6 +3,7 @@
 //! No part of Paygate imports these types; `app` maps them to each part's own options.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
 pub(super) const LOG_DEFAULT: &str = "info";
 /// `host` when nobody gives one: this machine only.
 pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// `toolSeparator` when nobody gives one: as in paygate-mcp.
+pub(super) const TOOL_SEPARATOR_DEFAULT: &str = ":";
 /// `port` when nobody gives one.
 pub(super) const PORT_DEFAULT: i64 = 3402;
 /// `db` when nobody gives one: in the working directory.
@@ -46,6 +49,8 @@ pub struct Config {
     pub rate_limit_per_min: i64,
     /// Quota of every key that has none of its own.
     pub global_quota: Quota,
+    /// How long what happened is remembered.
+    pub retention: Retention,
     /// Record what would have happened, enforce and charge nothing.
     pub shadow_mode: bool,
     /// Key of the admin API; `None` lets the app generate one at each start.
@@ -72,8 +77,22 @@ pub struct Config {
     pub durability: Durability,
     /// What happens to calls of tools that the server does not list.
     pub unlisted_tools: UnlistedTools,
+    /// Whether the server is told who calls.
+    pub forward_identity: bool,
+    /// Time for which answers to calls with an idempotency key are kept.
+    pub kept_ttl: Duration,
+    /// Which sessions share a server process.
+    pub isolation: Isolation,
+    /// Server processes that run for single sessions at a time.
+    pub children_max: usize,
+    /// How long nothing may go on in a session before it ends.
+    pub session_idle: Duration,
     /// Environment added to the child's.
     pub child_env: BTreeMap<String, SecretString>,
+    /// Headers of every request to a remote server.
+    pub upstream_headers: Vec<(String, SecretString)>,
+    /// Certificates that are trusted beside the system's.
+    pub upstream_ca: Option<PathBuf>,
     /// Peers whose forwarded client addresses are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Host headers accepted; empty means the loopback rule.
@@ -85,12 +104,63 @@ pub struct Config {
 }
 
 /// What is guarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Backend {
     /// A child process that speaks MCP over stdio.
     Command(ServerCommand),
     /// The demo server of this binary.
     Demo,
+    /// A server that is reached over HTTP, at this URL.
+    Remote(RemoteUrl),
+    /// Several servers as one.
+    Several(Several),
+}
+
+/// Where a remote server is. Not printed: what follows the `?` may be a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteUrl(pub String);
+
+impl fmt::Debug for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteUrl(…)")
+    }
+}
+
+/// Several servers as one.
+#[derive(Debug, Clone)]
+pub struct Several {
+    /// What stands between a server's prefix and a name.
+    pub separator: String,
+    /// Those that are in service.
+    pub servers: Vec<Server>,
+}
+
+/// One of several servers.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What the names of its tools and prompts begin with.
+    pub prefix: String,
+    /// How it is reached.
+    pub kind: ServerKind,
+}
+
+/// How one of several servers is reached.
+#[derive(Debug, Clone)]
+pub enum ServerKind {
+    /// As a child process that speaks MCP over stdio.
+    Command {
+        /// The program and its arguments.
+        command: ServerCommand,
+        /// Environment for it alone.
+        child_env: BTreeMap<String, SecretString>,
+    },
+    /// Over HTTP.
+    Remote {
+        /// Where it is.
+        url: RemoteUrl,
+        /// Headers of every request to it.
+        headers: Vec<(String, SecretString)>,
+    },
 }
 
 /// A program and its arguments; no shell is involved.
@@ -118,6 +188,19 @@ pub struct Pricing {
     pub default_credits: i64,
     /// Tools with an entry of their own.
     pub tools: BTreeMap<String, ToolPricing>,
+    /// Methods with a price.
+    pub methods: BTreeMap<String, MethodPricing>,
+}
+
+/// Price and limits of one method that is no call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodPricing {
+    /// Price of a request.
+    pub credits_per_call: i64,
+    /// Admitted requests per key in any minute; 0 is unlimited.
+    pub rate_limit_per_min: i64,
+    /// Time a request may take, if not the general one.
+    pub request_timeout: Option<Duration>,
 }
 
 /// Price and limits of one tool; the default price is already filled in.
@@ -144,6 +227,22 @@ pub struct Quota {
     pub daily_credits: i64,
     /// Credits a month.
     pub monthly_credits: i64,
+}
+
+/// `retention.auditDays`: a year, so that last year's books can be explained.
+pub(super) const AUDIT_DAYS_DEFAULT: i64 = 365;
+
+/// How long what happened is remembered, in days; 0 is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The audit log.
+    pub audit_days: i64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { audit_days: AUDIT_DAYS_DEFAULT }
+    }
 }
 
 /// A key that customers already have.
@@ -197,6 +296,15 @@ pub enum UnlistedTools {
     Allow,
 }
 
+/// Which sessions share a server process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// None: each that has a valid key gets one of its own.
+    Session,
+    /// All.
+    Shared,
+}
+
 /// A setting with a closed list of words.
 pub(super) trait Choice: Copy + 'static {
     /// The words, the default first.
@@ -220,6 +328,11 @@ impl Choice for DenialStyle {
 impl Choice for Durability {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("answer", Self::Answer), ("call", Self::Call), ("none", Self::None)];
+}
+
+impl Choice for Isolation {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("session", Self::Session), ("shared", Self::Shared)];
 }
 
 impl Choice for UnlistedTools {

@@ -3,16 +3,26 @@
 //!
 //! The legacy era's way is error −32402 in a 200. The modern era does not allow that code; its way
 //! is a result that a model can read, which `denialStyle: "result"` gives to everybody. Only
-//! `tools/call` has results that a model reads, so anything else is refused by an error.
+//! `tools/call` has results that a model reads, so anything else is refused by an error; its code is
+//! −31402 in the modern era, whatever the style.
 
 use serde::Serialize;
 
 use super::sentence::sentence;
 use crate::model::denial::Denial;
-use crate::proxy::{Part, Refused, Reply, Several, Shown};
+use crate::model::ids::SessionId;
+use crate::proxy::{Answer, Part, Refused, Reply, Several, Shown};
 
 /// The error code of a denial.
 const PAYMENT_REQUIRED: i32 = -32402;
+
+/// The same in the modern era, which keeps the codes around the other one for itself.
+const MODERN_PAYMENT_REQUIRED: i32 = -31402;
+
+/// JSON-RPC: the message is not one that can be handled.
+const INVALID_REQUEST: i32 = -32600;
+
+const NO_SESSION: &str = "Session not found: it has ended, or it belongs to another API key; send initialize again without Mcp-Session-Id";
 
 /// Where a result keeps what a program wants to know of its denial.
 const DENIAL_META: &str = "dev.paygate/denial";
@@ -20,7 +30,7 @@ const DENIAL_META: &str = "dev.paygate/denial";
 /// How denials are put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DenialStyle {
-    /// As the client's era wants it: an error for the legacy one, the only one there is today.
+    /// As the client's era wants it: an error for the legacy one, a result for the modern one.
     #[default]
     Auto,
     /// A JSON-RPC error.
@@ -49,23 +59,44 @@ pub struct Written {
     pub text: Option<Vec<u8>>,
     /// Numbers that may be shown.
     pub shown: Shown,
+    /// The session that is open from now on.
+    pub opened: Option<SessionId>,
     /// Whole seconds until a retry may succeed, for the header.
     pub retry_after_s: Option<i64>,
 }
 
-/// Puts a reply into words.
+/// Puts a reply into words. A stream is written piece by piece: its front takes it apart before.
 pub fn write(reply: Reply, options: &DenialOptions) -> Written {
     match reply {
+        Reply::Stream(_) => Written { status: 500, ..Written::default() },
         Reply::Accepted => Written { status: 202, ..Written::default() },
-        Reply::Message(answer) => Written {
-            status: 200,
-            text: Some(answer.text),
-            shown: answer.shown,
-            retry_after_s: None,
+        Reply::Message(answer) => write_answer(answer, None),
+        Reply::Opened(session, answer) => write_answer(answer, Some(session)),
+        Reply::Failed(answer, code) => {
+            Written { status: modern_status(code), ..write_answer(answer, None) }
+        }
+        Reply::NoSession => Written {
+            status: 404,
+            text: Some(error_without_id(INVALID_REQUEST, NO_SESSION)),
+            ..Written::default()
         },
         Reply::Malformed(text) => Written { status: 400, text: Some(text), ..Written::default() },
         Reply::Several(several) => write_array(several, options),
         Reply::Denied(refused) => write_denial(&refused, options),
+    }
+}
+
+fn write_answer(answer: Answer, opened: Option<SessionId>) -> Written {
+    let Answer { text, shown } = answer;
+    Written { status: 200, text: Some(text), shown, opened, retry_after_s: None }
+}
+
+/// The status of a modern error, by its code.
+const fn modern_status(code: i32) -> u16 {
+    match code {
+        -32700 | -32600 | -32602 | -32022..=-32020 => 400,
+        -32601 => 404,
+        _ => 200,
     }
 }
 
@@ -89,17 +120,23 @@ fn write_array(several: Several, options: &DenialOptions) -> Written {
     text.push(b']');
     let reading = several.shown.reading.filter(|_| may_show_balance);
     let shown = Shown { reading, ..several.shown };
-    Written { status: 200, text: Some(text), shown, retry_after_s: None }
+    Written { status: 200, text: Some(text), shown, ..Written::default() }
 }
 
 fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {
     let denial = &refused.denied.denial;
     let message = DenialData::of(refused, options);
-    let as_result = options.style == DenialStyle::Result && refused.is_tool_call;
-    let text = if as_result {
-        message.as_result(&refused.id, &sentence(&refused.denied, options.top_up_url.as_deref()))
+    let as_result = match options.style {
+        DenialStyle::Result => true,
+        DenialStyle::Auto => refused.is_modern,
+        DenialStyle::Error | DenialStyle::Http => false,
+    };
+    let text = if as_result && refused.is_tool_call {
+        let sentence = sentence(&refused.denied, options.top_up_url.as_deref());
+        message.as_result(&refused.id, &sentence, refused.is_modern)
     } else {
-        message.as_error(&refused.id, denial)
+        let code = if refused.is_modern { MODERN_PAYMENT_REQUIRED } else { PAYMENT_REQUIRED };
+        message.as_error(&refused.id, denial, code)
     };
     let status = match options.style {
         DenialStyle::Http => http_status(denial),
@@ -110,6 +147,7 @@ fn write_denial(refused: &Refused, options: &DenialOptions) -> Written {
         status,
         text: Some(text),
         shown: Shown { reading, ..refused.shown },
+        opened: None,
         retry_after_s: message.retry_after_ms.filter(|_| status == 429).map(whole_seconds),
     }
 }
@@ -123,14 +161,17 @@ pub fn whole_seconds(ms: i64) -> i64 {
 const fn http_status(denial: &Denial) -> u16 {
     match denial {
         Denial::MissingApiKey | Denial::InvalidApiKey | Denial::ApiKeyExpired => 401,
-        Denial::NamespaceSuspended
+        Denial::ApiKeySuspended
+        | Denial::NamespaceSuspended
         | Denial::IpNotAllowed(_)
         | Denial::ToolNotAllowed(_)
         | Denial::ToolDenied(_) => 403,
         Denial::RateLimited { .. } | Denial::ToolRateLimited { .. } => 429,
         Denial::InsufficientCredits { .. }
         | Denial::SpendingLimitExceeded { .. }
-        | Denial::QuotaExceeded { .. } => 402,
+        | Denial::QuotaExceeded { .. }
+        | Denial::TeamBudgetExceeded
+        | Denial::TeamQuotaExceeded(_) => 402,
     }
 }
 
@@ -189,7 +230,7 @@ impl<'a> DenialData<'a> {
         }
     }
 
-    fn as_error(&self, id: &str, denial: &Denial) -> Vec<u8> {
+    fn as_error(&self, id: &str, denial: &Denial, code: i32) -> Vec<u8> {
         #[derive(Serialize)]
         struct Error<'a> {
             code: i32,
@@ -197,15 +238,18 @@ impl<'a> DenialData<'a> {
             data: &'a DenialData<'a>,
         }
         let message = format!("Payment required: {denial}");
-        envelope(id, "error", &Error { code: PAYMENT_REQUIRED, message, data: self })
+        envelope(id, "error", &Error { code, message, data: self })
     }
 
-    fn as_result(&self, id: &str, sentence: &str) -> Vec<u8> {
-        let result = serde_json::json!({
+    fn as_result(&self, id: &str, sentence: &str, is_modern: bool) -> Vec<u8> {
+        let mut result = serde_json::json!({
             "content": [{ "type": "text", "text": sentence }],
             "isError": true,
             "_meta": { DENIAL_META: self },
         });
+        if let Some(members) = result.as_object_mut().filter(|_| is_modern) {
+            members.insert("resultType".to_owned(), "complete".into());
+        }
         envelope(id, "result", &result)
     }
 }
@@ -254,6 +298,7 @@ mod tests {
             denied,
             retry_after_ms: None,
             batch_calls: None,
+            is_modern: false,
             is_tool_call: true,
             shown: Shown { call: Some(CallId::from_random([1; 16])), reading },
         }
@@ -340,6 +385,7 @@ mod tests {
             Denial::MissingApiKey,
             Denial::InvalidApiKey,
             Denial::ApiKeyExpired,
+            Denial::ApiKeySuspended,
             Denial::NamespaceSuspended,
             Denial::IpNotAllowed("192.0.2.1".parse().unwrap()),
         ] {
@@ -369,6 +415,37 @@ mod tests {
     }
 
     #[test]
+    fn modern_denials_have_no_code_of_the_protocols_own() {
+        let modern = |is_tool_call| {
+            let denial = Denial::InsufficientCredits { need: 5, have: 3 };
+            Refused { is_modern: true, is_tool_call, ..refused(denial) }
+        };
+        let (written_as, json) = written(modern(true), &style(DenialStyle::Auto));
+        assert_eq!((written_as.status, &json["result"]["resultType"]), (200, &json!("complete")));
+        assert_eq!(json["result"]["_meta"]["dev.paygate/denial"]["remainingCredits"], 3);
+        let styles = [DenialStyle::Auto, DenialStyle::Error, DenialStyle::Http];
+        for (style_of, is_tool_call) in styles.into_iter().zip([false, true, true]) {
+            let (_, json) = written(modern(is_tool_call), &style(style_of));
+            assert_eq!(json["error"]["code"], -31402, "{style_of:?}");
+        }
+    }
+
+    #[test]
+    fn modern_errors_have_the_status_of_their_code() {
+        for (code, status) in [
+            (-32601, 404),
+            (-32602, 400),
+            (-32020, 400),
+            (-32022, 400),
+            (-32603, 200),
+            (-31402, 200),
+        ] {
+            let reply = Reply::Failed(Answer::default(), code);
+            assert_eq!(write(reply, &DenialOptions::default()).status, status, "{code}");
+        }
+    }
+
+    #[test]
     fn http_statuses() {
         let quota =
             |quota| Denial::QuotaExceeded { quota, used: 1, need: 1, limit: 1, in_batch: false };
@@ -376,6 +453,7 @@ mod tests {
             (Denial::MissingApiKey, 401),
             (Denial::InvalidApiKey, 401),
             (Denial::ApiKeyExpired, 401),
+            (Denial::ApiKeySuspended, 403),
             (Denial::NamespaceSuspended, 403),
             (Denial::IpNotAllowed("::1".parse().unwrap()), 403),
             (Denial::ToolNotAllowed("a".to_owned()), 403),

@@ -20,6 +20,9 @@ pub(super) fn sentence(denied: &Denied, top_up_url: Option<&str>) -> String {
         Denial::ApiKeyExpired => "The API key has expired. Retrying will not help. Ask the user to get a new one from \
              the operator of this server."
             .to_owned(),
+        Denial::ApiKeySuspended => "The API key is suspended. Retrying will not help. Ask the user to talk to the \
+             operator of this server."
+            .to_owned(),
         Denial::NamespaceSuspended => "The account that this API key belongs to is suspended. Retrying will not help. Ask the \
              user to talk to the operator of this server."
             .to_owned(),
@@ -30,6 +33,13 @@ pub(super) fn sentence(denied: &Denied, top_up_url: Option<&str>) -> String {
         Denial::ToolNotAllowed(tool) | Denial::ToolDenied(tool) => format!(
             "This API key may not use the tool {tool}. Retrying will not help. Use another tool, or ask the user \
              to have it allowed."
+        ),
+        Denial::TeamBudgetExceeded => "The budget of the team that this API key belongs to is used up. Retrying will not \
+             help. Ask the user to have it raised."
+            .to_owned(),
+        Denial::TeamQuotaExceeded(_) => format!(
+            "A quota of the team that this API key belongs to is used up. {}",
+            when(denied)
         ),
         Denial::RateLimited { limit } => {
             format!("The limit of {limit} calls a minute is used up. {}", when(denied))

@@ -1,17 +1,18 @@
 //! A charge: what the store is asked to hold for a call, and how to read its refusal.
 
 use super::checks::Failed;
-use crate::ledger::{Bound, Demand, Refund, Refusal};
+use crate::ledger::{Bound, Demand, Hold, Posting, Refund, Refusal, names};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
+use crate::model::team::TeamId;
 use crate::model::text::Text;
 use crate::model::time::Time;
 
 /// One priced call of a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Exact tool name.
+    /// Exact tool name, or the method that has a price.
     pub tool: Text,
     /// The whole price, surcharge included.
     pub price: i64,
@@ -30,6 +31,8 @@ pub struct Charge {
     pub key_revision: u64,
     /// Revision of the namespace's record that was judged.
     pub namespace_revision: u64,
+    /// The key's team, with the revision of its record that was judged.
+    pub team: Option<(TeamId, u64)>,
     /// Was it asked for as a batch?
     pub in_batch: bool,
     /// The calls, in order.
@@ -49,6 +52,8 @@ pub(super) enum Limit {
     Credits,
     Spending,
     Quota(QuotaKind),
+    TeamBudget,
+    TeamQuota(QuotaKind),
     None,
 }
 
@@ -58,6 +63,8 @@ pub(super) enum Measure {
     Calls,
     Credits,
     Item(usize),
+    /// All that was held, if the one call is paid for.
+    Whole,
 }
 
 /// A refused request.
@@ -88,6 +95,36 @@ impl Denied {
 }
 
 impl Charge {
+    /// One call that is held already, as it is to be settled. What it holds was judged when it was
+    /// held, so nothing of it can be refused.
+    pub fn of_hold(key: KeyId, item: Item, hold: &Hold) -> Self {
+        let demand = |posting: &Posting| Demand {
+            account: posting.account.clone(),
+            counter: posting.counter.clone(),
+            window: posting.window,
+            amount: posting.amount,
+            bound: Bound::Free,
+            refund: posting.refund,
+        };
+        let limit = |posting: &Posting| {
+            let is_credits = posting.counter == names::BALANCE;
+            (if is_credits { Limit::Credits } else { Limit::None }, Measure::Whole)
+        };
+        Self {
+            call: hold.call,
+            key,
+            namespace: "".into(),
+            key_revision: 0,
+            namespace_revision: 0,
+            team: None,
+            in_batch: false,
+            total: item.price,
+            items: vec![item],
+            demands: hold.postings.iter().map(demand).collect(),
+            limits: hold.postings.iter().map(limit).collect(),
+        }
+    }
+
     /// What a refusal by the ledger means.
     pub fn refused(&self, refusal: &Refusal) -> Denied {
         let limit = self.limits.get(refusal.index).map_or(Limit::None, |(limit, _)| *limit);
@@ -111,11 +148,17 @@ impl Charge {
                 let (used, need, in_batch) = (refusal.value, amount, self.in_batch);
                 (Denial::QuotaExceeded { quota, used, need, limit: cap, in_batch }, 0)
             }
+            Limit::TeamBudget if cap > 0 => (Denial::TeamBudgetExceeded, 0),
+            Limit::TeamQuota(quota) if cap > 0 => (Denial::TeamQuotaExceeded(quota), 0),
             Limit::Credits => {
                 (Denial::InsufficientCredits { need: self.total, have: refusal.value }, 0)
             }
             // A counter without a limit of its own refuses only at the edge of exact numbers.
-            Limit::Spending | Limit::Quota(_) | Limit::None => {
+            Limit::Spending
+            | Limit::Quota(_)
+            | Limit::TeamBudget
+            | Limit::TeamQuota(_)
+            | Limit::None => {
                 let (spent, need) = (refusal.value, self.total);
                 (Denial::SpendingLimitExceeded { limit: COUNTER_MAX, spent, need }, 0)
             }
@@ -144,6 +187,8 @@ impl Charge {
                 Measure::Calls => calls,
                 Measure::Credits => credits,
                 Measure::Item(index) => i64::from(is_paid(*index)),
+                Measure::Whole if is_paid(0) => return demand.amount,
+                Measure::Whole => 0,
             };
             if demand.amount < 0 { kept.saturating_neg() } else { kept }
         });
@@ -165,7 +210,9 @@ impl Charge {
     /// All that this charge asks of the counter of one of its demands.
     fn asked_of_same_counter(&self, index: usize) -> i64 {
         let Some(demand) = self.demands.get(index) else { return 0 };
-        let same = self.demands.iter().filter(|other| other.counter == demand.counter);
+        let same = self.demands.iter();
+        let same =
+            same.filter(|other| other.counter == demand.counter && other.account == demand.account);
         same.fold(0_i64, |sum, other| sum.saturating_add(other.amount))
     }
 }

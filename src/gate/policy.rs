@@ -18,9 +18,12 @@ pub struct Policy {
     pub shadow: bool,
     /// By exact tool name.
     pub tools: HashMap<String, ToolPolicy>,
+    /// Methods other than calls of tools that have a price, by exact name. They are no tools: a
+    /// tool of the same name is something else, and lists of tools say nothing about them.
+    pub methods: HashMap<String, ToolPolicy>,
 }
 
-/// What differs for one tool.
+/// What differs for one tool, or holds for one method.
 #[derive(Clone, Debug)]
 pub struct ToolPolicy {
     /// Credits per call; `None` for the default.
@@ -38,14 +41,28 @@ impl ToolPolicy {
     pub fn new(tool: &str, price: Option<i64>, rate: i64, milli_credits_per_kb: i64) -> Self {
         Self { price, rate, milli_credits_per_kb, rate_counter: names::tool_rate(tool) }
     }
+
+    /// A method's policy. It is counted apart from a tool of the same name.
+    pub fn of_method(method: &str, price: i64, rate: i64) -> Self {
+        let rate_counter = names::method_rate(method);
+        Self { price: Some(price), rate, milli_credits_per_kb: 0, rate_counter }
+    }
 }
 
 impl Policy {
     /// The limit whose state answers show: the tool's own if it has one, else the key's.
     pub fn shown_rate(&self, tool: Option<&str>) -> Option<(i64, CounterName)> {
-        let tool = tool.and_then(|tool| self.tools.get(tool)).filter(|tool| tool.rate > 0);
-        match tool {
-            Some(tool) => Some((tool.rate, tool.rate_counter.clone())),
+        self.shown_rate_of(tool.and_then(|tool| self.tools.get(tool)))
+    }
+
+    /// The same for a method.
+    pub fn shown_rate_of_method(&self, method: &str) -> Option<(i64, CounterName)> {
+        self.shown_rate_of(self.methods.get(method))
+    }
+
+    fn shown_rate_of(&self, own: Option<&ToolPolicy>) -> Option<(i64, CounterName)> {
+        match own.filter(|own| own.rate > 0) {
+            Some(own) => Some((own.rate, own.rate_counter.clone())),
             None => (self.key_rate > 0).then_some((self.key_rate, names::RATE)),
         }
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
+use crate::model::team::Team;
 use crate::model::time::Time;
 
 /// The facts that a decision rests on.
@@ -19,6 +20,8 @@ pub struct Request<'a> {
     pub key: Option<&'a Key>,
     /// The key's tenant.
     pub namespace: Option<&'a Namespace>,
+    /// The key's team.
+    pub team: Option<&'a Team>,
     /// The calls asked for, in order; none for other methods.
     pub calls: &'a [CallFacts<'a>],
     /// A batch words some reasons differently, also when it holds one call.

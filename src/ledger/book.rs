@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::names::BALANCE;
 use super::{
     Account, Bound, Counter, CounterName, CreditKind, Demand, Entry, Hold, Posting, Resolution,
-    ResolutionKind, Window,
+    ResolutionKind, Reversal, Window,
 };
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::id_map::IdMap;
@@ -164,6 +164,14 @@ impl Book {
         Ok(self.open(hold, &|_| true)?)
     }
 
+    /// Moves the deadline of an open hold that has not passed it; the hold as it is then.
+    pub fn keep_until(&mut self, clock: Time, call: CallId, deadline: Time) -> Option<Hold> {
+        let now = self.advance(clock);
+        let hold = self.holds.get_mut(&call).filter(|hold| now < hold.deadline)?;
+        hold.deadline = deadline.plus(Duration::from_millis(now.since_ms(clock).unsigned_abs()));
+        Some(hold.clone())
+    }
+
     /// Ends a hold with what stays of each posting.
     pub fn resolve(
         &mut self,
@@ -213,6 +221,13 @@ impl Book {
         Ok(entry)
     }
 
+    /// Gives back what a call kept. That it is done once is up to the caller, who has the journal.
+    pub fn reverse(&mut self, clock: Time, reversal: Reversal) -> Result<Reversal, LedgerError> {
+        let reversal = Reversal { at: self.advance(clock), ..reversal };
+        self.apply(&Entry::Reversal(reversal.clone()))?;
+        Ok(reversal)
+    }
+
     /// Replays one entry. Everything above changes the books through the same code.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         self.apply_where(entry, &|_| true)
@@ -248,6 +263,10 @@ impl Book {
             Entry::Resolution(resolution) => {
                 self.advance(resolution.at);
                 self.close(resolution, takes).map(|_| ())
+            }
+            Entry::Reversal(reversal) => {
+                self.advance(reversal.at);
+                self.give_back(reversal, takes)
             }
         }
     }
@@ -313,6 +332,28 @@ impl Book {
             }
         }
         Ok(hold)
+    }
+
+    fn give_back(
+        &mut self,
+        reversal: &Reversal,
+        takes: &dyn Fn(&AccountId) -> bool,
+    ) -> Result<(), LedgerError> {
+        let theirs = || reversal.postings.iter().filter(|posting| takes(&posting.account));
+        // First what could fail for a reason: after that all of it is done.
+        for posting in theirs().filter(|posting| posting.counter == BALANCE) {
+            let balance = self.account_mut(&posting.account)?.balance();
+            if balance.saturating_add(posting.amount) > COUNTER_MAX {
+                return Err(LedgerError::OutOfRange);
+            }
+        }
+        for posting in theirs() {
+            let account = self.account_mut(&posting.account)?;
+            account
+                .add(&posting.counter, posting.window, reversal.held_at, posting.amount)
+                .ok_or(LedgerError::HoldMismatch)?;
+        }
+        Ok(())
     }
 
     fn account_mut(&mut self, id: &AccountId) -> Result<&mut Account, LedgerError> {

@@ -1,6 +1,7 @@
 //! What the journal keeps: every change of the books, in a form that replays to the same numbers.
 
-use super::Hold;
+use super::names::BALANCE;
+use super::{Hold, Posting, Refund};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 
@@ -22,6 +23,39 @@ pub enum Entry {
     Hold(Hold),
     /// A hold ended.
     Resolution(Resolution),
+    /// What a captured call kept was given back.
+    Reversal(Reversal),
+}
+
+/// A refund: all that a call kept goes back to where it counted, as if it had been released. A
+/// window that has passed gets nothing back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reversal {
+    /// Which call.
+    pub call: CallId,
+    /// When.
+    pub at: Time,
+    /// The moment that the call's amounts count at.
+    pub held_at: Time,
+    /// What is added now: the opposite of what stayed.
+    pub postings: Vec<Posting>,
+}
+
+impl Reversal {
+    /// Undoes what stayed of a hold; rates stay, as with a release.
+    pub fn of(hold: &Hold, resolution: &Resolution, at: Time) -> Self {
+        let stayed = hold.postings.iter().zip(&resolution.kept);
+        let back = stayed.filter(|(posting, kept)| posting.refund == Refund::Back && **kept != 0);
+        let postings = back
+            .map(|(posting, kept)| Posting { amount: kept.saturating_neg(), ..posting.clone() });
+        Self { call: hold.call, at, held_at: hold.at, postings: postings.collect() }
+    }
+
+    /// The credits that it gives back.
+    pub fn credits(&self) -> i64 {
+        let back = self.postings.iter().filter(|posting| posting.counter == BALANCE);
+        back.fold(0, |sum, posting| sum.saturating_add(posting.amount))
+    }
 }
 
 /// Where credits come from.

@@ -21,6 +21,11 @@ pub const CREDITS_DAY: CounterName = CounterName::fixed(Fixed::CreditsDay);
 /// Credits of the UTC month.
 pub const CREDITS_MONTH: CounterName = CounterName::fixed(Fixed::CreditsMonth);
 
+/// Requests of the last minute by one method. No tool's counter has such a name.
+pub fn method_rate(method: &str) -> CounterName {
+    CounterName::new(&format!("method-rate:{method}"))
+}
+
 /// Calls of the last minute to one tool.
 pub fn tool_rate(tool: &str) -> CounterName {
     CounterName::new(&format!("rate:{tool}"))

@@ -34,12 +34,6 @@ pub const JOURNAL_QUEUE_ROWS_MAX: usize = 16_384;
 /// Journal rows that are worth a commit although nobody waits for it.
 pub const JOURNAL_BATCH_ROWS: usize = 1_024;
 
-/// How long a commit waits under load for more answers to join it: about two syncs of a good disk.
-pub const COMMIT_GATHER: Duration = Duration::from_micros(200);
-
-/// Rows of the commit before from which on that is worth it. Fewer calls at a time would only wait.
-pub const COMMIT_GATHER_FROM: usize = 8;
-
 /// How long a call waits for room in the journal's queue before it is refused as retryable.
 pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(5);
 
@@ -65,6 +59,36 @@ pub const ONCE_MAX: usize = 100_000;
 
 /// How long an idempotency key is remembered.
 pub const ONCE_TTL: Duration = Duration::from_hours(24);
+
+/// `idempotencyTtlSeconds`: how long the answer to a call that carries an idempotency key is kept.
+pub const KEPT_TTL: Duration = ONCE_TTL;
+
+/// The longest answer that is kept for a repetition of its call, in bytes.
+pub const KEPT_ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Kept answers, and the bytes of them: they are on disk, not in memory. From there on a new
+/// idempotency key is refused; calls in flight may still go past it by what they answer.
+pub const KEPT_ANSWERS_MAX: u64 = 1_000_000;
+/// See [`KEPT_ANSWERS_MAX`].
+pub const KEPT_BYTES_MAX: u64 = 4 << 30;
+
+/// The same in an ephemeral store, where they are in memory.
+pub const EPHEMERAL_KEPT_ANSWERS_MAX: u64 = 10_000;
+/// See [`EPHEMERAL_KEPT_ANSWERS_MAX`].
+pub const EPHEMERAL_KEPT_BYTES_MAX: u64 = 64 << 20;
+
+/// The part of all kept answers that one API key may fill, as a divisor: no customer takes the
+/// idempotency keys of all others.
+pub const KEPT_SHARE_DIVISOR: u64 = 4;
+
+/// Bytes of answers that may wait for the disk to be kept; beyond it calls with an idempotency key
+/// are refused as retryable before they are held.
+pub const KEPT_WAITING_BYTES_MAX: u64 = 64 << 20;
+
+/// Expired answers that one commit deletes, and bytes of them: no answer waits for it noticeably.
+pub const KEPT_DELETED_PER_COMMIT: usize = 256;
+/// See [`KEPT_DELETED_PER_COMMIT`].
+pub const KEPT_BYTES_DELETED_PER_COMMIT: u64 = 4 << 20;
 
 /// What a hold lives longer than the longest call: time to settle an answer that came at the end.
 pub const HOLD_MARGIN: Duration = Duration::from_secs(30);
@@ -128,6 +152,10 @@ pub const DESCENDANT_KILL_ROUNDS: usize = 50;
 /// The pause between two such rounds: the kernel needs a moment to end a process.
 pub const DESCENDANT_KILL_PAUSE: Duration = Duration::from_millis(10);
 
+/// Rounds in which an orphan is given time to show whose it is: while it becomes another program it has
+/// no environment to look at.
+pub const DESCENDANT_MARK_ROUNDS: usize = 5;
+
 /// How often orphans that ended by themselves are collected.
 pub const ORPHAN_REAP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -151,6 +179,73 @@ pub const STDERR_LINES_KEPT: usize = 20;
 
 /// Lines of stderr that are logged in one second; the rest is counted.
 pub const STDERR_LINES_PER_SECOND_MAX: u32 = 200;
+
+// ---- remote servers --------------------------------------------------------------------------
+
+/// Bytes of an event's type that are kept; the longest that anybody asks for has eight.
+pub const EVENT_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of an event's id. It goes back to the server in a header; a stream with a longer one
+/// cannot be taken up again.
+pub const EVENT_ID_BYTES_MAX: usize = 1024;
+
+/// How long a connection to a remote server may take, name lookup and TLS included.
+pub const REMOTE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an unused connection is kept: less than the five seconds after which common servers
+/// close theirs, because a request that meets the close is lost.
+pub const REMOTE_IDLE_CONNECTION: Duration = Duration::from_secs(4);
+
+/// Unused connections that are kept for one server.
+pub const REMOTE_IDLE_CONNECTIONS_MAX: usize = 256;
+
+/// After how long a silent connection is asked whether anybody is there, and how often then.
+pub const REMOTE_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Unanswered questions after which the connection counts as broken.
+pub const REMOTE_KEEPALIVE_TRIES: u32 = 4;
+
+/// Bytes of an answer's status line and headers together.
+pub const REMOTE_HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Headers of an answer.
+pub const REMOTE_HEADERS_MAX: usize = 100;
+
+/// Bytes of a session id or a protocol version that a server names: both go into headers.
+pub const REMOTE_SESSION_BYTES_MAX: usize = 1024;
+
+/// How long a message without an answer may take to be accepted.
+pub const REMOTE_NOTE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Notifications that may wait until the one before them is accepted.
+pub const REMOTE_NOTES_MAX: usize = 256;
+
+/// Posts beside those of calls: cancellations and answers to what the server asks.
+pub const REMOTE_POSTS_MAX: usize = 64;
+
+/// How often a post that goes on looks whether its call still waits.
+pub const REMOTE_WAITER_LOOK: Duration = Duration::from_secs(1);
+
+/// The wait before a broken stream is taken up, if the server names none; it doubles from there.
+pub const REMOTE_RETRY_FIRST: Duration = Duration::from_millis(500);
+
+/// The longest such wait, also if the server wants a longer one.
+pub const REMOTE_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The shortest such wait, also if the server wants a shorter one.
+pub const REMOTE_RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// Attempts in a row to take up the broken stream of a call.
+pub const REMOTE_RESUME_TRIES: u32 = 5;
+
+/// How long a server may take to say that it is there, once a call has failed.
+pub const REMOTE_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause between two such questions.
+pub const REMOTE_PROBE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the end of a session may take to be told: it is a courtesy.
+pub const REMOTE_FAREWELL_WAIT: Duration = Duration::from_secs(2);
 
 // ---- front -----------------------------------------------------------------------------------
 
@@ -244,6 +339,154 @@ pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
 
 // ---- the operator's API ----------------------------------------------------------------------
 
+/// Entries of the audit log: some hundred bytes each. Beyond it the oldest are forgotten.
+pub const AUDIT_ROWS_MAX: i64 = 5_000_000;
+
+/// Entries about refusals among them, which strangers can cause.
+pub const AUDIT_REFUSALS_MAX: usize = 10_000;
+
+/// Entries that are forgotten with one commit, so that no answer waits for it noticeably.
+pub const AUDIT_FORGOTTEN_AT_ONCE: usize = 5_000;
+
+/// How often old entries are looked for.
+pub const AUDIT_FORGET_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Admin tokens: all are in memory. Far more than there are operators of one Paygate.
+pub const ADMIN_TOKENS_MAX: usize = 10_000;
+
+/// Teams, deleted ones included: all are in memory with their accounts, about a kilobyte each.
+pub const TEAMS_MAX: usize = 50_000;
+
+/// Namespaces with a record of their own: all are in memory, about 200 bytes each without lists.
+pub const NAMESPACES_MAX: usize = 100_000;
+
 /// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;
+
+// ---- sessions --------------------------------------------------------------------------------
+
+/// `maxChildren`: processes that run for single sessions at a time. A server in Node.js or Python takes
+/// some 50 MB.
+pub const CHILDREN_MAX: usize = 64;
+
+/// Open files that a child's pipes and handle take.
+pub const FILES_PER_CHILD: usize = 5;
+
+/// `sessionIdleSeconds`: how long nothing may go on in a session before it ends.
+pub const SESSION_IDLE: Duration = Duration::from_mins(30);
+
+/// How long a session must have been idle before it gives way to another: long enough that none does
+/// between two messages of one conversation between programs.
+pub const SESSION_YIELDS_AFTER: Duration = Duration::from_secs(10);
+
+/// Sessions with a key on the shared link, all together and of one key. They cost memory only.
+pub const SESSIONS_MAX: usize = 2048;
+
+/// See [`SESSIONS_MAX`]: one customer does not take all of them.
+pub const SESSIONS_PER_KEY_MAX: usize = 256;
+
+/// Sessions of nobody, all together. They keep nothing and can be flooded by anybody.
+pub const KEYLESS_SESSIONS_MAX: usize = 1024;
+
+/// Sessions of nobody from one address.
+pub const KEYLESS_SESSIONS_PER_ADDRESS_MAX: usize = 16;
+
+/// Messages that one session keeps: those that wait and those that its client may come back for.
+pub const SESSION_MESSAGES_MAX: usize = 512;
+
+/// The same in bytes: what a call tells before its answer is mostly far less.
+pub const SESSION_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(STREAM_MESSAGES_MAX < SESSION_MESSAGES_MAX);
+
+/// Questions of one server that its client has not answered yet.
+pub const SESSION_ASKS_MAX: usize = 64;
+
+/// How long such a question waits for a client that reads nothing. A client that reads has as long as
+/// the longest call.
+pub const SESSION_ASK_UNHEARD_WAIT: Duration = Duration::from_secs(30);
+
+/// How often sessions are looked after.
+pub const SESSION_TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of an id that is remembered as it was written. Longer ones would make tables of ids a place to
+/// store things.
+pub const RAW_ID_BYTES_MAX: usize = 128;
+
+/// Messages that wait in one stream for a client that does not read them: enough for a burst of
+/// progress, too few for a flood to matter.
+pub const STREAM_MESSAGES_MAX: usize = 256;
+
+/// How long a stream may be silent before a comment shows that it is alive: below the minute after
+/// which many a proxy gives up.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+// ---- rounds and tasks ------------------------------------------------------------------------
+
+/// How long a call waits for its customer to bring what it asked for.
+pub const ROUND_WAIT: Duration = Duration::from_mins(10);
+
+/// Times that one call may ask its customer for more.
+pub const ROUNDS_MAX: u32 = 10;
+
+/// Calls of one key that wait for their next round or for their task.
+pub const PARKED_PER_KEY_MAX: usize = 1_000;
+
+/// The same of all keys; each is some hundred bytes in memory and on disk.
+pub const PARKED_MAX: usize = 100_000;
+
+/// The longest that a hold waits for its task.
+pub const TASK_HOLD_MAX: Duration = Duration::from_hours(24);
+
+/// How long a task can be asked for, and how long it is remembered that its result is paid.
+pub const TASK_ASK_MAX: Duration = Duration::from_hours(7 * 24);
+
+// ---- the modern era --------------------------------------------------------------------------
+
+/// When to look again for a modern side that could not be started; one that was refused is looked
+/// for when the server has been started anew.
+pub const MODERN_LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Streams of `subscriptions/listen` of one key: one for each of its programs, not for each tool.
+pub const LISTENS_PER_KEY_MAX: usize = 16;
+
+/// How long such a stream stays open. Its client opens another one.
+pub const LISTEN_MAX: Duration = Duration::from_hours(24);
+
+/// How often the key of such a stream is looked at.
+pub const LISTEN_KEY_LOOK: Duration = Duration::from_secs(2);
+// ---- several servers -------------------------------------------------------------------------
+
+/// Servers behind one Paygate. Each session may have a process for each of them.
+pub const SERVERS_MAX: usize = 64;
+
+/// How long servers may still take to start once one of several is there. What is not ready then
+/// comes later; a customer does not wait for it.
+pub const MEMBERS_START_GRACE: Duration = Duration::from_secs(10);
+
+/// How long one of several servers may take for its part of an answer that all give together, so
+/// that one that hangs does not keep the lists of the others back.
+pub const MEMBER_PART_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request waits for one of several servers: longer than anything takes. The call that it
+/// belongs to has its own patience, and takes the request with it when it ends.
+pub const MEMBER_REQUEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
+
+/// What servers may have asked a client and not been answered, on one connection.
+pub const MEMBER_ASKS_MAX: usize = 256;
+
+/// URIs, and templates of URIs, that are remembered of one of several servers, to know whose a
+/// resource is. One that is not remembered is asked for server by server.
+pub const MEMBER_URIS_MAX: usize = 10_000;
+
+/// Subscriptions to resources that are remembered, to renew them when a server comes back.
+pub const MEMBER_SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// Bytes of one server's cursor in ours. A longer one ends that server's list.
+pub const MEMBER_CURSOR_BYTES_MAX: usize = 2 << 10;
+
+/// Bytes of our cursor: as many servers with as long cursors as may be, each byte escaped.
+pub const MERGED_CURSOR_BYTES_MAX: usize = 2 * SERVERS_MAX * (MEMBER_CURSOR_BYTES_MAX + 128);
+
+const _: () = assert!(MERGED_CURSOR_BYTES_MAX < BODY_BYTES_MAX / 2);

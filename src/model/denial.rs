@@ -13,6 +13,8 @@ pub enum Denial {
     InvalidApiKey,
     /// The key's time has passed.
     ApiKeyExpired,
+    /// The key is suspended.
+    ApiKeySuspended,
     /// The key's tenant is suspended.
     NamespaceSuspended,
     /// The client's address is not on the key's list.
@@ -62,6 +64,10 @@ pub enum Denial {
         /// Calls are worded differently in a batch.
         in_batch: bool,
     },
+    /// The key's team would spend more than it ever may.
+    TeamBudgetExceeded,
+    /// A quota of the key's team is used up.
+    TeamQuotaExceeded(QuotaKind),
 }
 
 /// The four quotas, in order of precedence.
@@ -84,6 +90,7 @@ impl Denial {
             Self::MissingApiKey => "missing_api_key",
             Self::InvalidApiKey => "invalid_api_key",
             Self::ApiKeyExpired => "api_key_expired",
+            Self::ApiKeySuspended => "api_key_suspended",
             Self::NamespaceSuspended => "namespace_suspended",
             Self::IpNotAllowed(_) => "ip_not_allowed",
             Self::ToolNotAllowed(_) => "tool_not_allowed",
@@ -98,6 +105,13 @@ impl Denial {
                 QuotaKind::DailyCredits => "daily_credit_quota_exceeded",
                 QuotaKind::MonthlyCredits => "monthly_credit_quota_exceeded",
             },
+            Self::TeamBudgetExceeded => "team_budget_exceeded",
+            Self::TeamQuotaExceeded(quota) => match quota {
+                QuotaKind::DailyCalls => "team_daily_call_limit",
+                QuotaKind::MonthlyCalls => "team_monthly_call_limit",
+                QuotaKind::DailyCredits => "team_daily_credit_limit",
+                QuotaKind::MonthlyCredits => "team_monthly_credit_limit",
+            },
         }
     }
 
@@ -107,6 +121,7 @@ impl Denial {
             Self::MissingApiKey
             | Self::InvalidApiKey
             | Self::ApiKeyExpired
+            | Self::ApiKeySuspended
             | Self::NamespaceSuspended
             | Self::IpNotAllowed(_) => false,
             Self::ToolNotAllowed(_)
@@ -115,7 +130,9 @@ impl Denial {
             | Self::ToolRateLimited { .. }
             | Self::InsufficientCredits { .. }
             | Self::SpendingLimitExceeded { .. }
-            | Self::QuotaExceeded { .. } => true,
+            | Self::QuotaExceeded { .. }
+            | Self::TeamBudgetExceeded
+            | Self::TeamQuotaExceeded(_) => true,
         }
     }
 }
@@ -127,7 +144,10 @@ impl fmt::Display for Denial {
             Self::MissingApiKey
             | Self::InvalidApiKey
             | Self::ApiKeyExpired
-            | Self::NamespaceSuspended => f.write_str(word),
+            | Self::ApiKeySuspended
+            | Self::NamespaceSuspended
+            | Self::TeamBudgetExceeded
+            | Self::TeamQuotaExceeded(_) => f.write_str(word),
             Self::IpNotAllowed(ip) => write!(f, "{word}: {ip} not in allowlist"),
             Self::ToolNotAllowed(tool) => write!(f, "{word}: {tool} not in allowedTools"),
             Self::ToolDenied(tool) => write!(f, "{word}: {tool} is in deniedTools"),

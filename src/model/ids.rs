@@ -58,6 +58,14 @@ impl CallId {
         Self(bytes)
     }
 
+    /// Reads an id; `None` unless it has exactly the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("call_").filter(|digits| is_lower_hex(digits, 32))?;
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
     /// The bytes, as the database stores them.
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.0
@@ -76,7 +84,42 @@ impl CallId {
     }
 }
 
-fn is_lower_hex(text: &str, length: usize) -> bool {
+/// Id of a session: `mcp_sess_` and 32 hex digits. It names a session and opens nothing: whoever uses
+/// it shows the session's key too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    /// Makes an id from random bytes.
+    pub const fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads an id; `None` unless it has exactly the form of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(SESSION_PREFIX).filter(|digits| is_lower_hex(digits, 32))?;
+        let mut bytes = [0_u8; 16];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+}
+
+const SESSION_PREFIX: &str = "mcp_sess_";
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SESSION_PREFIX)?;
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+pub(super) fn is_lower_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -127,5 +170,13 @@ mod tests {
         }
         let call = CallId::from_random([1; 16]);
         assert_eq!(call.to_string(), format!("call_{}", "01".repeat(16)));
+        assert_eq!(CallId::parse(&call.to_string()), Some(call));
+        assert_eq!(CallId::parse("call_01"), None);
+        let session = SessionId::from_random([0xc1; 16]);
+        assert_eq!(session.to_string(), format!("mcp_sess_{}", "c1".repeat(16)));
+        assert_eq!(SessionId::parse(&session.to_string()), Some(session));
+        for wrong in ["", "mcp_sess_", &"c1".repeat(16), &session.to_string().to_uppercase()] {
+            assert_eq!(SessionId::parse(wrong), None, "{wrong}");
+        }
     }
 }

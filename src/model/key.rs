@@ -9,6 +9,7 @@ use super::address::AllowedNetwork;
 use super::ids::KeyId;
 use super::namespace;
 use super::secret::{Digest, KeyEnds, RawKey};
+use super::team::TeamId;
 use super::time::Time;
 
 /// Exact, case-sensitive tool names.
@@ -80,10 +81,14 @@ pub struct Key {
     pub name: String,
     /// Its tenant; never changes.
     pub namespace: String,
+    /// The team whose budget and quotas its calls use too.
+    pub team: Option<TeamId>,
     /// When it was made.
     pub created_at: Time,
     /// False once revoked.
     pub active: bool,
+    /// Closed by the operator until it is resumed.
+    pub suspended: bool,
     /// Most credits it may ever spend; 0 means no limit.
     pub spending_limit: i64,
     /// Tools it may call; empty means all.
@@ -112,8 +117,10 @@ impl Key {
             old: None,
             name: name.to_owned(),
             namespace: namespace::DEFAULT.to_owned(),
+            team: None,
             created_at,
             active: true,
+            suspended: false,
             spending_limit: 0,
             allowed_tools: ToolList::default(),
             denied_tools: ToolList::default(),
@@ -130,9 +137,14 @@ impl Key {
         self.expires_at.is_some_and(|end| now >= end)
     }
 
-    /// Active and not expired.
-    pub fn usable(&self, now: Time) -> bool {
+    /// Neither revoked nor expired; it may be suspended.
+    pub fn in_force(&self, now: Time) -> bool {
         self.active && !self.expired(now)
+    }
+
+    /// In force and not suspended.
+    pub fn usable(&self, now: Time) -> bool {
+        self.in_force(now) && !self.suspended
     }
 
     /// Is this the digest of a credential that opens this key now?

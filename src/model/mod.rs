@@ -1,12 +1,17 @@
 //! Plain values that every part speaks in. No I/O, no clock, no async.
 
 pub mod address;
+pub mod audit;
 pub mod bounds;
 pub mod denial;
 pub mod id_map;
+pub mod idempotency;
 pub mod ids;
 pub mod key;
 pub mod namespace;
 pub mod secret;
+pub mod spelling;
+pub mod team;
 pub mod text;
 pub mod time;
+pub mod token;

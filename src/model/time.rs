@@ -43,6 +43,13 @@ impl Time {
         Self::from_ms(self.0.saturating_add(span_ms))
     }
 
+    /// So long before this moment.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        let span_ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self::from_ms(self.0.saturating_sub(span_ms))
+    }
+
     /// Milliseconds from `earlier` to this moment; 0 if it is not earlier.
     pub fn since_ms(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0).max(0)

@@ -32,7 +32,10 @@ pub enum Message<'a> {
         params: Params<'a>,
     },
     /// An answer to a server's request.
-    Response,
+    Response {
+        /// The id as written: a JSON number or string.
+        id: &'a str,
+    },
 }
 
 /// A request.
@@ -50,7 +53,7 @@ pub struct Request<'a> {
 }
 
 /// Parameters of a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Params<'a> {
     /// None were given.
     Absent,
@@ -61,7 +64,7 @@ pub enum Params<'a> {
 }
 
 /// Parameters by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ParamsObject<'a> {
     /// All of them.
     pub object: Object<'a>,
@@ -85,6 +88,11 @@ impl Invalid {
     pub fn request(id: &str, why: &str) -> Self {
         let message = format!("Invalid Request: {why}");
         Self { id: id.to_owned(), code: ErrorCode::InvalidRequest, message }
+    }
+
+    /// A request by a method that a careless server could take for one with a price.
+    pub fn second_spelling(id: &str) -> Self {
+        Self::request(id, "\"method\" is a second spelling of one that costs something")
     }
 
     fn parse() -> Self {
@@ -151,7 +159,7 @@ impl<'a> Message<'a> {
         let answers = object.has("result") || object.has("error");
         let Some(method) = object.get("method") else {
             return match (answers, id) {
-                (true, Some(_)) => Ok(Self::Response),
+                (true, Some(id)) => Ok(Self::Response { id }),
                 (true, None) => Err(invalid("a response without an id")),
                 (false, _) => Err(invalid("\"method\" is missing")),
             };
@@ -161,7 +169,7 @@ impl<'a> Message<'a> {
         }
         let method = string(method).ok_or_else(|| invalid("\"method\" must be a string"))?;
         if spelling::resembles_priced_method(&method) {
-            return Err(invalid("\"method\" is a second spelling of one that costs something"));
+            return Err(Invalid::second_spelling(id.unwrap_or(NO_ID)));
         }
         let params = match object.get("params") {
             None => Ok(Params::Absent),
@@ -221,6 +229,17 @@ impl<'a> Request<'a> {
         self.params.get(name)
     }
 
+    /// The same request with other parameters.
+    pub fn with_params(&self, params: Params<'a>) -> Self {
+        let (method, others) = (self.method.clone(), self.others.clone());
+        Self { id: self.id, method, params, others, size: self.size }
+    }
+
+    /// The same request by another method.
+    pub fn with_method(&self, method: &'static str) -> Self {
+        Self { method: Cow::Borrowed(method), ..self.with_params(self.params.clone()) }
+    }
+
     /// Length of the text that it was read from.
     pub(super) const fn size(&self) -> usize {
         self.size
@@ -232,6 +251,14 @@ impl<'a> Params<'a> {
     pub fn get(&self, name: &str) -> Option<&'a str> {
         match self {
             Self::Object(params) => params.object.get(name),
+            Self::Absent | Self::Array(_) => None,
+        }
+    }
+
+    /// The progress token, as JSON text.
+    pub fn progress_token(&self) -> Option<&'a str> {
+        match self {
+            Self::Object(params) => params.meta.as_ref()?.get("progressToken"),
             Self::Absent | Self::Array(_) => None,
         }
     }

@@ -80,7 +80,7 @@ fn notifications_responses_and_arrays_are_told_apart() {
     let kind = |text: &str| match read(text.as_bytes()).unwrap() {
         Incoming::Single(Message::Request(_)) => "request",
         Incoming::Single(Message::Notification { .. }) => "notification",
-        Incoming::Single(Message::Response) => "response",
+        Incoming::Single(Message::Response { .. }) => "response",
         Incoming::Batch(_) => "batch",
     };
     assert_eq!(
@@ -99,7 +99,7 @@ fn a_request_goes_on_as_it_came_under_our_id() {
         "{\"jsonrpc\": \"2.0\",\n\"x\":[1.0,\r\n2],\"id\":\"mine\",\"params\":{\n\"arguments\":{\"a\":1e400,\"a\":2},",
         "\"n\\u0061me\":\"t\\/\\u00e9\",\"_meta\":{\"k\":1,\"progressToken\":\"p\"},\"other\":[ ]},\"method\":\"tools\\/call\"}"
     );
-    let line = to_server::request(&request(text), 77);
+    let line = to_server::request(&request(text), 77, None);
     let expected = concat!(
         "{\"jsonrpc\":\"2.0\",\"id\":77,\"method\":\"tools/call\",\"params\":{\"arguments\":{\"a\":1e400,\"a\":2},",
         "\"name\":\"t/é\",\"_meta\":{\"k\":1,\"progressToken\":77},\"other\":[ ]},\"x\":[1.0,2]}"
@@ -115,7 +115,7 @@ fn no_progress_is_asked_for_that_the_client_did_not_ask_for() {
         r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"m","params":[1]}"#,
     ] {
-        let line = String::from_utf8(to_server::request(&request(text), 5)).unwrap();
+        let line = String::from_utf8(to_server::request(&request(text), 5, None)).unwrap();
         assert_eq!(
             serde_json::from_str::<Value>(&line.replace("\"id\":5", "\"id\":1")).unwrap(),
             serde_json::from_str::<Value>(text).unwrap()
@@ -153,7 +153,7 @@ proptest! {
     fn any_text_like_json_is_read_without_a_panic(text in "[\\[\\]{}\",:a-z0-9\\\\ \n.-]{0,64}") {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{text}}}"#);
         if let Ok(Incoming::Single(Message::Request(request))) = read(body.as_bytes()) {
-            let line = to_server::request(&request, 9);
+            let line = to_server::request(&request, 9, None);
             prop_assert!(!line.contains(&b'\n') && !line.contains(&b'\r'));
             prop_assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&line).is_ok());
         }
@@ -170,7 +170,7 @@ proptest! {
         let message = serde_json::json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params});
         let body = if pretty { serde_json::to_string_pretty(&message) } else { serde_json::to_string(&message) };
         let body = body.unwrap();
-        let line = to_server::request(&request(&body), 4711);
+        let line = to_server::request(&request(&body), 4711, None);
         prop_assert!(!line.contains(&b'\n'));
         let mut sent: Value = serde_json::from_slice(&line).unwrap();
         prop_assert_eq!(&sent["id"], 4711);

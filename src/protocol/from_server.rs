@@ -84,24 +84,27 @@ impl Answer {
         line
     }
 
+    /// The same answer with another result (JSON text); `None` if it has no result or the text is
+    /// none.
+    pub fn with_result(&self, result: &str) -> Option<Self> {
+        let Body::Result(range) = &self.body else { return None };
+        let (before, after) = (self.line.get(..range.start)?, self.line.get(range.end..)?);
+        match FromServer::read([before, result, after].concat().as_bytes()) {
+            FromServer::Answer(answer) => Some(answer),
+            FromServer::Request { .. }
+            | FromServer::Notification { .. }
+            | FromServer::Malformed(_) => None,
+        }
+    }
+
     /// Is this a JSON-RPC error?
     pub fn is_error(&self) -> bool {
         matches!(self.body, Body::Error(_))
     }
 
     /// Is this a result whose `isError` is exactly `true`?
-    ///
-    /// The result is searched for the name first and walked only if it may occur, so a large
-    /// result without it costs one fast scan. Should the member occur twice, one `true` is
-    /// enough: in doubt the customer does not pay.
     pub fn is_tool_error(&self) -> bool {
-        let Some(result) = self.result_text() else {
-            return false;
-        };
-        let bytes = result.as_bytes();
-        let named = IS_ERROR.find(bytes).is_some();
-        let escaped = || ESCAPE.find(bytes).is_some();
-        (named || escaped()) && serde_json::from_str::<IsError>(result).is_ok_and(|found| found.0)
+        self.result_text().is_some_and(is_tool_error)
     }
 
     /// The text of `result`.
@@ -129,6 +132,18 @@ impl Answer {
     pub fn error(&self) -> Option<&RawValue> {
         self.error_text().and_then(|text| serde_json::from_str(text).ok())
     }
+}
+
+/// Is `isError` of a result (JSON text) exactly `true`?
+///
+/// The result is searched for the name first and walked only if it may occur, so a large result
+/// without it costs one fast scan. Should the member occur twice, one `true` is enough: in doubt the
+/// customer does not pay.
+pub fn is_tool_error(result: &str) -> bool {
+    let bytes = result.as_bytes();
+    let named = IS_ERROR.find(bytes).is_some();
+    let escaped = || ESCAPE.find(bytes).is_some();
+    (named || escaped()) && serde_json::from_str::<IsError>(result).is_ok_and(|found| found.0)
 }
 
 impl<'a> FromServer<'a> {

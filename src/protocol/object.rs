@@ -42,6 +42,26 @@ impl<'a> Object<'a> {
         self.members.iter().find(|member| member.name == name).map(|member| member.value)
     }
 
+    /// The same object with another value in the place of the first member of this name, or without
+    /// that member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Option<&'a str>) -> Self {
+        let place = self.members.iter().position(|member| member.name == name);
+        match (place.and_then(|place| self.members.get_mut(place)), place, value) {
+            (Some(member), _, Some(value)) => member.value = value,
+            (Some(_), Some(place), None) => drop(self.members.remove(place)),
+            _ => {}
+        }
+        self
+    }
+
+    /// The same object with more members at its end.
+    #[must_use]
+    pub fn and(mut self, more: impl IntoIterator<Item = Member<'a>>) -> Self {
+        self.members.extend(more);
+        self
+    }
+
     /// Is there a member of this name?
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
@@ -76,6 +96,14 @@ impl<'de> Visitor<'de> for ReadMembers {
     }
 }
 
+/// `text` with `by` in the place of `part`, which is a piece of it, and no other byte changed.
+pub fn replaced(text: &str, part: &str, by: &str) -> Vec<u8> {
+    let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    let (before, rest) = text.split_at_checked(start).unwrap_or((text, ""));
+    let after = rest.get(part.len()..).unwrap_or_default();
+    [before, by, after].concat().into_bytes()
+}
+
 /// The string that a JSON text is, without a copy unless it has escapes. `None` if it is another
 /// kind of value, or a string that is not Unicode.
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
@@ -108,6 +136,14 @@ mod tests {
             (r#""c""#, "c", r#""\ud800""#),
         ];
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_value_is_replaced_where_it_stands() {
+        let text = r#"{ "x":{"id":1}, "id" : 1 ,"y":1}"#;
+        let object = Object::read(text).unwrap();
+        let changed = replaced(text, object.get("id").unwrap(), "\"é\"");
+        assert_eq!(String::from_utf8(changed).unwrap(), r#"{ "x":{"id":1}, "id" : "é" ,"y":1}"#);
     }
 
     #[test]

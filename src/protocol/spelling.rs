@@ -13,8 +13,14 @@ pub const TOP: &[&str] = &["jsonrpc", "id", "method", "params"];
 pub const PARAMS: &[&str] =
     &["name", "uri", "arguments", "_meta", "task", "taskId", "requestState"];
 
-/// The one member with a meaning in `_meta`.
-pub const META: &[&str] = &["progressToken"];
+/// Where a client names its request, so that it may send it again.
+pub const IDEMPOTENCY_META: &str = "dev.paygate/idempotencyKey";
+
+/// Members with a meaning in `_meta`.
+pub const META: &[&str] = &["progressToken", IDEMPOTENCY_META];
+
+/// What the names of Paygate's own members of `_meta` begin with.
+const OWN_META: &str = "dev.paygate/";
 
 /// The member of `tools/call_batch` that holds its calls.
 pub const BATCH: &[&str] = &["calls"];
@@ -22,15 +28,29 @@ pub const BATCH: &[&str] = &["calls"];
 /// Methods that cost something.
 const PRICED_METHODS: [&str; 2] = ["tools/call", "tools/call_batch"];
 
+/// Could a careless reader take this member of `_meta` for one of Paygate's own?
+pub fn is_paygates_own(name: &str) -> bool {
+    let folded = name.chars().filter(|c| *c != '\0').map(fold);
+    folded.take(OWN_META.len()).eq(OWN_META.chars())
+}
+
 /// Could a careless server run this method as a priced one, although Paygate would not price it?
 pub fn resembles_priced_method(method: &str) -> bool {
-    if PRICED_METHODS.contains(&method) {
+    resembles_method(method, PRICED_METHODS.into_iter())
+}
+
+/// Could a careless server run this method as one of these, although it is none of them?
+pub fn resembles_method<'a>(
+    method: &str,
+    mut priced: impl Iterator<Item = &'a str> + Clone,
+) -> bool {
+    if priced.clone().any(|known| known == method) {
         return false;
     }
     let space = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     let until_nul = method.trim_start_matches('\0').split('\0').next().unwrap_or_default();
     let without_nul = method.replace('\0', "");
-    PRICED_METHODS.iter().any(|known| {
+    priced.any(|known| {
         let is_known = |text: &str| folds_to(text.trim_matches(space).chars(), known);
         is_known(until_nul) || is_known(&without_nul)
     })

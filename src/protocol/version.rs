@@ -6,8 +6,14 @@ pub const ALL: [&str; 4] = ["2024-11-05", WITH_ARRAYS, "2025-06-18", LATEST];
 /// The one version in which a body may be an array of messages.
 pub const WITH_ARRAYS: &str = "2025-03-26";
 
-/// The version that Paygate offers to a server.
+/// The newest version that begins with a handshake; Paygate offers it to a server.
 pub const LATEST: &str = "2025-11-25";
+
+/// The first version in which a stream begins with a place to come back to.
+pub const WITH_PLACES: &str = LATEST;
+
+/// The version without handshakes and sessions.
+pub const MODERN: &str = "2026-07-28";
 
 /// How old a version is, as its place in the list; `None` if Paygate does not know it.
 pub fn age(version: &str) -> Option<usize> {

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::identify::Caller;
 use super::{Answer, Part, Proxy, Reply, Several, Shown, fault};
 use crate::protocol::from_client::{Invalid, Message};
+use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::{self, NO_ID};
 use crate::protocol::version;
 
@@ -26,6 +27,15 @@ impl Proxy {
         if let Some(why) = refused(entries.len(), self.options.batch_calls_max, version) {
             return Reply::Malformed(Invalid::request(NO_ID, &why).text());
         }
+        if caller.idempotency_key.is_some() {
+            let why = format!(
+                "Idempotency-Key cannot stand for several messages; give each a \"{IDEMPOTENCY_META}\" in its _meta"
+            );
+            return Reply::Malformed(Invalid::request(NO_ID, &why).text());
+        }
+        let mut caller = caller.clone();
+        caller.may_open_session = false;
+        let caller = &caller;
         let mut tasks = JoinSet::new();
         let mut parts: Vec<Option<Part>> = entries.iter().map(|_| None).collect();
         for (index, entry) in entries.iter().enumerate() {
@@ -46,7 +56,7 @@ impl Proxy {
             return Reply::Accepted;
         }
         let shown = match self.identify(caller).await {
-            Ok(identity) => self.shown(&identity, None).await,
+            Ok(identity) => self.shown(&identity).await,
             Err(_) => Shown::default(),
         };
         Reply::Several(Several { parts, shown })
@@ -56,12 +66,14 @@ impl Proxy {
         // A part of a text, cut at its own borders, is text.
         let text = std::str::from_utf8(entry).unwrap_or_default();
         let reply = match Message::read(text) {
-            Ok(message) => self.message(caller, &message).await,
+            Ok(message) => self.message(caller, text, &message).await,
             Err(invalid) => Reply::Malformed(invalid.text()),
         };
         match reply {
-            Reply::Accepted | Reply::Several(_) => None,
-            Reply::Message(answer) => Some(Part::Message(answer)),
+            Reply::Accepted | Reply::Several(_) | Reply::Stream(_) | Reply::NoSession => None,
+            Reply::Message(answer) | Reply::Opened(_, answer) | Reply::Failed(answer, _) => {
+                Some(Part::Message(answer))
+            }
             Reply::Denied(refused) => Some(Part::Denied(refused)),
             Reply::Malformed(text) => Some(Part::Message(Answer { text, shown: Shown::default() })),
         }

@@ -4,18 +4,23 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::asked::{Answered, Asked, Form, Outcomes};
 use super::call::{NO_TASKS, is_too_long, too_long};
 use super::identify::Caller;
-use super::run::{Asked, Ended};
+use super::repeat::Repeat;
 use super::settle::was_cancelled;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
-use crate::protocol::from_client::{ParamsObject, Request};
-use crate::protocol::object::{self, string};
+use crate::protocol::from_client::{Params, ParamsObject, Request};
+use crate::protocol::object::{self, Member, string};
 use crate::protocol::result_kind::ResultKind;
+use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
 use crate::protocol::to_server;
 use crate::upstream::{Failure, Outcome};
+
+/// What names of `_meta` begin with that belong to the protocol.
+const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
 
 /// One call of a batch.
 #[derive(Debug)]
@@ -31,36 +36,78 @@ impl Proxy {
         request: &Request<'_>,
     ) -> Reply {
         let calls = match read_calls(request.param("calls"), self.options.batch_calls_max) {
+            // What every request of the modern era says of itself, its calls say too.
+            Ok(calls) if caller.leaves.is_some() => {
+                calls.into_iter().map(|call| call.of(request)).collect()
+            }
             Ok(calls) => calls,
             Err(why) => {
                 return Reply::error(request.id, &fault::invalid_params(why), Shown::default());
             }
         };
         let facts: Vec<CallFacts<'_>> = calls.iter().map(BatchCall::facts).collect();
-        let line =
-            |index: usize, id: u64| calls.get(index).map_or_else(Vec::new, |call| call.line(id));
-        let asked = Asked { id: request.id, calls: &facts, in_batch: true, line: &line };
+        let token = |index: usize| {
+            let meta = calls.get(index).and_then(|call| call.params.meta.as_ref());
+            meta.and_then(|meta| meta.get("progressToken"))
+        };
+        let parts = facts.iter().flat_map(|call| [call.tool, call.arguments.unwrap_or_default()]);
+        let repeat = match Repeat::read(caller, request, parts) {
+            Ok(repeat) => repeat,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
+        let line = |index: usize, id: u64, customer: Option<&str>| {
+            calls.get(index).map_or_else(Vec::new, |call| call.line(id, customer))
+        };
+        let asked = Asked {
+            id: request.id,
+            form: Form::Batch,
+            calls: &facts,
+            repeat,
+            line: &line,
+            token: &token,
+            rounds: None,
+        };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,
         };
-        // In shadow mode a batch is not resolved by its outcomes, but cancelled it is all the same.
-        if was_cancelled(&ended.outcomes) {
-            return Reply::error(request.id, &fault::upstream(Failure::Cancelled), ended.shown);
-        }
-        let text = to_client::result(request.id, &results(&calls, &ended));
+        let results = match &ended.answered {
+            // In shadow mode a batch is not resolved by its outcomes, but cancelled it is all the
+            // same.
+            Answered::Now(ran) if was_cancelled(&ran.outcomes) => {
+                let error = fault::upstream(Failure::Cancelled);
+                return Reply::error(request.id, &error, ended.shown);
+            }
+            Answered::Now(ran) => &results(facts.iter().map(|call| call.tool), ran),
+            Answered::Before(results) => results,
+        };
+        let text = to_client::result(request.id, &closed(results, ended.shown));
         Reply::Message(Answer { text, shown: ended.shown })
     }
 }
 
-impl BatchCall<'_> {
+impl<'a> BatchCall<'a> {
+    /// The same with what the request's `_meta` says about the protocol, where its own says nothing.
+    fn of(mut self, request: &Request<'a>) -> Self {
+        let Params::Object(ParamsObject { meta: Some(whole), .. }) = &request.params else {
+            return self;
+        };
+        let own = self.params.meta.take().unwrap_or_default();
+        let about_protocol = |member: &&Member<'a>| {
+            member.name.starts_with(PROTOCOL_PREFIX) && !own.has(&member.name)
+        };
+        let more: Vec<_> = whole.members().iter().filter(about_protocol).cloned().collect();
+        self.params.meta = Some(own.clone().and(more));
+        self
+    }
+
     fn facts(&self) -> CallFacts<'_> {
         CallFacts { tool: &self.tool, arguments: self.params.object.get("arguments") }
     }
 
-    fn line(&self, id: u64) -> Vec<u8> {
+    fn line(&self, id: u64, customer: Option<&str>) -> Vec<u8> {
         let arguments = self.params.object.get("arguments");
-        to_server::tool_call(&self.tool, arguments, self.params.meta.as_ref(), id)
+        to_server::tool_call(&self.tool, arguments, self.params.meta.as_ref(), id, customer)
     }
 }
 
@@ -87,6 +134,11 @@ fn read_call(index: usize, item: &str) -> Result<BatchCall<'_>, String> {
     let params = ParamsObject::read_call(item).map_err(|name| {
         format!("Invalid batch: calls[{index}]: \"{name}\" occurs twice or in a second spelling")
     })?;
+    if params.meta.as_ref().is_some_and(|meta| meta.has(IDEMPOTENCY_META)) {
+        return Err(format!(
+            "Invalid batch: calls[{index}]: \"{IDEMPOTENCY_META}\" belongs into the _meta of the batch"
+        ));
+    }
     if params.object.has("task") {
         return Err(format!("Invalid batch: calls[{index}]: {NO_TASKS}"));
     }
@@ -99,22 +151,24 @@ fn read_call(index: usize, item: &str) -> Result<BatchCall<'_>, String> {
     Ok(BatchCall { tool, params })
 }
 
-fn results(calls: &[BatchCall<'_>], ended: &Ended) -> Vec<u8> {
+/// The result of a batch but for its end, which shows a number of the moment: see [`closed`].
+pub(super) fn results<'a>(tools: impl Iterator<Item = &'a str>, ran: &Outcomes) -> Vec<u8> {
+    let Outcomes { outcomes, charged } = ran;
     let mut text = b"{\"results\":[".to_vec();
-    for (index, ((call, outcome), charged)) in
-        calls.iter().zip(&ended.outcomes).zip(&ended.charged).enumerate()
-    {
+    for (index, ((tool, outcome), charged)) in tools.zip(outcomes).zip(charged).enumerate() {
         text.extend_from_slice(if index == 0 { b"{\"tool\":" } else { b",{\"tool\":" });
-        push_json(&mut text, call.tool.as_ref());
+        push_json(&mut text, tool);
         push_outcome(&mut text, outcome);
         text.extend_from_slice(format!(",\"creditsCharged\":{charged}}}").as_bytes());
     }
-    let total = ended.charged.iter().fold(0_i64, |sum, charged| sum.saturating_add(*charged));
-    let remaining = ended.shown.reading.map_or(0, |reading| reading.available);
-    text.extend_from_slice(
-        format!("],\"totalCreditsCharged\":{total},\"remainingCredits\":{remaining}}}").as_bytes(),
-    );
+    let total = charged.iter().fold(0_i64, |sum, charged| sum.saturating_add(*charged));
+    text.extend_from_slice(format!("],\"totalCreditsCharged\":{total}").as_bytes());
     text
+}
+
+fn closed(results: &[u8], shown: Shown) -> Vec<u8> {
+    let remaining = shown.reading.map_or(0, |reading| reading.available);
+    [results, format!(",\"remainingCredits\":{remaining}}}").as_bytes()].concat()
 }
 
 fn push_outcome(text: &mut Vec<u8>, outcome: &Outcome) {
@@ -186,7 +240,7 @@ mod tests {
             Some(r#"[{"x":1,"arguments":{"a":1.0},"_meta":{"progressToken":"p"},"name":"t"}]"#),
             2,
         );
-        let line = calls.unwrap()[0].line(9);
+        let line = calls.unwrap()[0].line(9, None);
         assert_eq!(
             String::from_utf8(line).unwrap(),
             concat!(
@@ -206,17 +260,18 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let ended = Ended {
+        let ran = Outcomes {
             outcomes: vec![
                 answered(r#""result":{"n":1.50}"#),
                 answered(r#""error":{"code":5,"message":"no"}"#),
                 Err(Failure::Timeout),
             ],
             charged: vec![3, 0, 0],
-            shown: Shown { call: None, reading: Some(Reading { available: 7, rate: None }) },
         };
+        let shown = Shown { call: None, reading: Some(Reading { available: 7, rate: None }) };
+        let tools = calls.iter().map(|call| call.tool.as_ref());
         assert_eq!(
-            String::from_utf8(results(&calls, &ended)).unwrap(),
+            String::from_utf8(closed(&results(tools, &ran), shown)).unwrap(),
             concat!(
                 r#"{"results":[{"tool":"a","result":{"n":1.50},"creditsCharged":3},"#,
                 r#"{"tool":"b","error":{"code":5,"message":"no"},"creditsCharged":0},"#,

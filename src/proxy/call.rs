@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::asked::{Asked, Form};
 use super::identify::Caller;
-use super::run::Asked;
+use super::repeat::Repeat;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
 use crate::model::bounds;
 use crate::protocol::from_client::Request;
 use crate::protocol::object::string;
-use crate::protocol::to_client::ErrorObjectOwned;
+use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::protocol::to_server;
 
 /// What a call is told that asks to be run as a task.
@@ -30,20 +31,34 @@ impl Proxy {
             let error = fault::invalid_params(format!("Invalid tool call: {NO_TASKS}"));
             return Reply::error(request.id, &error, Shown::default());
         }
-        let calls = [CallFacts { tool: &tool, arguments: request.param("arguments") }];
-        let line = |_: usize, id: u64| to_server::request(request, id);
-        let asked = Asked { id: request.id, calls: &calls, in_batch: false, line: &line };
+        let arguments = request.param("arguments");
+        let parts = [tool.as_ref(), arguments.unwrap_or_default()];
+        let repeat = match Repeat::read(caller, request, parts.into_iter()) {
+            Ok(repeat) => repeat,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
+        let calls = [CallFacts { tool: &tool, arguments }];
+        let line =
+            |_: usize, id: u64, customer: Option<&str>| to_server::request(request, id, customer);
+        let token = |_: usize| request.params.progress_token();
+        let asked = Asked {
+            id: request.id,
+            form: Form::Call,
+            calls: &calls,
+            repeat,
+            line: &line,
+            token: &token,
+            rounds: None,
+        };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,
         };
-        match ended.outcomes.into_iter().next() {
-            Some(Ok(answer)) => {
-                Reply::Message(Answer { text: answer.with_id(request.id), shown: ended.shown })
-            }
-            Some(Err(failure)) => Reply::error(request.id, &fault::upstream(failure), ended.shown),
-            None => Reply::error(request.id, &fault::ours(), ended.shown),
-        }
+        let text = match &*ended.answered.single() {
+            Ok(answer) => answer.with_id(request.id),
+            Err(failure) => to_client::error(request.id, &fault::upstream(*failure)),
+        };
+        Reply::Message(Answer { text, shown: ended.shown })
     }
 }
 
@@ -56,7 +71,7 @@ pub(super) fn too_long() -> String {
 }
 
 /// The tool's name, from JSON text.
-fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
+pub(super) fn tool_name(value: Option<&str>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
     match value {
         None | Some("null" | "\"\"") => {
             Err(fault::invalid_params("Invalid tool call: missing tool name"))

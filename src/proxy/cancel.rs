@@ -1,9 +1,10 @@
-//! `notifications/cancelled`: the one notification that acts. Without a session it acts only if
-//! it names exactly one request in flight of the same key.
+//! `notifications/cancelled`: the one notification that acts here. In a session it names one of that
+//! session's requests in flight; without one it acts only if it names exactly one of the same key.
 
 use super::Proxy;
+use super::connection::Connection;
 use super::identify::Caller;
-use super::in_flight::{Name, Registration};
+use super::in_flight::Registration;
 use crate::protocol::from_client::Params;
 use crate::protocol::object::string;
 
@@ -14,19 +15,20 @@ impl Proxy {
     pub(super) async fn cancelled(&self, caller: &Caller, params: &Params<'_>) {
         let Some(raw_id) = params.get("requestId") else { return };
         let Ok(identity) = self.identify(caller).await else { return };
-        let name = identity.entitled_key().and_then(|key| Name::new(&key.id, raw_id));
+        let entitled = caller.session().is_some() || identity.entitled_key().is_some();
+        let name = caller.name(&identity, raw_id).filter(|_| entitled);
         let Some(request) = name.and_then(|name| self.calls.the_one(&name)) else { return };
         let reason = params.get("reason").and_then(string);
         let reason = reason.as_deref().unwrap_or(REASON);
         for id in request.cancel() {
-            self.link.cancel(*id, reason);
+            caller.connection.link.cancel(*id, reason);
         }
     }
 
     /// Notes that a request is sent, and passes on a cancellation that came meanwhile.
-    pub(super) fn sent(&self, registration: &Registration) {
+    pub(super) fn sent(connection: &Connection, registration: &Registration) {
         for id in registration.sent() {
-            self.link.cancel(*id, REASON);
+            connection.link.cancel(*id, REASON);
         }
     }
 }

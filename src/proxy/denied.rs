@@ -1,7 +1,7 @@
 //! A refusal and the numbers that may go with it.
 
+use super::asked::{Asked, Form};
 use super::identify::Identity;
-use super::run::Asked;
 use super::{Proxy, Refused, Reply};
 use crate::gate::Denied;
 
@@ -14,27 +14,31 @@ impl Proxy {
         denied: Denied,
     ) -> Reply {
         let tool = asked.calls.get(denied.failed_index).map(|call| call.tool);
-        let tools = self.link.tools();
-        self.denials.count(denied.denial.word(), tool.filter(|tool| tools.contains(tool)));
-        let shown = self.shown(identity, asked.shown_tool()).await;
+        let tool = tool.filter(|_| asked.form != Form::Method);
+        let tools = self.shared.link.tools();
+        let tool = tool.filter(|tool| tools.contains(tool));
+        self.denials.count(denied.denial.word(), tool, identity.namespace_name());
+        let shown = self.shown_for(identity, asked).await;
         Reply::Denied(Box::new(Refused {
             id: asked.id.to_owned(),
             retry_after_ms: denied.opens_at.map(|opens_at| opens_at.since_ms(identity.now)),
             denied,
-            batch_calls: asked.in_batch.then_some(asked.calls.len()),
-            is_tool_call: !asked.in_batch,
+            batch_calls: asked.in_batch().then_some(asked.calls.len()),
+            is_modern: false,
+            is_tool_call: asked.form == Form::Call,
             shown,
         }))
     }
 
     /// The reply to a free method that is refused.
-    pub(super) fn denied_free(&self, id: &str, denied: Denied) -> Reply {
-        self.denials.count(denied.denial.word(), None);
+    pub(super) fn denied_free(&self, identity: &Identity, id: &str, denied: Denied) -> Reply {
+        self.denials.count(denied.denial.word(), None, identity.namespace_name());
         Reply::Denied(Box::new(Refused {
             id: id.to_owned(),
             denied,
             retry_after_ms: None,
             batch_calls: None,
+            is_modern: false,
             is_tool_call: false,
             shown: super::Shown::default(),
         }))

@@ -1,8 +1,8 @@
-//! Random bytes for the ids of calls.
+//! Random bytes for the ids of calls and sessions.
 
 use std::cell::RefCell;
 
-use crate::model::ids::CallId;
+use crate::model::ids::{CallId, SessionId};
 
 const ID_BYTES: usize = 16;
 /// Ids that one question to the operating system gives.
@@ -30,6 +30,13 @@ pub(super) fn call_id() -> Option<CallId> {
         supply.used += ID_BYTES;
         Some(CallId::from_random(*id))
     })
+}
+
+/// The same for a session.
+pub(super) fn session_id() -> Option<SessionId> {
+    let mut bytes = [0_u8; ID_BYTES];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(SessionId::from_random(bytes))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::session::Busy;
+
 #[derive(Debug, Default)]
 pub(super) struct Exchanges {
     open: Arc<AtomicUsize>,
@@ -12,16 +14,28 @@ pub(super) struct Exchanges {
 /// One exchange; it ends when the last clone of this is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
-    _counted: Arc<Counted>,
+    _counted: Option<Arc<Counted>>,
+}
+
+impl Exchange {
+    /// One that nobody waits for, as a stream that stays open.
+    pub(super) const fn uncounted() -> Self {
+        Self { _counted: None }
+    }
 }
 
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
+struct Counted {
+    open: Arc<AtomicUsize>,
+    /// Keeps its session awake.
+    _busy: Option<Busy>,
+}
 
 impl Exchanges {
-    pub(super) fn enter(&self) -> Exchange {
+    pub(super) fn enter(&self, busy: Option<Busy>) -> Exchange {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Exchange { _counted: Arc::new(Counted(Arc::clone(&self.open))) }
+        let counted = Counted { open: Arc::clone(&self.open), _busy: busy };
+        Exchange { _counted: Some(Arc::new(counted)) }
     }
 
     pub(super) fn open(&self) -> usize {
@@ -31,7 +45,7 @@ impl Exchanges {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -42,9 +56,9 @@ mod tests {
     #[test]
     fn an_exchange_lasts_as_long_as_its_last_holder() {
         let exchanges = Exchanges::default();
-        let first = exchanges.enter();
+        let first = exchanges.enter(None);
         let call = first.clone();
-        let second = exchanges.enter();
+        let second = exchanges.enter(None);
         assert_eq!(exchanges.open(), 2);
         drop(first);
         assert_eq!(exchanges.open(), 2);

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::upstream::{Failure, Outcome};
 
 /// A restart or a full queue is usually over by then.
-const RETRY_SOON_MS: u64 = 1_000;
+pub(super) const RETRY_SOON_MS: u64 = 1_000;
 
 /// Closed books wait for an operator.
 const RETRY_LATER_MS: u64 = 30_000;
@@ -79,12 +79,52 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::NotOpen
         | StoreError::OnceMismatch
         | StoreError::OnceFull
+        | StoreError::ParkedFull
         | StoreError::OutOfRange
+        | StoreError::Full(..)
         | StoreError::Read(_) => RETRY_LATER_MS,
     };
     let message =
         "Paygate's books are not available, so this cannot be done now; please retry later";
     internal(message, "store_unavailable", Some(retry_after_ms))
+}
+
+/// Why nothing can be said about a request that may repeat another one.
+pub(super) fn recall(error: &StoreError) -> ErrorObjectOwned {
+    match error {
+        StoreError::OnceMismatch => repeated_otherwise(),
+        StoreError::OnceFull => internal(
+            "Too many answers are kept for idempotency keys, so no new one can be used now; \
+             nothing was charged",
+            "idempotency_store_full",
+            Some(RETRY_LATER_MS),
+        ),
+        StoreError::Closed(_)
+        | StoreError::Busy
+        | StoreError::Conflict
+        | StoreError::NotFound
+        | StoreError::Duplicate
+        | StoreError::NotOpen
+        | StoreError::ParkedFull
+        | StoreError::OutOfRange
+        | StoreError::Full(..)
+        | StoreError::Read(_) => store(error),
+    }
+}
+
+/// An idempotency key stands for another request already.
+pub(super) fn repeated_otherwise() -> ErrorObjectOwned {
+    let message = "Invalid params: this idempotency key was used for another request; \
+                   nothing was charged";
+    let data = Data { reason: "idempotency_key_reused", retry_after_ms: None };
+    ErrorObject::owned(ErrorCode::InvalidParams.code(), message, Some(data))
+}
+
+/// A repetition of a call whose answer was too long to be kept.
+pub(super) fn answer_not_kept() -> ErrorObjectOwned {
+    let message = "This request was answered before, and its answer was too long to be kept; \
+                   nothing was charged this time";
+    internal(message, "answer_not_kept", None)
 }
 
 /// What a task ended with. One that ended without a word has panicked: a fault of Paygate, not of

@@ -1,10 +1,9 @@
-//! Everything but calls of tools: it costs nothing. Some methods need no key; the others are
+//! Everything that costs nothing: all but calls of tools and methods with a price. Some methods need no key; the others are
 //! forwarded for a valid key, with id and progress token of our own.
 
 use std::sync::Arc;
 
 use super::identify::{Caller, Identity};
-use super::in_flight::Name;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::protocol::from_client::Request;
 use crate::protocol::to_client::{self, ErrorCode, ErrorObject};
@@ -24,35 +23,53 @@ const OPEN: &[&str] = &[
 ];
 
 /// Methods that change or read what belongs to one connection: who subscribed, how much is
-/// logged, whose tasks there are. All customers share one connection to the server, so one would
-/// decide for the others, or read what is theirs. They come with sessions.
+/// logged, whose tasks there are. On a connection that is shared one customer would decide for the
+/// others, or read what is theirs; so they are for sessions that have a server to themselves.
 const OF_A_CONNECTION: &[&str] =
     &["tasks/*", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"];
 
 impl Proxy {
-    pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
+    /// Who asks, if they may use this method.
+    pub(super) async fn admitted_to(
+        &self,
+        caller: &Caller,
+        request: &Request<'_>,
+    ) -> Result<Identity, Reply> {
         let open = is_open(&request.method) && !self.options.require_key_for_all;
         let identity = match self.identify(caller).await {
             Ok(identity) => identity,
             // Free methods keep working while the books are closed.
             Err(_) if open => Identity::nobody(caller),
-            Err(error) => return Reply::error(request.id, &fault::store(&error), Shown::default()),
+            Err(error) => {
+                return Err(Reply::error(request.id, &fault::store(&error), Shown::default()));
+            }
         };
         if !open && let Err(denied) = identity.admitted() {
             if !self.options.policy.shadow {
-                return self.denied_free(request.id, denied);
+                return Err(self.denied_free(&identity, request.id, denied));
             }
             tracing::debug!(
                 target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"
             );
         }
+        Ok(identity)
+    }
+
+    pub(super) async fn free(self: &Arc<Self>, caller: &Caller, request: &Request<'_>) -> Reply {
+        let identity = match self.admitted_to(caller, request).await {
+            Ok(identity) => identity,
+            Err(reply) => return reply,
+        };
         let text = match request.method.as_ref() {
             "ping" | "initialized" | "notifications/initialized" => {
                 to_client::result(request.id, b"{}")
             }
-            "initialize" => self.initialize(request),
+            "initialize" => return self.initialize(caller, &identity, request).await,
             "tools/list" => self.list_tools(caller, &identity, request).await,
-            method if method.starts_with("notifications/") || is_of_a_connection(method) => {
+            method
+                if method.starts_with("notifications/")
+                    || (is_of_a_connection(method) && caller.session_with_server().is_none()) =>
+            {
                 let error = ErrorObject::from(ErrorCode::MethodNotFound);
                 to_client::error(request.id, &error)
             }
@@ -61,7 +78,7 @@ impl Proxy {
                 Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
             },
         };
-        Reply::Message(Answer { text, shown: self.shown(&identity, None).await })
+        Reply::Message(Answer { text, shown: self.shown(&identity).await })
     }
 
     /// Asks the guarded server, if what is free has a place left there. A client that disconnects
@@ -72,24 +89,26 @@ impl Proxy {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
-        let place = Arc::clone(&self.free_places).try_acquire_owned();
+        let connection = &caller.connection;
+        let place = Arc::clone(&connection.free_places).try_acquire_owned();
         let place = place.map_err(|_| Failure::Busy)?;
-        let slot = self.link.reserve()?;
-        let line = to_server::request(request, slot.id());
-        let name = identity.usable_key_id().and_then(|key| Name::new(key, request.id));
+        let slot = connection.link.reserve()?;
+        let hearing = caller.listen(slot.id(), request.params.progress_token());
+        let line = to_server::request(request, slot.id(), self.customer(identity).as_deref());
+        let name = caller.name(identity, request.id);
         let registration = self.calls.enter(name, std::iter::once(slot.id()));
-        let pending = slot.send(line, self.options.timeout(None));
-        self.sent(&registration);
+        let pending = slot.send(line, self.options.patience());
+        Self::sent(connection, &registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
-            let _kept = (exchange, registration, place);
+            let _kept = (exchange, registration, place, hearing);
             pending.answer().await
         });
         fault::joined(task.await)
     }
 }
 
-fn is_of_a_connection(method: &str) -> bool {
+pub(super) fn is_of_a_connection(method: &str) -> bool {
     OF_A_CONNECTION.iter().any(|known| match known.strip_suffix('*') {
         Some(start) => method.starts_with(start),
         None => method == *known,

@@ -2,12 +2,14 @@
 //! [`Proxy::hold`] makes one: a call that was not held cannot be written down in this program.
 
 use super::Proxy;
+use super::asked::{Asked, Form};
 use super::identify::Identity;
-use crate::gate::{self, CallFacts, Charge, Denied};
+use crate::gate::{self, CallFacts, Charge, Denied, Item};
 use crate::model::bounds;
 use crate::model::denial::{Denial, QuotaKind};
-use crate::model::ids::CallId;
-use crate::store::{HoldRefused, StoreError, clock};
+use crate::model::ids::{CallId, KeyId};
+use crate::model::time::Time;
+use crate::store::{HoldRefused, Resumed, StoreError, clock};
 
 /// What the gate allowed, not yet held.
 pub(super) struct Allowed(Kind);
@@ -16,6 +18,12 @@ enum Kind {
     Paid(Charge),
     /// Shadow mode: counted, never charged; the word says what would have happened.
     Shadow(Charge, &'static str),
+    /// A hold of an earlier round.
+    Continued {
+        key: KeyId,
+        call: CallId,
+        state: String,
+    },
     /// Shadow mode without a usable key: there is no account to record it in.
     Nobody,
 }
@@ -29,6 +37,8 @@ pub(super) struct Held {
 /// Why there is no permit.
 pub(super) enum NotHeld {
     Refused(Box<Denied>),
+    /// The round was gone on with before, or its time is over.
+    Used,
     /// The gate read a record that has changed since.
     Stale,
     Unavailable(StoreError),
@@ -39,12 +49,20 @@ impl Proxy {
     pub(super) async fn judge(
         &self,
         identity: &Identity,
-        calls: &[CallFacts<'_>],
-        in_batch: bool,
+        asked: &Asked<'_>,
         call: CallId,
     ) -> Result<Allowed, Denied> {
         let policy = &self.options.policy;
-        let admitted = gate::admit(policy, &identity.request(calls, in_batch), call);
+        let admit = |identity: &Identity| match asked.form {
+            Form::Call | Form::Batch => {
+                gate::admit(policy, &identity.request(asked.calls, asked.in_batch()), call)
+            }
+            Form::Method => {
+                let request = identity.request(&[], false);
+                gate::admit_method(policy, &request, asked.first_name(), call)
+            }
+        };
+        let admitted = admit(identity);
         if !policy.shadow {
             return admitted.map(|charge| Allowed(Kind::Paid(charge)));
         }
@@ -57,9 +75,7 @@ impl Proxy {
             }
             Err(denied) => {
                 let unrestricted = identity.unrestricted();
-                let charge = unrestricted.and_then(|identity| {
-                    gate::admit(policy, &identity.request(calls, in_batch), call).ok()
-                });
+                let charge = unrestricted.and_then(|identity| admit(&identity).ok());
                 (charge, Some(denied.denial))
             }
         };
@@ -78,10 +94,11 @@ impl Proxy {
         let (charge, shadow) = match allowed.0 {
             Kind::Paid(charge) => (charge, None),
             Kind::Shadow(charge, word) => (charge, Some(word)),
+            Kind::Continued { key, call, state } => return self.go_on(key, call, &state).await,
             Kind::Nobody => return Ok(Held { charge: None, shadow: Some("shadow") }),
         };
         let now = clock::now();
-        let deadline = now.plus(self.options.request_timeout_max).plus(bounds::HOLD_MARGIN);
+        let deadline = self.deadline(now);
         match (self.store.hold(&charge, now, deadline).await, shadow) {
             (Ok(()), shadow) => Ok(Held { charge: Some(charge), shadow }),
             (Err(HoldRefused::Stale), _) => Err(NotHeld::Stale),
@@ -95,6 +112,68 @@ impl Proxy {
                 Ok(Held { charge: None, shadow })
             }
         }
+    }
+}
+
+impl Proxy {
+    /// Judges a later round of a call that is held already: whether its caller may still call.
+    /// Nothing is counted again.
+    pub(super) fn judge_round(
+        &self,
+        identity: &Identity,
+        asked: &Asked<'_>,
+        call: CallId,
+        state: String,
+    ) -> Result<Allowed, Denied> {
+        gate::admit_free(&identity.request(asked.tool_calls(), false))?;
+        Ok(Allowed(match &identity.key {
+            Some(key) => Kind::Continued { key: key.id.clone(), call, state },
+            None => Kind::Nobody,
+        }))
+    }
+
+    /// Judges what was priced before, at that price.
+    pub(super) fn judge_at_price(
+        &self,
+        identity: &Identity,
+        calls: &[CallFacts<'_>],
+        item: Item,
+        call: CallId,
+    ) -> Result<Allowed, Denied> {
+        let request = identity.request(calls, false);
+        let charge = gate::admit_at_price(&self.options.policy, &request, item, call)?;
+        Ok(Allowed(Kind::Paid(charge)))
+    }
+
+    /// Goes on with a parked hold.
+    pub(super) async fn go_on(
+        &self,
+        key: KeyId,
+        call: CallId,
+        state: &str,
+    ) -> Result<Held, NotHeld> {
+        let now = clock::now();
+        let resumed = self.store.resume(&key, call, state, now, self.deadline(now)).await;
+        match resumed {
+            Ok(Resumed { hold, tool, price }) => {
+                let charge = Charge::of_hold(key, Item { tool, price }, &hold);
+                Ok(Held { charge: Some(charge), shadow: None })
+            }
+            Err(StoreError::NotOpen) => Err(NotHeld::Used),
+            Err(error) => Err(NotHeld::Unavailable(error)),
+        }
+    }
+
+    /// When a hold made now ends by itself.
+    fn deadline(&self, now: Time) -> Time {
+        now.plus(self.options.request_timeout_max).plus(bounds::HOLD_MARGIN)
+    }
+}
+
+impl Allowed {
+    /// A round of a call that holds nothing, as in shadow mode.
+    pub(super) const fn unheld() -> Self {
+        Self(Kind::Nobody)
     }
 }
 
@@ -116,6 +195,7 @@ const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {
         Denial::MissingApiKey => "shadow:missing_api_key",
         Denial::InvalidApiKey => "shadow:invalid_api_key",
         Denial::ApiKeyExpired => "shadow:api_key_expired",
+        Denial::ApiKeySuspended => "shadow:api_key_suspended",
         Denial::NamespaceSuspended => "shadow:namespace_suspended",
         Denial::IpNotAllowed(_) => "shadow:ip_not_allowed",
         Denial::ToolNotAllowed(_) => "shadow:tool_not_allowed",
@@ -124,6 +204,13 @@ const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {
         Denial::ToolRateLimited { .. } => "shadow:tool_rate_limited",
         Denial::InsufficientCredits { .. } => "shadow:insufficient_credits",
         Denial::SpendingLimitExceeded { .. } => "shadow:spending_limit_exceeded",
+        Denial::TeamBudgetExceeded => "shadow:team_budget_exceeded",
+        Denial::TeamQuotaExceeded(quota) => match quota {
+            QuotaKind::DailyCalls => "shadow:team_daily_call_limit",
+            QuotaKind::MonthlyCalls => "shadow:team_monthly_call_limit",
+            QuotaKind::DailyCredits => "shadow:team_daily_credit_limit",
+            QuotaKind::MonthlyCredits => "shadow:team_monthly_credit_limit",
+        },
         Denial::QuotaExceeded { quota, .. } => match quota {
             QuotaKind::DailyCalls => "shadow:daily_call_quota_exceeded",
             QuotaKind::MonthlyCalls => "shadow:monthly_call_quota_exceeded",

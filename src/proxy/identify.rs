@@ -3,23 +3,46 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::connection::Connection;
+use super::ear::Hearing;
 use super::exchange::Exchange;
+use super::in_flight::{Name, Whose};
+use super::session::Session;
+use super::stream::Outlet;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
+use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, RawKey};
+use crate::model::team::Team;
 use crate::model::time::Time;
 use crate::store::{Show, StoreError, clock};
 
 /// What the transport knows about a sender.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) address: IpAddr,
-    pub(super) exchange: Exchange,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    address: IpAddr,
     credential_shown: bool,
     digest: Option<Digest>,
+}
+
+/// Who sent a body, and what goes on because of it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    sender: Sender,
+    session: Option<Arc<Session>>,
+    pub(super) exchange: Exchange,
+    /// The connection that its requests go over.
+    pub(super) connection: Connection,
+    /// Where what is heard about its request goes.
+    pub(super) outlet: Option<Outlet>,
+    /// Whose end cancels its request; none in the legacy era, where leaving cancels nothing.
+    pub(super) leaves: Option<Outlet>,
+    pub(super) idempotency_key: Option<IdempotencyKey>,
+    /// May its `initialize` open a session? In an array of messages there is no place to say which.
+    pub(super) may_open_session: bool,
 }
 
 /// A caller and what the store knew about it at one moment.
@@ -28,27 +51,85 @@ pub(super) struct Identity {
     pub(super) now: Time,
     pub(super) key: Option<Arc<Key>>,
     namespace: Option<Arc<Namespace>>,
+    team: Option<Arc<Team>>,
     address: IpAddr,
     credential_shown: bool,
 }
 
-impl Caller {
-    pub(super) fn new(inbound: &Inbound, exchange: Exchange) -> Self {
+impl Sender {
+    pub(super) fn of(inbound: &Inbound) -> Self {
         let credential = inbound.credential.as_deref().filter(|credential| !credential.is_empty());
         Self {
             address: inbound.address,
-            exchange,
             credential_shown: credential.is_some(),
             digest: credential.and_then(RawKey::parse).map(|raw| raw.digest()),
         }
     }
 }
 
+impl Caller {
+    pub(super) fn new(
+        inbound: &Inbound,
+        exchange: Exchange,
+        connection: Connection,
+        session: Option<Arc<Session>>,
+        outlet: Option<Outlet>,
+    ) -> Self {
+        let sender = Sender::of(inbound);
+        let idempotency_key = inbound.idempotency_key.clone();
+        Self {
+            sender,
+            session,
+            exchange,
+            connection,
+            outlet,
+            leaves: None,
+            idempotency_key,
+            may_open_session: true,
+        }
+    }
+
+    pub(super) const fn address(&self) -> IpAddr {
+        self.sender.address
+    }
+
+    /// The session that the body is part of.
+    pub(super) const fn session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// The session, if it has a server to itself.
+    pub(super) fn session_with_server(&self) -> Option<&Arc<Session>> {
+        self.session().filter(|session| session.has_own_server())
+    }
+
+    /// The name of a request of this caller among all in flight.
+    pub(super) fn name(&self, identity: &Identity, raw_id: &str) -> Option<Name> {
+        let whose = match &self.session {
+            Some(session) => Whose::Session(session.id()),
+            None => Whose::Key(identity.usable_key_id()?.clone()),
+        };
+        Name::new(whose, raw_id)
+    }
+
+    /// Listens for what is said about a call with our id, if anybody wants to hear it. `token` is
+    /// the client's progress token.
+    pub(super) fn listen(&self, id: u64, token: Option<&str>) -> Option<Hearing> {
+        let outlet = self.outlet.as_ref()?;
+        Some(self.connection.ear.listen(id, outlet, token))
+    }
+}
+
 impl Proxy {
     /// Looks up who calls, as of now.
     pub(super) async fn identify(&self, caller: &Caller) -> Result<Identity, StoreError> {
+        self.identity_of(&caller.sender).await
+    }
+
+    /// The same before anything goes on because of it.
+    pub(super) async fn identity_of(&self, sender: &Sender) -> Result<Identity, StoreError> {
         let now = clock::now();
-        let key = match caller.digest {
+        let key = match sender.digest {
             Some(digest) => self.store.key_by_digest(digest, now).await?,
             None => None,
         };
@@ -56,31 +137,33 @@ impl Proxy {
             Some(key) => Some(self.store.namespace(&key.namespace).await?),
             None => None,
         };
-        let (address, credential_shown) = (caller.address, caller.credential_shown);
-        Ok(Identity { now, key, namespace, address, credential_shown })
+        let (address, credential_shown) = (sender.address, sender.credential_shown);
+        let team = key.as_ref().and_then(|key| key.team.as_ref());
+        let team = team.and_then(|id| self.store.team(id));
+        Ok(Identity { now, key, namespace, team, address, credential_shown })
     }
 
     /// The numbers to show for a key, if it may be shown any.
-    pub(super) async fn shown(&self, identity: &Identity, tool: Option<&str>) -> Shown {
-        let Some(key) = identity.entitled_key() else { return Shown::default() };
-        let reading = self.store.read(&key.id, self.show(tool), identity.now).await;
-        Shown { call: None, reading: reading.ok() }
+    pub(super) async fn shown(&self, identity: &Identity) -> Shown {
+        let rate = self.options.policy.shown_rate(None);
+        let show = rate.map_or(Show::BALANCE, |(limit, rate)| Show::with_rate(limit, rate));
+        self.numbers(identity, show).await
     }
 
-    /// Which numbers go with an answer about a tool, or about anything else.
-    pub(super) fn show(&self, tool: Option<&str>) -> Show {
-        match self.options.policy.shown_rate(tool) {
-            Some((limit, counter)) => Show::with_rate(limit, counter),
-            None => Show::BALANCE,
-        }
+    /// The same with the numbers of one tool or method.
+    pub(super) async fn numbers(&self, identity: &Identity, show: Show) -> Shown {
+        let Some(key) = identity.entitled_key() else { return Shown::default() };
+        let reading = self.store.read(&key.id, show, identity.now).await;
+        Shown { call: None, reading: reading.ok() }
     }
 }
 
 impl Identity {
     /// Nobody in particular: what a free method goes on with while the store is down.
     pub(super) fn nobody(caller: &Caller) -> Self {
-        let (address, credential_shown) = (caller.address, caller.credential_shown);
-        Self { now: clock::now(), key: None, namespace: None, address, credential_shown }
+        let Sender { address, credential_shown, .. } = caller.sender;
+        let (key, namespace, team) = (None, None, None);
+        Self { now: clock::now(), key, namespace, team, address, credential_shown }
     }
 
     /// The facts for the gate.
@@ -91,9 +174,15 @@ impl Identity {
             credential_shown: self.credential_shown,
             key: self.key.as_deref(),
             namespace: self.namespace.as_deref(),
+            team: self.team.as_deref(),
             calls,
             in_batch,
         }
+    }
+
+    /// The tenant of the key, if there is one.
+    pub(super) fn namespace_name(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.namespace.as_str())
     }
 
     /// May it use what needs a key?
@@ -119,7 +208,8 @@ impl Identity {
     /// The same caller, as if no list and no suspension stood in its way: shadow mode records what
     /// a call would have used up even where it would have been refused. `None` without a usable key.
     pub(super) fn unrestricted(&self) -> Option<Self> {
-        let mut key = Key::clone(self.key.as_deref().filter(|key| key.usable(self.now))?);
+        let mut key = Key::clone(self.key.as_deref().filter(|key| key.in_force(self.now))?);
+        key.suspended = false;
         key.allowed_tools = crate::model::key::ToolList::default();
         key.denied_tools = crate::model::key::ToolList::default();
         key.ip_allowlist = crate::model::key::IpAllowlist::default();

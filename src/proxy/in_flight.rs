@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::model::ids::KeyId;
-
-/// Ids longer than this cannot be cancelled: they would make the table a place to store things.
-const RAW_ID_BYTES_MAX: usize = 128;
+use crate::model::bounds::RAW_ID_BYTES_MAX;
+use crate::model::ids::{KeyId, SessionId};
 
 /// Requests in flight.
 #[derive(Clone, Debug, Default)]
@@ -20,13 +18,20 @@ pub(super) struct InFlight {
 /// Whose request, and the id that its client gave it, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Name {
-    key: KeyId,
+    whose: Whose,
     raw_id: Box<str>,
 }
 
+/// Whose ids mean the same request: those of one session, or without one those of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    Key(KeyId),
+    Session(SessionId),
+}
+
 impl Name {
-    pub(super) fn new(key: &KeyId, raw_id: &str) -> Option<Self> {
-        (raw_id.len() <= RAW_ID_BYTES_MAX).then(|| Self { key: key.clone(), raw_id: raw_id.into() })
+    pub(super) fn new(whose: Whose, raw_id: &str) -> Option<Self> {
+        (raw_id.len() <= RAW_ID_BYTES_MAX).then(|| Self { whose, raw_id: raw_id.into() })
     }
 }
 
@@ -138,10 +143,12 @@ mod tests {
 
     #[test]
     fn only_one_request_of_the_same_key_is_found() {
-        let (mine, yours) = (KeyId::from_random([1; 8]), KeyId::from_random([2; 8]));
+        let key = |byte| Whose::Key(KeyId::from_random([byte; 8]));
+        let (mine, yours) = (key(1), Whose::Session(SessionId::from_random([1; 16])));
         let table = InFlight::default();
-        let name = |key| Name::new(key, "1");
-        let find = |key| table.the_one(&name(key).unwrap()).map(|request| request.ours.to_vec());
+        let name = |key: &Whose| Name::new(key.clone(), "1");
+        let find =
+            |key: &Whose| table.the_one(&name(key).unwrap()).map(|request| request.ours.to_vec());
         let first = table.enter(name(&mine), [7, 8].into_iter());
         assert_eq!((find(&mine), find(&yours)), (Some(vec![7, 8]), None));
         let second = table.enter(name(&mine), [9].into_iter());
@@ -150,14 +157,14 @@ mod tests {
         assert_eq!(find(&mine), Some(vec![9]));
         drop(second);
         assert!(table.requests.is_empty());
-        assert!(Name::new(&mine, &"9".repeat(RAW_ID_BYTES_MAX + 1)).is_none());
+        assert!(Name::new(mine, &"9".repeat(RAW_ID_BYTES_MAX + 1)).is_none());
     }
 
     #[test]
     fn a_cancellation_finds_a_request_in_every_stage() {
         let key = KeyId::from_random([1; 8]);
         let table = InFlight::default();
-        let name = || Name::new(&key, "1");
+        let name = || Name::new(Whose::Key(key.clone()), "1");
         let cancel = || table.the_one(&name().unwrap()).unwrap().cancel().to_vec();
         let none: [u64; 0] = [];
 

@@ -1,21 +1,25 @@
-//! `initialize`: answered from the guarded server's own handshake, with the version negotiated.
+//! `initialize` on the link that is shared: answered from the guarded server's own handshake, with the
+//! version negotiated.
 
-use super::{Proxy, fault};
+use super::Proxy;
 use crate::protocol::from_client::Request;
 use crate::protocol::object::{Member, Object, string};
-use crate::protocol::to_client;
-use crate::protocol::to_server::push_member;
+use crate::protocol::to_server::{push_member, push_name};
 use crate::protocol::version;
-use crate::upstream::Failure;
 
 impl Proxy {
-    pub(super) fn initialize(&self, request: &Request<'_>) -> Vec<u8> {
-        let Some(result) = self.link.initialize_result() else {
-            return to_client::error(request.id, &fault::upstream(Failure::Unavailable));
-        };
+    /// What a client is told that has no server to itself. `None` if there is none at the moment.
+    pub(super) fn shared_result(&self, request: &Request<'_>) -> Option<Vec<u8>> {
+        let result = self.shared.link.first_result()?;
         let wanted = request.param("protocolVersion").and_then(string);
-        to_client::result(request.id, &negotiated(&result, wanted.as_deref()))
+        Some(negotiated(&result, wanted.as_deref()))
     }
+}
+
+/// The version that a result of initialize names.
+pub(super) fn version_of(result: &str) -> Option<Box<str>> {
+    let object = Object::read(result).ok()?;
+    object.get("protocolVersion").and_then(string).map(|version| version.as_ref().into())
 }
 
 /// The server's result with the version that both sides speak, and without what is not offered
@@ -55,11 +59,6 @@ fn push_capabilities(text: &mut Vec<u8>, member: &Member<'_>, all: &Object<'_>) 
         }
         _ => push_member(text, one),
     });
-}
-
-fn push_name(text: &mut Vec<u8>, member: &Member<'_>) {
-    text.extend_from_slice(member.raw_name.as_bytes());
-    text.push(b':');
 }
 
 fn push_members<'a, 'b: 'a>(

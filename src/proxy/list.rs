@@ -7,6 +7,7 @@ use super::identify::{Caller, Identity};
 use super::{Proxy, fault};
 use crate::gate::Policy;
 use crate::protocol::from_client::Request;
+use crate::protocol::from_server::Answer;
 use crate::protocol::object::{Object, items, string};
 use crate::protocol::to_client::{self, push_json};
 use crate::protocol::to_server::push_member;
@@ -21,24 +22,41 @@ impl Proxy {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Vec<u8> {
-        let answer = match self.ask(caller, identity, request).await {
-            Ok(answer) => answer,
-            Err(failure) => return to_client::error(request.id, &fault::upstream(failure)),
-        };
+        match self.ask(caller, identity, request).await {
+            Ok(answer) => self.listed(identity, request.id, &answer),
+            Err(failure) => to_client::error(request.id, &fault::upstream(failure)),
+        }
+    }
+
+    /// The server's list as this caller sees it.
+    pub(super) fn listed(&self, identity: &Identity, id: &str, answer: &Answer) -> Vec<u8> {
         let filtered = identity.entitled_key().is_some();
         let keep = |tool: &str| !filtered || identity.may_call(tool);
-        let priced =
-            answer.result_text().and_then(|result| priced(&self.options.policy, result, keep));
+        let priced = answer
+            .result_text()
+            .and_then(|result| priced(&self.options.policy, Style::Legacy, result, keep));
         match priced {
-            Some(result) => to_client::result(request.id, &result),
+            Some(result) => to_client::result(id, &result),
             // An error, or nothing that looks like a list of tools.
-            None => answer.with_id(request.id),
+            None => answer.with_id(id),
         }
     }
 }
 
+/// Where a tool's price stands. Both eras find it in `_meta`; older clients know a member of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    Legacy,
+    Modern,
+}
+
 /// The result with prices; `None` if it is no list of tools.
-fn priced(policy: &Policy, result: &str, keep: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
+pub(super) fn priced(
+    policy: &Policy,
+    style: Style,
+    result: &str,
+    keep: impl Fn(&str) -> bool,
+) -> Option<Vec<u8>> {
     let object = Object::read(result).ok()?;
     items(object.get("tools")?)?;
     let mut text = Vec::with_capacity(result.len() * 2);
@@ -48,7 +66,7 @@ fn priced(policy: &Policy, result: &str, keep: impl Fn(&str) -> bool) -> Option<
             text.push(b',');
         }
         match (member.name.as_ref(), items(member.value)) {
-            ("tools", Some(tools)) => push_tools(&mut text, policy, &tools, &keep),
+            ("tools", Some(tools)) => push_tools(&mut text, policy, style, &tools, &keep),
             _ => push_member(&mut text, member),
         }
     }
@@ -56,7 +74,13 @@ fn priced(policy: &Policy, result: &str, keep: impl Fn(&str) -> bool) -> Option<
     Some(text)
 }
 
-fn push_tools(text: &mut Vec<u8>, policy: &Policy, tools: &[&str], keep: &impl Fn(&str) -> bool) {
+fn push_tools(
+    text: &mut Vec<u8>,
+    policy: &Policy,
+    style: Style,
+    tools: &[&str],
+    keep: &impl Fn(&str) -> bool,
+) {
     text.extend_from_slice(b"\"tools\":[");
     let mut first = true;
     for raw in tools {
@@ -70,7 +94,7 @@ fn push_tools(text: &mut Vec<u8>, policy: &Policy, tools: &[&str], keep: &impl F
             text.push(b',');
         }
         match (tool, name) {
-            (Some(tool), Some(name)) => push_tool(text, &tool, &pricing(policy, &name)),
+            (Some(tool), Some(name)) => push_tool(text, style, &tool, &pricing(policy, &name)),
             _ => text.extend_from_slice(raw.as_bytes()),
         }
     }
@@ -78,7 +102,7 @@ fn push_tools(text: &mut Vec<u8>, policy: &Policy, tools: &[&str], keep: &impl F
 }
 
 /// Writes a tool with our two members in the place of any that were there.
-fn push_tool(text: &mut Vec<u8>, tool: &Object<'_>, pricing: &str) {
+fn push_tool(text: &mut Vec<u8>, style: Style, tool: &Object<'_>, pricing: &str) {
     text.push(b'{');
     for member in tool.members() {
         if member.name != "_pricing" && member.name != "_meta" {
@@ -86,7 +110,10 @@ fn push_tool(text: &mut Vec<u8>, tool: &Object<'_>, pricing: &str) {
             text.push(b',');
         }
     }
-    text.extend_from_slice(format!("\"_pricing\":{pricing},\"_meta\":{{").as_bytes());
+    if style == Style::Legacy {
+        text.extend_from_slice(format!("\"_pricing\":{pricing},").as_bytes());
+    }
+    text.extend_from_slice(b"\"_meta\":{");
     let meta = tool.get("_meta").and_then(|meta| Object::read(meta).ok()).unwrap_or_default();
     for member in meta.members().iter().filter(|member| member.name != META_NAME) {
         push_member(text, member);
@@ -156,7 +183,7 @@ mod tests {
             r#"{"nextCursor":"p\/2","tools":[{"_pricing":"old","name":"x","inputSchema":{"a":1.0},"_meta":{"k":1,"dev.paygate/pricing":0}},"#,
             r#"{"name":"hidden"},5],"_meta":{}}"#
         );
-        let text = priced(&policy(), result, |name| name != "hidden").unwrap();
+        let text = priced(&policy(), Style::Legacy, result, |name| name != "hidden").unwrap();
         let price = pricing(&policy(), "x");
         let expected = format!(
             concat!(
@@ -166,6 +193,6 @@ mod tests {
             price = price
         );
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-        assert!(priced(&policy(), r#"{"tools":{}}"#, |_| true).is_none());
+        assert!(priced(&policy(), Style::Legacy, r#"{"tools":{}}"#, |_| true).is_none());
     }
 }

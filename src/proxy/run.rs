@@ -1,4 +1,4 @@
-//! A priced request from its judgement to its end, for single calls and batches alike.
+//! A priced request from its judgement to its end, for single calls, batches and methods alike.
 //!
 //! Everything from the hold on survives its client: one that disconnects does not take the call
 //! with it, because in the legacy era that is no cancellation (design.md, money rule 4).
@@ -6,45 +6,30 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
+use super::asked::{Asked, Ended, Form, Outcomes, Told};
+use super::connection::Connection;
+use super::ear::Hearing;
 use super::hold::{Allowed, Held, NotHeld};
 use super::identify::{Caller, Identity};
-use super::in_flight::{Name, Registration};
+use super::in_flight::Registration;
+use super::parked::{Earlier, ROUND_USED, Rounds, interim};
+use super::repeat::{First, Turn};
 use super::settle::{Settled, Terms, ends_of};
+use super::stream::Outlet;
 use super::survive::Survive;
-use super::{Proxy, Reply, Shown, entropy, fault};
-use crate::gate::CallFacts;
+use super::{Proxy, Reply, Shown, entropy, fault, repeat};
+use crate::gate::Denied;
 use crate::model::ids::CallId;
 use crate::protocol::result_kind::ResultKind;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::{ItemEnd, Reading, Show, StoreError};
-use crate::upstream::{Failure, Outcome, Pending, Slot};
-
-/// A request for priced calls, as the client wrote it.
-pub(super) struct Asked<'a> {
-    /// The client's id.
-    pub(super) id: &'a str,
-    /// The calls in order.
-    pub(super) calls: &'a [CallFacts<'a>],
-    pub(super) in_batch: bool,
-    /// Writes the line of a call (by index) with our id.
-    pub(super) line: &'a (dyn Fn(usize, u64) -> Vec<u8> + Sync),
-}
-
-/// How a request's calls ended.
-pub(super) struct Ended {
-    pub(super) outcomes: Vec<Outcome>,
-    /// What each cost.
-    pub(super) charged: Vec<i64>,
-    pub(super) shown: Shown,
-}
+use crate::upstream::{Failure, Link, Outcome, Patience, Pending, Slot};
 
 /// What happened to the hold and to the answer.
 enum Ran {
-    Ended(Ended),
-    /// The tools ran, but their answers must not be delivered.
-    Withheld(ErrorObjectOwned, Shown),
+    /// What this request is told, and all that wait for it; and the numbers right after it.
+    Told(Told, Option<Reading>),
     NotHeld(NotHeld),
 }
 
@@ -53,17 +38,21 @@ struct Run {
     allowed: Allowed,
     /// Taken before the hold, so that a cancellation finds the request from then on.
     registration: Registration,
+    /// Listened for until the outcomes are there.
+    hearings: Vec<Hearing>,
+    connection: Connection,
     show: Show,
     terms: Terms,
-    sendings: Vec<(Slot, Vec<u8>, Duration)>,
+    /// Whose end cancels all of it.
+    leaves: Option<Outlet>,
+    rounds: Option<Rounds>,
+    sendings: Vec<(Slot, Vec<u8>, Patience)>,
+    /// Others may wait for it.
+    first: Option<First>,
 }
 
-impl Asked<'_> {
-    /// The tool whose numbers the answer shows.
-    pub(super) fn shown_tool(&self) -> Option<&str> {
-        self.calls.first().filter(|_| !self.in_batch).map(|call| call.tool)
-    }
-}
+/// What a server is told of a call whose client has left.
+pub(super) const CLIENT_LEFT: &str = "the client has left";
 
 impl Proxy {
     /// Judges, holds, sends and settles. The error is the reply to give instead of a result.
@@ -72,90 +61,130 @@ impl Proxy {
         caller: &Caller,
         asked: &Asked<'_>,
     ) -> Result<Ended, Reply> {
+        let fails =
+            |error: &StoreError| Reply::error(asked.id, &fault::store(error), Shown::default());
+        // One id for all attempts: what is told before the answer is told under it.
+        let id = entropy::call_id()
+            .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
+        if let Some(outlet) = &caller.outlet {
+            outlet.is_about(asked.earlier_call().unwrap_or(id));
+        }
         // A record may change between the judgement and the hold: then both are done once more.
-        for _ in 0..2 {
-            let fails =
-                |error: &StoreError| Reply::error(asked.id, &fault::store(error), Shown::default());
+        let mut was_stale = false;
+        loop {
             let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
-            let id = entropy::call_id()
-                .ok_or_else(|| Reply::error(asked.id, &fault::ours(), Shown::default()))?;
-            let allowed = match self.judge(&identity, asked.calls, asked.in_batch, id).await {
+            let allowed = match self.allow(&identity, asked, id).await {
                 Ok(allowed) => allowed,
                 Err(denied) => return Err(self.denied(&identity, asked, denied).await),
             };
-            let run = match self.prepare(allowed, &identity, asked).await {
+            let first = match self.turn(caller, &identity, asked).await {
+                Turn::Run(first) => first,
+                Turn::Again => continue,
+                Turn::Answer(answer) => return answer,
+            };
+            let mut run = match self.prepare(caller, allowed, &identity, asked).await {
                 Ok(run) => run,
                 Err(error) => {
-                    return Err(Reply::error(
-                        asked.id,
-                        &error,
-                        self.shown(&identity, asked.shown_tool()).await,
-                    ));
+                    let shown = self.shown_for(&identity, asked).await;
+                    return Err(Reply::error(asked.id, &error, shown));
                 }
             };
+            run.first = first;
             let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
             let ran = Survive::new(async move {
                 let _exchange = exchange;
                 proxy.run(run).await
             });
             match ran.await {
-                Ran::Ended(ended) => return Ok(ended),
-                Ran::Withheld(error, shown) => {
-                    return Err(Reply::error(asked.id, &error, shown));
+                Ran::Told(told, reading) => {
+                    return repeat::ended(asked, told, Shown { call: None, reading });
                 }
-                Ran::NotHeld(NotHeld::Stale) => {}
+                Ran::NotHeld(NotHeld::Stale) if was_stale => {
+                    return Err(fails(&StoreError::Conflict));
+                }
+                Ran::NotHeld(NotHeld::Stale) => was_stale = true,
+                Ran::NotHeld(NotHeld::Used) => {
+                    let error = fault::invalid_params(ROUND_USED);
+                    return Err(Reply::error(asked.id, &error, Shown::default()));
+                }
                 Ran::NotHeld(NotHeld::Refused(denied)) => {
                     return Err(self.denied(&identity, asked, *denied).await);
                 }
                 Ran::NotHeld(NotHeld::Unavailable(error)) => return Err(fails(&error)),
             }
         }
-        Err(Reply::error(asked.id, &fault::store(&StoreError::Conflict), Shown::default()))
+    }
+
+    async fn allow(
+        &self,
+        identity: &Identity,
+        asked: &Asked<'_>,
+        id: CallId,
+    ) -> Result<Allowed, Denied> {
+        match asked.rounds.map_or(&Earlier::None, |rounds| &rounds.earlier) {
+            Earlier::None => self.judge(identity, asked, id).await,
+            Earlier::Held { call, state } => {
+                self.judge_round(identity, asked, *call, state.clone())
+            }
+            Earlier::Unheld => Ok(Allowed::unheld()),
+        }
     }
 
     /// What can be refused without touching any counter: tools that do not exist and a server
     /// that is not there.
     async fn prepare(
         &self,
+        caller: &Caller,
         allowed: Allowed,
         identity: &Identity,
         asked: &Asked<'_>,
     ) -> Result<Run, ErrorObjectOwned> {
-        if let Some(index) = self.first_unlisted(asked.calls).await {
-            if !self.link.status().is_ready() {
+        let link = &caller.connection.link;
+        if let Some(message) = misnamed(link, asked) {
+            return Err(fault::invalid_params(message));
+        }
+        if let Some(index) = self.first_unlisted(link, asked).await {
+            if !link.status().is_ready() {
                 return Err(fault::upstream(Failure::Unavailable));
             }
             return Err(fault::invalid_params(unknown_tool(asked, index)));
         }
+        let customer = self.customer(identity);
         let mut sendings = Vec::with_capacity(asked.calls.len());
+        let mut hearings = Vec::new();
         for (index, call) in asked.calls.iter().enumerate() {
-            let slot = self.link.reserve().map_err(fault::upstream)?;
-            let line = (asked.line)(index, slot.id());
-            sendings.push((slot, line, self.options.timeout(Some(call.tool))));
+            let slot = link.reserve().map_err(fault::upstream)?;
+            hearings.extend(caller.listen(slot.id(), (asked.token)(index)));
+            let text = (asked.line)(index, slot.id(), customer.as_deref());
+            sendings.push((slot, text, self.options.patience_of(asked.form, call.tool)));
         }
-        let key = identity.usable_key_id();
-        let name = key.and_then(|key| Name::new(key, asked.id));
+        let name = caller.name(identity, asked.id);
         let ours = sendings.iter().map(|(slot, ..)| slot.id());
         Ok(Run {
             allowed,
             registration: self.calls.enter(name, ours),
-            show: self.show(asked.shown_tool()),
+            hearings,
+            connection: caller.connection.clone(),
+            show: self.show_for(asked),
             terms: Terms { refund_on_failure: self.options.refund_on_failure },
+            leaves: caller.leaves.clone(),
+            rounds: asked.rounds.cloned(),
             sendings,
+            first: None,
         })
     }
 
     /// The first call to a tool that the server does not list, even after its list was fetched again.
-    async fn first_unlisted(&self, calls: &[CallFacts<'_>]) -> Option<usize> {
-        if !self.options.refuse_unlisted_tools {
+    async fn first_unlisted(&self, link: &Link, asked: &Asked<'_>) -> Option<usize> {
+        if !self.options.refuse_unlisted_tools || asked.form == Form::Method {
             return None;
         }
         let find = || {
-            let listed = self.link.tools();
-            calls.iter().position(|call| !listed.contains(call.tool))
+            let listed = link.tools();
+            asked.calls.iter().position(|call| !listed.contains(call.tool))
         };
         find()?;
-        self.link.refresh_tools().await;
+        link.refresh_tools().await;
         find()
     }
 
@@ -164,38 +193,56 @@ impl Proxy {
             Ok(held) => held,
             // It would be held once more, but nobody wants it any more.
             Err(NotHeld::Stale) if run.registration.is_cancelled() => {
-                return withheld(fault::upstream(Failure::Cancelled), None);
+                return Ran::Told(Told::Withheld(fault::upstream(Failure::Cancelled), None), None);
             }
             Err(why) => return Ran::NotHeld(why),
         };
-        let (spent, outcomes) = if run.registration.is_cancelled() {
+        let is_left = run.leaves.as_ref().is_some_and(Outlet::is_left);
+        let (spent, outcomes) = if run.registration.is_cancelled() || is_left {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
-            self.sent(&run.registration);
-            (spent, answers(pendings, self.link.answer_bytes_max()).await)
+            Self::sent(&run.connection, &run.registration);
+            let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
+            (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
-        drop(run.registration);
-        let ends = ends_of(&outcomes, &spent.held, run.terms);
-        let call = spent.held.charge().map(|charge| charge.call);
-        let charged = spent.charged(&ends);
-        match self.settle(spent.held, &ends, run.show).await {
-            Settled::Booked(reading) => {
-                Ran::Ended(Ended { outcomes, charged, shown: Shown { call, reading } })
+        drop((run.registration, run.hearings));
+        if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
+            let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
+            if let Some(first) = run.first {
+                first.tell(&told);
             }
-            Settled::TooLate => withheld(fault::upstream(Failure::Timeout), call),
-            Settled::Unbooked(error) => withheld(fault::store(&error), call),
+            return Ran::Told(told, reading);
         }
+        let ends = ends_of(&outcomes, &spent.held, run.terms);
+        let charge = spent.held.charge();
+        let call = charge.map(|charge| charge.call);
+        let ran = Arc::new(Outcomes { charged: spent.charged(&ends), outcomes });
+        // Only a capture keeps it, so it need not be written down for anything else.
+        let first = run.first.as_ref().filter(|_| ends.iter().any(|end| end.paid));
+        let keep = first.zip(charge);
+        let keep = keep.map(|(first, charge)| first.keep(charge, &ran, self.options.kept_ttl));
+        let (told, reading) = match self.settle(spent.held, &ends, run.show, keep).await {
+            Settled::Booked(reading) => (Told::Ended(ran, call), reading),
+            Settled::TooLate => (Told::Withheld(fault::upstream(Failure::Timeout), call), None),
+            Settled::Unbooked(error) => (Told::Withheld(fault::store(&error), call), None),
+        };
+        if let Some(first) = run.first {
+            first.tell(&told);
+        }
+        Ran::Told(told, reading)
     }
 }
 
-fn withheld(error: ErrorObjectOwned, call: Option<CallId>) -> Ran {
-    Ran::Withheld(error, Shown { call, reading: None::<Reading> })
+/// What to say of the first call whose name belongs to none of several servers.
+fn misnamed(link: &Link, asked: &Asked<'_>) -> Option<String> {
+    let mut calls = asked.calls.iter().enumerate().filter(|_| asked.form != Form::Method);
+    calls.find_map(|(index, call)| link.misnamed(call.tool, asked.in_batch().then_some(index)))
 }
 
 fn unknown_tool(asked: &Asked<'_>, index: usize) -> Cow<'static, str> {
     let tool = asked.calls.get(index).map(|call| call.tool).unwrap_or_default();
-    if asked.in_batch {
+    if asked.in_batch() {
         format!("Invalid batch: calls[{index}] names an unknown tool: {tool}").into()
     } else {
         format!("Unknown tool: {tool}").into()
@@ -208,8 +255,8 @@ struct Spent {
 }
 
 /// Sends the calls of a hold. The permit is used up.
-fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Duration)>) -> (Spent, Vec<Pending>) {
-    let pendings = sendings.into_iter().map(|(slot, line, timeout)| slot.send(line, timeout));
+fn send(held: Held, sendings: Vec<(Slot, Vec<u8>, Patience)>) -> (Spent, Vec<Pending>) {
+    let pendings = sendings.into_iter().map(|(slot, line, patience)| slot.send(line, patience));
     let pendings = pendings.collect();
     (Spent { held }, pendings)
 }
@@ -231,12 +278,35 @@ fn without_task(outcome: Outcome) -> Outcome {
     })
 }
 
+/// Waits for all outcomes. A client of the modern era that leaves cancels what is still under way.
+async fn outcomes(
+    pendings: Vec<Pending>,
+    link: &Link,
+    takes_tasks: bool,
+    leaves: Option<Outlet>,
+) -> Vec<Outcome> {
+    let ids: Vec<u64> = pendings.iter().map(Pending::id).collect();
+    let answers = answers(pendings, link.answer_bytes_max(), takes_tasks);
+    let Some(outlet) = leaves else { return answers.await };
+    tokio::pin!(answers);
+    tokio::select! {
+        biased;
+        outcomes = &mut answers => return outcomes,
+        () = outlet.left() => {}
+    }
+    for id in ids {
+        link.cancel(id, CLIENT_LEFT);
+    }
+    answers.await
+}
+
 /// Waits for all outcomes, in the order of the calls. All answers together may be as long as
 /// `bytes_max`; one that would go past it is dropped when it arrives, so that no batch makes
 /// Paygate hold more than that.
-async fn answers(mut pendings: Vec<Pending>, bytes_max: usize) -> Vec<Outcome> {
+async fn answers(mut pendings: Vec<Pending>, bytes_max: usize, takes_tasks: bool) -> Vec<Outcome> {
     if pendings.len() <= 1 {
         return match pendings.pop() {
+            Some(one) if takes_tasks => vec![one.answer().await],
             Some(one) => vec![without_task(one.answer().await)],
             None => Vec::new(),
         };

@@ -2,9 +2,11 @@
 
 use super::Proxy;
 use super::hold::Held;
+use super::tasks::Seen;
 use crate::ledger::ResolutionKind;
+use crate::protocol::from_server;
 use crate::protocol::result_kind::ResultKind;
-use crate::store::{self, ItemEnd, Reading, Show, StoreError, clock};
+use crate::store::{self, ItemEnd, Keep, Reading, Settlement, Show, StoreError, clock};
 use crate::upstream::{Failure, Outcome};
 
 /// What became of the books.
@@ -44,6 +46,19 @@ pub(super) fn end_of(outcome: &Outcome, terms: Terms) -> ItemEnd {
     }
 }
 
+/// How a call ends whose result came as a task.
+pub(super) fn end_of_task(seen: Seen<'_>, terms: Terms) -> ItemEnd {
+    let failed = |outcome| ItemEnd { paid: !terms.refund_on_failure, outcome };
+    match seen {
+        Seen::Completed(result) if from_server::is_tool_error(result) => failed("tool_error"),
+        Seen::Completed(_) => ItemEnd { paid: true, outcome: "result" },
+        Seen::Failed => failed("error"),
+        Seen::Cancelled => ItemEnd { paid: false, outcome: Failure::Cancelled.reason() },
+        Seen::Lost => ItemEnd { paid: false, outcome: "task_lost" },
+        Seen::Open => ItemEnd { paid: false, outcome: "task" },
+    }
+}
+
 /// How all calls of one hold end.
 pub(super) fn ends_of(outcomes: &[Outcome], held: &Held, terms: Terms) -> Vec<ItemEnd> {
     if let Some(outcome) = held.shadow() {
@@ -63,9 +78,15 @@ pub(super) fn was_cancelled(outcomes: &[Outcome]) -> bool {
 impl Proxy {
     /// Resolves a hold. What was charged is durable when this returns; what was released need not
     /// be: a crash releases it too.
-    pub(super) async fn settle(&self, held: Held, ends: &[ItemEnd], show: Show) -> Settled {
+    pub(super) async fn settle(
+        &self,
+        held: Held,
+        ends: &[ItemEnd],
+        show: Show,
+        keep: Option<Keep>,
+    ) -> Settled {
         let Some(charge) = held.charge() else { return Settled::Booked(None) };
-        let settlement = store::settlement(charge, ends, show);
+        let settlement = Settlement { keep, ..store::settlement(charge, ends, show) };
         let captured = settlement.kind == ResolutionKind::Captured;
         match self.store.settle(settlement, clock::now()).await {
             Ok((reading, durable)) if captured => match durable.wait().await {

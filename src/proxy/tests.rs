@@ -12,24 +12,25 @@ use crate::model::key::{IpAllowlist, Key, ToolList};
 use crate::model::secret::RawKey;
 use crate::store::clock;
 use crate::store::local::{LocalOptions, LocalStore};
-use crate::upstream::ChildOptions;
+use crate::upstream::{ChildOptions, Hello, Kind, LinkOptions};
 
 const KEY: &str = "a-key-for-tests-0001";
-const CREDITS: i64 = 100;
-const PRICE: i64 = 3;
+pub(super) const CREDITS: i64 = 100;
+pub(super) const PRICE: i64 = 3;
 
-struct Bench {
+pub(super) struct Bench {
     proxy: Arc<Proxy>,
+    pub(super) store: Arc<LocalStore>,
     key: KeyId,
 }
 
-fn options() -> ProxyOptions {
+pub(super) fn options() -> ProxyOptions {
     let mut policy = Policy { default_price: PRICE, key_rate: 50, ..Policy::default() };
     policy.tools.insert("env".into(), ToolPolicy::new("env", Some(0), 1, 0));
     ProxyOptions { policy, refuse_unlisted_tools: false, ..ProxyOptions::default() }
 }
 
-async fn bench(options: ProxyOptions) -> Bench {
+pub(super) async fn bench(options: ProxyOptions) -> Bench {
     bench_with(options, bounds::CHILD_CALLS_MAX).await
 }
 
@@ -37,6 +38,8 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
     let store = LocalStore::open(&LocalOptions::default(), clock::now()).unwrap();
     let raw = RawKey::parse(KEY).unwrap();
     let key = Key {
+        suspended: false,
+        team: None,
         id: KeyId::from_random([7; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -55,14 +58,19 @@ async fn bench_with(options: ProxyOptions, calls_max: usize) -> Bench {
         revision: 0,
     };
     let id = key.id.clone();
-    store.create_key(key, CREDITS, None, clock::now()).await.unwrap();
-    let mut child = ChildOptions::new("fixture", "python3");
+    store.create_key(key, CREDITS, None.into(), clock::now()).await.unwrap();
+    let mut child = ChildOptions::new("python3");
     child.arguments =
         vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstream_child.py").into()];
     child.environment = std::env::vars_os().collect();
-    child.calls_max = calls_max;
-    let link = ChildLink::start(child).await.unwrap();
-    Bench { proxy: Arc::new(Proxy::new(options, Arc::new(store), link)), key: id }
+    let mut options_of_link = LinkOptions::new("fixture", Kind::Child(Arc::new(child)));
+    options_of_link.calls_max = calls_max;
+    let server = Server::new(options_of_link, 2);
+    let ear = Arc::new(Ear::default());
+    let link = server.link(Hello::Initialize(None), Arc::clone(&ear) as _).await.unwrap();
+    let store = Arc::new(store);
+    let books: Arc<dyn Store> = Arc::<LocalStore>::clone(&store);
+    Bench { proxy: Arc::new(Proxy::new(options, books, server, link, ear)), store, key: id }
 }
 
 impl Bench {
@@ -72,28 +80,34 @@ impl Bench {
             credential: credential.map(str::to_owned),
             address: "127.0.0.1".parse().unwrap(),
             protocol_version: None,
+            headers: None,
+            takes_events: false,
+            idempotency_key: None,
+            session: None,
         }
     }
 
-    async fn send(&self, message: &Value) -> Reply {
+    pub(super) async fn send(&self, message: &Value) -> Reply {
         self.proxy.handle(Self::inbound(&message.to_string(), Some(KEY))).await
     }
 
-    async fn call(&self, tool: &str, arguments: Value) -> (Value, Shown) {
+    pub(super) async fn call(&self, tool: &str, arguments: Value) -> (Value, Shown) {
         let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}});
         let message =
             json!({"jsonrpc": "2.0", "id": "mine", "method": "tools/call", "params": params});
         answer(self.send(&message).await)
     }
 
-    async fn available(&self) -> i64 {
+    pub(super) async fn available(&self) -> i64 {
         self.proxy.store.account(&self.key).await.unwrap().available()
     }
 }
 
-fn answer(reply: Reply) -> (Value, Shown) {
+pub(super) fn answer(reply: Reply) -> (Value, Shown) {
     match reply {
-        Reply::Message(answer) => (serde_json::from_slice(&answer.text).unwrap(), answer.shown),
+        Reply::Message(answer) | Reply::Opened(_, answer) => {
+            (serde_json::from_slice(&answer.text).unwrap(), answer.shown)
+        }
         other => panic!("{other:?}"),
     }
 }

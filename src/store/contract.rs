@@ -1,8 +1,11 @@
 //! Values that cross the line between a store and its users.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
-use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind};
+use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::text::Text;
@@ -34,8 +37,14 @@ pub enum StoreError {
     #[error("this Idempotency-Key was used for another request")]
     OnceMismatch,
     /// Too many idempotency keys are remembered.
-    #[error("too many Idempotency-Keys of the last 24 hours are remembered; try again later")]
+    #[error("too many Idempotency-Keys are remembered; try again later")]
     OnceFull,
+    /// There are as many of something as there may be.
+    #[error("there are {1} {0} already, which is the most")]
+    Full(&'static str, usize),
+    /// Too many calls wait for their customers.
+    #[error("too many calls wait for their next round or for their task")]
+    ParkedFull,
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
     OutOfRange,
@@ -65,15 +74,87 @@ impl From<LedgerError> for StoreError {
     }
 }
 
-/// A request that may be repeated: it is applied once within 24 hours.
+/// A request that may be repeated: it is applied once, as long as it is remembered.
 #[derive(Clone, Debug)]
 pub struct Once {
-    /// Digest of where it was sent and its Idempotency-Key.
+    /// Digest of whose it is or where it was sent, and of its idempotency key.
     pub id: Digest,
     /// Digest of what it asked for.
     pub request: Digest,
     /// The answer to give to a repetition, where it can be known beforehand.
     pub note: String,
+}
+
+/// The answer to a call that may be repeated. Whatever captures the call keeps it, in one commit.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The request, as [`Once::id`] of one key.
+    pub once: Once,
+    /// The answer; `None` if it is too long to be kept.
+    pub answer: Option<Vec<u8>>,
+    /// How long.
+    pub ttl: Duration,
+}
+
+/// What was kept of a captured call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which call.
+    pub call: CallId,
+    /// Its answer; `None` if that was too long.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// What goes with an operator's change, written in the same commit.
+#[derive(Clone, Debug, Default)]
+pub struct Deed {
+    /// The request, if it may be repeated.
+    pub once: Option<Once>,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// What the audit log says of it. A change of credits adds `newBalance` to it.
+    pub audit: Option<AuditEvent>,
+}
+
+impl From<Option<Once>> for Deed {
+    fn from(once: Option<Once>) -> Self {
+        Self { once, ..Self::default() }
+    }
+}
+
+/// What became of putting a key into a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// It is in it, now or already.
+    Done,
+    /// There is no such team of the key's tenant.
+    NoSuchTeam,
+    /// The key is in another one.
+    InAnotherTeam,
+    /// The team has as many keys as it may.
+    TeamFull,
+}
+
+/// Which part of the audit log is read.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditPage {
+    /// From which end.
+    pub order: AuditOrder,
+    /// Behind the entry with this id.
+    pub after: Option<i64>,
+    /// Entries to leave out before that.
+    pub skip: usize,
+    /// Most entries.
+    pub limit: usize,
+}
+
+/// From which end a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// The last entry first.
+    NewestFirst,
+    /// The first entry first.
+    OldestFirst,
 }
 
 /// How one call of a charge ended.
@@ -98,6 +179,38 @@ pub struct CallEnd {
     pub outcome: &'static str,
 }
 
+/// A call as the journal has it.
+#[derive(Clone, Debug)]
+pub struct FoundCall {
+    /// Which call.
+    pub call: CallId,
+    /// Who paid.
+    pub key: KeyId,
+    /// Credits that were charged.
+    pub charged: i64,
+    /// What became of it.
+    pub state: CallState,
+    /// Its tools, each with what a refund changes.
+    pub(super) tools: Vec<CallEnd>,
+    /// What a refund gives back.
+    pub(super) reversal: Option<Reversal>,
+    /// The last journal row that was looked at.
+    pub(super) seen: i64,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallState {
+    /// It has not ended.
+    Open,
+    /// It cost nothing.
+    Free,
+    /// It was charged.
+    Charged,
+    /// It was charged and then refunded.
+    Refunded,
+}
+
 /// The end of a hold, with everything that is recorded about it.
 #[derive(Clone, Debug)]
 pub struct Settlement {
@@ -115,6 +228,8 @@ pub struct Settlement {
     pub ends: Vec<CallEnd>,
     /// What the answer will show.
     pub show: Show,
+    /// What a capture keeps for repetitions.
+    pub keep: Option<Keep>,
 }
 
 /// Which numbers of an account an answer shows.

@@ -6,6 +6,7 @@
 pub mod clock;
 mod contract;
 pub mod local;
+mod parked;
 
 use std::sync::Arc;
 
@@ -13,15 +14,21 @@ use async_trait::async_trait;
 
 use crate::gate::{Charge, Item};
 use crate::ledger::{Account, CounterName, CreditKind, Refusal, ResolutionKind};
-use crate::model::ids::KeyId;
+use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
+use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
+use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 
 pub use contract::{
-    CallEnd, Durable, ItemEnd, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
+    Assigned, AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep,
+    Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
 };
+
+pub use parked::{PaidTask, Parking, Resumed};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
 /// something says in its result when the change is durable.
@@ -40,33 +47,115 @@ pub trait Store: Send + Sync + 'static {
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
 
-    /// Makes a key with its first credits, durably. A repetition (`once`) changes nothing and
+    /// Every tenant that has a record.
+    fn namespaces(&self) -> Vec<Arc<Namespace>>;
+
+    /// Replaces a tenant's record, durably, if its revision is still the one given; raises it.
+    async fn update_namespace(
+        &self,
+        tenant: Namespace,
+        deed: Deed,
+    ) -> Result<Arc<Namespace>, StoreError>;
+
+    /// The admin token with a digest.
+    fn token(&self, digest: &Digest) -> Option<Arc<AdminToken>>;
+
+    /// Every admin token, in order of their making.
+    fn tokens(&self) -> Vec<Arc<AdminToken>>;
+
+    /// Makes an admin token, durably.
+    async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError>;
+
+    /// Ends an admin token, durably.
+    async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError>;
+
+    /// A team, deleted or not.
+    fn team(&self, id: &TeamId) -> Option<Arc<Team>>;
+
+    /// Every team, deleted ones included, in order of their making.
+    fn teams(&self) -> Vec<Arc<Team>>;
+
+    /// A team's account.
+    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
+
+    /// Makes a team, durably.
+    async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
+
+    /// Replaces a team's record, durably, if its revision is still the one given; raises it. A team
+    /// that is not active any more releases its keys.
+    async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
+
+    /// Puts a key into a team of its own tenant, durably.
+    async fn assign_key(
+        &self,
+        key: &KeyId,
+        team: &TeamId,
+        deed: Deed,
+    ) -> Result<Assigned, StoreError>;
+
+    /// Takes a key out of a team, durably; was it in it?
+    async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError>;
+
+    /// Writes an entry of the audit log that nobody waits for; dropped if the disk cannot keep up.
+    fn note(&self, event: AuditEvent);
+
+    /// Some entries of the audit log.
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Numbers of the audit log.
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError>;
+
+    /// Forgets some of the entries before a moment, and of those beyond their bounds.
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// Makes a key with its first credits, durably. A repetition (`deed.once`) changes nothing and
     /// returns the answer that the first one left.
     async fn create_key(
         &self,
         key: Key,
         credits: i64,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<Creation, StoreError>;
 
     /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
-    async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError>;
+    async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError>;
 
-    /// Adds or corrects credits, durably. A repetition (`once`) changes nothing and returns the
-    /// balance of then.
+    /// Takes a key out, durably. What it had left ends by an adjustment; its journal stays under its
+    /// id, which is never used again.
+    async fn delete_key(&self, id: &KeyId, deed: Deed, now: Time) -> Result<(), StoreError>;
+
+    /// Adds or corrects credits, durably. A repetition (`deed.once`) changes nothing and
+    /// returns the balance of then.
     async fn credit(
         &self,
         id: &KeyId,
         amount: i64,
         kind: CreditKind,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<Credited, StoreError>;
+
+    /// The call with an id, from the journal.
+    async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError>;
+
+    /// Gives back all that a charged call kept, durably, once: a call that was refunded before stays
+    /// as it is.
+    async fn refund(&self, call: FoundCall, deed: Deed, now: Time) -> Result<Credited, StoreError>;
 
     /// The balance after the credit that this very request made before, durably; `None` if it is
     /// new. The key may have been rotated or revoked since.
     async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError>;
+
+    /// What was kept of the captured call that this request repeats; `None` if there is none, and
+    /// room to keep one. An error if there is no room, or if the same idempotency key came with
+    /// another request.
+    async fn recall(&self, key: &KeyId, once: &Once, now: Time)
+    -> Result<Option<Kept>, StoreError>;
 
     /// Reserves what a charge asks for until `deadline`, all or nothing.
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
@@ -75,12 +164,48 @@ pub trait Store: Send + Sync + 'static {
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError>;
 
     /// Ends a hold. The numbers in the reading are those right after it; the answer to a captured
-    /// call must wait for [`Durable`].
+    /// call must wait for [`Durable`]. A repetition of a call whose answer is kept finds it from
+    /// then on.
     async fn settle(
         &self,
         settlement: Settlement,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError>;
+
+    /// Keeps a hold open beyond its call's answer, which must wait for [`Durable`]. The reading is
+    /// of then.
+    async fn park(
+        &self,
+        parking: Parking,
+        show: Show,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError>;
+
+    /// Goes on with a parked hold of this key in exactly this state, once; it then has the new
+    /// deadline.
+    async fn resume(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        state: &str,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Resumed, StoreError>;
+
+    /// Ends the hold of a task, as [`Store::settle`], and remembers with the same commit that its
+    /// result is paid if it was captured.
+    async fn settle_task(
+        &self,
+        settlement: Settlement,
+        task: PaidTask,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError>;
+
+    /// Is the result of the task that this call has made paid?
+    fn is_task_paid(&self, call: &CallId) -> bool;
+
+    /// What this database seals with what clients keep for it.
+    fn seal_key(&self) -> SealKey;
 
     /// Releases holds whose deadline has passed; how many there were.
     async fn expire(&self, now: Time) -> Result<usize, StoreError>;
@@ -98,7 +223,15 @@ pub trait Store: Send + Sync + 'static {
     /// All keys with their accounts in order of creation, of one namespace or of all.
     async fn keys(&self, namespace: Option<&str>) -> Result<Vec<(Arc<Key>, Account)>, StoreError>;
 
-    /// Calls and credits by key and tool, from the journal.
+    /// Some keys in order of creation, of one namespace or of all: the first ones after a place.
+    async fn keys_page(
+        &self,
+        namespace: Option<&str>,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<KeysPage, StoreError>;
+
+    /// Calls and credits by key and tool, from the journal; deleted keys too.
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
 
     /// `Err` once the store has closed itself because it could not write.
@@ -106,6 +239,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes everything down and closes.
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Some keys, and where to go on.
+#[derive(Debug)]
+pub struct KeysPage {
+    /// The keys with their accounts.
+    pub keys: Vec<(Arc<Key>, Account)>,
+    /// The place after the last of them, if there are more.
+    pub next: Option<i64>,
 }
 
 /// What became of a request to make a key.
@@ -158,6 +300,7 @@ pub fn settlement(charge: &Charge, ends: &[ItemEnd], show: Show) -> Settlement {
         charged,
         ends: ends.collect(),
         show,
+        keep: None,
     }
 }
 

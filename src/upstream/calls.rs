@@ -13,6 +13,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Failure;
 use crate::model::bounds;
@@ -48,6 +49,8 @@ struct Table<C> {
 struct Entry {
     uses: u64,
     waiter: Option<oneshot::Sender<Outcome>>,
+    /// When the server last told of progress.
+    progressed_at: Option<Instant>,
 }
 
 impl<C: Clone> Calls<C> {
@@ -84,7 +87,7 @@ impl<C: Clone> Calls<C> {
             return Err(Failure::Busy);
         }
         let index = table.free.pop().unwrap_or_else(|| {
-            table.entries.push(Entry { uses: 0, waiter: None });
+            table.entries.push(Entry { uses: 0, waiter: None, progressed_at: None });
             table.entries.len() - 1
         });
         let entry = table.entries.get_mut(index).ok_or(Failure::Busy)?;
@@ -92,8 +95,16 @@ impl<C: Clone> Calls<C> {
         entry.uses = entry.uses % (bounds::COUNTER_MAX.unsigned_abs() / self.stride - 1) + 1;
         let (sender, outcome) = oneshot::channel();
         entry.waiter = Some(sender);
+        entry.progressed_at = None;
         let id = entry.uses * self.stride + u64::try_from(index).unwrap_or_default();
         Ok(Ticket { id, outcome })
+    }
+
+    /// Does anybody wait under this id?
+    pub(super) fn is_waiting(&self, id: u64) -> bool {
+        let table = self.lock();
+        let entry = self.index(id).and_then(|index| table.entries.get(index));
+        entry.is_some_and(|entry| entry.uses == id / self.stride && entry.waiter.is_some())
     }
 
     /// Gives a call its outcome and frees its place. False if nobody waits under this id.
@@ -106,8 +117,32 @@ impl<C: Clone> Calls<C> {
         self.take(id).is_some()
     }
 
+    /// Notes a word of progress. False if nobody waits under this id.
+    pub(super) fn progressed(&self, id: u64, now: Instant) -> bool {
+        let mut table = self.lock();
+        let entry = self.index(id).and_then(|index| table.entries.get_mut(index));
+        let Some(entry) = entry.filter(|entry| entry.uses == id / self.stride) else {
+            return false;
+        };
+        if entry.waiter.is_some() {
+            entry.progressed_at = Some(now);
+        }
+        entry.waiter.is_some()
+    }
+
+    /// When the server last told of progress of a call in flight.
+    pub(super) fn progressed_at(&self, id: u64) -> Option<Instant> {
+        let table = self.lock();
+        let entry = self.index(id).and_then(|index| table.entries.get(index));
+        entry.filter(|entry| entry.uses == id / self.stride).and_then(|entry| entry.progressed_at)
+    }
+
+    fn index(&self, id: u64) -> Option<usize> {
+        usize::try_from(id % self.stride).ok()
+    }
+
     fn take(&self, id: u64) -> Option<oneshot::Sender<Outcome>> {
-        let index = usize::try_from(id % self.stride).ok()?;
+        let index = self.index(id)?;
         let mut table = self.lock();
         let entry = table.entries.get_mut(index).filter(|entry| entry.uses == id / self.stride)?;
         let waiter = entry.waiter.take()?;
@@ -177,13 +212,29 @@ mod tests {
         let calls = open(2);
         let (first, carrier) = calls.enter().unwrap();
         assert_eq!(carrier, "child");
+        assert!(calls.is_waiting(first.id));
         assert!(calls.resolve(first.id, Err(Failure::Malformed)));
+        assert!(!calls.is_waiting(first.id));
         assert!(!calls.resolve(first.id, Err(Failure::Malformed)));
         let (second, _) = calls.enter().unwrap();
         assert_ne!(first.id, second.id);
         assert!(!calls.give_up(first.id));
         assert!(calls.give_up(second.id));
         assert_eq!(calls.in_flight(), 0);
+    }
+
+    #[test]
+    fn progress_is_noted_for_calls_in_flight_alone() {
+        let calls = open(2);
+        let (first, _) = calls.enter().unwrap();
+        let now = Instant::now();
+        assert_eq!(calls.progressed_at(first.id), None);
+        assert!(calls.progressed(first.id, now));
+        assert_eq!(calls.progressed_at(first.id), Some(now));
+        assert!(calls.give_up(first.id));
+        let (second, _) = calls.enter().unwrap();
+        assert!(!calls.progressed(first.id, now));
+        assert_eq!((calls.progressed_at(first.id), calls.progressed_at(second.id)), (None, None));
     }
 
     #[test]

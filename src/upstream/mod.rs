@@ -1,19 +1,47 @@
 //! The guarded MCP servers and the live links to them.
 //!
 //! A link carries JSON-RPC lines that already have an id of ours, and gives each one exactly one
-//! outcome: an answer or a [`Failure`]. What the outcome costs is not known here. Today there is
-//! one kind of link, a child process over stdio ([`child`]); `calls` and `tools` do not know
-//! about processes, so that remote sessions can stand on them too.
+//! outcome: an answer or a [`Failure`]. What the outcome costs is not known here.
+//!
+//! Reading order: `link` is what the proxy holds; `options` say how to make one, and `server` makes
+//! as many as sessions need. `supervise` starts
+//! the server, watches it and starts it again: one life of it is a *generation*, with an `outbox`
+//! for lines to it and an `inbox` for messages from it, while the link, its table of calls and its
+//! status live on. `handshake` and `tools` are the few things that Paygate itself asks a server.
+//! `child` is the kind of server that is a process of ours, `remote` the kind that is reached over HTTP;
+//! `several` makes many servers look like one.
 
 mod calls;
-pub mod child;
+mod child;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+mod handshake;
+mod id_scan;
+mod inbox;
+mod link;
+mod listener;
+mod options;
+mod outbox;
+mod remote;
+mod server;
+mod several;
+mod start_error;
+mod supervise;
+mod tool_names;
 mod tools;
 
 use std::sync::Arc;
 
 pub use calls::Outcome;
-pub use child::{ChildLink, ChildOptions, Pending, Slot, StartError};
-pub use tools::ToolNames;
+pub use child::ChildOptions;
+pub use link::{Link, MemberStatus, Patience, Pending, Slot};
+pub use listener::{Ask, Listener, Note};
+pub use options::{Hello, Kind, LinkOptions, Restart};
+pub use remote::{RemoteOptions, RemoteSetup, RemoteSetupError, Trouble};
+pub use server::{Place, Server};
+pub use several::{Member, Names, SeveralOptions};
+pub use start_error::{Address, LastLines, StartError};
+pub use tool_names::ToolNames;
 
 /// Why a call got no answer. The customer got nothing, so none of these is ever charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -179,8 +179,8 @@ fn whole_reports() {
             "✗ 1 error(s):\n  \
              ERROR  [serverCommand | remoteUrl | servers] No backend configured. Provide \
              serverCommand, remoteUrl, or servers[].\n         \
-             hint: --server \"COMMAND\" guards your server, --demo one that is built in; this \
-             version has neither remoteUrl nor servers[] yet\n",
+             hint: --server \"COMMAND\" guards a server that it starts, --remote-url URL one that \
+             runs elsewhere, --demo one that is built in; servers[] in the file, several\n",
         ),
         (
             "",
@@ -218,17 +218,17 @@ fn whole_reports() {
              at paygate.json:7:17\n",
         ),
         (
-            r#"{"remoteUrl": "https://x.example", "redisUrl": null}"#,
+            r#"{"stateFile": [1], "redisUrl": null, "serverCommand": "x"}"#,
             &["--webhook-secret", "whsec", "--dry-run"],
             &[],
             "✗ 4 error(s):\n  \
-             ERROR  [remoteUrl] This version of Paygate does not have this feature yet: servers \
-             reached over HTTP.\n         \
+             ERROR  [stateFile] This version of Paygate does not have this feature yet: the \
+             import of state files.\n         \
              at paygate.json:1:2\n         \
              hint: remove it to start\n  \
              ERROR  [redisUrl] This version of Paygate does not have this feature yet: shared \
              state in Redis.\n         \
-             at paygate.json:1:36\n         \
+             at paygate.json:1:20\n         \
              hint: remove it to start\n  \
              ERROR  [--webhook-secret] This version of Paygate does not have this feature yet: \
              webhooks.\n         \

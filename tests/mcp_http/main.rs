@@ -20,6 +20,7 @@ mod listing;
 mod methods;
 mod slow;
 mod spelling;
+mod streams;
 mod transport;
 
 use serde_json::{Value, json};

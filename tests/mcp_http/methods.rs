@@ -111,12 +111,12 @@ fn require_key_all_closes_the_free_methods_too() {
 }
 
 #[test]
-fn no_session_is_made() {
+fn only_initialize_opens_a_session() {
     let paygate = start(json!({}));
     let key = rich_key(&paygate);
-    for method in ["initialize", "ping", "tools/list"] {
+    for (method, opens) in [("initialize", true), ("ping", false), ("tools/list", false)] {
         let response = paygate.rpc(&key, method, &json!({"protocolVersion": "2025-06-18"}));
-        assert!(response.header("Mcp-Session-Id").is_none(), "{method}");
+        assert_eq!(response.header("Mcp-Session-Id").is_some(), opens, "{method}");
     }
 }
 

@@ -8,11 +8,12 @@ use super::{call_text, post, raw_request, rich_key, runs, start};
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
 #[test]
-fn only_post_is_served() {
+fn what_is_no_method_of_the_transport_is_refused() {
     let paygate = start(json!({}));
-    for method in ["GET", "DELETE", "PUT", "PATCH", "HEAD"] {
+    for method in ["PUT", "PATCH", "HEAD"] {
         let response = paygate.send(&Request::new(method, "/mcp"));
-        assert_eq!((response.status, response.header("Allow")), (405, Some("POST")), "{method}");
+        let expected = (405, Some("GET, POST, DELETE"));
+        assert_eq!((response.status, response.header("Allow")), expected, "{method}");
     }
     assert_eq!(paygate.send(&Request::new("OPTIONS", "/mcp")).status, 204);
     assert_eq!(paygate.send(&Request::new("POST", "/mcp/").body(PING)).status, 404);

@@ -15,9 +15,11 @@ mod exact;
 mod interrupted;
 mod lost;
 mod races;
+mod rounds;
 mod shadow;
 mod single;
 mod standing;
+mod tasks;
 
 use serde_json::{Value, json};
 

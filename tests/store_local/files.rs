@@ -86,7 +86,7 @@ async fn a_file_that_was_taken_away_is_not_sold_from() {
     let store = open(&folder.db(), Durability::Answer);
     let key = made(&store, 1, 100).await;
     std::fs::rename(folder.db(), folder.0.join("elsewhere.db")).unwrap();
-    let refused = store.credit(&key.id, 5, CreditKind::Grant, None, now()).await;
+    let refused = store.credit(&key.id, 5, CreditKind::Grant, None.into(), now()).await;
     assert!(matches!(refused, Err(StoreError::Closed(_))), "{refused:?}");
     assert!(store.health().is_err());
     let held = store.hold(&charge(&key, 1, &["a"]), now(), deadline()).await;

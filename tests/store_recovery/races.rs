@@ -36,7 +36,7 @@ async fn tasks_that_meet_on_cold_keys_keep_the_books_right() {
     let path = folder.join("books.db");
     let store = open(path.clone());
     for number in 0..KEYS {
-        store.create_key(new_key(number, NOW), FIRST, None, NOW).await.unwrap();
+        store.create_key(new_key(number, NOW), FIRST, None.into(), NOW).await.unwrap();
     }
     store.close().await.unwrap();
 
@@ -68,7 +68,7 @@ async fn work(store: Arc<LocalStore>, sums: Arc<Sums>, round: u8, task: u8) {
         let id = new_key(which, NOW).id;
         match number % 5 {
             0 => {
-                store.credit(&id, 3, CreditKind::Grant, None, NOW).await.unwrap();
+                store.credit(&id, 3, CreditKind::Grant, None.into(), NOW).await.unwrap();
                 given.fetch_add(3, Ordering::Relaxed);
             }
             1 => change(&store, &id, task).await,
@@ -85,7 +85,7 @@ async fn work(store: Arc<LocalStore>, sums: Arc<Sums>, round: u8, task: u8) {
 async fn change(store: &LocalStore, id: &paygate::model::ids::KeyId, task: u8) {
     let key = store.key_by_id(id).await.unwrap().unwrap();
     let changed = Key { name: format!("task {task}"), ..(*key).clone() };
-    match store.update_key(changed).await {
+    match store.update_key(changed, None.into()).await {
         Ok(changed) => assert!(changed.revision > key.revision),
         Err(StoreError::Conflict) => {}
         Err(error) => panic!("{error}"),

@@ -12,7 +12,9 @@ use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, SavePace, verify};
-use paygate::store::{HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement};
+use paygate::store::{
+    HoldRefused, ItemEnd, Keep, Kept, Once, Settlement, Show, Store, StoreError, settlement,
+};
 
 use crate::model::{Call, CallState, Model};
 
@@ -50,6 +52,8 @@ pub(crate) struct World {
     model: Model,
     keys: Vec<Key>,
     charges: BTreeMap<[u8; 16], Charge>,
+    /// Calls that asked for their answers to be kept, the last time that they were settled.
+    kept: BTreeMap<[u8; 16], Option<Vec<u8>>>,
     now: i64,
     counted: u64,
 }
@@ -72,6 +76,7 @@ impl World {
             model: Model::default(),
             keys: Vec::new(),
             charges: BTreeMap::new(),
+            kept: BTreeMap::new(),
             now: START,
             counted: 0,
         };
@@ -108,7 +113,7 @@ impl World {
     async fn create_key(&mut self) {
         let key = new_key(self.keys.len() as u8 + 1, self.time());
         let credits = i64::try_from(self.random.below(60)).unwrap();
-        self.store.create_key(key.clone(), credits, None, self.time()).await.unwrap();
+        self.store.create_key(key.clone(), credits, None.into(), self.time()).await.unwrap();
         self.keys.push(key);
         self.model.granted.push(credits);
     }
@@ -123,7 +128,7 @@ impl World {
         let key = &self.keys[index];
         let old = Some(OldCredential { digest: key.digest, until: self.time() });
         let rotated = Key { digest: raw.digest(), ends: raw.ends(), old, ..key.clone() };
-        let rotated = self.store.update_key(rotated).await.unwrap();
+        let rotated = self.store.update_key(rotated, None.into()).await.unwrap();
         let gone = self.store.key_by_digest(key.digest, self.time()).await.unwrap();
         assert!(gone.is_none(), "seed {}: an old credential opens {}", self.seed, key.id);
         self.keys[index] = (*rotated).clone();
@@ -143,7 +148,7 @@ impl World {
         let times = if once.is_some() { 1 + self.random.below(2) } else { 1 };
         for _ in 0..times {
             let id = &self.keys[key].id;
-            self.store.credit(id, amount, kind, once.clone(), self.time()).await.unwrap();
+            self.store.credit(id, amount, kind, once.clone().into(), self.time()).await.unwrap();
         }
         self.model.granted[key] += amount;
     }
@@ -180,7 +185,13 @@ impl World {
             charge.items.iter().map(|_| if self.random.chance(70) { PAID } else { FREE }).collect();
         let calls = i64::try_from(ends.iter().filter(|end| end.paid).count()).unwrap();
         let charged = calls * PRICE;
-        let end = settlement(charge, &ends, Show::BALANCE);
+        // What is kept for repetitions is kept exactly if the call is captured.
+        let keep = self.random.chance(50).then(|| {
+            let answer = self.random.chance(80).then(|| id.to_vec());
+            Keep { once: once_of(&id), answer, ttl: Duration::from_hours(24) }
+        });
+        self.kept.extend(keep.as_ref().map(|keep| (id, keep.answer.clone())));
+        let end = Settlement { keep, ..settlement(charge, &ends, Show::BALANCE) };
         let late = self.now >= self.model.calls[&id].deadline;
         let state = match self.store.settle(end, self.time()).await {
             // Its deadline has passed: it stays held until `expire` releases it.
@@ -267,6 +278,13 @@ impl World {
 
     async fn compare(&self, store: &LocalStore, model: &Model) {
         let now = self.time();
+        for (id, answer) in &self.kept {
+            let call = &model.calls[id];
+            let found = store.recall(&self.keys[call.key].id, &once_of(id), now).await.unwrap();
+            let expected = matches!(call.state, CallState::Charged { .. })
+                .then(|| Kept { call: CallId::from_random(*id), answer: answer.clone() });
+            assert_eq!(found, expected, "seed {}, life {}, {id:?}", self.seed, self.life);
+        }
         for (index, key) in self.keys.iter().enumerate() {
             let what = format!("seed {}, life {}, {}", self.seed, self.life, key.id);
             let found = store.key_by_digest(key.digest, now).await.unwrap();
@@ -288,6 +306,10 @@ impl World {
     }
 }
 
+fn once_of(id: &[u8]) -> Once {
+    Once { id: Digest::of(id), request: Digest::of(b"request"), note: String::new() }
+}
+
 fn any_durability(random: &mut Random) -> Durability {
     [Durability::Answer, Durability::Call, Durability::None][random.index(3)]
 }
@@ -306,6 +328,8 @@ fn open(path: &Path, durability: Durability, random: &mut Random, now: i64) -> L
 pub(crate) fn new_key(number: u8, now: Time) -> Key {
     let raw = RawKey::from_random([number; 24]);
     Key {
+        suspended: false,
+        team: None,
         id: KeyId::from_random([number; 8]),
         digest: raw.digest(),
         ends: raw.ends(),
@@ -334,6 +358,7 @@ pub(crate) fn charge(key: &Key, id: [u8; 16], tools: usize, now: Time) -> Charge
         credential_shown: true,
         key: Some(key),
         namespace: Some(&Namespace::unwritten("default")),
+        team: None,
         calls: &calls,
         in_batch: tools > 1,
     };

@@ -122,8 +122,10 @@ impl Response {
     /// The data of every event of an event stream, as JSON.
     pub fn events(&self) -> Vec<Value> {
         let text = self.text();
-        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        data.map(|json| serde_json::from_str(json.trim()).expect("event data is JSON")).collect()
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+        // An event without data is a place to come back to.
+        let data = data.filter(|json| !json.is_empty());
+        data.map(|json| serde_json::from_str(json).expect("event data is JSON")).collect()
     }
 
     /// The text of the first content block of a tool result.
@@ -148,13 +150,22 @@ impl Response {
 
 fn read_response(stream: TcpStream, is_head: bool) -> io::Result<Response> {
     let mut reader = BufReader::new(stream);
-    let status_line = read_line(&mut reader)?;
+    let mut response = read_head(&mut reader)?;
+    if !is_head && !matches!(response.status, 204 | 304) {
+        response.body = read_body(&mut reader, &response)?;
+    }
+    Ok(response)
+}
+
+/// An answer without its body, which can be read next.
+pub(super) fn read_head(reader: &mut impl BufRead) -> io::Result<Response> {
+    let status_line = read_line(reader)?;
     let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status =
         status.ok_or_else(|| invalid(format!("not a status line of HTTP: {status_line:?}")))?;
     let mut headers = Vec::new();
     loop {
-        let line = read_line(&mut reader)?;
+        let line = read_line(reader)?;
         if line.is_empty() {
             break;
         }
@@ -162,19 +173,18 @@ fn read_response(stream: TcpStream, is_head: bool) -> io::Result<Response> {
             line.split_once(':').ok_or_else(|| invalid(format!("not a header: {line:?}")))?;
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    let mut response = Response { status, headers, body: Vec::new() };
-    if !is_head && !matches!(status, 204 | 304) {
-        response.body = read_body(&mut reader, &response)?;
-    }
-    Ok(response)
+    Ok(Response { status, headers, body: Vec::new() })
 }
 
-fn read_body(reader: &mut impl BufRead, head: &Response) -> io::Result<Vec<u8>> {
+/// Whether the body comes in chunks.
+pub(super) fn is_chunked(head: &Response) -> bool {
+    let coding = head.header("transfer-encoding");
+    coding.is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"))
+}
+
+pub(super) fn read_body(reader: &mut impl BufRead, head: &Response) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    let is_chunked = head
-        .header("transfer-encoding")
-        .is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"));
-    if is_chunked {
+    if is_chunked(head) {
         while read_chunk(reader, &mut body)? {}
     } else if let Some(length) = head.header("content-length") {
         let length = length.parse().map_err(|_| invalid(format!("Content-Length: {length}")))?;
@@ -187,7 +197,7 @@ fn read_body(reader: &mut impl BufRead, head: &Response) -> io::Result<Vec<u8>> 
 }
 
 /// Reads one chunk, and the trailer after the last one. Says whether there may be more.
-fn read_chunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn read_chunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<bool> {
     let line = read_line(reader)?;
     let digits = line.split(';').next().unwrap_or_default().trim();
     let size = usize::from_str_radix(digits, 16)

@@ -14,17 +14,25 @@
     reason = "each test binary uses its share of these; a helper that fails a test panics"
 )]
 
+mod events;
+mod expected;
 mod http;
+mod modern;
 mod paths;
 mod paygate;
 mod process;
 mod setup;
+mod tools;
 
+pub use events::{Answer, Event};
+pub use expected::{Check, Expected, Lost};
 pub use http::{Request, Response};
+pub use modern::{MODERN, TASKS, modern_body, modern_meta, modern_request};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::Ended;
 pub use setup::Setup;
+pub use tools::{Background, in_repository, node, npm, python, tool};
 
 use std::thread;
 use std::time::{Duration, Instant};

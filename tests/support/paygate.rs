@@ -97,6 +97,17 @@ impl Paygate {
         self.send(&Request::new("POST", path).header("X-Admin-Key", ADMIN_KEY).json(body))
     }
 
+    /// A request of the operator with any method; no body for `null`.
+    pub fn admin(&self, method: &str, path: &str, body: &Value) -> Response {
+        self.admin_as(ADMIN_KEY, method, path, body)
+    }
+
+    /// The same with another admin key or token.
+    pub fn admin_as(&self, admin_key: &str, method: &str, path: &str, body: &Value) -> Response {
+        let request = Request::new(method, path).header("X-Admin-Key", admin_key);
+        self.send(&if body.is_null() { request } else { request.json(body) })
+    }
+
     /// Creates a key; its raw form and its id.
     pub fn create_key(&self, body: &Value) -> (String, String) {
         let response = self.admin_post("/keys", body);

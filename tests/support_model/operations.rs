@@ -33,6 +33,10 @@ pub(crate) enum Operation {
     Release {
         pick: usize,
     },
+    /// Gives back what a captured call kept.
+    Refund {
+        pick: usize,
+    },
     /// Resolves what is resolved already.
     ResolveAgain {
         pick: usize,
@@ -199,6 +203,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (pick(), prop::option::weighted(0.6, any::<u8>()))
             .prop_map(|(pick, paid)| Operation::Capture { pick, paid }),
         3 => pick().prop_map(|pick| Operation::Release { pick }),
+        2 => pick().prop_map(|pick| Operation::Refund { pick }),
         1 => pick().prop_map(|pick| Operation::ResolveAgain { pick }),
         1 => (pick(), shape()).prop_map(|(pick, shape)| Operation::HoldAgain { pick, shape }),
         1 => Just(Operation::Expire),

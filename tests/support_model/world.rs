@@ -9,6 +9,7 @@ use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::{IpAllowlist, Key, Quota, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::RawKey;
+use paygate::model::team::{Team, TeamId};
 use paygate::model::time::Time;
 
 const NOON: &str = "2026-03-30T12:00:00Z";
@@ -17,6 +18,7 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) key: Key,
     pub(crate) namespace: Namespace,
+    pub(crate) team: Option<Team>,
     pub(crate) address: IpAddr,
     pub(crate) credential_shown: bool,
     pub(crate) key_found: bool,
@@ -31,6 +33,8 @@ impl World {
         let raw = RawKey::from_random([7; 24]);
         let now = Time::parse(NOON).expect("a moment");
         let key = Key {
+            suspended: false,
+            team: None,
             id: KeyId::from_random([1; 8]),
             digest: raw.digest(),
             ends: raw.ends(),
@@ -51,6 +55,7 @@ impl World {
         let mut world = Self {
             policy: Policy { default_price: 10, ..Policy::default() },
             namespace: Namespace { revision: 5, ..Namespace::unwritten("default") },
+            team: None,
             address: "192.0.2.9".parse().expect("an address"),
             credential_shown: true,
             key_found: true,
@@ -76,6 +81,27 @@ impl World {
         self.book.credit(self.now, &account, amount, kind).expect("within range");
     }
 
+    /// Puts the key into a team with these limits: a budget and the four quotas.
+    pub(crate) fn team(&mut self, budget: i64, limits: [i64; 4]) {
+        let id = TeamId::from_random([2; 8]);
+        if self.book.account(&id.account()).is_none() {
+            self.book.insert(id.account(), Account::default());
+        }
+        self.team = Some(Team {
+            id,
+            name: "team".to_owned(),
+            description: String::new(),
+            namespace: "default".to_owned(),
+            members: vec![self.key.id.clone()],
+            budget,
+            quota: Some(quota(limits)),
+            tags: BTreeMap::new(),
+            created_at: self.now,
+            active: true,
+            revision: 8,
+        });
+    }
+
     pub(crate) fn tool(&mut self, name: &str, price: Option<i64>, rate: i64, per_kb: i64) {
         self.policy.tools.insert(name.to_owned(), ToolPolicy::new(name, price, rate, per_kb));
     }
@@ -87,6 +113,7 @@ impl World {
             credential_shown: self.credential_shown,
             key: self.key_found.then_some(&self.key),
             namespace: Some(&self.namespace),
+            team: self.team.as_ref(),
             calls,
             in_batch,
         }

@@ -15,6 +15,7 @@ const RANKS: &[&[&str]] = &[
     &["config"],
     &["app"],
     &["cli"],
+    &["fuzz"],
     &["main"],
 ];
 

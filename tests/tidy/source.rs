@@ -19,7 +19,8 @@ pub struct Source {
 impl Source {
     pub fn new(path: &str, raw: &str) -> Self {
         let masked = mask(raw);
-        let is_test_file = path.ends_with("/tests.rs") || path.contains("/tests/");
+        let is_test_file = ["/tests.rs", "/fuzz.rs"].iter().any(|end| path.ends_with(end))
+            || ["/tests/", "/fuzz/"].iter().any(|folder| path.contains(folder));
         let shipped = if is_test_file { String::new() } else { without_tests(&masked) };
         Self { path: path.to_owned(), raw: raw.to_owned(), masked, shipped }
     }

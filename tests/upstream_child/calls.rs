@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn cancellation_of(link: &ChildLink, id: u64, reason: &str) {
+async fn cancellation_of(link: &Link, id: u64, reason: &str) {
     let expected = json!({"requestId": id, "reason": reason});
     until("the cancellation", async || {
         let heard = result(link, "heard", json!({})).await;
@@ -13,7 +13,7 @@ async fn cancellation_of(link: &ChildLink, id: u64, reason: &str) {
     .await;
 }
 
-async fn lists(link: &ChildLink) -> usize {
+async fn lists(link: &Link) -> usize {
     let heard = result(link, "heard", json!({})).await;
     heard["heard"]
         .as_array()

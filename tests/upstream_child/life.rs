@@ -65,7 +65,7 @@ async fn a_child_that_closes_its_stdout_is_replaced() {
 #[tokio::test]
 async fn the_handshake_is_kept_and_notifications_pass() {
     let link = start("normal").await;
-    let initialize: Value = serde_json::from_str(&link.initialize_result().unwrap()).unwrap();
+    let initialize: Value = serde_json::from_str(&link.first_result().unwrap()).unwrap();
     assert_eq!(initialize["protocolVersion"], "2025-11-25");
     assert_eq!(initialize["client"]["name"], "paygate");
     link.notify(br#"{"jsonrpc":"2.0","method":"notifications/x","params":{}}"#.to_vec()).await;
@@ -137,15 +137,15 @@ async fn a_child_that_is_asked_to_stop_may_answer_first() {
 
 #[tokio::test]
 async fn a_child_that_cannot_start_says_why() {
-    let missing = ChildLink::start(ChildOptions::new("s", "no-such-command")).await.unwrap_err();
+    let missing = Link::start(link_to(ChildOptions::new("no-such-command"))).await.unwrap_err();
     assert!(
         matches!(&missing, StartError::NotFound { program, .. } if program == "no-such-command")
     );
 
-    let not_a_program = ChildLink::start(ChildOptions::new("s", "/")).await.unwrap_err();
+    let not_a_program = Link::start(link_to(ChildOptions::new("/"))).await.unwrap_err();
     assert!(matches!(not_a_program, StartError::Spawn { .. }));
 
-    let exited = ChildLink::start(options("exit")).await.unwrap_err();
+    let exited = Link::start(options("exit")).await.unwrap_err();
     let text = exited.to_string();
     assert!(matches!(exited, StartError::Exited { .. }));
     assert!(
@@ -155,15 +155,16 @@ async fn a_child_that_cannot_start_says_why() {
 
     let mut mute = options("mute");
     mute.start_timeout = Duration::from_millis(100);
-    let no_answer = ChildLink::start(mute).await.unwrap_err();
+    let no_answer = Link::start(mute).await.unwrap_err();
     assert!(matches!(no_answer, StartError::NoAnswer { method: "initialize", .. }), "{no_answer}");
 
-    let refused = ChildLink::start(options("refuse")).await.unwrap_err();
+    let refused = Link::start(options("refuse")).await.unwrap_err();
     assert!(
-        matches!(&refused, StartError::BadAnswer { why, .. } if why.contains("no licence (-32000)"))
+        matches!(&refused, StartError::Refused { method: "initialize", .. })
+            && refused.to_string().contains("no licence (-32000)")
     );
 
-    let endless = ChildLink::start(options("endless")).await.unwrap_err();
+    let endless = Link::start(options("endless")).await.unwrap_err();
     assert!(
         matches!(&endless, StartError::BadAnswer { why, .. } if why.contains("pages")),
         "{endless}"
@@ -172,13 +173,13 @@ async fn a_child_that_cannot_start_says_why() {
 
 #[tokio::test]
 async fn the_child_sees_the_environment_without_what_is_paygates() {
-    let mut options = options("normal");
+    let mut child = child("normal");
     for name in ["PAYGATE_ADMIN_KEY", "PAYGATE_", "INHERITED", "OVERRIDDEN"] {
-        options.environment.push((name.into(), OsString::from("parent")));
+        child.environment.push((name.into(), OsString::from("parent")));
     }
-    options.child_environment =
+    child.child_environment =
         vec![("OVERRIDDEN".into(), "child".into()), ("PAYGATE_WANTED".into(), "child".into())];
-    let link = start_with(options).await;
+    let link = start_with(link_to(child)).await;
     let seen = result(&link, "env", json!({})).await;
     let seen = seen.as_object().unwrap();
     assert_eq!((&seen["INHERITED"], &seen["OVERRIDDEN"]), (&json!("parent"), &json!("child")));

@@ -7,36 +7,19 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::admin::answer::{Answer, Problem, to_json};
-use crate::admin::body::{Json, Members};
+use crate::admin::body::Members;
+use crate::admin::entropy::random;
+use crate::admin::keys::members;
 use crate::admin::view::{Addresses, Shown};
 use crate::admin::{Admin, Call, fields, once};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::KeyId;
-use crate::model::key::{IpAllowlist, Key, ToolList};
+use crate::model::key::{Key, ToolList};
 use crate::model::secret::RawKey;
-use crate::model::time::Time;
-use crate::store::{Creation, Once, StoreError};
+use crate::store::{Creation, Deed, Once, StoreError};
 
 /// Credits of a key that is made without saying how many.
 const CREDITS_DEFAULT: i64 = 100;
-/// Longest name, in characters.
-const NAME_CHARS_MAX: usize = 200;
-/// Name of a key that is made without one.
-const NAME_DEFAULT: &str = "unnamed";
-
-const FIELDS: &[&str] = &[
-    "name",
-    "credits",
-    "expiresIn",
-    "expiresAt",
-    "quota",
-    "spendingLimit",
-    "allowedTools",
-    "deniedTools",
-    "tags",
-    "ipAllowlist",
-    "namespace",
-];
 
 /// The answer, in the order of the documentation; `id` is Paygate's own.
 #[derive(Serialize)]
@@ -62,14 +45,22 @@ const SHOWN_BEFORE: &str = "This key was made by an earlier request with this Id
 pub(in crate::admin) async fn create(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let raw = new_raw_key()?;
     let (key, credits, once, answer) = {
-        let members = Members::of_body(&call.body, FIELDS)?;
-        let once = once::read(&call.headers, "POST /keys", &members)?;
-        let (key, credits) = read(&members, &raw, call.now)?;
+        let members = call.members()?;
+        let once = once::read(&call, "POST /keys", &members)?;
+        let (key, credits) = read(&members, &raw, &call)?;
         let note = written(&key, credits, None, SHOWN_BEFORE)?;
         let answer = written(&key, credits, Some(raw.reveal()), SAVE_IT)?;
         (key, credits, once.map(|once| Once { note, ..once }), answer)
     };
-    match admin.store.create_key(key, credits, once, call.now).await {
+    let event = call
+        .key_event(&key, "key.created", format!("Key created: {}", key.name))
+        .with("name", key.name.as_str())
+        .with("credits", credits)
+        .with("allowedTools", key.allowed_tools.names())
+        .with("deniedTools", key.denied_tools.names())
+        .with("expiresAt", key.expires_at.map(|end| end.to_string()));
+    let deed = Deed { once, audit: Some(event), reason: None };
+    match admin.store.create_key(key, credits, deed, call.now).await {
         Ok(Creation::Made(_)) => Ok(Answer::created(answer)),
         Ok(Creation::Repeated(note)) => Ok(Answer::created(note).replayed()),
         // 24 random bytes do not come twice: somebody's random source is broken.
@@ -95,37 +86,27 @@ fn written(key: &Key, credits: i64, raw: Option<&str>, message: &str) -> Result<
 }
 
 /// The record and the first credits that a request asks for.
-fn read(members: &Members<'_>, raw: &RawKey, now: Time) -> Result<(Key, i64), Problem> {
+fn read(members: &Members<'_>, raw: &RawKey, call: &Call) -> Result<(Key, i64), Problem> {
     let credits = credits(members)?;
-    let quota = match members.get("quota")? {
-        Json::Null => None,
-        Json::Object(quota) => {
-            let quota = Members::of_object(quota, "quota")?;
-            quota.refuse_variants(&fields::QUOTA_FIELDS)?;
-            let quota = fields::quota(&quota)?;
-            Some(quota.ok_or_else(|| Problem::bad(fields::QUOTA_EMPTY))?)
-        }
-        Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            return Err(Problem::bad("quota must be an object"));
-        }
-    };
     let limit = fields::limit("spendingLimit", &members.get("spendingLimit")?)?;
     let key = Key {
         id: KeyId::from_random(random()?),
         digest: raw.digest(),
         ends: raw.ends(),
         old: None,
-        name: name(members)?,
-        namespace: fields::namespace(members)?,
-        created_at: now,
+        name: members::name(members)?,
+        team: None,
+        namespace: call.actor.home(fields::namespace(members)?)?,
+        created_at: call.now,
         active: true,
+        suspended: false,
         spending_limit: limit.unwrap_or(0),
         allowed_tools: fields::tools(members, "allowedTools")?,
         denied_tools: fields::tools(members, "deniedTools")?,
-        expires_at: fields::expiry(members, now)?,
-        quota,
-        tags: tags(members)?,
-        ip_allowlist: addresses(members)?,
+        expires_at: fields::expiry(members, call.now)?,
+        quota: members::quota(members)?,
+        tags: members::changed_tags(members, BTreeMap::new())?,
+        ip_allowlist: members::addresses(members)?,
         revision: 0,
     };
     Ok((key, credits))
@@ -142,49 +123,7 @@ fn credits(members: &Members<'_>) -> Result<i64, Problem> {
     }
 }
 
-fn name(members: &Members<'_>) -> Result<String, Problem> {
-    let name = match members.get("name")? {
-        Json::Null => String::new(),
-        Json::Text(text) => text,
-        Json::Number(text) => text.to_owned(),
-        Json::Bool(_) | Json::List(_) | Json::Object(_) => {
-            return Err(Problem::bad("name must be a string"));
-        }
-    };
-    let name = fields::cut(&name, NAME_CHARS_MAX).trim();
-    Ok(if name.is_empty() { NAME_DEFAULT } else { name }.to_owned())
-}
-
-fn tags(members: &Members<'_>) -> Result<BTreeMap<String, String>, Problem> {
-    let mut tags = BTreeMap::new();
-    match members.get("tags")? {
-        Json::Null => {}
-        Json::Object(given) => {
-            fields::merge_tags(&mut tags, &Members::of_object(given, "tags")?)?;
-        }
-        Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::List(_) => {
-            return Err(Problem::bad("tags must be an object"));
-        }
-    }
-    Ok(tags)
-}
-
-fn addresses(members: &Members<'_>) -> Result<IpAllowlist, Problem> {
-    let name = "ipAllowlist";
-    let entries = fields::strings(&members.get(name)?, name, IpAllowlist::ENTRIES_MAX)?;
-    fields::addresses(&entries.unwrap_or_default(), name)
-}
-
 /// A new credential.
 pub(in crate::admin) fn new_raw_key() -> Result<RawKey, Problem> {
     random().map(RawKey::from_random)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Problem> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        tracing::error!(%error, "the system gives no random bytes");
-        Problem::unavailable("No new key could be made", 5)
-    })?;
-    Ok(bytes)
 }

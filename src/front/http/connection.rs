@@ -37,9 +37,11 @@ pub(super) async fn run(
     if let Err(why) = stream.set_nodelay(true) {
         tracing::debug!(target: "front", %why, "answers may be held back a little");
     }
+    let stream = Arc::new(stream);
+    let departure = Departure(Arc::clone(&stream));
     let answer = move |request: Request<Incoming>| -> Answer {
-        let service = Arc::clone(&service);
-        Box::pin(async move { Ok(service.serve(request, peer).await) })
+        let (service, departure) = (Arc::clone(&service), departure.clone());
+        Box::pin(async move { Ok(service.serve(request, peer, departure).await) })
     };
     let stream = TokioIo::new(Patient::new(stream, bounds::WRITE_STALL_MAX));
     let mut connection = http1::Builder::new()
@@ -62,6 +64,24 @@ pub(super) async fn run(
         tracing::debug!(target: "front", %peer, %why, "a connection ended early");
     }
     linger(connection.into_parts().io.into_inner()).await;
+}
+
+/// The end of a client's sending side, which says that it has left wherever leaving says something.
+/// It cannot be told from a client that has only finished sending, so it must not be asked about
+/// one that may have: one of the legacy era.
+#[derive(Clone, Debug)]
+pub(super) struct Departure(Arc<TcpStream>);
+
+/// Waits until a client has left; for ever, if there is no departure to wait for.
+pub(super) async fn departed(departure: Option<&Departure>) {
+    let Some(Departure(stream)) = departure else { return std::future::pending().await };
+    let mut byte = [0_u8; 1];
+    match stream.peek(&mut byte).await {
+        // The end, or a connection that is broken.
+        Ok(0) | Err(_) => {}
+        // More is there already, and hides what comes after it.
+        Ok(_) => std::future::pending().await,
+    }
 }
 
 /// Waits until the front is told to stop; if it is gone, that too.

@@ -5,11 +5,15 @@
 use hyper::header::{self, HeaderMap, HeaderValue};
 
 /// The paths that are not the operator's, each with the methods that it answers.
-const CUSTOMERS_PATHS: [(&str, &str); 4] =
-    [("/mcp", "POST"), ("/balance", "GET"), ("/health", "GET, HEAD"), ("/", "GET, HEAD")];
+const CUSTOMERS_PATHS: [(&str, &str); 4] = [
+    ("/mcp", "GET, POST, DELETE"),
+    ("/balance", "GET"),
+    ("/health", "GET, HEAD"),
+    ("/", "GET, HEAD"),
+];
 
 const REQUEST_HEADERS: &str = "Content-Type, Accept, X-API-Key, Authorization, Mcp-Session-Id, MCP-Protocol-Version, \
-     Last-Event-ID";
+     Last-Event-ID, Idempotency-Key";
 
 const RESPONSE_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, X-RateLimit-Limit, X-RateLimit-Remaining, \
      X-RateLimit-Reset, X-Credits-Remaining, X-PayGate-Call-Id, Retry-After";

@@ -10,12 +10,16 @@ use crate::store::StoreError;
 use crate::upstream::Status;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Health<'a> {
     status: &'static str,
     uptime: u64,
     version: &'static str,
     inflight: usize,
     upstream: Upstream<'a>,
+    /// The process for modern clients, once one was needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modern_upstream: Option<Upstream<'a>>,
     store: &'static str,
 }
 
@@ -27,18 +31,28 @@ struct Upstream<'a> {
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
+    /// Each of several servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<Upstream<'a>>,
 }
 
 pub(super) fn serve(service: &Service) -> Response {
-    let upstream = service.link().status();
+    let (upstream, members) = (service.link().status(), service.link().members());
     let store = service.store().health();
-    let (status, word) = judge(service.doors().are_closed(), &upstream, &store);
+    let modern = service.proxy().modern_link().map(|link| (link.status(), link.server()));
+    let is_whole = members.iter().all(|member| member.status.is_ready())
+        && modern.as_ref().is_none_or(|(status, _)| status.is_ready());
+    let (status, word) = judge(service.doors().are_closed(), &upstream, is_whole, &store);
     let health = Health {
         status: word,
         uptime: service.uptime().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
         inflight: service.proxy().in_flight(),
-        upstream: describe(&upstream, service.link().server()),
+        upstream: Upstream {
+            servers: members.iter().map(|each| describe(&each.status, &each.server)).collect(),
+            ..describe(&upstream, service.link().server())
+        },
+        modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
     };
     json(status, serde_json::to_vec(&health).unwrap_or_default())
@@ -47,14 +61,16 @@ pub(super) fn serve(service: &Service) -> Response {
 fn judge(
     is_draining: bool,
     upstream: &Status,
+    is_whole: bool,
     store: &Result<(), StoreError>,
 ) -> (StatusCode, &'static str) {
     match store {
         _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ if !upstream.is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        Ok(()) => (StatusCode::OK, "healthy"),
-        // The disk is slow: calls are refused now and then, and taken again.
-        Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
+        Ok(()) if is_whole => (StatusCode::OK, "healthy"),
+        // Some of several servers, or the process of one era, are not there; or the disk is slow, and calls are refused now and
+        // then and taken again.
+        Ok(()) | Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     }
 }
@@ -75,7 +91,7 @@ fn describe<'a>(status: &'a Status, server: &'a str) -> Upstream<'a> {
         Status::Restarting { attempt, why } => ("restarting", Some(*attempt), Some(&**why)),
         Status::Stopped { why } => ("stopped", None, Some(&**why)),
     };
-    Upstream { status, server, attempt, why }
+    Upstream { status, server, attempt, why, servers: Vec::new() }
 }
 
 #[cfg(test)]
@@ -95,9 +111,10 @@ mod tests {
             (true, Status::Ready, Ok(()), (503, "draining")),
             (true, Status::Ready, closed(), (503, "draining")),
         ] {
-            let (status, word) = judge(is_draining, &upstream, &store);
+            let (status, word) = judge(is_draining, &upstream, true, &store);
             assert_eq!((status.as_u16(), word), expected, "{is_draining} {upstream:?} {store:?}");
         }
+        assert_eq!(judge(false, &Status::Ready, false, &Ok(())), (StatusCode::OK, "degraded"));
     }
 
     #[test]

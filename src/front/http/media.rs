@@ -2,6 +2,8 @@
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::proxy::EventId;
+
 const JSON: (&str, &str) = ("application", "json");
 const EVENTS: (&str, &str) = ("text", "event-stream");
 
@@ -46,6 +48,16 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Wrapping> {
     events.is_allowed.then_some(Wrapping::Events)
 }
 
+/// Does the client name event streams, beside whatever else it takes? `*/*` says too little: it
+/// is what tools send that know nothing of events.
+pub(super) fn takes_events(headers: &HeaderMap) -> bool {
+    let mut events = Match::NONE;
+    for value in headers.get_all(ACCEPT) {
+        value.to_str().unwrap_or("").split(',').for_each(|range| events.look_at(range, EVENTS));
+    }
+    events.is_allowed && events.specificity == 3
+}
+
 /// The most specific range so far that a type falls into.
 struct Match {
     /// 0 none, 1 `*/*`, 2 `type/*`, 3 `type/subtype`.
@@ -86,9 +98,12 @@ fn is_zero_quality(parameter: &str) -> bool {
 
 /// One event, as text. A line end is white space in JSON and would be the end of the event's line,
 /// so it becomes a space.
-pub(super) fn event(json: &[u8]) -> Vec<u8> {
+pub(super) fn event(id: Option<EventId>, json: &[u8]) -> Vec<u8> {
     let (before, after) = (b"event: message\ndata: ", b"\n\n");
-    let mut text = Vec::with_capacity(before.len() + json.len() + after.len());
+    let mut text = Vec::with_capacity(32 + before.len() + json.len() + after.len());
+    if let Some(id) = id {
+        text.extend_from_slice(format!("id: {id}\n").as_bytes());
+    }
     text.extend_from_slice(before);
     text.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     text.extend_from_slice(after);
@@ -160,6 +175,9 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line() {
-        assert_eq!(event(b"{\"a\":\r\n1}"), b"event: message\ndata: {\"a\":  1}\n\n");
+        let text = b"event: message\ndata: {\"a\":  1}\n\n".to_vec();
+        assert_eq!(event(None, b"{\"a\":\r\n1}"), text);
+        let id = EventId::parse("3-14");
+        assert_eq!(event(id, b"{\"a\":\r\n1}"), [b"id: 3-14\n".to_vec(), text].concat());
     }
 }

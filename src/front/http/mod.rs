@@ -11,11 +11,15 @@ mod client_address;
 mod connection;
 mod cors;
 mod doors;
+mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod health;
 mod listener;
 mod mcp;
 mod media;
+mod modern;
 mod patience;
 mod respond;
 mod service;
@@ -33,7 +37,7 @@ pub use listener::{BindError, Listener};
 use super::reply::DenialOptions;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::upstream::ChildLink;
+use crate::upstream::Link;
 use doors::Doors;
 use service::Service;
 
@@ -56,7 +60,7 @@ pub struct HttpOptions {
     /// Origins that are answered beside none and loopback, in lower case.
     pub allowed_origins: Vec<String>,
     /// How refusals look.
-    pub denials: DenialOptions,
+    pub denials: Arc<DenialOptions>,
 }
 
 /// What the front serves.
@@ -67,7 +71,7 @@ pub struct Served {
     /// Whose health is shown.
     pub store: Arc<dyn Store>,
     /// Whose status is shown.
-    pub link: ChildLink,
+    pub link: Link,
     /// Every path that is not the front's own.
     pub admin: axum::Router,
 }

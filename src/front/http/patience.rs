@@ -2,12 +2,15 @@
 //! large answers and never reads them would keep a connection and its memory for ever.
 //!
 //! It also puts small pieces together: one plain write costs the system less than a gathering one.
+//! The stream is shared with whoever wants to know whether its client is still there.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -15,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 /// A stream that fails when a write makes no progress for too long.
 #[derive(Debug)]
 pub(super) struct Patient {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     stall_max: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -27,8 +30,22 @@ pub(super) struct Patient {
 const SMALL: usize = 4 << 10;
 
 impl Patient {
-    pub(super) fn new(stream: TcpStream, stall_max: Duration) -> Self {
+    pub(super) fn new(stream: Arc<TcpStream>, stall_max: Duration) -> Self {
         Self { stream, stall_max, stalled: None, whole: Vec::new() }
+    }
+
+    fn written(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
     }
 
     fn progress<T>(
@@ -49,11 +66,22 @@ impl Patient {
 
 impl AsyncRead for Patient {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.stream.try_read(buffer.initialize_unfilled()) {
+                Ok(size) => {
+                    buffer.advance(size);
+                    return Poll::Ready(Ok(()));
+                }
+                // Ready no more: asked again, it says when it is.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 }
 
@@ -63,7 +91,7 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let polled = self.written(context, |stream| stream.try_write(bytes));
         self.progress(context, polled)
     }
 
@@ -79,23 +107,24 @@ impl AsyncWrite for Patient {
             for slice in slices {
                 this.whole.extend_from_slice(slice);
             }
-            Pin::new(&mut this.stream).poll_write(context, &this.whole)
+            this.written(context, |stream| stream.try_write(&this.whole))
         } else {
-            Pin::new(&mut this.stream).poll_write_vectored(context, slices)
+            this.written(context, |stream| stream.try_write_vectored(slices))
         };
         self.progress(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    /// Nothing is kept back here.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(&*self.stream, Shutdown::Write).map_err(io::Error::from))
     }
 }
 
@@ -111,7 +140,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = Patient::new(stream, Duration::from_millis(50));
+        let mut stream = Patient::new(Arc::new(stream), Duration::from_millis(50));
         stream.write_all(b"hello").await.unwrap();
         let mut read = [0_u8; 5];
         client.read_exact(&mut read).await.unwrap();

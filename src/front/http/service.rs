@@ -11,6 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use tower::ServiceExt;
 
 use super::client_address::client_address;
+use super::connection::Departure;
 use super::doors::Doors;
 use super::guard::Guard;
 use super::respond::{Response, empty, json, method_not_allowed};
@@ -20,7 +21,7 @@ use crate::front::reply::DenialOptions;
 use crate::model::address::unmapped;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::upstream::ChildLink;
+use crate::upstream::Link;
 
 /// What every request of a front shares.
 pub(super) struct Service {
@@ -49,28 +50,38 @@ impl Service {
     }
 
     /// Answers one request, whatever it is.
-    pub(super) async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
+    pub(super) async fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        departure: Departure,
+    ) -> Response {
         let peer_address = unmapped(peer.ip());
         let origin = match self.guard.check(request.headers(), request.uri(), peer_address) {
             Ok(origin) => origin,
             Err(refusal) => return *refusal,
         };
         let cors = origin.zip(cors::methods(request.uri().path()));
-        let mut response = self.route(request, peer_address).await;
+        let mut response = self.route(request, peer_address, departure).await;
         if let Some((origin, methods)) = cors {
             cors::allow(response.headers_mut(), origin, methods);
         }
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        departure: Departure,
+    ) -> Response {
         if request.method() == Method::OPTIONS {
             return empty(StatusCode::NO_CONTENT);
         }
         let trusted = &self.options.trusted_proxies;
         let address = client_address(request.headers(), peer, trusted);
         match (request.uri().path(), request.method()) {
-            ("/mcp", _) => mcp::serve(self, request, address).await,
+            ("/mcp", _) => mcp::serve(self, request, address, departure).await,
             ("/health", &Method::GET | &Method::HEAD) => health::serve(self),
             ("/", &Method::GET | &Method::HEAD) => json(StatusCode::OK, self.about.clone()),
             ("/health" | "/", _) => method_not_allowed("GET, HEAD"),
@@ -96,7 +107,7 @@ impl Service {
         self.options.body_bytes_max
     }
 
-    pub(super) fn denials(&self) -> &DenialOptions {
+    pub(super) fn denials(&self) -> &Arc<DenialOptions> {
         &self.options.denials
     }
 
@@ -112,7 +123,7 @@ impl Service {
         &*self.served.store
     }
 
-    pub(super) fn link(&self) -> &ChildLink {
+    pub(super) fn link(&self) -> &Link {
         &self.served.link
     }
 }

@@ -1,4 +1,4 @@
-//! The credential must open a key that is active and whose time has not passed.
+//! The credential must open a key that is active and not suspended, and whose time has not passed.
 
 use super::Failed;
 use crate::gate::request::Request;
@@ -9,6 +9,7 @@ pub(super) fn check(request: &Request<'_>) -> Result<(), Failed> {
         None => Err(absent(request).into()),
         Some(key) if key.expired(request.now) => Err(Denial::ApiKeyExpired.into()),
         Some(key) if !key.active => Err(Denial::InvalidApiKey.into()),
+        Some(key) if key.suspended => Err(Denial::ApiKeySuspended.into()),
         Some(_) => Ok(()),
     }
 }

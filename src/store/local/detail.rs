@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::posting;
-use crate::ledger::Hold;
+use crate::ledger::{Hold, Posting, Reversal};
 use crate::model::ids::AccountId;
 use crate::store::CallEnd;
 
@@ -25,19 +25,30 @@ impl<'a> DetailText<'a> {
         start..detail.text.len()
     }
 
-    /// When it was held and until when, and its amounts; then the accounts beside the payer's that
-    /// the amounts name by their place.
+    /// When it was held and until when, and its amounts.
     pub(super) fn hold(&mut self, hold: &Hold, payer: &AccountId) {
         self.member("held");
         number(self.text, hold.at.ms());
         self.member("until");
         number(self.text, hold.deadline.ms());
-        if hold.postings.is_empty() {
+        self.postings(&hold.postings, payer);
+    }
+
+    /// The moment that what is given back counts at, and the amounts.
+    pub(super) fn reversal(&mut self, reversal: &Reversal, payer: &AccountId) {
+        self.member("held");
+        number(self.text, reversal.held_at.ms());
+        self.postings(&reversal.postings, payer);
+    }
+
+    /// Amounts; then the accounts beside the payer's that they name by their place.
+    fn postings(&mut self, postings: &[Posting], payer: &AccountId) {
+        if postings.is_empty() {
             return;
         }
         self.member("postings");
         let mut others: Vec<&AccountId> = Vec::new();
-        self.list(&hold.postings, |text, posting| {
+        self.list(postings, |text, posting| {
             let place = match others.iter().position(|other| **other == posting.account) {
                 _ if posting.account == *payer => 0,
                 Some(known) => known + 1,
@@ -57,6 +68,13 @@ impl<'a> DetailText<'a> {
     pub(super) fn end(&mut self, word: &str) {
         self.member("end");
         string(self.text, word);
+    }
+
+    pub(super) fn reason(&mut self, reason: Option<&str>) {
+        if let Some(reason) = reason {
+            self.member("reason");
+            string(self.text, reason);
+        }
     }
 
     pub(super) fn kept(&mut self, kept: &[i64]) {

@@ -10,19 +10,25 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod audit;
 mod detail;
 mod file;
+mod kept;
 mod open;
+mod parked;
 mod posting;
 mod queue;
 mod read;
 mod records;
 mod recover;
+mod refunds;
 mod rows;
 mod schema;
 mod slow;
 mod state;
 mod store;
+mod teams;
+mod tokens;
 mod verify;
 mod writer;
 

@@ -9,11 +9,10 @@ use super::Durability;
 use super::accounts::{SavePace, SavePass};
 use super::file::OwnFile;
 use super::read::Reader;
-use super::recover::recover;
+use super::recover::{Recovered, recover};
 use super::schema;
 use super::state::{LocalStore, Shared};
 use super::writer::Writer;
-use crate::model::id_map::IdMap;
 use crate::model::time::Time;
 
 /// Where the books are, and what answers wait for.
@@ -52,6 +51,16 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: i64,
     },
+    /// It was written by an older Paygate, and only looked at.
+    #[error("the database {} was written by an older Paygate (version {found} of its tables, this program knows {known}); start `paygate wrap --db` with it once, which brings it up to date (nothing was changed)", .path.display())]
+    Older {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that this program reads.
+        known: i64,
+    },
     /// What it says contradicts itself.
     #[error("the database {} is damaged: {reason}; run `paygate ledger verify --db` on it, or restore a backup, or choose another file with --db (nothing was changed)", .path.display())]
     Damaged {
@@ -83,36 +92,43 @@ impl LocalStore {
             Some(file) => open_file(file)?,
             None => Connection::open_in_memory().map_err(failed)?,
         };
-        if schema::header(&connection, "user_version").map_err(failed)? == 0 {
-            schema::create(&mut connection).map_err(failed)?;
+        match schema::header(&connection, "user_version").map_err(failed)? {
+            0 => schema::create(&mut connection).map_err(failed)?,
+            schema::VERSION => {}
+            older => schema::migrate(&mut connection, older).map_err(failed)?,
         }
-        let (state, seq) = recover(&mut connection, now)
+        let recovered = recover(&mut connection, now)
             .map_err(failed)?
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
+        let Recovered { mut state, seq, open_holds, seal_key } = recovered;
         let connection = Arc::new(Mutex::new(connection));
         let ephemeral = file.is_none();
+        if ephemeral {
+            state.kept.is_ephemeral();
+        }
         let durability = if ephemeral { Durability::None } else { options.durability };
-        let shared = Arc::new(Shared::new(state, durability));
+        let shared = Arc::new(Shared::new(state, durability, seal_key));
         let reader = || match &file {
             Some(file) => read_only(file).map(Reader::new).map_err(failed),
             None => Ok(Reader::new(Arc::clone(&connection))),
         };
         let (lookups, reports) = (reader()?, reader()?);
+        let (loads, refunds) = (Arc::default(), Arc::default());
         let writer = Writer {
             shared: Arc::clone(&shared),
             connection,
             seq,
-            open_holds: IdMap::default(),
+            open_holds,
             saves: SavePass::new(seq, pace),
-            last_rows: 0,
+            sweep: None,
             own,
         };
         let thread = std::thread::Builder::new().name("paygate-writer".to_owned());
         let thread = thread.spawn(move || writer.run());
         let thread = thread
             .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })?;
-        Ok(Self { shared, lookups, reports, writer: Mutex::new(Some(thread)) })
+        Ok(Self { shared, lookups, loads, reports, refunds, writer: Mutex::new(Some(thread)) })
     }
 }
 
@@ -158,9 +174,17 @@ pub(super) fn check_header(connection: &Connection, path: &Path) -> Result<(), O
         (schema::APPLICATION_ID, found) if found > schema::VERSION => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
         }
-        (schema::APPLICATION_ID, schema::VERSION) => Ok(()),
+        (schema::APPLICATION_ID, 1..=schema::VERSION) => Ok(()),
         _ => Err(OpenError::Foreign(path.to_owned())),
     }
+}
+
+/// Refuses a file of an older version, for whoever only reads.
+pub(super) fn check_version(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let found =
+        schema::header(connection, "user_version").map_err(|error| describe(path, &error))?;
+    let (path, known) = (path.to_owned(), schema::VERSION);
+    if found < known { Err(OpenError::Older { path, found, known }) } else { Ok(()) }
 }
 
 pub(super) fn read_only(path: &Path) -> rusqlite::Result<Arc<Mutex<Connection>>> {

@@ -6,21 +6,44 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::kept::KeptRow;
 use super::records::OnceRecord;
 use super::rows::{End, JournalRow};
 use crate::ledger::{Book, Hold, Resolution};
+use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
-use crate::store::{CallEnd, Durable};
+use crate::model::namespace::Namespace;
+use crate::model::team::Team;
+use crate::model::text::Text;
+use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
+use crate::store::{CallEnd, Durable, Parking};
 
 /// One thing to write.
 #[derive(Debug)]
 pub(super) enum Write {
     Journal(JournalRow),
     Key(Arc<Key>),
+    DeletedKey {
+        key: Arc<Key>,
+        at: Time,
+    },
     Once(OnceRecord),
+    Parked(Parking),
+    Unparked(CallId),
+    /// Right after the journal row that captured its call.
+    Kept(KeptRow),
+    Audit(Box<AuditEvent>),
+    ForgetAudit {
+        before: Option<Time>,
+    },
+    Token(Arc<AdminToken>),
+    DeletedToken(TokenId),
+    Namespace(Arc<Namespace>),
+    Team(Arc<Team>),
 }
 
 /// A call whose hold is open.
@@ -67,16 +90,7 @@ impl Queue {
 
     /// Does somebody wait, or is there a good batch to write?
     pub(super) fn is_urgent(&self) -> bool {
-        self.has_waiters() || self.batch.writes.len() >= JOURNAL_BATCH_ROWS
-    }
-
-    pub(super) fn has_waiters(&self) -> bool {
-        !self.batch.waiters.is_empty()
-    }
-
-    /// Calls whose hold is open.
-    pub(super) fn calls_open(&self) -> usize {
-        self.open.len()
+        !self.batch.waiters.is_empty() || self.batch.writes.len() >= JOURNAL_BATCH_ROWS
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -85,6 +99,12 @@ impl Queue {
 
     pub(super) fn push(&mut self, write: Write) {
         self.batch.writes.push(write);
+    }
+
+    /// Queues a journal row, which is written down in the text of the batch.
+    pub(super) fn journal(&mut self, row: impl FnOnce(&mut String) -> JournalRow) {
+        let row = row(&mut self.batch.text);
+        self.batch.writes.push(Write::Journal(row));
     }
 
     /// Takes those who wait, because nothing will be written any more.
@@ -109,6 +129,19 @@ impl Queue {
     ) {
         self.open.insert(call, OpenCall { payer, calls, written: false });
         self.young.push_back((now, call));
+    }
+
+    /// Remembers a hold that a restart has found waiting; it has its row.
+    pub(super) fn reopened(&mut self, call: CallId, payer: AccountId, calls: Vec<CallEnd>) {
+        self.open.insert(call, OpenCall { payer, calls, written: true });
+    }
+
+    /// Tool and price of an open hold that is for one call.
+    pub(super) fn single_call(&self, call: &CallId) -> Option<(Text, i64)> {
+        match self.open.get(call)?.calls.as_slice() {
+            [one] => Some((one.tool.clone(), one.price)),
+            _ => None,
+        }
     }
 
     /// Writes the row of a hold now, because its tool may only start after it.

@@ -23,7 +23,8 @@ pub(super) struct Reader {
     patience: Duration,
 }
 
-type KeyAndAccount = (Key, Option<Account>);
+/// A key, and its account if that was ever saved.
+pub(super) type KeyAndAccount = (Key, Option<Account>);
 
 impl Reader {
     pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
@@ -90,16 +91,45 @@ pub(super) fn keys(
     statement.query_map([namespace], key_and_account)?.collect()
 }
 
+/// The first keys after a place (a rowid), and the place after them if there are more.
+pub(super) fn keys_page(
+    connection: &Connection,
+    namespace: Option<&str>,
+    after: Option<i64>,
+    limit: usize,
+) -> rusqlite::Result<(Vec<KeyAndAccount>, Option<i64>)> {
+    // Two statements, so that each has its index.
+    let of_one = if namespace.is_some() { "keys.namespace = ?1" } else { "?1 IS NULL" };
+    let sql = format!(
+        "SELECT {KEY_COLUMNS}, accounts.state, keys.rowid {FROM_KEYS}
+         WHERE {of_one} AND keys.rowid > ?2 ORDER BY keys.rowid LIMIT ?3"
+    );
+    let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map((namespace, after.unwrap_or(0), one_more), |row| {
+        Ok((key_and_account(row)?, row.get::<_, i64>(7)?))
+    })?;
+    let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().map(|(_, place)| *place).filter(|_| has_more);
+    Ok((rows.into_iter().map(|(row, _)| row).collect(), next))
+}
+
 /// Calls and credits by key and tool: the ends of all calls in the journal.
 pub(super) fn usage(
     connection: &Connection,
     namespace: Option<&str>,
 ) -> rusqlite::Result<Vec<UsageRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT journal.account, call.value ->> 0, count(*), sum(call.value ->> 2)
+        "SELECT journal.account, call.value ->> 0, sum(journal.kind <> 'refund'),
+                sum(call.value ->> 2)
          FROM journal, json_each(journal.detail, '$.calls') AS call
-         WHERE journal.kind IN ('call', 'capture', 'release', 'expire', 'recover')
-           AND (?1 IS NULL OR journal.account IN (SELECT id FROM keys WHERE namespace = ?1))
+         WHERE journal.kind IN ('call', 'capture', 'release', 'expire', 'recover',
+                                'refund')
+           AND (?1 IS NULL OR journal.account IN (
+             SELECT id FROM keys WHERE namespace = ?1
+             UNION ALL SELECT id FROM deleted_keys WHERE namespace = ?1))
          GROUP BY 1, 2 ORDER BY min(journal.seq)",
     )?;
     let rows = statement.query_map([namespace], |row| {

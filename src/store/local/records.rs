@@ -10,6 +10,7 @@ use crate::model::ids::KeyId;
 use crate::model::key::{IpAllowlist, Key, OldCredential, Quota, ToolList};
 use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, KeyEnds};
+use crate::model::team::TeamId;
 use crate::model::time::Time;
 
 /// What [`read_key`] needs, in this order.
@@ -25,6 +26,8 @@ struct Record {
     last: String,
     created_at: i64,
     active: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    suspended: bool,
     spending_limit: i64,
     allowed_tools: ToolList,
     denied_tools: ToolList,
@@ -33,6 +36,8 @@ struct Record {
     tags: BTreeMap<String, String>,
     ip_allowlist: Vec<String>,
     old_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    team: Option<TeamId>,
 }
 
 pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<()> {
@@ -42,6 +47,7 @@ pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<
         last: key.ends.last.clone(),
         created_at: key.created_at.ms(),
         active: key.active,
+        suspended: key.suspended,
         spending_limit: key.spending_limit,
         allowed_tools: key.allowed_tools.clone(),
         denied_tools: key.denied_tools.clone(),
@@ -50,6 +56,7 @@ pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<
         tags: key.tags.clone(),
         ip_allowlist: key.ip_allowlist.texts().map(str::to_owned).collect(),
         old_until: key.old.map(|old| old.until.ms()),
+        team: key.team.clone(),
     };
     let record = to_json(&record)?;
     let old = key.old.as_ref().map(|old| old.digest.bytes().as_slice());
@@ -71,6 +78,25 @@ pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<
     Ok(())
 }
 
+/// Takes a key's record out; its id stays taken.
+pub(super) fn delete_key(connection: &Connection, key: &Key, at: Time) -> rusqlite::Result<()> {
+    let id = key.id.as_str();
+    connection.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO deleted_keys (id, namespace, at) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![id, key.namespace, at.ms()])?;
+    Ok(())
+}
+
+/// Was there once a key with this id?
+pub(super) fn was_deleted(connection: &Connection, id: &KeyId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT count(*) FROM deleted_keys WHERE id = ?1")?
+        .query_row([id.as_str()], |row| Ok(row.get::<_, i64>(0)? > 0))
+}
+
 pub(super) fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
     let bad = |column, what: &str| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
@@ -90,8 +116,10 @@ pub(super) fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
         old: old_digest.zip(until).map(|(digest, until)| OldCredential { digest, until }),
         name: record.name,
         namespace: row.get(3)?,
+        team: record.team,
         created_at: Time::from_ms(record.created_at),
         active: record.active,
+        suspended: record.suspended,
         spending_limit: record.spending_limit,
         allowed_tools: record.allowed_tools,
         denied_tools: record.denied_tools,

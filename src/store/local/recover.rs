@@ -7,14 +7,20 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
+use super::kept::KeptUse;
+use super::parked::{self, FoundParked};
 use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, End, ReadRow, inserting};
-use super::schema::{meta, set_meta};
+use super::schema::{meta, seal_key, set_meta};
 use super::state::State;
+use super::teams::{read_team_accounts, read_teams};
+use super::tokens::read_tokens;
 use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
+use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
+use crate::model::secret::SealKey;
 use crate::model::time::Time;
-use crate::store::CallEnd;
+use crate::store::{CallEnd, Parking};
 
 /// A hold that is open at the end of the journal.
 struct OpenHold {
@@ -23,11 +29,21 @@ struct OpenHold {
     seq: i64,
 }
 
-/// The state to start with and the last journal row, or why the file cannot be believed.
+/// What a start begins with.
+pub(super) struct Recovered {
+    pub(super) state: State,
+    /// The last journal row.
+    pub(super) seq: i64,
+    /// Journal rows of the holds that are still open.
+    pub(super) open_holds: IdMap<CallId, i64>,
+    pub(super) seal_key: SealKey,
+}
+
+/// The state to start with, or why the file cannot be believed.
 pub(super) fn recover(
     connection: &mut Connection,
     now: Time,
-) -> rusqlite::Result<Result<(State, i64), String>> {
+) -> rusqlite::Result<Result<Recovered, String>> {
     let transaction = connection.transaction()?;
     let mut replay =
         Replay { connection: &transaction, book: Book::default(), saved: HashMap::new(), seq: 0 };
@@ -38,38 +54,74 @@ pub(super) fn recover(
     let Replay { mut book, mut seq, saved, .. } = replay;
     // Also what the rows before `replay_after` have seen: ledger time never runs backwards.
     book.advance(Time::from_ms(meta(&transaction, "clock")?));
-    for (call, hold) in open.drain() {
-        let ended = match book.release(now, call, ResolutionKind::Recovered) {
-            Ok((_, resolution)) => resolution,
-            Err(ResolveError::NotOpen) => continue,
-            Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
-        };
-        seq += 1;
-        let calls = calls_of_hold(&transaction, hold.seq)?;
-        let mut text = String::new();
-        let end = End { resolution: &ended, payer: &hold.payer, charged: 0, calls: &calls };
-        let mut insert = inserting(&transaction)?;
-        end.row(&mut text).insert(&mut insert, seq, &text)?;
-    }
+    let mut parked = parked::read(&transaction)?;
+    let ended = end_open(&transaction, &mut book, &mut open, &mut parked, (now, &mut seq))?;
+    let found = match ended {
+        Ok(found) => found,
+        Err(reason) => return Ok(Err(reason)),
+    };
     let replayed = saved.keys().filter_map(|id| Some((id, book.account(id)?)));
     for (id, account) in replayed {
         save(&transaction, id, account, seq)?;
     }
-    transaction.execute("DELETE FROM open_holds", [])?;
+    let mut state = State::default();
+    for (call, parking) in &parked {
+        if !state.reopen_paid(parking, book.now().max(now)) {
+            parked::delete(&transaction, call)?;
+        }
+    }
+    parked::note_open(&transaction, &found)?;
     set_meta(&transaction, "replay_after", seq)?;
     set_meta(&transaction, "clock", book.now().ms())?;
     forget_once(&transaction, book.now())?;
 
-    let mut state = State::default();
     // What is saved loads again on first use; only the time stays.
     state.book.advance(book.now());
     state.namespaces = read_namespaces(&transaction)?
         .into_iter()
         .map(|namespace| (namespace.name.clone(), Arc::new(namespace)))
         .collect();
+    state.load_teams(read_teams(&transaction)?, read_team_accounts(&transaction)?);
+    state.tokens = read_tokens(&transaction)?;
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
+    let open_holds = found.iter().map(FoundParked::row).collect();
+    found.into_iter().for_each(|waiting| state.reopen_parked(waiting, &mut book));
+    let seal_key = seal_key(&transaction)?;
+    state.kept = KeptUse::read(&transaction)?;
     transaction.commit()?;
-    Ok(Ok((state, seq)))
+    Ok(Ok(Recovered { state, seq, open_holds, seal_key }))
+}
+
+/// Releases the holds of calls that were in flight; what is left open waits for its customer.
+fn end_open(
+    connection: &Connection,
+    book: &mut Book,
+    open: &mut HashMap<CallId, OpenHold>,
+    parked: &mut HashMap<CallId, Parking>,
+    (now, seq): (Time, &mut i64),
+) -> rusqlite::Result<Result<Vec<FoundParked>, String>> {
+    let mut found = Vec::new();
+    for (call, hold) in open.drain() {
+        let calls = calls_of_hold(connection, hold.seq)?;
+        let waits = parked.remove(&call).filter(|parking| book.now().max(now) < parking.until);
+        if let Some((parking, mut open)) = waits.zip(book.holds().get(&call).cloned()) {
+            open.deadline = parking.until;
+            found.push(FoundParked { parking, hold: open, calls, seq: hold.seq });
+            continue;
+        }
+        parked::delete(connection, &call)?;
+        let resolution = match book.release(now, call, ResolutionKind::Recovered) {
+            Ok((_, resolution)) => resolution,
+            Err(ResolveError::NotOpen) => continue,
+            Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
+        };
+        *seq += 1;
+        let mut text = String::new();
+        let end = End { resolution: &resolution, payer: &hold.payer, charged: 0, calls: &calls };
+        let mut insert = inserting(connection)?;
+        end.row(&mut text).insert(&mut insert, *seq, &text)?;
+    }
+    Ok(Ok(found))
 }
 
 struct Replay<'a> {
@@ -104,7 +156,7 @@ impl Replay<'_> {
                         drop(open.insert(hold.call, OpenHold { payer, seq: row.seq }));
                     }
                     Entry::Resolution(end) => drop(open.remove(&end.call)),
-                    Entry::Credit { .. } => {}
+                    Entry::Credit { .. } | Entry::Reversal(_) => {}
                 }
                 if let Err(error) = self.apply(entry, row.seq) {
                     return Ok(Err(format!("journal row {}: {error}", row.seq)));
@@ -128,6 +180,9 @@ impl Replay<'_> {
             Entry::Credit { account, .. } => vec![account.clone()],
             Entry::Hold(hold) => {
                 hold.postings.iter().map(|posting| posting.account.clone()).collect()
+            }
+            Entry::Reversal(reversal) => {
+                reversal.postings.iter().map(|posting| posting.account.clone()).collect()
             }
             Entry::Resolution(_) => Vec::new(),
         });

@@ -2,9 +2,9 @@
 //!
 //! `detail` is JSON, so that an operator can read it with any SQLite tool:
 //! `{"held":…,"until":…,"postings":[["counter@window",amount]…],"kept":[…],
-//! "calls":[[tool,price,charged,outcome]…],"accounts":[…]}` (postings: see `posting.rs`). A call that
+//! "calls":[[tool,price,charged,outcome]…],"accounts":[…],"reason":…}` (postings: see `posting.rs`). A call that
 //! ended before its hold was written is one row of kind `call`, without `kept` if all of it stayed;
-//! otherwise it is a `hold` and, later, a row named after its end.
+//! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::detail::DetailText;
 use super::posting::PostingRow;
-use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind};
+use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind, Reversal};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
@@ -29,6 +29,7 @@ pub(super) struct JournalRow {
     account: AccountId,
     amount: i64,
     detail: Range<usize>,
+    effect: Effect,
 }
 
 /// What a row does to the holds that have a row and are open.
@@ -55,8 +56,16 @@ pub(super) fn inserting(connection: &Connection) -> rusqlite::Result<CachedState
 }
 
 impl JournalRow {
-    pub(super) fn credit(at: Time, account: AccountId, amount: i64, kind: CreditKind) -> Self {
-        Self { at, kind: credit_word(kind), call: None, account, amount, detail: 0..0 }
+    pub(super) fn credit(
+        text: &mut String,
+        (at, kind): (Time, CreditKind),
+        account: AccountId,
+        amount: i64,
+        reason: Option<&str>,
+    ) -> Self {
+        let detail = DetailText::of(text, |detail| detail.reason(reason));
+        let (kind, effect) = (credit_word(kind), Effect::Neither);
+        Self { at, kind, call: None, account, amount, detail, effect }
     }
 
     pub(super) fn hold(
@@ -70,16 +79,28 @@ impl JournalRow {
             detail.calls(calls);
         });
         let amount = calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.price));
-        let (call, account) = (Some(hold.call), payer.clone());
-        Self { at: hold.at, kind: HOLD, call, account, amount, detail }
+        let (call, account, effect) = (Some(hold.call), payer.clone(), Effect::Opens(hold.call));
+        Self { at: hold.at, kind: "hold", call, account, amount, detail, effect }
     }
 
-    pub(super) fn effect(&self) -> Effect {
-        match (self.call, self.kind) {
-            (None, _) | (_, CALL) => Effect::Neither,
-            (Some(call), HOLD) => Effect::Opens(call),
-            (Some(call), _) => Effect::Ends(call),
-        }
+    pub(super) fn refund(
+        text: &mut String,
+        reversal: &Reversal,
+        account: AccountId,
+        calls: &[CallEnd],
+        reason: Option<&str>,
+    ) -> Self {
+        let detail = DetailText::of(text, |detail| {
+            detail.reversal(reversal, &account);
+            detail.calls(calls);
+            detail.reason(reason);
+        });
+        let (call, amount, effect) = (Some(reversal.call), reversal.credits(), Effect::Neither);
+        Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect }
+    }
+
+    pub(super) const fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// `text` is what the row was made with.
@@ -89,9 +110,10 @@ impl JournalRow {
         seq: i64,
         text: &str,
     ) -> rusqlite::Result<()> {
-        let Self { at, kind, call, account, amount, detail } = self;
+        let Self { at, kind, call, account, amount, detail, effect: _ } = self;
         let call = call.as_ref().map(|call| call.bytes().as_slice());
-        let detail = if detail.is_empty() { Some("{}") } else { text.get(detail.clone()) };
+        // A row of another text would be none, which the table does not take.
+        let detail = text.get(detail.clone());
         statement.execute((seq, at.ms(), kind, call, account.as_str(), amount, detail))?;
         Ok(())
     }
@@ -104,7 +126,8 @@ impl End<'_> {
             detail.kept(&self.resolution.kept);
             detail.calls(self.calls);
         });
-        self.row_of_kind(self.resolution.kind.word(), detail)
+        let effect = Effect::Ends(self.resolution.call);
+        self.row_of_kind(self.resolution.kind.word(), detail, effect)
     }
 
     /// The one row of a hold that has none yet.
@@ -118,10 +141,10 @@ impl End<'_> {
             }
             detail.calls(self.calls);
         });
-        self.row_of_kind(CALL, detail)
+        self.row_of_kind("call", detail, Effect::Neither)
     }
 
-    fn row_of_kind(&self, kind: &'static str, detail: Range<usize>) -> JournalRow {
+    fn row_of_kind(&self, kind: &'static str, detail: Range<usize>, effect: Effect) -> JournalRow {
         JournalRow {
             at: self.resolution.at,
             kind,
@@ -129,12 +152,10 @@ impl End<'_> {
             account: self.payer.clone(),
             amount: self.charged,
             detail,
+            effect,
         }
     }
 }
-
-const HOLD: &str = "hold";
-const CALL: &str = "call";
 
 /// `detail` as it is read.
 #[derive(Deserialize)]
@@ -177,6 +198,7 @@ const fn credit_word(kind: CreditKind) -> &'static str {
 }
 
 /// A row that was read, as entries of the ledger: one, or two for a whole call.
+#[derive(Debug)]
 pub(super) struct ReadRow {
     pub(super) seq: i64,
     pub(super) payer: AccountId,
@@ -235,7 +257,12 @@ fn entries(
         Some(Entry::Resolution(Resolution { call, at, kind, kept }))
     };
     let charged = detail.calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.2));
+    let reversal = || {
+        let (held_at, postings) = (Time::from_ms(detail.held?), detail.postings(payer)?);
+        Some(Entry::Reversal(Reversal { call, at, held_at, postings }))
+    };
     let entries = match kind {
+        "refund" => vec![reversal()?],
         "hold" => vec![hold()?],
         "call" => vec![hold()?, end(detail.end.as_deref()?, detail.kept_of_call())?],
         word => vec![end(word, detail.kept.clone())?],
@@ -286,17 +313,30 @@ mod tests {
             amount: 10,
             kind: CreditKind::Grant,
         };
+        let reversal = Reversal::of(&hold, &resolution, Time::from_ms(9));
+        assert_eq!((reversal.credits(), reversal.postings.len()), (3, 2));
+        let reason = "a \"gift\"\n\u{1}";
         let mut text = String::new();
         let end = End { resolution: &resolution, payer: &payer, charged: 3, calls: &calls };
+        let granted = (Time::from_ms(1), CreditKind::Grant);
         let rows = [
-            JournalRow::credit(Time::from_ms(1), payer.clone(), 10, CreditKind::Grant),
+            JournalRow::credit(&mut text, granted, payer.clone(), 10, Some(reason)),
             JournalRow::hold(&mut text, &hold, &payer, &calls),
             end.row(&mut text),
             end.row_with_hold(&mut text, &hold),
+            JournalRow::refund(&mut text, &reversal, payer.clone(), &calls, Some(reason)),
         ];
+        let (opens, ends) = (Effect::Opens(hold.call), Effect::Ends(hold.call));
+        let neither = Effect::Neither;
+        let effects: Vec<_> = rows.iter().map(JournalRow::effect).collect();
+        assert_eq!(effects, [neither, opens, ends, neither, neither]);
         for (seq, row) in (1..).zip(&rows) {
             row.insert(&mut inserting(&connection).unwrap(), seq, &text).unwrap();
         }
+        let with_reason = "SELECT count(*) FROM journal
+            WHERE detail ->> '$.reason' = ?1 AND kind IN ('grant', 'refund')";
+        let found = connection.query_row(with_reason, [reason], |row| row.get::<_, i64>(0));
+        assert_eq!(found, Ok(2));
         let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM journal")).unwrap();
         let mut found = Vec::new();
         let mut read = statement.query([]).unwrap();
@@ -304,6 +344,9 @@ mod tests {
             found.extend(ReadRow::read(row).unwrap().unwrap().entries);
         }
         let (hold, end) = (Entry::Hold(hold), Entry::Resolution(resolution));
-        assert_eq!(found, [credit, hold.clone(), end.clone(), hold, end]);
+        assert_eq!(
+            found,
+            [credit, hold.clone(), end.clone(), hold, end, Entry::Reversal(reversal)]
+        );
     }
 }

@@ -1,14 +1,99 @@
 //! The file: its tables, its version, and the pragmas of each connection.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
-/// Version of the tables below, kept in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 1;
+use crate::model::secret::SealKey;
+
+/// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
+pub(super) const VERSION: i64 = 8;
+
+/// What was added since the first version, in order. A step that was released never changes.
+const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED];
+
+/// What waits for its customer, and the key of what customers keep for us.
+const PARKED: &str = "
+    CREATE TABLE parked (                  -- open holds that wait, and paid tasks
+        call  BLOB PRIMARY KEY,
+        key   TEXT NOT NULL,
+        state TEXT NOT NULL,
+        until INTEGER NOT NULL             -- epoch ms
+    ) WITHOUT ROWID;
+    CREATE TABLE seal (                    -- the one key of what clients keep for us
+        key BLOB NOT NULL
+    );
+";
+
+/// Answers to captured calls with an idempotency key.
+const KEPT: &str = "
+    CREATE TABLE kept (
+        seq     INTEGER PRIMARY KEY,       -- journal row of the capture
+        id      BLOB NOT NULL,             -- digest of the key's id and the idempotency key
+        request BLOB NOT NULL,             -- digest of what was asked
+        account TEXT NOT NULL,             -- whose it is
+        call    BLOB NOT NULL,
+        until   INTEGER NOT NULL,          -- epoch ms of ledger time
+        size    INTEGER NOT NULL,
+        answer  BLOB                       -- NULL if it was too long to be kept
+    );
+    CREATE INDEX kept_by_id ON kept (id);
+    -- All that a start and a deletion ask for, so that neither reads the answers.
+    CREATE INDEX kept_by_until ON kept (until, account, size);
+";
+
+/// What operators did. Ids are never used twice, so that a gap shows.
+const AUDIT: &str = "
+    CREATE TABLE audit (
+        id        INTEGER PRIMARY KEY AUTOINCREMENT,
+        at        INTEGER NOT NULL,        -- epoch ms
+        kind      TEXT NOT NULL,
+        actor     TEXT NOT NULL,
+        actor_id  TEXT,
+        namespace TEXT,
+        target    TEXT,
+        message   TEXT NOT NULL,
+        metadata  TEXT NOT NULL            -- JSON
+    );
+    CREATE INDEX audit_by_namespace ON audit (namespace);
+";
+
+/// Operators beside the configured admin key.
+const ADMIN_TOKENS: &str = "
+    CREATE TABLE admin_tokens (
+        id     TEXT PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,       -- SHA-256 of the raw token
+        record TEXT NOT NULL               -- JSON
+    ) WITHOUT ROWID;
+";
+
+/// The entries that strangers can cause, which are bounded apart.
+const AUDIT_REFUSALS: &str = "
+    CREATE INDEX audit_refusals ON audit (id)
+        WHERE kind IN ('admin.auth_failed', 'admin.access_denied');
+";
+
+/// Keys that share a budget and quotas.
+const TEAMS: &str = "
+    CREATE TABLE teams (
+        id       TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        record   TEXT NOT NULL             -- JSON
+    ) WITHOUT ROWID;
+";
+
+/// What stays of deleted keys: their journal is under their id, which is never used again.
+const DELETED_KEYS: &str = "
+    CREATE TABLE deleted_keys (
+        id        TEXT PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        at        INTEGER NOT NULL         -- epoch ms
+    ) WITHOUT ROWID;
+    CREATE INDEX deleted_keys_by_namespace ON deleted_keys (namespace);
+";
 
 /// Marks the file as ours (`PRAGMA application_id`): "PayG".
 pub(super) const APPLICATION_ID: i64 = 0x5061_7947;
 
-/// The tables. `journal` is append-only; see `rows.rs` for what is in its `detail`.
+/// The tables of the first version. `journal` is append-only; see `rows.rs` for what is in its `detail`.
 const TABLES: &str = "
     CREATE TABLE keys (
         id         TEXT NOT NULL UNIQUE,
@@ -70,7 +155,31 @@ pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    STEPS.iter().try_for_each(|step| transaction.execute_batch(step))?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// The key that seals what clients keep, made by the first start.
+pub(super) fn seal_key(connection: &Connection) -> rusqlite::Result<SealKey> {
+    let known = connection.query_row("SELECT key FROM seal", [], |row| row.get::<_, Vec<u8>>(0));
+    if let Some(known) = known.optional()?.and_then(|bytes| SealKey::from_slice(&bytes)) {
+        return Ok(known);
+    }
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection.execute("DELETE FROM seal", [])?;
+    connection.execute("INSERT INTO seal (key) VALUES (?1)", [bytes.as_slice()])?;
+    Ok(SealKey::from_random(bytes))
+}
+
+/// Brings the tables of an older file up to date.
+pub(super) fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found.saturating_sub(1)).unwrap_or(0);
+    let transaction = connection.transaction()?;
+    STEPS.iter().skip(done).try_for_each(|step| transaction.execute_batch(step))?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
@@ -91,4 +200,31 @@ pub(super) fn set_meta(connection: &Connection, name: &str, value: i64) -> rusql
         .prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?
         .execute((name, value))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_file_gets_the_tables_of_a_new_one() {
+        let tables = |connection: &Connection| {
+            let mut all = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY 1").unwrap();
+            let all = all.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+            all.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        let mut new = Connection::open_in_memory().unwrap();
+        create(&mut new).unwrap();
+        assert_eq!(VERSION, 1 + i64::try_from(STEPS.len()).unwrap());
+        for found in 1..=VERSION {
+            let mut old = Connection::open_in_memory().unwrap();
+            old.execute_batch(TABLES).unwrap();
+            for step in STEPS.iter().take(usize::try_from(found - 1).unwrap()) {
+                old.execute_batch(step).unwrap();
+            }
+            migrate(&mut old, found).unwrap();
+            assert_eq!(tables(&old), tables(&new), "from version {found}");
+            assert_eq!(header(&old, "user_version").unwrap(), VERSION);
+        }
+    }
 }

@@ -67,7 +67,7 @@ mod tests {
     use crate::model::ids::{CallId, KeyId};
     use crate::model::key::Key;
     use crate::model::namespace::{self, Namespace};
-    use crate::model::secret::RawKey;
+    use crate::model::secret::{RawKey, SealKey};
     use crate::model::time::Time;
     use crate::store::{HoldRefused, Store};
 
@@ -87,6 +87,7 @@ mod tests {
             credential_shown: true,
             key: Some(&key),
             namespace: Some(&Namespace::unwritten(namespace::DEFAULT)),
+            team: None,
             calls: &[CallFacts { tool: "tool", arguments: None }],
             in_batch: false,
         };
@@ -130,7 +131,11 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_hangs_closes_the_books_and_frees_all_who_wait() {
         // Without a writer thread, which would be stuck.
-        let shared = Arc::new(Shared::new(State::default(), Durability::Answer));
+        let shared = Arc::new(Shared::new(
+            State::default(),
+            Durability::Answer,
+            SealKey::from_random([0; 32]),
+        ));
         let on_its_way = commit_for(&shared, COMMIT_HUNG);
         let queued = shared.lock().queue.durable();
         // The background expires holds every second, so somebody always looks.

@@ -9,11 +9,15 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Durability;
+use super::kept::{KeptRow, KeptUse};
+use super::parked::Lot;
 use super::queue::{Queue, Write};
 use super::read::Reader;
 use super::records::OnceRecord;
 use super::rows::JournalRow;
 use super::slow::Committing;
+use super::teams::Teams;
+use super::tokens::Tokens;
 use crate::gate::Charge;
 use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
@@ -23,11 +27,12 @@ use crate::model::id_map::{IdMap, IdSet};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
-    CallEnd, Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, StoreError,
+    CallEnd, Creation, Credited, Deed, Durable, HoldRefused, Once, PaidTask, Reading, Settlement,
+    StoreError,
 };
 
 /// The embedded store.
@@ -35,8 +40,13 @@ pub struct LocalStore {
     pub(super) shared: Arc<Shared>,
     /// For keys that are not in memory yet.
     pub(super) lookups: Reader,
+    /// Held shared while a key is read into memory, and alone while one is deleted: what was read
+    /// before a deletion must not come back after it.
+    pub(super) loads: Arc<tokio::sync::RwLock<()>>,
     /// For lists and sums, which may take long.
     pub(super) reports: Reader,
+    /// Held from the look for an earlier refund until the new one is on disk.
+    pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -47,6 +57,7 @@ pub(super) struct Shared {
     /// Told whenever the writer has taken what waited.
     pub(super) room: Notify,
     pub(super) durability: Durability,
+    pub(super) seal_key: SealKey,
 }
 
 #[derive(Default)]
@@ -64,12 +75,17 @@ pub(super) struct State {
     keys: IdMap<KeyId, Arc<Key>>,
     digests: IdMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
+    pub(super) tokens: Tokens,
+    pub(super) teams: Teams,
     pub(super) once: HashMap<Digest, OnceRecord>,
+    pub(super) kept: KeptUse,
+    pub(super) parked: Lot,
 }
 
 impl Shared {
-    pub(super) fn new(state: State, durability: Durability) -> Self {
-        Self { state: Mutex::new(state), wake: Condvar::new(), room: Notify::new(), durability }
+    pub(super) fn new(state: State, durability: Durability, seal_key: SealKey) -> Self {
+        let (state, wake, room) = (Mutex::new(state), Condvar::new(), Notify::new());
+        Self { state, wake, room, durability, seal_key }
     }
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
@@ -132,21 +148,34 @@ impl Shared {
     pub(super) fn settle(
         &self,
         settlement: Settlement,
+        task: Option<PaidTask>,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        let Settlement { call, key, kind, kept, charged, ends, show } = settlement;
+        let Settlement { call, key, kind, kept, charged, ends, show, keep } = settlement;
         let (hold, resolution) = match state.book.resolve(now, call, kind, kept) {
             Ok(ended) => ended,
             Err(ResolveError::NotOpen) => return Err(StoreError::NotOpen),
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.unpark(call);
         state.queue.ended(&hold, &resolution, charged, Some(ends));
-        let reading =
-            Reading::of(state.book.account(&key.account()), &show, state.book.now().max(now));
-        let waits = kind == ResolutionKind::Captured && self.durability != Durability::None;
+        if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
+            state.paid(task);
+        }
+        let now = state.book.now().max(now);
+        let reading = Reading::of(state.book.account(&key.account()), &show, now);
+        let captured = kind == ResolutionKind::Captured;
+        let keep = keep.filter(|_| captured);
+        // A repetition is looked for on the disk, so that is where what it must find has to be.
+        let waits = captured && (self.durability != Durability::None || keep.is_some());
+        if let Some(keep) = keep {
+            let row = KeptRow::new(keep, key.account(), call, now);
+            state.kept.queued(&row);
+            state.queue.push(Write::Kept(row));
+        }
         let durable = if waits { state.queue.durable() } else { Durable::NOW };
         if state.queue.is_urgent() {
             self.nudge(state);
@@ -162,25 +191,41 @@ impl Shared {
             match state.book.release(now, *call, ResolutionKind::Expired) {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
+                    state.unpark(*call);
                     state.queue.ended(&hold, &resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
                 Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
             }
         }
+        let now = state.book.now().max(now);
+        state.kept.sweep(now);
+        state.forget_paid(now);
         Ok(overdue.len())
+    }
+
+    /// The ledger time at which to look for what was kept.
+    pub(super) fn recall_at(&self, now: Time) -> Result<Time, StoreError> {
+        let state = self.lock();
+        state.open_for_reading()?;
+        Ok(state.book.now().max(now))
+    }
+
+    /// May a key have one more answer kept?
+    pub(super) fn has_room_to_keep(&self, key: &KeyId) -> Result<(), StoreError> {
+        self.lock().kept.has_room(&key.account())
     }
 
     pub(super) fn create_key(
         &self,
         key: Key,
         credits: i64,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<(Creation, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        if let Some(record) = state.repeated(once.as_ref(), now)? {
+        if let Some(record) = state.repeated(deed.once.as_ref(), now)? {
             // The first one may still be on its way to the disk.
             let durable = state.queue.durable();
             self.nudge(state);
@@ -192,20 +237,25 @@ impl Shared {
         let account = key.id.account();
         let key = Arc::new(key);
         state.book.insert(account.clone(), Account::default());
-        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, now) {
+        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, deed.reason, now) {
             // Nothing was made.
             state.book.remove(&account);
             return Err(error);
         }
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
-        state.remember(once, credits, now);
+        state.remember(deed.once, credits, now);
+        state.audit(deed.audit);
         let durable = state.queue.durable();
         self.nudge(state);
         Ok((Creation::Made(key), durable))
     }
 
-    pub(super) fn update_key(&self, mut key: Key) -> Result<(Arc<Key>, Durable), StoreError> {
+    pub(super) fn update_key(
+        &self,
+        mut key: Key,
+        deed: Deed,
+    ) -> Result<(Arc<Key>, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
         let known = state.keys.get(&key.id).ok_or(StoreError::NotFound)?;
@@ -220,9 +270,36 @@ impl Shared {
         let key = Arc::new(key);
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
+        state.audit(deed.audit);
         let durable = state.queue.durable();
         self.nudge(state);
         Ok((key, durable))
+    }
+
+    /// Takes a key out with its credentials. Its credits end with it, by an adjustment, and its
+    /// journal stays.
+    pub(super) fn delete_key(
+        &self,
+        id: &KeyId,
+        deed: Deed,
+        now: Time,
+    ) -> Result<Durable, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let key = state.keys.get(id).map(Arc::clone).ok_or(StoreError::NotFound)?;
+        let account = id.account();
+        let left = state.book.account(&account).map_or(0, Account::available);
+        let reason = deed.reason.or_else(|| Some("key deleted".to_owned()));
+        let rest = left.saturating_neg();
+        state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
+        state.leave_team(&key);
+        state.forget_key(&key);
+        let at = state.book.now().max(now);
+        state.queue.push(Write::DeletedKey { key, at });
+        state.audit(deed.audit);
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(durable)
     }
 
     pub(super) fn credit(
@@ -230,19 +307,20 @@ impl Shared {
         id: &KeyId,
         amount: i64,
         kind: CreditKind,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<(Credited, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        if let Some(record) = state.repeated(once.as_ref(), now)? {
+        if let Some(record) = state.repeated(deed.once.as_ref(), now)? {
             let durable = state.queue.durable();
             self.nudge(state);
             return Ok((Credited::Repeated(record.available), durable));
         }
-        state.credit(&id.account(), amount, kind, now)?;
+        state.credit(&id.account(), amount, kind, deed.reason, now)?;
         let available = state.book.account(&id.account()).map_or(0, Account::available);
-        state.remember(once, available, now);
+        state.remember(deed.once, available, now);
+        state.audit(deed.audit.map(|event| event.with("newBalance", available)));
         let durable = state.queue.durable();
         self.nudge(state);
         Ok((Credited::Made(available), durable))
@@ -342,14 +420,10 @@ impl State {
         key
     }
 
-    fn put_key(&mut self, key: Arc<Key>) {
+    pub(super) fn put_key(&mut self, key: Arc<Key>) {
         let credentials = [Some(key.digest), key.old.map(|old| old.digest)];
-        if let Some(before) = self.keys.get(&key.id) {
-            for gone in
-                [Some(before.digest), before.old.map(|old| old.digest)].into_iter().flatten()
-            {
-                self.digests.remove(&gone);
-            }
+        if let Some(before) = self.keys.get(&key.id).map(Arc::clone) {
+            self.forget_key(&before);
         }
         for credential in credentials.into_iter().flatten() {
             self.digests.insert(credential, key.id.clone());
@@ -357,13 +431,23 @@ impl State {
         self.keys.insert(key.id.clone(), key);
     }
 
+    fn forget_key(&mut self, key: &Key) {
+        for gone in [Some(key.digest), key.old.map(|old| old.digest)].into_iter().flatten() {
+            self.digests.remove(&gone);
+        }
+        self.keys.remove(&key.id);
+    }
+
     fn judged_by_present_records(&self, charge: &Charge) -> bool {
         let namespace = self
             .namespaces
             .get(charge.namespace.as_str())
             .map_or(0, |namespace| namespace.revision);
-        self.keys.get(&charge.key).is_some_and(|key| key.revision == charge.key_revision)
-            && namespace == charge.namespace_revision
+        let is_present = |key: &Arc<Key>| {
+            key.revision == charge.key_revision
+                && self.judged_by_present_team(key, charge.team.as_ref())
+        };
+        self.keys.get(&charge.key).is_some_and(is_present) && namespace == charge.namespace_revision
     }
 
     pub(super) fn touch<'a>(&mut self, accounts: impl Iterator<Item = &'a AccountId>) {
@@ -375,6 +459,7 @@ impl State {
         account: &AccountId,
         amount: i64,
         kind: CreditKind,
+        reason: Option<String>,
         now: Time,
     ) -> Result<(), StoreError> {
         if amount == 0 {
@@ -387,8 +472,18 @@ impl State {
         }
         self.touch(std::iter::once(account));
         let (at, account) = (self.book.now(), account.clone());
-        self.queue.push(Write::Journal(JournalRow::credit(at, account, amount, kind)));
+        let reason = reason.as_deref();
+        self.queue.journal(|text| JournalRow::credit(text, (at, kind), account, amount, reason));
         Ok(())
+    }
+
+    /// The balance of then, if this very request was applied before.
+    pub(super) fn repeated_balance(
+        &mut self,
+        once: Option<&Once>,
+        now: Time,
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(self.repeated(once, now)?.map(|record| record.available))
     }
 
     /// Was this very request applied before? An error if its key was used for another one.
@@ -414,7 +509,7 @@ impl State {
         if self.once.len() >= ONCE_MAX { Err(StoreError::OnceFull) } else { Ok(None) }
     }
 
-    fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
+    pub(super) fn remember(&mut self, once: Option<Once>, available: i64, now: Time) {
         if let Some(Once { id, request, note }) = once {
             // Ledger time, by which it will be forgotten.
             let at = self.book.now().max(now);

@@ -5,19 +5,27 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 
-use super::read;
+use super::audit;
+use super::read::{self, KeyAndAccount};
+use super::records::was_deleted;
 use super::state::LocalStore;
+use super::{kept, refunds};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
-use crate::model::ids::KeyId;
+use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
+use crate::model::secret::{Digest, SealKey};
+use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
+use crate::model::token::{AdminToken, TokenId};
 use crate::store::{
-    Creation, Credited, Durable, HoldRefused, Once, Reading, Settlement, Show, Store, StoreError,
+    Assigned, AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused,
+    Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
     UsageRow,
 };
 
@@ -36,10 +44,25 @@ impl LocalStore {
         if let Some(key) = self.shared.lock().key(id) {
             return Ok(Some(Arc::clone(key)));
         }
+        let _loading = self.loads.read().await;
         let wanted = id.clone();
         let found =
             self.lookups.read(move |connection| read::key_by_id(connection, &wanted)).await?;
         Ok(found.map(|(key, account)| self.shared.lock().loaded(key, account)))
+    }
+}
+
+impl LocalStore {
+    /// Memory knows better than the file where it knows anything.
+    fn as_of_now(&self, rows: &[KeyAndAccount]) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
+        let state = self.shared.lock();
+        state.open_for_reading()?;
+        let newest = rows.iter().map(|(key, account)| {
+            let known = state.key(&key.id).map_or_else(|| Arc::new(key.clone()), Arc::clone);
+            let present = state.book.account(&key.id.account()).or(account.as_ref());
+            (known, present.cloned().unwrap_or_default())
+        });
+        Ok(newest.collect())
     }
 }
 
@@ -52,6 +75,7 @@ impl Store for LocalStore {
     ) -> Result<Option<Arc<Key>>, StoreError> {
         let mut key = self.shared.lock().key_with(&digest).map(Arc::clone);
         if key.is_none() {
+            let _loading = self.loads.read().await;
             let found = self
                 .lookups
                 .read(move |connection| read::key_by_digest(connection, &digest))
@@ -70,30 +94,151 @@ impl Store for LocalStore {
         Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))))
     }
 
+    fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.shared.namespaces()
+    }
+
+    async fn update_namespace(
+        &self,
+        tenant: Namespace,
+        deed: Deed,
+    ) -> Result<Arc<Namespace>, StoreError> {
+        let (tenant, durable) = self.shared.update_namespace(tenant, deed)?;
+        durable.wait().await?;
+        Ok(tenant)
+    }
+
+    fn token(&self, digest: &Digest) -> Option<Arc<AdminToken>> {
+        self.shared.token(digest)
+    }
+
+    fn tokens(&self) -> Vec<Arc<AdminToken>> {
+        self.shared.tokens()
+    }
+
+    async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError> {
+        self.shared.create_token(token, deed)?.wait().await
+    }
+
+    async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
+        self.shared.delete_token(id, deed)?.wait().await
+    }
+
+    fn team(&self, id: &TeamId) -> Option<Arc<Team>> {
+        self.shared.team(id)
+    }
+
+    fn teams(&self) -> Vec<Arc<Team>> {
+        self.shared.teams()
+    }
+
+    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError> {
+        let state = self.shared.lock();
+        state.open_for_reading()?;
+        Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
+    }
+
+    async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        let (team, durable) = self.shared.create_team(team, deed)?;
+        durable.wait().await?;
+        Ok(team)
+    }
+
+    async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        if !team.active {
+            for member in &team.members {
+                self.load(member).await?;
+            }
+        }
+        let (team, durable) = self.shared.update_team(team, deed)?;
+        durable.wait().await?;
+        Ok(team)
+    }
+
+    async fn assign_key(
+        &self,
+        key: &KeyId,
+        team: &TeamId,
+        deed: Deed,
+    ) -> Result<Assigned, StoreError> {
+        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        let (assigned, durable) = self.shared.assign_key(key, team, deed)?;
+        durable.wait().await?;
+        Ok(assigned)
+    }
+
+    async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError> {
+        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        match self.shared.remove_key(key, team, deed)? {
+            Some(durable) => durable.wait().await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn note(&self, event: AuditEvent) {
+        self.shared.note(event);
+    }
+
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+    }
+
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| audit::audit_totals(connection, &filter)).await
+    }
+
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
+        self.shared.forget_audit(before)?.wait().await
+    }
+
     async fn create_key(
         &self,
         key: Key,
         credits: i64,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<Creation, StoreError> {
         // A credential that only the file knows must be found before it is given away twice.
-        let digest = key.digest;
-        let known =
-            self.lookups.read(move |connection| read::key_by_digest(connection, &digest)).await?;
+        let _loading = self.loads.read().await;
+        let (digest, id) = (key.digest, key.id.clone());
+        let look = move |connection: &Connection| {
+            Ok((read::key_by_digest(connection, &digest)?, was_deleted(connection, &id)?))
+        };
+        let (known, was_deleted) = self.lookups.read(look).await?;
         if let Some((known, account)) = known {
             self.shared.lock().loaded(known, account);
         }
-        let (creation, durable) = self.shared.create_key(key, credits, once, now)?;
+        if was_deleted {
+            return Err(StoreError::Duplicate);
+        }
+        let (creation, durable) = self.shared.create_key(key, credits, deed, now)?;
         durable.wait().await?;
         Ok(creation)
     }
 
-    async fn update_key(&self, key: Key) -> Result<Arc<Key>, StoreError> {
+    async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError> {
         self.load(&key.id).await?.ok_or(StoreError::NotFound)?;
-        let (key, durable) = self.shared.update_key(key)?;
+        let (key, durable) = self.shared.update_key(key, deed)?;
         durable.wait().await?;
         Ok(key)
+    }
+
+    async fn delete_key(&self, id: &KeyId, deed: Deed, now: Time) -> Result<(), StoreError> {
+        self.load(id).await?.ok_or(StoreError::NotFound)?;
+        let alone = Arc::clone(&self.loads).write_owned().await;
+        let durable = self.shared.delete_key(id, deed, now)?;
+        // Whoever asked for it may go away; nobody may read the key again before it is gone.
+        let gone = tokio::spawn(async move {
+            let _alone = alone;
+            durable.wait().await
+        });
+        gone.await.unwrap_or_else(|failed| Err(StoreError::Read(failed.to_string())))
     }
 
     async fn credit(
@@ -101,12 +246,42 @@ impl Store for LocalStore {
         id: &KeyId,
         amount: i64,
         kind: CreditKind,
-        once: Option<Once>,
+        deed: Deed,
         now: Time,
     ) -> Result<Credited, StoreError> {
         self.load(id).await?.ok_or(StoreError::NotFound)?;
-        let (credited, durable) = self.shared.credit(id, amount, kind, once, now)?;
+        let (credited, durable) = self.shared.credit(id, amount, kind, deed, now)?;
         durable.wait().await?;
+        Ok(credited)
+    }
+
+    async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| refunds::find_call(connection, call)).await
+    }
+
+    async fn refund(
+        &self,
+        found: FoundCall,
+        deed: Deed,
+        now: Time,
+    ) -> Result<Credited, StoreError> {
+        self.load(&found.key).await?.ok_or(StoreError::NotFound)?;
+        let alone = Arc::clone(&self.refunds).lock_owned().await;
+        let (call, seen) = (found.call, found.seen);
+        let look = move |connection: &Connection| refunds::refunded_since(connection, call, seen);
+        let refunded = found.state == CallState::Refunded || self.lookups.read(look).await?;
+        if refunded {
+            let available = self.account(&found.key).await?.available();
+            return Ok(Credited::Repeated(available));
+        }
+        let (credited, durable) = self.shared.refund(found, deed, now)?;
+        // Whoever asked for it may go away; nobody may look for it before it is on disk.
+        let written = tokio::spawn(async move {
+            let _alone = alone;
+            durable.wait().await
+        });
+        written.await.unwrap_or_else(|failed| Err(StoreError::Read(failed.to_string())))?;
         Ok(credited)
     }
 
@@ -114,6 +289,21 @@ impl Store for LocalStore {
         let Some((available, durable)) = self.shared.repeated(once, now)? else { return Ok(None) };
         durable.wait().await?;
         Ok(Some(available))
+    }
+
+    async fn recall(
+        &self,
+        key: &KeyId,
+        once: &Once,
+        now: Time,
+    ) -> Result<Option<Kept>, StoreError> {
+        let (id, now) = (once.id, self.shared.recall_at(now)?);
+        let found = self.lookups.read(move |connection| kept::find(connection, &id, now)).await?;
+        match found {
+            Some((request, kept)) if request == once.request => Ok(Some(kept)),
+            Some(_) => Err(StoreError::OnceMismatch),
+            None => self.shared.has_room_to_keep(key).map(|()| None),
+        }
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
@@ -148,7 +338,44 @@ impl Store for LocalStore {
         settlement: Settlement,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
-        self.shared.settle(settlement, now)
+        self.shared.settle(settlement, None, now)
+    }
+
+    async fn park(
+        &self,
+        parking: Parking,
+        show: Show,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        self.shared.park(parking, &show, now)
+    }
+
+    async fn resume(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        state: &str,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Resumed, StoreError> {
+        self.shared.resume(key, call, state, now, deadline)
+    }
+
+    async fn settle_task(
+        &self,
+        settlement: Settlement,
+        task: PaidTask,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        self.shared.settle(settlement, Some(task), now)
+    }
+
+    fn is_task_paid(&self, call: &CallId) -> bool {
+        self.shared.lock().parked.is_paid(call)
+    }
+
+    fn seal_key(&self) -> SealKey {
+        self.shared.seal_key.clone()
     }
 
     async fn expire(&self, now: Time) -> Result<usize, StoreError> {
@@ -180,30 +407,30 @@ impl Store for LocalStore {
             .read(move |connection| read::keys(connection, namespace.as_deref()))
             .await?;
         let mut keys = Vec::with_capacity(rows.len());
+        // A chunk at a time, so that no call waits for a long list.
         for rows in rows.chunks(256) {
-            // Memory knows better than the file where it knows anything; a chunk at a time, so that
-            // no call waits for a long list.
-            let state = self.shared.lock();
-            state.open_for_reading()?;
-            keys.extend(rows.iter().map(|(key, account)| {
-                let known = state.key(&key.id).map_or_else(|| Arc::new(key.clone()), Arc::clone);
-                let present = state.book.account(&key.id.account()).or(account.as_ref());
-                (known, present.cloned().unwrap_or_default())
-            }));
+            keys.extend(self.as_of_now(rows)?);
         }
         Ok(keys)
     }
 
-    async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
-        let durable = {
-            // What ended before this question must be in the answer.
-            let mut state = self.shared.lock();
-            state.open_for_writing()?;
-            let durable = state.queue.durable();
-            self.shared.nudge(state);
-            durable
+    async fn keys_page(
+        &self,
+        namespace: Option<&str>,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<KeysPage, StoreError> {
+        let namespace = namespace.map(str::to_owned);
+        let page = move |connection: &Connection| {
+            read::keys_page(connection, namespace.as_deref(), after, limit)
         };
-        durable.wait().await?;
+        let (rows, next) = self.reports.read(page).await?;
+        Ok(KeysPage { keys: self.as_of_now(&rows)?, next })
+    }
+
+    async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
+        // What ended before this question must be in the answer.
+        self.shared.flush()?.wait().await?;
         let namespace = namespace.map(str::to_owned);
         self.reports.read(move |connection| read::usage(connection, namespace.as_deref())).await
     }

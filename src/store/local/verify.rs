@@ -7,11 +7,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::open::{OpenError, check_header, real_path};
+use super::open::{OpenError, check_header, check_version, real_path};
 use super::records::from_json;
+use super::refunds::{self, RefundAudit};
 use super::rows::{COLUMNS, ReadRow};
 use super::schema::meta;
-use crate::ledger::{Account, Book, Entry, names};
+use crate::ledger::{Account, Book, Entry, Reversal, names};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 
@@ -39,6 +40,8 @@ pub struct VerifyReport {
     pub granted: i64,
     /// Credits captured.
     pub captured: i64,
+    /// Credits given back after that.
+    pub refunded: i64,
     /// The first differences, in words.
     pub differences: Vec<String>,
     /// How many more there are.
@@ -65,16 +68,18 @@ impl VerifyReport {
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, accounts, open_holds, granted, captured, differences, unlisted } = self;
+        let Self { rows, accounts, open_holds, granted, captured, refunded, differences, unlisted } =
+            self;
         writeln!(
             f,
             "{rows} journal rows replayed, {accounts} accounts compared, {open_holds} holds open"
         )?;
-        writeln!(
-            f,
-            "{granted} credits granted, {captured} captured, {} left",
-            granted.saturating_sub(*captured)
-        )?;
+        write!(f, "{granted} credits granted, {captured} captured, ")?;
+        if *refunded != 0 {
+            write!(f, "{refunded} refunded, ")?;
+        }
+        let left = granted.saturating_sub(*captured).saturating_add(*refunded);
+        writeln!(f, "{left} left")?;
         for difference in differences {
             writeln!(f, "  DIFFERENT  {difference}")?;
         }
@@ -96,10 +101,13 @@ pub fn verify(path: &Path) -> Result<VerifyReport, VerifyError> {
     let connection =
         Connection::open_with_flags(path, flags).map_err(|error| io(&error.to_string()))?;
     check_header(&connection, path)?;
+    check_version(&connection, path)?;
     connection.execute_batch("BEGIN")?;
     let mut audit = Audit::new(saved_accounts(&connection)?, Start::read(&connection)?);
+    audit.refunds = RefundAudit::read(&connection)?;
     audit.replay_journal(&connection)?;
     audit.find_repeated_ends(&connection)?;
+    audit.find_stray_answers(&connection)?;
     audit.compare(&keys(&connection)?);
     Ok(audit.report)
 }
@@ -130,7 +138,9 @@ impl Start {
 }
 
 fn keys(connection: &Connection) -> rusqlite::Result<HashSet<AccountId>> {
-    let mut statement = connection.prepare("SELECT id FROM keys")?;
+    let mut statement = connection.prepare(
+        "SELECT id FROM keys UNION ALL SELECT id FROM deleted_keys UNION ALL SELECT id FROM teams",
+    )?;
     let keys = statement.query_map([], |row| Ok(AccountId::new(row.get_ref(0)?.as_str()?)))?;
     keys.collect()
 }
@@ -145,6 +155,7 @@ struct Audit {
     hold_rows: HashMap<CallId, i64>,
     /// The last row of each account that a start would not replay: its saved row must hold it.
     not_replayed: BTreeMap<AccountId, i64>,
+    refunds: RefundAudit,
     last_row: i64,
     report: VerifyReport,
 }
@@ -158,6 +169,7 @@ impl Audit {
             at_end: Book::default(),
             hold_rows: HashMap::new(),
             not_replayed: BTreeMap::new(),
+            refunds: RefundAudit::default(),
             last_row: 0,
             report: VerifyReport::default(),
         }
@@ -196,12 +208,28 @@ impl Audit {
     fn find_repeated_ends(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(
             "SELECT max(seq), lower(hex(call)), count(*) FROM journal
-             WHERE call IS NOT NULL AND kind <> 'hold' GROUP BY call HAVING count(*) > 1",
+             WHERE call IS NOT NULL AND kind NOT IN ('hold', 'refund') GROUP BY call HAVING count(*) > 1",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (seq, call, times): (i64, String, i64) = row.try_into()?;
             self.differs(format!("journal row {seq}: call {call} ended {times} times"));
+        }
+        Ok(())
+    }
+
+    /// An answer that is kept for repetitions was captured by the journal row that it names.
+    fn find_stray_answers(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(
+            "SELECT kept.seq FROM kept LEFT JOIN journal ON journal.seq = kept.seq
+                 AND journal.call = kept.call AND journal.account = kept.account
+                 AND (kind = 'capture' OR (kind = 'call' AND detail ->> 'end' = 'capture'))
+             WHERE journal.seq IS NULL ORDER BY kept.seq",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            self.differs(format!("kept answer {seq}: journal row {seq} did not capture its call"));
         }
         Ok(())
     }
@@ -221,6 +249,12 @@ impl Audit {
         let hold = match entry {
             Entry::Credit { account, .. } => {
                 self.touches(account.clone(), seq);
+                return;
+            }
+            Entry::Reversal(reversal) => {
+                for account in refunds::accounts_of(reversal) {
+                    self.touches(account.clone(), seq);
+                }
                 return;
             }
             Entry::Hold(hold) => {
@@ -259,8 +293,10 @@ impl Audit {
                     self.report.granted = self.report.granted.saturating_add(*amount);
                 }
                 Entry::Hold(_) => {}
+                Entry::Reversal(reversal) => self.reversal(row, reversal),
                 Entry::Resolution(end) => {
                     if let Some(hold) = self.at_end.holds().get(&end.call) {
+                        self.refunds.ended(hold, end);
                         let kept = hold.postings.iter().zip(&end.kept);
                         let taken = kept.filter(|(posting, _)| posting.counter == names::BALANCE);
                         charged = taken.fold(charged, |sum, (_, kept)| sum.saturating_sub(*kept));
@@ -280,6 +316,20 @@ impl Audit {
             self.note(entry, row.seq);
             self.replay(entry, row.seq);
         }
+    }
+
+    fn reversal(&mut self, row: &ReadRow, reversal: &Reversal) {
+        let back = reversal.credits();
+        for said in [row.amount, row.calls_charged.saturating_neg()] {
+            if said != back {
+                let seq = row.seq;
+                self.differs(format!("journal row {seq}: says {said} credits, gives back {back}"));
+            }
+        }
+        if let Some(wrong) = self.refunds.refunded(reversal) {
+            self.differs(format!("journal row {}: {wrong}", row.seq));
+        }
+        self.report.refunded = self.report.refunded.saturating_add(back);
     }
 
     fn replay(&mut self, entry: &Entry, seq: i64) {
@@ -317,8 +367,9 @@ impl Audit {
             }
         }
         for id in at_end.accounts().keys().chain(all_saved.keys()).collect::<HashSet<_>>() {
-            if id.as_str().starts_with("key_") && !keys.contains(id) {
-                report.differs(format!("{id}: has an account, but there is no such key"));
+            let named = ["key_", "team_"].iter().any(|kind| id.as_str().starts_with(kind));
+            if named && !keys.contains(id) {
+                report.differs(format!("{id}: has an account, but there is no such key or team"));
             }
         }
         for (id, (seq, _)) in &*all_saved {
@@ -347,6 +398,7 @@ fn accounts_of(entry: &Entry) -> Vec<&AccountId> {
     match entry {
         Entry::Credit { account, .. } => vec![account],
         Entry::Hold(hold) => hold.postings.iter().map(|posting| &posting.account).collect(),
+        Entry::Reversal(reversal) => refunds::accounts_of(reversal),
         Entry::Resolution(_) => Vec::new(),
     }
 }

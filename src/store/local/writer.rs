@@ -2,23 +2,27 @@
 //! tells those who wait. While it waits for the disk the next batch grows, so the group is as large
 //! as the disk is slow.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
 use super::accounts::SavePass;
+use super::audit::{forget_audit, write_audit};
 use super::file::OwnFile;
+use super::kept::{self, Deleted};
+use super::parked;
 use super::queue::{Batch, Write};
-use super::records::{write_key, write_once};
+use super::records::{delete_key, write_key, write_once};
 use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
-use crate::model::bounds::{
-    COMMIT_GATHER, COMMIT_GATHER_FROM, EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY,
-};
+use super::teams::write_team;
+use super::tokens::{delete_token, write_namespace, write_token};
+use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
 use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
+use crate::model::time::Time;
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -28,8 +32,8 @@ pub(super) struct Writer {
     /// Journal rows of holds that are open and have a row of their own.
     pub(super) open_holds: IdMap<CallId, i64>,
     pub(super) saves: SavePass,
-    /// How many rows the last commit wrote.
-    pub(super) last_rows: usize,
+    /// Kept answers that had expired by then are deleted with the commit at hand.
+    pub(super) sweep: Option<Time>,
     /// The file; none for an ephemeral store.
     pub(super) own: Option<OwnFile>,
 }
@@ -37,7 +41,7 @@ pub(super) struct Writer {
 /// What one commit writes.
 struct Taken {
     writes: Vec<Write>,
-    /// What the rows are cut from.
+    /// What the journal rows are cut from.
     text: String,
     /// Is it the last one?
     stop: bool,
@@ -53,12 +57,14 @@ impl Writer {
                 close(&self.shared, why.to_owned());
                 return;
             }
-            if let Err(error) = self.commit(&writes, &text) {
-                self.close(&error);
-                return;
-            }
-            // None if the books were closed meanwhile, because this took too long.
-            let committed = self.shared.lock().committing.take();
+            let deleted = match self.commit(&writes, &text) {
+                Ok(deleted) => deleted,
+                Err(error) => {
+                    self.close(&error);
+                    return;
+                }
+            };
+            let committed = self.committed(&writes, &deleted);
             for waiter in committed.map(|committed| committed.waiters).unwrap_or_default() {
                 if waiter.send(()).is_err() {
                     tracing::trace!(
@@ -71,6 +77,32 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    /// Notes in memory what has reached the file. None if the books were closed meanwhile, because
+    /// it took too long.
+    fn committed(&mut self, writes: &[Write], deleted: &Deleted) -> Option<Committing> {
+        let kept_bytes = writes.iter().fold(0_u64, |sum, write| match write {
+            Write::Kept(row) => sum.saturating_add(row.size()),
+            Write::Journal(_)
+            | Write::Key(_)
+            | Write::DeletedKey { .. }
+            | Write::Once(_)
+            | Write::Parked(_)
+            | Write::Unparked(_)
+            | Write::Audit(_)
+            | Write::ForgetAudit { .. }
+            | Write::Token(_)
+            | Write::DeletedToken(_)
+            | Write::Namespace(_)
+            | Write::Team(_) => sum,
+        });
+        let mut state = self.shared.lock();
+        state.kept.written(kept_bytes);
+        if let Some(now) = self.sweep.take() {
+            state.kept.deleted(deleted, now);
+        }
+        state.committing.take()
     }
 
     /// Moves what lies in the log beside the file into the file, so that a copy of the file alone
@@ -94,41 +126,30 @@ impl Writer {
         let mut due = false;
         while state.closed.is_none() {
             let saving = self.saves.prepare(&mut state, &self.open_holds);
-            if due || state.stopping || state.queue.is_urgent() || saving {
-                if self.gathers(&state) {
-                    // Nobody wakes a writer that does not say that it naps.
-                    state = nap(&shared, state, COMMIT_GATHER).0;
-                    if state.closed.is_some() {
-                        break;
-                    }
-                }
+            let sweeping = state.kept.sweep.is_some();
+            if due || state.stopping || state.queue.is_urgent() || saving || sweeping {
                 let taken = self.take(&mut state);
                 drop(state);
                 shared.room.notify_waiters();
                 return Some(taken);
             }
             state.writer_sleeps = true;
-            let (mut woken, timed_out) = nap(&shared, state, HOLD_ROW_DELAY);
+            let nap = shared.wake.wait_timeout(state, HOLD_ROW_DELAY);
+            let (mut woken, slept) = nap.unwrap_or_else(|poisoned| {
+                let (state, slept) = poisoned.into_inner();
+                (distrusted(state), slept)
+            });
             woken.writer_sleeps = false;
-            due = timed_out && !woken.queue.is_empty();
+            due = slept.timed_out() && !woken.queue.is_empty();
             state = woken;
         }
         drop(state.queue.take_waiters());
         None
     }
 
-    /// Is it worth it to let more answers join the next commit? Under load a commit costs much more
-    /// than a row, and those who wait for it wait for the processor all the same. With few calls at
-    /// a time, or none that could still join, it would only be a delay.
-    fn gathers(&self, state: &State) -> bool {
-        self.last_rows >= COMMIT_GATHER_FROM
-            && !state.stopping
-            && state.queue.has_waiters()
-            && state.queue.calls_open() > 0
-    }
-
     fn take(&mut self, state: &mut State) -> Taken {
         let stop = state.stopping;
+        self.sweep = state.kept.sweep.take();
         let saving = self.saves.is_running() || stop;
         let Batch { writes, text, waiters } = state.queue.take(&state.book, saving);
         state.committing = Some(Committing { began: Instant::now(), waiters });
@@ -140,9 +161,9 @@ impl Writer {
         Taken { writes, text, stop }
     }
 
-    fn commit(&mut self, writes: &[Write], text: &str) -> rusqlite::Result<()> {
-        if writes.is_empty() && !self.saves.has_work() {
-            return Ok(());
+    fn commit(&mut self, writes: &[Write], text: &str) -> rusqlite::Result<Deleted> {
+        if writes.is_empty() && !self.saves.has_work() && self.sweep.is_none() {
+            return Ok(Deleted::default());
         }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
@@ -164,10 +185,24 @@ impl Writer {
                     }
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
+                Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
                 Write::Once(once) => write_once(&transaction, once)?,
+                Write::Parked(parking) => parked::write(&transaction, parking)?,
+                Write::Unparked(call) => parked::delete(&transaction, call)?,
+                Write::Kept(kept) => kept.insert(&transaction, seq)?,
+                Write::Audit(event) => write_audit(&transaction, event)?,
+                Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
+                Write::Token(token) => write_token(&transaction, token)?,
+                Write::DeletedToken(id) => delete_token(&transaction, id)?,
+                Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
+                Write::Team(team) => write_team(&transaction, team)?,
             }
         }
         drop(insert);
+        let deleted = match self.sweep {
+            Some(now) => kept::delete_expired(&transaction, now)?,
+            None => Deleted::default(),
+        };
         self.saves.write(&transaction, seq)?;
         if self.own.is_none() {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
@@ -175,29 +210,14 @@ impl Writer {
         }
         transaction.commit()?;
         self.seq = seq;
-        self.last_rows = writes.len();
         self.saves.committed(seq);
-        Ok(())
+        Ok(deleted)
     }
 
     /// Closes the store: memory is ahead of a file that nobody can vouch for.
     fn close(&self, error: &rusqlite::Error) {
         close(&self.shared, format!("the database could not be written ({error})"));
     }
-}
-
-/// Lets go of the lock for a while; whether all of it has passed.
-fn nap<'a>(
-    shared: &'a Shared,
-    state: MutexGuard<'a, State>,
-    length: Duration,
-) -> (MutexGuard<'a, State>, bool) {
-    let slept = shared.wake.wait_timeout(state, length);
-    let (state, slept) = slept.unwrap_or_else(|poisoned| {
-        let (state, slept) = poisoned.into_inner();
-        (distrusted(state), slept)
-    });
-    (state, slept.timed_out())
 }
 
 fn close(shared: &Shared, why: String) {

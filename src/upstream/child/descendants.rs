@@ -7,9 +7,10 @@
 //! * its tree and its group, and the trees of those;
 //! * what was in its tree when somebody looked before it was ended;
 //! * an orphan that still holds one of the pipes that the child was given;
+//! * an orphan whose environment has the child's mark, which all inherit that do not clear it;
 //! * an orphan that cannot have come from any other child, because all others that live are
-//!   younger than it. With several children an orphan may have to wait for the end of the older
-//!   ones; no orphan survives the last.
+//!   younger than it. With several children an orphan that has no mark may have to wait for the end of
+//!   the older ones; no orphan survives the last.
 //!
 //! Processes in Paygate's own group are never touched: whoever embeds Paygate may have children
 //! too. Nor are the children themselves: their exit status belongs to tokio. The register of
@@ -19,6 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Instant;
 
@@ -31,6 +33,36 @@ static LEADERS: Mutex<BTreeMap<i32, u64>> = Mutex::new(BTreeMap::new());
 static LAST_REAP: Mutex<Option<Instant>> = Mutex::new(None);
 static SUBREAPER: Once = Once::new();
 
+/// What tells the descendants of one child from those of all others, here and in other Paygates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// The variable of the environment that holds it.
+    pub(super) const NAME: &'static str = "MCP_SERVER_MARK";
+
+    pub(super) fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let ourselves = rustix::process::getpid().as_raw_pid();
+        let started = Process::read(ourselves).map_or(0, |process| process.started);
+        Self(format!("{ourselves}-{started}-{number}"))
+    }
+
+    pub(super) fn value(&self) -> &str {
+        &self.0
+    }
+
+    /// Was this process born with the mark? `None` while it has no environment, as for a moment when
+    /// it becomes another program.
+    fn is_on(&self, pid: i32) -> Option<bool> {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mark = format!("{}={}", Self::NAME, self.0);
+        let mut variables = environment.split(|byte| *byte == 0);
+        (!environment.is_empty()).then(|| variables.any(|variable| variable == mark.as_bytes()))
+    }
+}
+
 /// A registered child. Dropping it takes it off the register.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -42,6 +74,7 @@ pub(super) struct Leader {
 pub(super) struct Family {
     leader: i32,
     started: u64,
+    mark: Mark,
     /// The inodes of the pipes that the child was given.
     pipes: Vec<u64>,
     /// Descendants seen earlier.
@@ -65,6 +98,7 @@ struct Process {
 /// Spawns a child under the register's lock and registers it. `spawn` returns the child, its pid
 /// and the inodes of its pipes.
 pub(super) fn spawn<T>(
+    mark: Mark,
     spawn: impl FnOnce() -> io::Result<(T, i32, Vec<u64>)>,
 ) -> io::Result<(T, Leader)> {
     SUBREAPER.call_once(|| {
@@ -76,7 +110,7 @@ pub(super) fn spawn<T>(
     let (child, leader, pipes) = spawn()?;
     let started = Process::read(leader).map_or(0, |process| process.started);
     leaders.insert(leader, started);
-    let family = Family { leader, started, pipes, known: BTreeSet::new() };
+    let family = Family { leader, started, mark, pipes, known: BTreeSet::new() };
     Ok((child, Leader { family }))
 }
 
@@ -102,7 +136,7 @@ impl Family {
     /// Who is in the family now: after the child's death its tree is gone. Blocks while it reads
     /// `/proc`, some milliseconds at most.
     pub(super) fn look(&self) -> Seen {
-        self.members().iter().map(|process| (process.pid, process.started)).collect()
+        self.members().0.iter().map(|process| (process.pid, process.started)).collect()
     }
 
     /// Kills and collects all descendants, in rounds, until none is found. Blocks for as long as
@@ -112,9 +146,9 @@ impl Family {
         reason = "runs on a blocking thread, a few milliseconds a round"
     )]
     pub(super) fn end(&self) -> usize {
-        for _ in 0..bounds::DESCENDANT_KILL_ROUNDS {
-            let members = self.members();
-            if members.is_empty() {
+        for round in 0..bounds::DESCENDANT_KILL_ROUNDS {
+            let (members, unclear) = self.members();
+            if members.is_empty() && !(unclear && round < bounds::DESCENDANT_MARK_ROUNDS) {
                 return 0;
             }
             for process in &members {
@@ -122,16 +156,17 @@ impl Family {
             }
             std::thread::sleep(bounds::DESCENDANT_KILL_PAUSE);
         }
-        self.members().len()
+        self.members().0.len()
     }
 
     /// Kills all descendants that are found now, without waiting for them.
     pub(super) fn kill_once(&self) {
-        self.members().iter().for_each(Process::end);
+        self.members().0.iter().for_each(Process::end);
     }
 
-    /// All descendants, the child itself not among them.
-    fn members(&self) -> Vec<Process> {
+    /// All descendants, the child itself not among them; and whether there are orphans that may be or
+    /// become some.
+    fn members(&self) -> (Vec<Process>, bool) {
         let leaders = lock(&LEADERS);
         let others: Vec<u64> = leaders
             .iter()
@@ -146,9 +181,16 @@ impl Family {
             .collect();
         drop(leaders);
 
+        let mut unclear = false;
         let mut family: BTreeSet<i32> = table
             .iter()
-            .filter(|process| self.is_ours(process, &others, &ourselves))
+            .filter(|process| match self.is_ours(process, &others, &ourselves) {
+                Some(ours) => ours,
+                None => {
+                    unclear = true;
+                    false
+                }
+            })
             .map(|process| process.pid)
             .collect();
         family.insert(self.leader);
@@ -167,21 +209,29 @@ impl Family {
         }
         family.remove(&self.leader);
         // A zombie whose parent lives is the parent's to collect; it becomes ours with its end.
-        table
+        let members = table
             .into_iter()
             .filter(|process| family.contains(&process.pid))
-            .filter(|process| !process.zombie || process.parent == ourselves.pid)
-            .collect()
+            .filter(|process| !process.zombie || process.parent == ourselves.pid);
+        (members.collect(), unclear)
     }
 
-    fn is_ours(&self, process: &Process, others: &[u64], ourselves: &Ourselves) -> bool {
-        process.group == self.leader
+    /// `None` while that cannot be seen.
+    fn is_ours(&self, process: &Process, others: &[u64], ourselves: &Ourselves) -> Option<bool> {
+        if process.group == self.leader
             || process.session == self.leader
             || self.known.contains(&(process.pid, process.started))
-            || (process.parent == ourselves.pid
-                && process.started >= self.started
-                && (others.iter().all(|other| *other > process.started)
-                    || self.has_pipe(process.pid)))
+        {
+            return Some(true);
+        }
+        if process.parent != ourselves.pid || process.started < self.started {
+            return Some(false);
+        }
+        let is_nobody_elses = others.iter().all(|other| *other > process.started);
+        if is_nobody_elses || self.has_pipe(process.pid) {
+            return Some(true);
+        }
+        if process.zombie { Some(false) } else { self.mark.is_on(process.pid) }
     }
 
     fn has_pipe(&self, pid: i32) -> bool {

@@ -11,7 +11,22 @@ pub(super) struct Family;
 
 pub(super) type Seen = ();
 
+pub(super) struct Mark;
+
+impl Mark {
+    pub(super) const NAME: &'static str = "MCP_SERVER_MARK";
+
+    pub(super) fn new() -> Self {
+        Self
+    }
+
+    pub(super) fn value(&self) -> &'static str {
+        "unused"
+    }
+}
+
 pub(super) fn spawn<T>(
+    _: Mark,
     spawn: impl FnOnce() -> io::Result<(T, i32, Vec<u64>)>,
 ) -> io::Result<(T, Leader)> {
     let (child, _, _) = spawn()?;

@@ -16,9 +16,10 @@ use rustix::process::Signal;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::descendants::{self, Leader};
-use super::{ChildOptions, StartError};
+use super::ChildOptions;
+use super::descendants::{self, Leader, Mark};
 use crate::model::bounds;
+use crate::upstream::StartError;
 
 /// One running child.
 #[derive(Debug)]
@@ -40,12 +41,14 @@ pub(super) struct Pipes {
 }
 
 /// Starts the program.
-pub(super) fn spawn(options: &ChildOptions) -> Result<(Process, Pipes), StartError> {
+pub(super) fn spawn(server: &str, options: &ChildOptions) -> Result<(Process, Pipes), StartError> {
+    let mark = Mark::new();
     let mut command = Command::new(&options.program);
     command
         .args(&options.arguments)
         .env_clear()
         .envs(environment(options))
+        .env(Mark::NAME, mark.value())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -53,7 +56,7 @@ pub(super) fn spawn(options: &ChildOptions) -> Result<(Process, Pipes), StartErr
     let mut command = CommandWrap::from(command);
     command.wrap(ProcessGroup::leader());
 
-    let spawned = descendants::spawn(|| {
+    let spawned = descendants::spawn(mark, || {
         let mut child = command.spawn()?;
         let pid = child
             .id()
@@ -67,7 +70,7 @@ pub(super) fn spawn(options: &ChildOptions) -> Result<(Process, Pipes), StartErr
         let inodes = vec![inode(&pipes.stdin)?, inode(&pipes.stdout)?, inode(&pipes.stderr)?];
         Ok(((child, pipes), pid, inodes))
     });
-    let ((child, pipes), leader) = spawned.map_err(|error| start_error(options, &error))?;
+    let ((child, pipes), leader) = spawned.map_err(|error| start_error(server, options, &error))?;
     Ok((Process { child, leader, end: None, swept: false }, pipes))
 }
 
@@ -85,8 +88,8 @@ fn inode(pipe: &impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(pipe)?.st_ino)
 }
 
-fn start_error(options: &ChildOptions, error: &io::Error) -> StartError {
-    let server = options.server.clone();
+fn start_error(server: &str, options: &ChildOptions, error: &io::Error) -> StartError {
+    let server = server.to_owned();
     let program = options.program.to_string_lossy().into_owned();
     if error.kind() == io::ErrorKind::NotFound {
         return StartError::NotFound { server, program };
@@ -95,10 +98,6 @@ fn start_error(options: &ChildOptions, error: &io::Error) -> StartError {
 }
 
 impl Process {
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// Waits until the child itself has ended, and says how. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> String {
         if self.end.is_none() {
@@ -112,10 +111,9 @@ impl Process {
     }
 
     /// Ends the child and all its descendants. `grace` is divided between waiting for it to end
-    /// by itself and waiting for it to heed SIGTERM. Returns how it ended.
+    /// by itself and waiting for it to heed SIGTERM. [`Self::look`] comes before. Returns how it ended.
     pub(super) async fn stop(&mut self, grace: Duration) -> String {
         let half = grace / 2;
-        self.look().await;
         if timeout(half, self.ended()).await.is_err() {
             self.signal(Signal::TERM);
             if timeout(half, self.ended()).await.is_err() {
@@ -137,7 +135,7 @@ impl Process {
     }
 
     /// Remembers the tree, unless the child is gone and there is none.
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         if self.end.is_none() {
             let family = self.leader.family();
             match tokio::task::spawn_blocking(move || family.look()).await {

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::LastLines;
 use crate::model::bounds;
+use crate::upstream::start_error::LastLines;
 
 /// The last lines, shared with whoever needs them for an error message.
 #[derive(Debug, Default)]
-pub(super) struct Tail(Mutex<VecDeque<String>>);
+pub(in crate::upstream) struct Tail(Mutex<VecDeque<String>>);
 
 impl Tail {
-    pub(super) fn last_lines(&self) -> LastLines {
+    pub(in crate::upstream) fn last_lines(&self) -> LastLines {
         LastLines(self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect())
     }
 

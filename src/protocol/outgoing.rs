@@ -1,0 +1,160 @@
+//! A line on its way to a server, as far as the transport that carries it must know it, and what a
+//! modern request repeats of itself in HTTP headers.
+//!
+//! The lines are Paygate's own or written by it, so one that cannot be read is a mistake of ours.
+
+use std::borrow::Cow;
+
+use super::object::{Object, string};
+use super::version;
+
+/// One message to a server.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// The id as written.
+    pub id: Option<&'a str>,
+    /// The method, with escapes resolved; an answer has none.
+    pub method: Option<Cow<'a, str>>,
+    params: Option<&'a str>,
+}
+
+/// Where a modern request names its version.
+const VERSION_MEMBER: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// How a header begins and ends whose value is in Base64.
+const ENCODED: (&str, &str) = ("=?base64?", "?=");
+
+impl<'a> Outgoing<'a> {
+    /// Reads one line. `None` if it is no message.
+    pub fn read(line: &'a [u8]) -> Option<Self> {
+        let object = Object::read(std::str::from_utf8(line).ok()?).ok()?;
+        let method = match object.get("method") {
+            Some(method) => Some(string(method)?),
+            None => None,
+        };
+        Some(Self { id: object.get("id"), method, params: object.get("params") })
+    }
+
+    /// The id of ours whose request this cancels.
+    pub fn cancels(&self) -> Option<u64> {
+        let cancels = self.method.as_deref() == Some("notifications/cancelled");
+        self.params().filter(|_| cancels)?.get("requestId")?.parse().ok()
+    }
+
+    /// The headers that repeat, for a modern server, what the message says. `Mcp-Param-*`, which
+    /// needs the tool's schema, is not among them.
+    pub fn mirrored(&self) -> Vec<(&'static str, String)> {
+        let Some(method) = self.method.as_deref() else {
+            return Vec::new();
+        };
+        let params = self.params();
+        let member = |name: &str| params.as_ref().and_then(|params| params.get(name));
+        let version = member("_meta")
+            .and_then(|meta| Object::read(meta).ok())
+            .and_then(|meta| meta.get(VERSION_MEMBER).and_then(string).map(Cow::into_owned));
+        let mut headers = vec![
+            ("mcp-protocol-version", version.unwrap_or_else(|| version::MODERN.to_owned())),
+            ("mcp-method", encoded(method).into_owned()),
+        ];
+        let named_by = match method {
+            "tools/call" | "prompts/get" => Some("name"),
+            "resources/read" => Some("uri"),
+            _ => method.starts_with("tasks/").then_some("taskId"),
+        };
+        if let Some(name) = named_by.and_then(member).and_then(string) {
+            headers.push(("mcp-name", encoded(&name).into_owned()));
+        }
+        headers
+    }
+
+    fn params(&self) -> Option<Object<'a>> {
+        Object::read(self.params?).ok()
+    }
+}
+
+/// A text as the value of a header: as it is, or in Base64 if a header would not keep it.
+pub fn encoded(text: &str) -> Cow<'_, str> {
+    let is_kept = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
+    let looks_encoded = text.starts_with(ENCODED.0) && text.ends_with(ENCODED.1);
+    let is_plain = !text.is_empty() && text.trim() == text && text.bytes().all(is_kept);
+    if is_plain && !looks_encoded {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}{}{}", ENCODED.0, base64(text.as_bytes()), ENCODED.1))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let sign = SIGNS.get((bits >> (18 - 6 * place) & 63) as usize);
+            let is_filled = place <= group.len();
+            text.push(if is_filled { sign.map_or('=', |sign| char::from(*sign)) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modern_requests_repeat_themselves() {
+        let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+        for (method, params, name) in [
+            ("tools/call", format!(r#"{{"name":"a\u0062",{meta}}}"#), Some("ab")),
+            ("prompts/get", format!(r#"{{{meta},"name":" x"}}"#), Some("=?base64?IHg=?=")),
+            (
+                "resources/read",
+                format!(r#"{{{meta},"uri":"test://é"}}"#),
+                Some("=?base64?dGVzdDovL8Op?="),
+            ),
+            ("tasks/get", r#"{"taskId":"t"}"#.to_owned(), Some("t")),
+            ("tools/list", r#"{"name":"x"}"#.to_owned(), None),
+            ("tools/call", "[]".to_owned(), None),
+        ] {
+            let line =
+                format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{params}}}"#);
+            let message = Outgoing::read(line.as_bytes()).unwrap();
+            assert_eq!((message.id, message.cancels()), (Some("7"), None));
+            let expected: Vec<_> = [
+                ("mcp-protocol-version", Some("2026-07-28")),
+                ("mcp-method", Some(method)),
+                ("mcp-name", name),
+            ]
+            .into_iter()
+            .filter_map(|(header, value)| Some((header, value?.to_owned())))
+            .collect();
+            assert_eq!(message.mirrored(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_message_is() {
+        let read = |line: &'static str| Outgoing::read(line.as_bytes());
+        let cancelled = read(r#"{"method":"notifications/cancelled","params":{"requestId":12}}"#);
+        assert_eq!(cancelled.unwrap().cancels(), Some(12));
+        let answer = read(r#"{"jsonrpc":"2.0","id":"s-1","result":{}}"#).unwrap();
+        assert!(answer.method.is_none() && answer.mirrored().is_empty());
+        assert!(read("[]").is_none() && read("").is_none() && read(r#"{"method":7}"#).is_none());
+    }
+
+    #[test]
+    fn header_values() {
+        for (text, expected) in [
+            ("plain text/1", "plain text/1"),
+            ("a\tb", "a\tb"),
+            ("", "=?base64??="),
+            ("a ", "=?base64?YSA=?="),
+            ("a\nb", "=?base64?YQpi?="),
+            ("=?base64?YQ==?=", "=?base64?PT9iYXNlNjQ/WVE9PT89?="),
+            ("€uro", "=?base64?4oKsdXJv?="),
+        ] {
+            assert_eq!(encoded(text), expected, "{text:?}");
+        }
+    }
+}

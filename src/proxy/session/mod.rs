@@ -1,0 +1,111 @@
+//! Sessions of the legacy era: from a client's `initialize` to its end, with a server of its own or
+//! on the link that is shared.
+//!
+//! A session belongs to the key that its `initialize` carried, or to nobody; its id is a name and no
+//! secret. Reading order: `register` is all sessions, with their bounds and their end; `open` makes
+//! one; `enter` lets a message of its client in; `dialogue` is what is said beside requests and
+//! answers, with `asks` for what the server wants to know; `activity` says what is idle.
+//!
+//! A front that is one client's alone (stdio) uses the same doors as HTTP: it hands in `initialize`,
+//! gets [`super::Reply::Opened`], takes everything that is told out of [`super::Proxy::listen`], hands
+//! in each message with that session and without `takes_events`, and ends with
+//! [`super::Proxy::end_session`]. What was told before an answer is in the stream before the answer is
+//! returned, so [`super::Streaming::next_now`] brings it out first.
+
+mod activity;
+mod asks;
+mod dialogue;
+mod enter;
+mod open;
+mod register;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use crate::model::bounds;
+use crate::model::ids::{KeyId, SessionId};
+use crate::protocol::to_server;
+
+pub(super) use activity::{Busy, With};
+pub(super) use dialogue::{Changes, Dialogue, is_list_change};
+pub(super) use register::Sessions;
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    id: SessionId,
+    owner: Owner,
+    /// The protocol version that was agreed on.
+    version: Option<Box<str>>,
+    pub(super) connection: Connection,
+    pub(super) dialogue: Arc<Dialogue>,
+    activity: Arc<activity::Activity>,
+    has_own_server: bool,
+    /// What it takes up, until it has ended.
+    room: Mutex<Option<register::Room>>,
+}
+
+/// Whose a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Key(KeyId),
+    /// Nobody's; counted by where it came from.
+    Address(IpAddr),
+}
+
+impl Session {
+    pub(super) const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Does it have a server to itself?
+    pub(super) const fn has_own_server(&self) -> bool {
+        self.has_own_server
+    }
+
+    /// Does it belong to this key, or to nobody if there is none?
+    fn belongs_to(&self, key: Option<&KeyId>) -> bool {
+        match &self.owner {
+            Owner::Key(owner) => Some(owner) == key,
+            Owner::Address(_) => key.is_none(),
+        }
+    }
+
+    /// May a message of this version be part of it? Without one it is of the version agreed on.
+    fn speaks(&self, version: Option<&str>) -> bool {
+        version.is_none() || self.version.as_deref().is_none_or(|agreed| Some(agreed) == version)
+    }
+
+    pub(super) fn begin(&self, with: With) -> Busy {
+        self.activity.begin(with)
+    }
+
+    /// It has ended, and its server if that was its own.
+    fn give_room_back(&self) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn idle(&self, at: Instant) -> Option<Duration> {
+        self.activity.idle(at)
+    }
+
+    /// Answers the server what its client will not: what it was asked too long ago, or is not there
+    /// to hear.
+    fn give_up_late(&self, now: Instant, longest: Duration) {
+        let wait = if self.dialogue.streams.is_read() {
+            longest
+        } else {
+            bounds::SESSION_ASK_UNHEARD_WAIT.min(longest)
+        };
+        let Some(since) = now.checked_sub(wait) else { return };
+        for own_id in self.dialogue.asks.late(since) {
+            tracing::debug!(target: "proxy", session = %self.id, "a client did not answer its server");
+            let line = to_server::unanswered(&own_id, "the client did not answer in time");
+            self.connection.link.tell(&line);
+        }
+    }
+}

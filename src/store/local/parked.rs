@@ -1,0 +1,233 @@
+//! Parked holds: those that outlive their call's answer, because the customer is to bring more or to
+//! ask again. Each has a row in `parked`, so that a restart keeps it and its deadline; going on with
+//! it takes the row away, so that it is gone on with once.
+//!
+//! The row only says that a hold waits. What is reserved is in the journal, as for every hold.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use super::Durability;
+use super::queue::Write;
+use super::state::{Shared, State};
+use crate::ledger::{Book, Hold};
+use crate::model::bounds::{PARKED_MAX, PARKED_PER_KEY_MAX};
+use crate::model::id_map::IdMap;
+use crate::model::ids::{CallId, KeyId};
+use crate::model::time::Time;
+use crate::store::{CallEnd, Durable, PaidTask, Parking, Reading, Resumed, Show, StoreError};
+
+/// How often paid tasks are looked through.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+
+/// The state of a row that is no hold any more: the task's result is paid.
+const PAID: &str = "paid";
+
+/// All holds that wait and all tasks that are paid, and how many each customer has.
+#[derive(Debug, Default)]
+pub(super) struct Lot {
+    waiting: IdMap<CallId, Parking>,
+    paid: IdMap<CallId, Parking>,
+    by_key: IdMap<KeyId, usize>,
+    forget_at: Time,
+}
+
+impl Lot {
+    fn has_room(&self, key: &KeyId) -> bool {
+        let own = self.by_key.get(key).copied().unwrap_or(0);
+        self.waiting.len() + self.paid.len() < PARKED_MAX && own < PARKED_PER_KEY_MAX
+    }
+
+    pub(super) fn is_paid(&self, call: &CallId) -> bool {
+        self.paid.contains_key(call)
+    }
+
+    fn put(&mut self, parking: Parking) {
+        let own = self.by_key.entry(parking.key.clone()).or_default();
+        *own = own.saturating_add(1);
+        let is_paid = parking.state == PAID;
+        let lot = if is_paid { &mut self.paid } else { &mut self.waiting };
+        lot.insert(parking.call, parking);
+    }
+
+    fn take(&mut self, call: &CallId) -> Option<Parking> {
+        let parking = self.waiting.remove(call)?;
+        self.gone(&parking);
+        Some(parking)
+    }
+
+    fn gone(&mut self, parking: &Parking) {
+        if let Some(own) = self.by_key.get_mut(&parking.key) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.by_key.remove(&parking.key);
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn park(
+        &self,
+        parking: Parking,
+        show: &Show,
+        now: Time,
+    ) -> Result<(Reading, Durable), StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        if !state.parked.has_room(&parking.key) {
+            return Err(StoreError::ParkedFull);
+        }
+        let Some(hold) = state.book.keep_until(now, parking.call, parking.until) else {
+            return Err(StoreError::NotOpen);
+        };
+        state.queue.write_hold(&hold);
+        state.queue.push(Write::Parked(parking.clone()));
+        let account = parking.key.account();
+        state.parked.put(parking);
+        let reading = Reading::of(state.book.account(&account), show, state.book.now().max(now));
+        if self.durability == Durability::None {
+            return Ok((reading, Durable::NOW));
+        }
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok((reading, durable))
+    }
+
+    pub(super) fn resume(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        expected: &str,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Resumed, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        let waits = |parking: &&Parking| parking.key == *key && parking.state == expected;
+        if state.parked.waiting.get(&call).filter(waits).is_none() {
+            return Err(StoreError::NotOpen);
+        }
+        let Some(hold) = state.book.keep_until(now, call, deadline) else {
+            return Err(StoreError::NotOpen);
+        };
+        state.unpark(call);
+        let (tool, price) = state.queue.single_call(&call).ok_or(StoreError::NotOpen)?;
+        Ok(Resumed { hold, tool, price })
+    }
+}
+
+impl State {
+    /// A hold waits no longer, if it did.
+    pub(super) fn unpark(&mut self, call: CallId) {
+        if self.parked.take(&call).is_some() {
+            self.queue.push(Write::Unparked(call));
+        }
+    }
+
+    /// A task's result is paid.
+    pub(super) fn paid(&mut self, task: PaidTask) {
+        let PaidTask { call, key, until } = task;
+        let parking = Parking { call, key, until, state: PAID.to_owned() };
+        self.queue.push(Write::Parked(parking.clone()));
+        self.parked.put(parking);
+    }
+
+    /// Puts back what was noted of a task before a restart; false if that is a hold.
+    pub(super) fn reopen_paid(&mut self, parking: &Parking, now: Time) -> bool {
+        let is_paid = parking.state == PAID && now < parking.until;
+        if is_paid {
+            self.parked.put(parking.clone());
+        }
+        is_paid
+    }
+
+    /// Forgets paid tasks that nobody can ask for any more.
+    pub(super) fn forget_paid(&mut self, now: Time) {
+        let now = self.book.now().max(now);
+        if self.parked.paid.is_empty() || now < self.parked.forget_at {
+            return;
+        }
+        self.parked.forget_at = now.plus(FORGET_EVERY);
+        let old: Vec<CallId> =
+            self.parked.paid.values().filter(|it| now >= it.until).map(|it| it.call).collect();
+        for call in old {
+            if let Some(parking) = self.parked.paid.remove(&call) {
+                self.parked.gone(&parking);
+                self.queue.push(Write::Unparked(call));
+            }
+        }
+    }
+
+    /// Puts back a hold that waited when Paygate stopped. Its amounts are in the accounts already.
+    pub(super) fn reopen_parked(&mut self, found: FoundParked, book: &mut Book) {
+        let FoundParked { parking, hold, calls, .. } = found;
+        for posting in &hold.postings {
+            // What a hold reserves must be there when it ends.
+            if let Some(account) = book.remove(&posting.account) {
+                self.book.insert(posting.account.clone(), account);
+            }
+        }
+        self.queue.reopened(parking.call, parking.key.account(), calls);
+        self.book.reopen(hold);
+        self.parked.put(parking);
+    }
+}
+
+/// A hold that recovery leaves open.
+pub(super) struct FoundParked {
+    pub(super) parking: Parking,
+    pub(super) hold: Hold,
+    pub(super) calls: Vec<CallEnd>,
+    /// Its journal row.
+    pub(super) seq: i64,
+}
+
+impl FoundParked {
+    /// The call and its journal row.
+    pub(super) fn row(&self) -> (CallId, i64) {
+        (self.hold.call, self.seq)
+    }
+}
+
+/// Notes the rows of the holds that a start leaves open.
+pub(super) fn note_open(connection: &Connection, found: &[FoundParked]) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM open_holds", [])?;
+    for waiting in found {
+        connection.execute("INSERT INTO open_holds (seq) VALUES (?1)", [waiting.seq])?;
+    }
+    Ok(())
+}
+
+pub(super) fn write(connection: &Connection, parking: &Parking) -> rusqlite::Result<()> {
+    let Parking { call, key, state, until } = parking;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO parked (call, key, state, until) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![call.bytes().as_slice(), key.as_str(), state, until.ms()])?;
+    Ok(())
+}
+
+pub(super) fn delete(connection: &Connection, call: &CallId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM parked WHERE call = ?1")?
+        .execute([call.bytes().as_slice()])?;
+    Ok(())
+}
+
+/// All rows, by call.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<HashMap<CallId, Parking>> {
+    let mut statement = connection.prepare("SELECT call, key, state, until FROM parked")?;
+    let rows = statement.query_map([], |row| {
+        let strange = || rusqlite::Error::InvalidColumnName("parked".into());
+        let call = row.get_ref(0)?.as_blob()?.try_into().map_err(|_| strange())?;
+        let call = CallId::from_random(call);
+        let key = KeyId::parse(row.get_ref(1)?.as_str()?).ok_or_else(strange)?;
+        let parking = Parking { call, key, state: row.get(2)?, until: Time::from_ms(row.get(3)?) };
+        Ok((call, parking))
+    })?;
+    rows.collect()
+}

@@ -1,0 +1,41 @@
+//! Holds that wait for their customer: between two rounds of a call, or until a task ends.
+
+use crate::ledger::Hold;
+use crate::model::ids::{CallId, KeyId};
+use crate::model::text::Text;
+use crate::model::time::Time;
+
+/// What to keep open, and until when.
+#[derive(Clone, Debug)]
+pub struct Parking {
+    /// The call.
+    pub call: CallId,
+    /// Who pays.
+    pub key: KeyId,
+    /// What whoever goes on with it must know: a short text of the caller's.
+    pub state: String,
+    /// When it is released if nobody has gone on.
+    pub until: Time,
+}
+
+/// A task whose result is to be paid once, however often it is asked for.
+#[derive(Clone, Debug)]
+pub struct PaidTask {
+    /// The call that made it.
+    pub call: CallId,
+    /// Who has paid.
+    pub key: KeyId,
+    /// When nobody can ask for it any more.
+    pub until: Time,
+}
+
+/// A hold that somebody goes on with.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// What it has reserved.
+    pub hold: Hold,
+    /// The tool that was called.
+    pub tool: Text,
+    /// Its price at the time.
+    pub price: i64,
+}

@@ -1,0 +1,90 @@
+//! `subscriptions/listen` of the modern era: one stream of the client is one stream of every server.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::message::{Body, Changes};
+use super::router::{Router, result};
+use super::table::Listening;
+use crate::model::bounds;
+use crate::protocol::object::Object;
+use crate::upstream::calls::Outcome;
+use crate::upstream::{Failure, Status};
+
+/// The member of `_meta` that tells streams apart.
+pub(super) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+impl Listening {
+    /// Reads what a client wants to hear of.
+    fn read(filter: &str) -> Self {
+        let filter = Object::read(filter).unwrap_or_default();
+        let wants = |name| filter.get(name) == Some("true");
+        Self {
+            tools: wants("toolsListChanged"),
+            prompts: wants("promptsListChanged"),
+            resources: wants("resourcesListChanged"),
+        }
+    }
+}
+
+impl Router {
+    /// Listens to all servers, also to those that come later, until none is left. What a client asks
+    /// for is acknowledged at once: a server that does not have it stays silent.
+    pub(super) async fn listen(self: Arc<Self>, id: u64, line: Vec<u8>) -> Outcome {
+        let line: Arc<[u8]> = line.into();
+        let filter = {
+            let Some(body) = Body::read(&line) else { return Err(Failure::Ours) };
+            body.param("notifications").unwrap_or("{}").to_owned()
+        };
+        self.table().listening.insert(id, Listening::read(&filter));
+        let acknowledged = format!(
+            concat!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","#,
+                r#""params":{{"_meta":{{"{}":{}}},"notifications":{}}}}}"#
+            ),
+            SUBSCRIPTION_ID, id, filter
+        );
+        self.take(acknowledged.as_bytes(), Some(id));
+        let mut streams = JoinSet::new();
+        for server in 0..self.servers.len() {
+            streams.spawn(Arc::clone(&self).listen_to(server, id, Arc::clone(&line)));
+        }
+        while streams.join_next().await.is_some() {}
+        let closed = format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
+        result(id, closed.as_bytes())
+    }
+
+    /// Listens to one server in each of its lives, until it ends the stream itself.
+    async fn listen_to(self: Arc<Self>, server: usize, id: u64, line: Arc<[u8]>) {
+        let Some(mut status) = self.server(server).map(|server| server.link.watch()) else {
+            return;
+        };
+        loop {
+            let found = status.wait_for(|now| now.is_ready() || is_stopped(now)).await;
+            if !found.is_ok_and(|now| now.is_ready()) {
+                return;
+            }
+            let sent = {
+                let Some(body) = Body::read(&line) else { return };
+                let wait = bounds::MEMBER_REQUEST_TIMEOUT;
+                self.send(server, id, &body, Changes::default(), wait)
+            };
+            let outcome = match sent {
+                Ok(sent) => sent.answer().await,
+                Err(failure) => Err(failure),
+            };
+            match outcome {
+                Err(Failure::Exited | Failure::Unavailable) => {}
+                _ => return,
+            }
+            if status.wait_for(|now| !now.is_ready()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn is_stopped(status: &Status) -> bool {
+    matches!(status, Status::Stopped { .. })
+}

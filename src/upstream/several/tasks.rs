@@ -1,0 +1,119 @@
+//! Ids of tasks carry their server's prefix, as names of tools do: two servers may give out the same
+//! one, and a task of one customer must never be taken for another's.
+
+use memchr::memmem;
+
+use super::message::{json, push_changed};
+use super::names::Names;
+use crate::protocol::object::{Object, items, string};
+use crate::protocol::to_server::push_name;
+
+const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+/// A message of a server with its task ids as clients know them; `None` if it has none.
+pub(super) fn for_client(line: &[u8], names: &Names, server: usize) -> Option<Vec<u8>> {
+    changed(line, &|id| Some(names.full(server, id)))
+}
+
+/// A message of a client with its task ids as the server knows them; `None` if it has none.
+pub(super) fn for_server(line: &[u8], names: &Names, server: usize) -> Option<Vec<u8>> {
+    changed(line, &|id| match names.owner(id) {
+        Some((owner, own)) if owner == server => Some(own.to_owned()),
+        _ => None,
+    })
+}
+
+/// `result` and `params` are where tasks are spoken of: by `taskId`, in a `task`, in `tasks`, and
+/// in `_meta` as the related one.
+fn changed(line: &[u8], change: &dyn Fn(&str) -> Option<String>) -> Option<Vec<u8>> {
+    let may_have = |name: &[u8]| memmem::find(line, name).is_some();
+    if !may_have(b"taskId") && !may_have(b"\\u") {
+        return None;
+    }
+    let top = Object::read(std::str::from_utf8(line).ok()?).ok()?;
+    let mut text = Vec::with_capacity(line.len() + 32);
+    let mut any = false;
+    push_changed(&mut text, &top, |text, member| match Object::read(member.value) {
+        Ok(inner) if matches!(&*member.name, "result" | "params") => {
+            push_name(text, member);
+            any |= push_task(text, &inner, change);
+            true
+        }
+        _ => false,
+    });
+    any.then_some(text)
+}
+
+fn push_task(
+    text: &mut Vec<u8>,
+    object: &Object<'_>,
+    change: &dyn Fn(&str) -> Option<String>,
+) -> bool {
+    let mut any = false;
+    push_changed(text, object, |text, member| match member.name.as_ref() {
+        "taskId" => {
+            let Some(id) = string(member.value).and_then(|id| change(&id)) else { return false };
+            push_name(text, member);
+            text.extend_from_slice(json(&id).as_bytes());
+            any = true;
+            true
+        }
+        "task" | "_meta" | RELATED_TASK => {
+            let Ok(inner) = Object::read(member.value) else { return false };
+            push_name(text, member);
+            any |= push_task(text, &inner, change);
+            true
+        }
+        "tasks" => {
+            let Some(tasks) = items(member.value) else { return false };
+            push_name(text, member);
+            text.push(b'[');
+            for (index, task) in tasks.iter().enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                match Object::read(task) {
+                    Ok(inner) => any |= push_task(text, &inner, change),
+                    Err(_) => text.extend_from_slice(task.as_bytes()),
+                }
+            }
+            text.push(b']');
+            true
+        }
+        _ => false,
+    });
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_tasks_change_where_tasks_are_spoken_of() {
+        let names = Names::new(":", ["a", "b"]);
+        for (server_says, client_hears) in [
+            (
+                r#"{"id":1,"result":{"taskId":"1","x":1.0}}"#,
+                r#"{"id":1,"result":{"taskId":"b:1","x":1.0}}"#,
+            ),
+            (r#"{"result":{"task":{"taskId":"1"}}}"#, r#"{"result":{"task":{"taskId":"b:1"}}}"#),
+            (
+                r#"{"result":{"tasks":[{"taskId":"1"},{"taskId":"2"},3]}}"#,
+                r#"{"result":{"tasks":[{"taskId":"b:1"},{"taskId":"b:2"},3]}}"#,
+            ),
+            (
+                r#"{"params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"1"}}}}"#,
+                r#"{"params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"b:1"}}}}"#,
+            ),
+        ] {
+            let heard = for_client(server_says.as_bytes(), &names, 1).unwrap();
+            assert_eq!(String::from_utf8(heard).unwrap(), client_hears);
+            let said = for_server(client_hears.as_bytes(), &names, 1).unwrap();
+            assert_eq!(String::from_utf8(said).unwrap(), server_says);
+            assert_eq!(for_server(client_hears.as_bytes(), &names, 0), None);
+        }
+        let other = br#"{"taskId":"1","result":{"structuredContent":{"taskId":"1"}}}"#;
+        assert_eq!(for_client(other, &names, 1), None);
+    }
+}

@@ -1,0 +1,41 @@
+// The official TypeScript SDK, 1.x line: typescript_v1.mjs PLAN, with the packages in $NODE_MODULES.
+
+import { createRequire } from "node:module";
+import { ANSWERS, run } from "./steps.mjs";
+
+const require = createRequire(`${process.env.NODE_MODULES}/here.js`);
+const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
+const { StreamableHTTPClientTransport } = require("@modelcontextprotocol/sdk/client/streamableHttp.js");
+const types = require("@modelcontextprotocol/sdk/types.js");
+
+await run(async ({ url, key }) => {
+  const capabilities = { sampling: {}, elicitation: {}, roots: {} };
+  const client = new Client({ name: "typescript-v1", version: "1.0.0" }, { capabilities });
+  client.setRequestHandler(types.CreateMessageRequestSchema, async () => ANSWERS.sampling);
+  client.setRequestHandler(types.ElicitRequestSchema, async () => ANSWERS.elicitation);
+  client.setRequestHandler(types.ListRootsRequestSchema, async () => ANSWERS.roots);
+  const requestInit = { headers: { "X-API-Key": key } };
+  const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit });
+  await client.connect(transport);
+  return {
+    version: () => transport.protocolVersion,
+    listTools: () => client.listTools(),
+    call: (name, args, options) => client.callTool({ name, arguments: args }, undefined, options),
+    read: (uri) => client.readResource({ uri }),
+    prompt: (name, args) => client.getPrompt({ name, arguments: args }),
+    async watch(uri, updated) {
+      const handler = (notification) => updated(notification.params.uri);
+      client.setNotificationHandler(types.ResourceUpdatedNotificationSchema, handler);
+      await client.subscribeResource({ uri });
+      return () => client.unsubscribeResource({ uri });
+    },
+    async onLog(line) {
+      client.setNotificationHandler(types.LoggingMessageNotificationSchema, line);
+      await client.setLoggingLevel("debug");
+    },
+    async close() {
+      await transport.terminateSession();
+      await client.close();
+    },
+  };
+});

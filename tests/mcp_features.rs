@@ -1,0 +1,298 @@
+//! Which feature of MCP passes in which combination of client side, server side and version:
+//! `docs/reference/mcp.md`, made from the table below and from what the proofs list as not passing.
+//!
+//! A cell says yes only if every check behind it is tried in that combination and none is listed in
+//! the `expected*.txt` beside the test that tries it. `UPDATE_REFERENCE=1` writes the page anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
+
+mod support;
+
+use std::fmt::Write;
+use std::{env, fs};
+
+use support::{Expected, in_repository};
+
+/// What proves a feature.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// Scenarios of the official conformance suite; one that ends in `*` stands for all that begin
+    /// so.
+    Suite(&'static [&'static str]),
+    /// Steps of the official clients, and that they speak this era at all.
+    Clients(&'static [&'static str]),
+    /// Conversations that are compared byte for byte.
+    Bytes(&'static [&'static str]),
+}
+use Proof::{Bytes, Clients, Suite};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Era {
+    Legacy,
+    Modern,
+}
+
+/// A feature, what proves it up to 2025-11-25, and what proves it from 2026-07-28 on. No proof: that
+/// era does not have it.
+type Feature = (&'static str, &'static [Proof], &'static [Proof]);
+
+const FEATURES: &[Feature] = &[
+    ("handshake or discovery", &[Suite(&["server-initialize"])], &[Suite(&["server-stateless"])]),
+    ("sessions: begun, ended, unknown", &[Suite(&["server-session-lifecycle"])], &[]),
+    ("`ping`", &[Suite(&["ping"])], &[]),
+    (
+        "`tools/list`",
+        &[Suite(&["tools-list"]), Clients(&["list"])],
+        &[Suite(&["tools-list"]), Clients(&["list"])],
+    ),
+    ("`tools/call`, every kind of content", CALLS, CALLS),
+    ("schemas with JSON Schema 2020-12", SCHEMAS, SCHEMAS),
+    ("progress, in order", PROGRESS, PROGRESS),
+    (
+        "log messages",
+        &[
+            Suite(&["logging-set-level", "tools-call-with-logging"]),
+            Clients(&["log"]),
+            Bytes(&["log"]),
+        ],
+        &[Clients(&["log"])],
+    ),
+    (
+        "sampling",
+        &[Suite(&["tools-call-sampling"]), Clients(&["sampling"]), Bytes(&["questions"])],
+        &[Suite(&["input-required-result-basic-sampling"]), Clients(&["sampling"])],
+    ),
+    (
+        "elicitation",
+        &[
+            Suite(&["tools-call-elicitation", "elicitation-*"]),
+            Clients(&["elicitation"]),
+            Bytes(&["questions"]),
+        ],
+        &[Suite(&["input-required-result-basic-elicitation"]), Clients(&["elicitation"])],
+    ),
+    (
+        "roots",
+        &[Clients(&["roots"]), Bytes(&["questions"])],
+        &[Suite(&["input-required-result-basic-list-roots"]), Clients(&["roots"])],
+    ),
+    ("`input_required` rounds", &[], &[Suite(&["input-required-result-*"])]),
+    ("cancellation", &[Clients(&["cancel"])], &[Clients(&["cancel"])]),
+    ("resources and templates", RESOURCES, RESOURCES),
+    ("a resource that is not there", &[], &[Suite(&["sep-2164-resource-not-found"])]),
+    (
+        "resource subscriptions",
+        &[Suite(&["resources-subscribe", "resources-unsubscribe"]), Clients(&["watch"])],
+        &[Suite(&["server-stateless"]), Clients(&["watch"])],
+    ),
+    ("lists that change", &[Bytes(&["list-changed"])], &[Suite(&["server-stateless"])]),
+    ("prompts", PROMPTS, PROMPTS),
+    ("completion", &[Suite(&["completion-complete"])], &[Suite(&["completion-complete"])]),
+    ("several streams at once", STREAMS, STREAMS),
+    ("resumption with `Last-Event-ID`", &[Suite(&["server-sse-polling"])], &[]),
+    ("cache hints", &[], &[Suite(&["caching"])]),
+    (
+        "mirrored headers",
+        &[],
+        &[Suite(&["http-header-validation", "http-custom-header-server-validation"])],
+    ),
+    ("tasks", &[], &[Suite(&["tasks-*"])]),
+    (
+        "Host and Origin",
+        &[Suite(&["dns-rebinding-protection"])],
+        &[Suite(&["dns-rebinding-protection"])],
+    ),
+    (
+        "bytes as they were written",
+        &[Bytes(&[
+            "arguments",
+            "errors",
+            "handshake-*",
+            "ids",
+            "lists",
+            "order",
+            "progress",
+            "results",
+        ])],
+        &[],
+    ),
+];
+
+const CALLS: &[Proof] = &[
+    Suite(&[
+        "tools-call-simple-text",
+        "tools-call-image",
+        "tools-call-audio",
+        "tools-call-embedded-resource",
+        "tools-call-mixed-content",
+        "tools-call-error",
+    ]),
+    Clients(&["call"]),
+];
+const SCHEMAS: &[Proof] = &[Suite(&["json-schema-2020-12"])];
+const PROGRESS: &[Proof] = &[Suite(&["tools-call-with-progress"]), Clients(&["progress"])];
+const RESOURCES: &[Proof] = &[
+    Suite(&["resources-list", "resources-read-*", "resources-templates-read"]),
+    Clients(&["read"]),
+];
+const PROMPTS: &[Proof] = &[Suite(&["prompts-*"]), Clients(&["prompt"])];
+const STREAMS: &[Proof] = &[Suite(&["server-sse-multiple-streams"])];
+
+/// A column: how the client and the server are reached, in which era, and what the ways are called
+/// that try it.
+struct Combination {
+    client: &'static str,
+    server: &'static str,
+    era: Era,
+    ways: &'static str,
+}
+
+const COMBINATIONS: &[Combination] = &[
+    Combination { client: "HTTP", server: "child", era: Era::Legacy, ways: "child" },
+    Combination { client: "HTTP", server: "child", era: Era::Modern, ways: "child" },
+    Combination { client: "HTTP", server: "remote", era: Era::Legacy, ways: "remote" },
+    Combination { client: "HTTP", server: "remote", era: Era::Modern, ways: "remote" },
+    Combination { client: "HTTP", server: "several", era: Era::Legacy, ways: "several" },
+    Combination { client: "HTTP", server: "several", era: Era::Modern, ways: "several" },
+    Combination { client: "stdio", server: "child", era: Era::Legacy, ways: "stdio" },
+    Combination { client: "stdio", server: "child", era: Era::Modern, ways: "stdio" },
+];
+
+/// What the three proofs list as not passing.
+struct Lists {
+    legacy: Expected,
+    modern: Expected,
+    clients: Expected,
+    bytes: Expected,
+}
+
+impl Lists {
+    fn read() -> Self {
+        Self {
+            legacy: Expected::read("tests/conformance/expected-2025-11-25.txt"),
+            modern: Expected::read("tests/conformance/expected-2026-07-28.txt"),
+            clients: Expected::read("tests/official_clients/expected.txt"),
+            bytes: Expected::read("tests/differential/expected.txt"),
+        }
+    }
+
+    /// Whether anything is tried in this combination.
+    fn try_at_all(&self, combination: &Combination) -> bool {
+        let lists = [&self.legacy, &self.modern, &self.clients, &self.bytes];
+        lists.iter().any(|list| list.ways.iter().any(|way| is_of(way, combination)))
+    }
+
+    /// Whether this proof is tried in this combination, and nothing of it is listed.
+    fn passes(&self, proof: Proof, combination: &Combination) -> bool {
+        let (list, names) = match (proof, combination.era) {
+            (Suite(names), Era::Legacy) => (&self.legacy, names),
+            (Suite(names), Era::Modern) => (&self.modern, names),
+            (Clients(names), _) => (&self.clients, names),
+            (Bytes(names), _) => (&self.bytes, names),
+        };
+        let ways: Vec<&String> = list.ways.iter().filter(|way| is_of(way, combination)).collect();
+        let is_listed = ways.iter().any(|way| {
+            list.listed(way).any(|(scenario, check)| match proof {
+                Clients(steps) => {
+                    is_of_era(scenario, combination.era)
+                        && (check == "version" || steps.contains(&check.as_str()))
+                }
+                Suite(_) | Bytes(_) => names.iter().any(|name| stands_for(name, scenario)),
+            })
+        });
+        !ways.is_empty() && !is_listed
+    }
+}
+
+fn is_of(way: &str, combination: &Combination) -> bool {
+    way.split('-').next() == Some(combination.ways)
+}
+
+/// `CLIENT/SERVER`. A client that negotiates speaks the modern era with the two on the Python SDK: the others
+/// are servers of the legacy era.
+fn is_of_era(scenario: &str, era: Era) -> bool {
+    let (client, server) = scenario.split_once('/').expect("CLIENT/SERVER");
+    let is_modern = client.ends_with("-auto") && matches!(server, "fixture" | "time");
+    (era == Era::Modern) == is_modern
+}
+
+fn stands_for(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |begin| name.starts_with(begin))
+}
+
+fn cell((_, legacy, modern): &Feature, combination: &Combination, lists: &Lists) -> &'static str {
+    let proofs = match combination.era {
+        Era::Legacy => legacy,
+        Era::Modern => modern,
+    };
+    match proofs {
+        [] => "–",
+        _ if proofs.iter().all(|proof| lists.passes(*proof, combination)) => "yes",
+        _ => "not yet",
+    }
+}
+
+const INTRODUCTION: &str = "\
+# What of MCP passes through Paygate
+
+Made by the tests from what they find; `tests/mcp_features.rs` says what proves a line: scenarios of the
+official conformance suite, official clients and servers, and conversations compared byte for byte, each
+with free and with priced calls. \"–\" means that the protocol does not have it there. A server side of
+*child* is a process that Paygate starts, *remote* a server at a URL, *several* more than one behind one
+address. Versions are 2024-11-05 to 2025-11-25 (\"to 2025\") and 2026-07-28 (\"2026\").
+
+";
+
+fn page(lists: &Lists) -> String {
+    let mut text = INTRODUCTION.to_owned();
+    let tried: Vec<&Combination> =
+        COMBINATIONS.iter().filter(|one| lists.try_at_all(one)).collect();
+    text.push_str("| |");
+    for Combination { client, server, era, .. } in &tried {
+        let era = if *era == Era::Legacy { "to 2025" } else { "2026" };
+        write!(text, " {client}, {server}, {era} |").expect("a string grows");
+    }
+    text.push_str("\n|---|");
+    text.push_str(&"---|".repeat(tried.len()));
+    for feature in FEATURES {
+        write!(text, "\n| {} |", feature.0).expect("a string grows");
+        for combination in &tried {
+            write!(text, " {} |", cell(feature, combination, lists)).expect("a string grows");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+#[test]
+fn the_table_in_the_docs_is_what_the_proofs_say() {
+    let path = in_repository("docs/reference/mcp.md");
+    let page = page(&Lists::read());
+    if env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::write(&path, &page).expect("the page is written");
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == page,
+        "docs/reference/mcp.md is not what the proofs say; run:\n  \
+         UPDATE_REFERENCE=1 cargo test --test mcp_features"
+    );
+}
+
+#[test]
+fn every_line_that_does_not_pass_belongs_to_a_feature() {
+    let lists = Lists::read();
+    let suites = |list: &Expected| -> Vec<String> {
+        list.ways
+            .iter()
+            .flat_map(|way| list.listed(way))
+            .map(|(scenario, _)| scenario.clone())
+            .collect()
+    };
+    let proofs = || FEATURES.iter().flat_map(|(_, legacy, modern)| legacy.iter().chain(*modern));
+    for scenario in suites(&lists.legacy).into_iter().chain(suites(&lists.modern)) {
+        let is_named = proofs().any(|proof| {
+            matches!(proof, Suite(names) if names.iter().any(|name| stands_for(name, &scenario)))
+        });
+        assert!(is_named, "no feature is proved by {scenario}");
+    }
+}

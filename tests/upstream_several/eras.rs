@@ -1,0 +1,74 @@
+//! The era without handshakes: who takes part, and its streams of changes.
+
+use super::*;
+use paygate::upstream::Hello;
+
+fn modern(members: Vec<Member>) -> LinkOptions {
+    LinkOptions { hello: Hello::Discover, ..options(members) }
+}
+
+#[tokio::test]
+async fn servers_of_the_other_era_stay_out_and_are_not_tried_again() {
+    let members = vec![server("a", &["modern"]), server("b", &[])];
+    let (link, _) = start_with(modern(members)).await;
+    let first: Value = serde_json::from_str(&link.first_result().unwrap()).unwrap();
+    assert_eq!(first["supportedVersions"], json!(["2026-07-28"]));
+    assert!(link.tools().contains("a:echo") && !link.tools().contains("b:echo"));
+    let stopped = link.members().into_iter().filter(|member| !member.status.is_ready()).count();
+    assert_eq!(stopped, 1);
+    link.stop(CEILING).await;
+
+    let none = Link::start(modern(vec![server("a", &[]), server("b", &[])])).await.unwrap_err();
+    assert!(matches!(none, StartError::Refused { method: "server/discover", .. }), "{none:?}");
+}
+
+#[tokio::test]
+async fn one_stream_of_changes_is_a_stream_of_every_server() {
+    let members = vec![server("a", &["modern"]), server("b", &["modern"])];
+    let (link, heard) = start_with(modern(members)).await;
+    let filter = json!({"toolsListChanged": true});
+    let listen = send(&link, "subscriptions/listen", json!({"notifications": filter}));
+    let id = listen.id();
+    let (acknowledged, call_id) = heard.first("notifications/subscriptions/acknowledged").await;
+    let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
+    assert_eq!(acknowledged["params"], json!({"_meta": meta, "notifications": filter}));
+    assert_eq!(call_id, Some(id));
+    let told = || {
+        let all = heard.all().into_iter();
+        all.filter(|(message, _)| {
+            message["method"] == "notifications/tools/list_changed"
+                && message["params"]["_meta"] == meta
+        })
+        .count()
+    };
+    for (index, server) in ["a", "b"].into_iter().enumerate() {
+        until("the stream at the server", async || {
+            heard_by(&link, server, "subscriptions/listen").await.len() == 1
+        })
+        .await;
+        call(&link, &format!("{server}:add_tool"), json!({"name": "fresh"})).await;
+        until("the change", async || told() == index + 1).await;
+    }
+
+    // A server that goes changes the lists, and one that comes back is listened to again.
+    let died = ask(&link, "tools/call", json!({"name": "b:die"})).await;
+    assert_eq!(died.unwrap_err(), Failure::Exited);
+    until("the change that a lost server is", async || told() >= 3).await;
+    until("the server", async || link.tools().contains("b:echo")).await;
+    until("the stream at the new server", async || {
+        heard_by(&link, "b", "subscriptions/listen").await.len() == 1
+    })
+    .await;
+    let kept = heard
+        .all()
+        .iter()
+        .filter(|(message, _)| message["method"] == "notifications/subscriptions/acknowledged")
+        .count();
+    assert_eq!(kept, 1);
+    drop(listen);
+    until("the end at the server", async || {
+        heard_by(&link, "a", "notifications/cancelled").await.len() == 1
+    })
+    .await;
+    link.stop(CEILING).await;
+}
