@@ -17,9 +17,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+
 use crate::admin;
 use crate::config::{Backend, Config};
 use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::local::OpenError;
@@ -33,18 +37,35 @@ pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
 
 /// A running Paygate.
 pub struct App {
-    front: HttpFront,
+    /// For clients over HTTP, if any are served.
+    http: Option<HttpFront>,
+    /// For the client that started this process, if it is served.
+    stdio: Option<StdioFront>,
     proxy: Arc<Proxy>,
     store: Arc<dyn Store>,
     background: Background,
     about: About,
 }
 
+/// The pipes of the client that started this process.
+pub struct Pipes {
+    /// What arrives, piece by piece; its end is the client's.
+    pub input: mpsc::Receiver<Vec<u8>>,
+    /// What goes to the client.
+    pub output: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// What clients will be served through.
+struct Fronts {
+    listener: Option<Listener>,
+    pipes: Option<Pipes>,
+}
+
 /// What an operator is told about a running Paygate.
 #[derive(Debug)]
 pub struct About {
-    /// Where it listens, with the real port.
-    pub address: SocketAddr,
+    /// Where it listens, with the real port, if it does.
+    pub address: Option<SocketAddr>,
     /// What the guarded server says it is, or its command.
     pub server: String,
     /// If several servers are guarded, where each stands.
@@ -97,12 +118,18 @@ pub enum AppError {
 }
 
 impl App {
-    /// Starts everything. `environment` is what the guarded server inherits.
+    /// Starts everything. `environment` is what the guarded server inherits; `pipes` are those of the
+    /// client that started this process, if it is served.
     pub async fn start(
         config: &Config,
         environment: Vec<(OsString, OsString)>,
+        pipes: Option<Pipes>,
     ) -> Result<Self, AppError> {
-        let listener = Listener::bind(config.host, config.port).await?;
+        let listener = if config.serves.http() {
+            Some(Listener::bind(config.host, config.port).await?)
+        } else {
+            None
+        };
         let store = books::open(config)?;
         let server = Server::new(options::server(config, environment)?, config.children_max);
         let guarded = match server::start(config, server).await {
@@ -114,7 +141,8 @@ impl App {
         };
         let link = guarded.link.clone();
         options::warn_of_names(config, &link);
-        let started = Self::assemble(config, listener, Arc::clone(&store), guarded).await;
+        let fronts = Fronts { listener, pipes };
+        let started = Self::assemble(config, fronts, Arc::clone(&store), guarded).await;
         if started.is_err() {
             link.stop(bounds::CHILD_STOP_GRACE).await;
             stop::books(store.as_ref()).await;
@@ -124,7 +152,7 @@ impl App {
 
     async fn assemble(
         config: &Config,
-        listener: Listener,
+        fronts: Fronts,
         store: Arc<dyn Store>,
         guarded: Guarded,
     ) -> Result<Self, AppError> {
@@ -155,7 +183,7 @@ impl App {
             admin,
         };
         let about = About {
-            address: listener.address(),
+            address: fronts.listener.as_ref().map(Listener::address),
             server: options::server_title(config, &link),
             members: link.members(),
             tools: link.tools().len(),
@@ -163,9 +191,15 @@ impl App {
             demo_key,
             imported,
         };
-        let front = HttpFront::start(listener, options::http(config), served);
+        let stdio = fronts.pipes.map(|Pipes { input, output }| {
+            let options = options::stdio(config, about.demo_key.as_deref());
+            StdioFront::start(options, Arc::clone(&proxy), input, output)
+        });
+        let http = fronts
+            .listener
+            .map(|listener| HttpFront::start(listener, options::http(config), served));
         let background = Background::start(&store, &proxy, config.retention.audit_days);
-        Ok(Self { front, proxy, store, background, about })
+        Ok(Self { http, stdio, proxy, store, background, about })
     }
 
     /// What to tell an operator.

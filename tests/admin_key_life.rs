@@ -171,6 +171,13 @@ fn a_deleted_key_is_gone_and_its_journal_stays() {
     for _ in 0..3 {
         assert!(paygate.call(&raw, "instant", &json!({})).json().get("result").is_some());
     }
+    // An answer that is kept for a repetition goes with the key.
+    let once = support::rpc_request(&raw, "tools/call", &json!({"name": "fail"}));
+    let repeated = support::rpc_request(&raw, "tools/call", &json!({"name": "instant"}));
+    for request in [once, repeated] {
+        let answer = paygate.send(&request.header("Idempotency-Key", "order"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
     let rotated = paygate.admin_post("/keys/rotate", &json!({"key": raw, "graceSeconds": 600}));
     let new = rotated.json()["newKey"].as_str().unwrap().to_owned();
     for id in [&id, &imported] {
@@ -188,8 +195,8 @@ fn a_deleted_key_is_gone_and_its_journal_stays() {
         assert_eq!(paygate.admin_post("/topup", &json!({"key": id, "credits": 5})).status, 404);
         // What it used stays counted, under its id.
         let status = paygate.admin_get("/status?namespace=acme").json();
-        assert_eq!(status["usage"]["totalCreditsSpent"], 3, "{status}");
-        assert_eq!(status["usage"]["perKey"][&id]["calls"], 3, "{status}");
+        assert_eq!(status["usage"]["totalCreditsSpent"], 4, "{status}");
+        assert_eq!(status["usage"]["perKey"][&id]["calls"], 5, "{status}");
     };
     is_gone(&paygate);
     paygate.kill9();
@@ -198,9 +205,12 @@ fn a_deleted_key_is_gone_and_its_journal_stays() {
     is_gone(&paygate);
     paygate.stop().expect_success();
     let verified = setup.verify();
-    let said = "3 credits granted, 3 captured, 0 left";
+    let said = "4 credits granted, 4 captured, 0 left";
     assert!(verified.stdout.contains(said), "{}", verified.stdout);
     verified.expect_success();
+    let books = rusqlite::Connection::open(setup.database()).unwrap();
+    let kept = books.query_row("SELECT count(*) FROM kept", [], |row| row.get::<_, i64>(0));
+    assert_eq!(kept.unwrap(), 0, "an answer of a deleted key is still there");
 }
 
 #[test]

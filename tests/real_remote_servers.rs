@@ -12,55 +12,31 @@
 
 mod support;
 
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 
 use paygate::upstream::{Hello, Kind, Link, LinkOptions, RemoteOptions, RemoteSetup};
 use serde_json::{Value, json};
-use support::{PATIENCE, Paygate, Request, Setup, eventually, target_dir};
-
-/// A file of the installed tools.
-fn tool(path: &str) -> PathBuf {
-    let path = target_dir().join("test-tools").join(path);
-    assert!(path.exists(), "{} is missing: run `scripts/test tools` first", path.display());
-    path
-}
-
-/// A server that runs until this is dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
+use support::{
+    Background, PATIENCE, Paygate, Request, Setup, eventually, in_repository, node, npm, python,
+};
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn run(mut command: Command, port: u16) -> Server {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = Server(command.spawn().expect("the server starts"));
-    eventually("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    server
+fn everything(transport: &str, port: u16) -> Background {
+    let mut command = Command::new(node());
+    command.arg(npm("@modelcontextprotocol/server-everything/dist/index.js"));
+    command.arg(transport).env("PORT", port.to_string());
+    Background::start(command, &port.to_string())
 }
 
-fn everything(transport: &str, port: u16) -> Server {
-    let script = tool("node/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
-    let mut command = Command::new("node");
-    command.arg(script).arg(transport).env("PORT", port.to_string());
-    run(command, port)
-}
-
-fn python(transport: &str, port: u16) -> Server {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/http_server.py");
-    let mut command = Command::new(tool("venv/bin/python"));
-    command.args([script, transport, &port.to_string()]);
-    run(command, port)
+fn of_python(transport: &str, port: u16) -> Background {
+    let mut command = Command::new(python());
+    command.arg(in_repository("tests/tools/http_server.py")).args([transport, &port.to_string()]);
+    Background::start(command, "running on")
 }
 
 fn guard(port: u16, path: &str) -> (Paygate, String) {
@@ -118,7 +94,7 @@ fn the_everything_server_may_go_and_come_back() {
 fn a_server_of_the_python_sdk_is_sold_over_either_transport() {
     for (transport, path) in [("streamable-http", "/mcp"), ("sse", "/sse")] {
         let port = free_port();
-        let _server = python(transport, port);
+        let _server = of_python(transport, port);
         let (paygate, key) = guard(port, path);
         let shouted = paygate.call(&key, "shout", &json!({"text": "gr\u{fc}\u{df}e"}));
         assert_eq!(shouted.tool_text(), "GR\u{dc}SSE", "{transport}");
@@ -130,7 +106,7 @@ fn a_server_of_the_python_sdk_is_sold_over_either_transport() {
 #[tokio::test]
 async fn a_server_of_the_python_sdk_takes_modern_requests() {
     let port = free_port();
-    let _server = python("streamable-http", port);
+    let _server = of_python("streamable-http", port);
     let url = format!("http://127.0.0.1:{port}/mcp");
     let remote = RemoteOptions::new(&RemoteSetup { url, ..RemoteSetup::default() }).unwrap();
     let mut options = LinkOptions::new("python", Kind::Remote(Arc::new(remote)));

@@ -117,21 +117,26 @@ const fn access_word(access: Access) -> &'static str {
 
 fn parameters() -> Value {
     let query = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "query", "schema": schema, "description": description });
+    let moment = json!({ "type": "string", "format": "date-time" });
     json!({
         "id": { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } },
         "idempotencyKey": {
             "name": "Idempotency-Key", "in": "header",
-            "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$" },
             "description": "Applied once in 24 hours: a repetition gets the first answer again.",
         },
-        "namespace": query("namespace", json!({ "type": "string" }), "Only of this namespace."),
+        "namespace": query(
+            "namespace",
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9-]{1,50}$" }),
+            "Only of this namespace.",
+        ),
         "teamId": {
             "name": "teamId", "in": "query", "required": true, "schema": { "type": "string" },
         },
         "types": query("types", json!({ "type": "string" }), "Any of these words, with commas between."),
         "actor": query("actor", json!({ "type": "string" }), "A part of the name, or the id of a token."),
-        "since": query("since", json!({ "type": "string" }), "Not before: RFC 3339, or epoch milliseconds."),
-        "until": query("until", json!({ "type": "string" }), "Not after."),
+        "since": query("since", moment.clone(), "Not before: RFC 3339, or epoch milliseconds."),
+        "until": query("until", moment, "Not after."),
         "offset": query("offset", json!({ "type": "integer", "minimum": 0 }), "Entries to leave out."),
         "format": query("format", json!({ "enum": ["json", "csv"] }), "How it is written."),
         "limit": query(
@@ -141,7 +146,7 @@ fn parameters() -> Value {
         ),
         "cursor": query(
             "cursor",
-            json!({ "type": "string" }),
+            json!({ "type": "string", "pattern": "^[0-9]{1,15}$" }),
             "X-Next-Cursor of the answer before: go on behind it.",
         ),
     })

@@ -14,6 +14,7 @@ use crate::admin::AdminOptions;
 use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
+use crate::front::stdio::StdioOptions;
 use crate::gate::{Policy, ToolPolicy};
 use crate::model::bounds;
 use crate::model::key::Quota;
@@ -124,16 +125,30 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         trusted_proxies: config.trusted_proxies.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
-        denials: Arc::new(DenialOptions {
-            style: match config.denial_style {
-                config::DenialStyle::Auto => DenialStyle::Auto,
-                config::DenialStyle::Error => DenialStyle::Error,
-                config::DenialStyle::Result => DenialStyle::Result,
-                config::DenialStyle::Http => DenialStyle::Http,
-            },
-            top_up_url: config.top_up_url.clone(),
-        }),
+        denials: denials(config),
     }
+}
+
+/// For the client that started this process. Without a key of its own it tries the demo with the
+/// demo's.
+pub(super) fn stdio(config: &Config, demo_key: Option<&str>) -> StdioOptions {
+    StdioOptions {
+        api_key: config.api_key.clone().or_else(|| demo_key.map(SecretString::from)),
+        body_bytes_max: config.body_bytes_max,
+        denials: denials(config),
+    }
+}
+
+fn denials(config: &Config) -> Arc<DenialOptions> {
+    Arc::new(DenialOptions {
+        style: match config.denial_style {
+            config::DenialStyle::Auto => DenialStyle::Auto,
+            config::DenialStyle::Error => DenialStyle::Error,
+            config::DenialStyle::Result => DenialStyle::Result,
+            config::DenialStyle::Http => DenialStyle::Http,
+        },
+        top_up_url: config.top_up_url.clone(),
+    })
 }
 
 /// As many as there are files for, so that clients cannot take those of the books and of sessions'

@@ -8,6 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::App;
+use crate::front::http::HttpFront;
+use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::store::{Store, StoreError};
 
@@ -54,9 +56,14 @@ impl Signals {
 }
 
 impl App {
-    /// Runs until a signal comes, then stops.
-    pub async fn run(self, signals: &mut Signals) -> Stopped {
-        signals.next().await;
+    /// Runs until a signal comes or the client that started this process leaves, then stops.
+    pub async fn run(mut self, signals: &mut Signals) -> Stopped {
+        tokio::select! {
+            () = signals.next() => {}
+            () = client_left(self.stdio.as_mut()) => {
+                tracing::info!(target: "app", "the client on stdin and stdout has left");
+            }
+        }
         let proxy = Arc::clone(&self.proxy);
         tokio::select! {
             biased;
@@ -72,8 +79,7 @@ impl App {
 
     /// Stops in order.
     pub async fn stop(mut self) -> Stopped {
-        self.front.drain();
-        self.proxy.drain();
+        self.drain();
         let in_flight = self.proxy.in_flight();
         tracing::info!(target: "app", in_flight, "stopping: calls in flight finish first");
         let stopped = if self.no_call_in_flight_within(bounds::DRAIN_WAIT).await {
@@ -85,7 +91,12 @@ impl App {
             self.proxy.stop(Duration::ZERO).await;
             Stopped::CutOff
         };
-        self.front.stop(bounds::CONNECTIONS_STOP_WAIT).await;
+        if let Some(stdio) = &mut self.stdio {
+            stdio.stop(bounds::CONNECTIONS_STOP_WAIT).await;
+        }
+        if let Some(http) = &mut self.http {
+            http.stop(bounds::CONNECTIONS_STOP_WAIT).await;
+        }
         // Calls whose client is gone have no connection to wait for.
         self.no_call_in_flight_within(bounds::CONNECTIONS_STOP_WAIT).await;
         // This waits for the disk too, if anything does.
@@ -97,14 +108,39 @@ impl App {
         }
     }
 
+    /// Takes no more messages.
+    fn drain(&self) {
+        if let Some(http) = &self.http {
+            http.drain();
+        }
+        if let Some(stdio) = &self.stdio {
+            stdio.drain();
+        }
+        self.proxy.drain();
+    }
+
+    /// Messages that were let in and are not answered yet.
+    fn messages_open(&self) -> usize {
+        self.http.as_ref().map_or(0, HttpFront::messages_open)
+            + self.stdio.as_ref().map_or(0, StdioFront::messages_open)
+    }
+
     async fn no_call_in_flight_within(&self, wait: Duration) -> bool {
         let looks = async {
             // In this order: a message is in flight in the proxy before it leaves the front.
-            while self.front.messages_open() > 0 || self.proxy.in_flight() > 0 {
+            while self.messages_open() > 0 || self.proxy.in_flight() > 0 {
                 sleep(bounds::DRAIN_LOOK).await;
             }
         };
         timeout(wait, looks).await.is_ok()
+    }
+}
+
+/// Waits until the client that started this process has left; for ever, if there is none.
+async fn client_left(stdio: Option<&mut StdioFront>) {
+    match stdio {
+        Some(stdio) => stdio.client_left().await,
+        None => std::future::pending().await,
     }
 }
 

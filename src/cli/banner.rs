@@ -1,5 +1,5 @@
-//! What `paygate wrap` says once it listens. One line holds `listening on http://HOST:PORT`;
-//! scripts read it.
+//! What `paygate wrap` says once it serves. If it listens, one line holds
+//! `listening on http://HOST:PORT`; scripts read it.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,12 +13,13 @@ const PRICES_SHOWN_MAX: usize = 8;
 
 pub(super) fn text(config: &Config, about: &About) -> String {
     let tools = tools(about.tools);
-    let mut lines = vec![
-        format!("Paygate {} listening on http://{}", env!("CARGO_PKG_VERSION"), about.address),
-        String::new(),
-        row("endpoint", &format!("{}/mcp", local_url(about.address))),
-        row("guards", &format!("{}, {tools}", about.server)),
-    ];
+    let mut lines =
+        vec![format!("Paygate {} {}", env!("CARGO_PKG_VERSION"), serves(config, about))];
+    lines.push(String::new());
+    if let Some(address) = about.address {
+        lines.push(row("endpoint", &format!("{}/mcp", local_url(address))));
+    }
+    lines.push(row("guards", &format!("{}, {tools}", about.server)));
     lines.extend(about.members.iter().map(|member| row("", &server(member))));
     lines.extend([
         row("price", &price(config)),
@@ -31,12 +32,20 @@ pub(super) fn text(config: &Config, about: &About) -> String {
     if about.imported > 0 {
         lines.push(row("imported", &format!("{} keys", about.imported)));
     }
-    lines.push(row("admin key", &admin_key(about)));
-    if let Some(key) = &about.demo_key {
-        lines.extend(demo(about.address, key, about.new_admin_key.as_deref()));
+    if let Some(address) = about.address {
+        lines.push(row("admin key", &admin_key(about)));
+        if let Some(key) = &about.demo_key {
+            lines.extend(demo(address, key, about.new_admin_key.as_deref()));
+        }
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn serves(config: &Config, about: &About) -> String {
+    let listens = about.address.map(|address| format!("listening on http://{address}"));
+    let stdio = config.serves.stdio().then(|| "serving one client on stdin and stdout".to_owned());
+    listens.into_iter().chain(stdio).collect::<Vec<_>>().join(", ")
 }
 
 fn tools(count: usize) -> String {

@@ -25,13 +25,19 @@ pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
 
 async fn guard(config: &Config) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|why| no_runtime(&why))?;
+    let pipes = config.serves.stdio().then(output::protocol);
     let app = tokio::select! {
-        started = App::start(config, Environment::inherited()) => {
+        started = App::start(config, Environment::inherited(), pipes) => {
             started.map_err(|why| format!("paygate: {why}"))?
         }
         () = signals.next() => return Err("paygate: told to stop before it had started".to_owned()),
     };
-    output::print(&banner::text(config, app.about()));
+    let banner = banner::text(config, app.about());
+    if config.serves.stdio() {
+        output::error(&banner);
+    } else {
+        output::print(&banner);
+    }
     match app.run(&mut signals).await {
         Stopped::Drained | Stopped::CutOff => Ok(()),
         Stopped::Forced => {

@@ -53,6 +53,8 @@ pub(super) struct Draft {
     pub(super) quota: Quota,
     pub(super) retention: Retention,
     pub(super) shadow_mode: Option<Placed<bool>>,
+    pub(super) stdio: bool,
+    pub(super) api_key: Option<Placed<SecretString>>,
     pub(super) admin_key: Option<Placed<SecretString>>,
     pub(super) refund_on_failure: Option<bool>,
     pub(super) import_keys: Vec<ImportKey>,

@@ -13,11 +13,14 @@ use super::problem::{Findings, Place, shown, unknown};
 /// The variable that holds the admin key.
 pub const ADMIN_KEY_VARIABLE: &str = "PAYGATE_ADMIN_KEY";
 
+/// The variable that holds the key of the client on stdin and stdout.
+pub const API_KEY_VARIABLE: &str = "PAYGATE_API_KEY";
+
 /// The variable that says which lines of the log are written.
 pub const LOG_VARIABLE: &str = "PAYGATE_LOG";
 
 /// Every variable that Paygate reads.
-const VARIABLES: &[&str] = &[ADMIN_KEY_VARIABLE, LOG_VARIABLE];
+const VARIABLES: &[&str] = &[ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE];
 
 const PREFIX: &str = "PAYGATE_";
 
@@ -122,6 +125,12 @@ impl Environment {
                         draft.admin_key.get_or_insert(Placed { value, place: Place::Nowhere });
                     });
                     ("admin key", checked)
+                }
+                API_KEY_VARIABLE => {
+                    let checked = text.and_then(check::raw_key).map(|value| {
+                        draft.api_key.get_or_insert(Placed { value, place: Place::Nowhere });
+                    });
+                    ("API key", checked)
                 }
                 LOG_VARIABLE => {
                     ("log filter", text.and_then(check::log).map(|log| draft.log = Some(log)))

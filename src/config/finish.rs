@@ -13,7 +13,7 @@ use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
-use super::settings::{ServerCommand, ToolPricing};
+use super::settings::{ServerCommand, Serves, ToolPricing};
 use crate::model::bounds;
 
 /// An admin key shorter than this, in bytes, is within reach of guessing.
@@ -40,6 +40,12 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
+        serves: match draft.port {
+            _ if !draft.stdio => Serves::Http,
+            Some(_) => Serves::Both,
+            None => Serves::Stdio,
+        },
+        api_key: draft.api_key.map(|key| key.value),
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
         pricing,

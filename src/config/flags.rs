@@ -55,6 +55,7 @@ docs/reference/config.md
 
 Environment:
   PAYGATE_ADMIN_KEY  Key of the admin API, kept out of the process list
+  PAYGATE_API_KEY    Key of the client on stdin and stdout (--stdio)
 
 Example:
   paygate wrap --server \"uvx mcp-server-time\" --price 2 --tool-price convert_time:5";
@@ -84,6 +85,7 @@ pub(super) enum LedgerWords {
 }
 
 /// `paygate wrap`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Clone, Default, Args)]
 pub struct WrapFlags {
     /// Command line of the MCP server, split like a shell splits words (no shell runs)
@@ -134,6 +136,12 @@ pub struct WrapFlags {
     /// Key of the admin API [default: a new one at each start, shown then]
     #[arg(long, value_name = "KEY", help_heading = "Keys")]
     pub admin_key: Option<SecretString>,
+    /// Serve the client that started this process, over stdin and stdout; HTTP only with a port
+    #[arg(long, help_heading = "Where it listens")]
+    pub stdio: bool,
+    /// Key of the client on stdin and stdout [default: PAYGATE_API_KEY]
+    #[arg(long, value_name = "KEY", help_heading = "Keys")]
+    pub api_key: Option<SecretString>,
     /// Keys that customers already have, as key:credits,key:credits; created once, never reset
     #[arg(long, value_name = "LIST", action = ArgAction::Append, help_heading = "Keys")]
     pub import_key: Vec<SecretString>,
@@ -168,8 +176,6 @@ pub struct NotBuiltFlags {
     pub redis_url: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub dry_run: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub stdio: Option<Dropped>,
 }
 
 /// A value that was given and is not kept.

@@ -35,14 +35,14 @@ use std::io;
 use std::path::Path;
 
 pub use command_line::{Printout, parse};
-pub use environment::{ADMIN_KEY_VARIABLE, Environment, LOG_VARIABLE};
+pub use environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE};
 pub use file::read_file;
 pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
-    Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Several, ToolPricing,
+    Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Serves, Several, ToolPricing,
     UnlistedTools,
 };
 

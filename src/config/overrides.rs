@@ -52,6 +52,10 @@ pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Finding
     if let Some(key) = &flags.admin_key {
         admin_key(key, draft, findings);
     }
+    draft.stdio = flags.stdio;
+    if let Some(key) = &flags.api_key {
+        api_key(key, draft, findings);
+    }
     if let Some(list) = only_one("--tool-price", "toolPricing", &flags.tool_price, findings) {
         draft.tools = tool_prices(list, findings);
     }
@@ -189,6 +193,18 @@ fn admin_key(key: &SecretString, draft: &mut Draft, findings: &mut Findings) {
     }
 }
 
+fn api_key(key: &SecretString, draft: &mut Draft, findings: &mut Findings) {
+    let place = Place::Flag("--api-key");
+    if !draft.stdio {
+        let message = "--api-key is set but --stdio is not. Clients over HTTP send their own.";
+        findings.error(place, "--api-key", message, None);
+    }
+    match check::raw_key(key.expose_secret()) {
+        Ok(value) => draft.api_key = placed("--api-key", value),
+        Err(rule) => findings.error(place, "--api-key", format!("Invalid API key. {rule}"), None),
+    }
+}
+
 /// `tool:credits,tool:credits`. A tool's name may hold colons, so the last one counts.
 fn tool_prices(list: &str, findings: &mut Findings) -> BTreeMap<String, ToolDraft> {
     let place = Place::Flag("--tool-price");
@@ -256,7 +272,6 @@ fn refuse_not_built(flags: &NotBuiltFlags, findings: &mut Findings) {
         ("--webhook-retries", flags.webhook_retries, "webhooks"),
         ("--redis-url", flags.redis_url, "shared state in Redis"),
         ("--dry-run", flags.dry_run, "a dry run"),
-        ("--stdio", flags.stdio, "clients over stdin and stdout"),
     ];
     for (flag, given, feature) in refused {
         if given.is_some() {

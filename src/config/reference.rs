@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::environment::{ADMIN_KEY_VARIABLE, LOG_VARIABLE};
+use super::environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE};
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
 use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
@@ -57,6 +57,7 @@ pub fn reference_page() -> String {
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\
          | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\
+         | `{API_KEY_VARIABLE}` | Key of the client on stdin and stdout (`--stdio`), if `--api-key` gives none. |\n\
          | `{LOG_VARIABLE}` | Which lines of the log go to stderr: `error`, `warn`, `info`, `debug` or \
          `trace`, or a filter such as `info,upstream=debug`. `{LOG_DEFAULT}` if it is not set. |\n\n\
          Any other variable that begins with `PAYGATE_` is warned about.\n"

@@ -39,6 +39,10 @@ pub struct Config {
     pub host: IpAddr,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Which clients are served.
+    pub serves: Serves,
+    /// The key of the client on stdin and stdout.
+    pub api_key: Option<SecretString>,
     /// Which lines of the log are written: a level or directives of an `EnvFilter`.
     pub log: String,
     /// Where the books are kept.
@@ -101,6 +105,29 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Where a customer can buy credits, shown in denials.
     pub top_up_url: Option<String>,
+}
+
+/// Which clients are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// Those over HTTP.
+    Http,
+    /// The one that started this process, over stdin and stdout.
+    Stdio,
+    /// All of these.
+    Both,
+}
+
+impl Serves {
+    /// Are clients over HTTP served?
+    pub fn http(self) -> bool {
+        matches!(self, Self::Http | Self::Both)
+    }
+
+    /// Is the client that started this process served?
+    pub fn stdio(self) -> bool {
+        matches!(self, Self::Stdio | Self::Both)
+    }
 }
 
 /// What is guarded.

@@ -490,3 +490,15 @@ pub const MEMBER_CURSOR_BYTES_MAX: usize = 2 << 10;
 pub const MERGED_CURSOR_BYTES_MAX: usize = 2 * SERVERS_MAX * (MEMBER_CURSOR_BYTES_MAX + 128);
 
 const _: () = assert!(MERGED_CURSOR_BYTES_MAX < BODY_BYTES_MAX / 2);
+
+// ---- the stdio front -------------------------------------------------------------------------
+
+/// Messages of a stdio client that are handled at a time. More than a server is given at a time, so
+/// that a client which floods is answered that the server is busy, and its cancellations are read.
+pub const STDIO_MESSAGES_MAX: usize = 2 * CHILD_CALLS_MAX;
+
+/// Messages for a stdio client that wait to be written. Beyond it those who have one wait.
+pub const STDIO_ANSWERS_QUEUED_MAX: usize = 64;
+
+/// Pieces of stdin that wait to be looked at, each of up to [`CHILD_READ_BYTES`].
+pub const STDIO_PIECES_QUEUED_MAX: usize = 16;

@@ -4,17 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::support::{TempDir, target_dir};
+use crate::support::TempDir;
+use crate::support::{npm, python};
 
-/// A file of the installed tools.
-fn tool(path: &str) -> PathBuf {
-    let path = target_dir().join("test-tools").join(path);
-    assert!(path.exists(), "{} is missing: run `scripts/test tools` first", path.display());
-    path
-}
-
-fn npm(server: &str) -> PathBuf {
-    tool(&format!("node/node_modules/@modelcontextprotocol/{server}/dist/index.js"))
+fn npm_server(server: &str) -> PathBuf {
+    npm(&format!("@modelcontextprotocol/{server}/dist/index.js"))
 }
 
 #[test]
@@ -23,10 +17,10 @@ fn filesystem_memory_and_time_are_one_server() {
     fs::write(files.file("note.txt"), "bought and paid for\n").unwrap();
     let servers = [
         json!({"prefix": "fs", "serverCommand": "node",
-            "serverArgs": [npm("server-filesystem"), files.path()]}),
-        json!({"prefix": "memory", "serverCommand": "node", "serverArgs": [npm("server-memory")],
+            "serverArgs": [npm_server("server-filesystem"), files.path()]}),
+        json!({"prefix": "memory", "serverCommand": "node", "serverArgs": [npm_server("server-memory")],
             "childEnv": {"MEMORY_FILE_PATH": files.file("memory.jsonl")}}),
-        json!({"prefix": "time", "serverCommand": tool("venv/bin/python"),
+        json!({"prefix": "time", "serverCommand": python(),
             "serverArgs": ["-m", "mcp_server_time"]}),
     ];
     let more = json!({"toolSeparator": "__", "toolPricing": {"fs__read_text_file": {"creditsPerCall": 3}}});

@@ -23,6 +23,7 @@ pub struct Setup {
     config: Option<Value>,
     is_ephemeral: bool,
     keeps_child_log: bool,
+    has_port: bool,
 }
 
 impl Setup {
@@ -41,6 +42,7 @@ impl Setup {
             config: None,
             is_ephemeral: false,
             keeps_child_log: true,
+            has_port: true,
         }
     }
 
@@ -93,6 +95,20 @@ impl Setup {
         self
     }
 
+    /// A plain one with the same files: no arguments, variables or config.
+    #[must_use]
+    pub fn with_same_files(&self) -> Self {
+        let plain = (Vec::new(), Vec::new(), None);
+        Self { args: plain.0, envs: plain.1, config: plain.2, has_port: true, ..self.clone() }
+    }
+
+    /// No `--port`.
+    #[must_use]
+    pub fn without_port(mut self) -> Self {
+        self.has_port = false;
+        self
+    }
+
     pub fn dir(&self) -> &TempDir {
         &self.dir
     }
@@ -122,7 +138,10 @@ impl Setup {
             command.env("SCRIPTED_LOG", self.child_log_path());
         }
         command.envs(self.envs.iter().map(|(name, value)| (name, value)));
-        command.args(["wrap", "--port", "0", "--admin-key", ADMIN_KEY]);
+        command.args(["wrap", "--admin-key", ADMIN_KEY]);
+        if self.has_port {
+            command.args(["--port", "0"]);
+        }
         if let Some(server) = &self.server {
             command.arg("--server").arg(server);
         }

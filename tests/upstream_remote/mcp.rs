@@ -157,7 +157,8 @@ impl Mcp {
                 "capabilities": {"tools": {}},
             }),
             "tools/list" => {
-                let tools = ["echo", "headers", "status", "cut", "big", "slow", "hang_up"];
+                let tools =
+                    ["echo", "headers", "status", "cut", "big", "slow", "hang_up", "progress"];
                 let tools =
                     tools.map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
                 json!({"tools": tools})

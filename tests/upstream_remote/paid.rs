@@ -1,6 +1,6 @@
 //! The real binary before a remote server: what it charges, what it says, and what it passes on.
 
-use super::support::{self, ADMIN_KEY, Paygate, Request, Setup};
+use super::support::{self, ADMIN_KEY, Answer, Paygate, Request, Setup};
 use super::*;
 
 /// The binary guards the server; each call costs 3 credits.
@@ -124,4 +124,73 @@ async fn a_start_that_fails_says_why_and_shows_no_secret() {
         ended.stderr
     );
     assert!(!ended.stderr.contains("hidden"), "{}", ended.stderr);
+}
+
+fn in_session(key: &str, session: &str, method: &str, body: &Value) -> Request {
+    Request::new(method, "/mcp")
+        .header("Accept", "application/json, text/event-stream")
+        .header("X-API-Key", key)
+        .header("Mcp-Session-Id", session)
+        .json(body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_session_has_a_session_of_its_own_upstream() {
+    let server = server(Manners { has_stream: true, ..Manners::default() }).await;
+    let paygate = guard(&server, json!({})).await;
+    let open = || server.handler.sessions.lock().unwrap().len();
+    assert_eq!(open(), 1, "the one for clients without a session");
+    let customers: Vec<_> = ["ann", "bob"]
+        .into_iter()
+        .map(|name| {
+            let (key, _) = paygate.create_key(&json!({"credits": 10, "name": name}));
+            let params = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+                "clientInfo": {"name": name, "version": "1"}});
+            let opened = paygate.rpc(&key, "initialize", &params);
+            let session = opened.header("mcp-session-id").expect("a session").to_owned();
+            (key, session)
+        })
+        .collect();
+    support::eventually("two more sessions", || open() == 3);
+    for (key, session) in &customers {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": "headers", "arguments": {}}});
+        let answer = paygate.send(&in_session(key, session, "POST", &call));
+        let headers = answer.json()["result"]["headers"].to_string();
+        assert!(headers.contains("mcp-session-id: session-"), "{headers}");
+        assert!(!headers.contains("mcp-session-id: session-1\""), "{headers}");
+        assert!(headers.contains("mcp-protocol-version: 2025-06-18"), "{headers}");
+        assert!(!headers.contains(session.as_str()), "{headers}");
+    }
+    let (ann, anns) = &customers[0];
+    paygate.send(&in_session(ann, anns, "DELETE", &Value::Null));
+    support::eventually("the ended session is ended upstream", || open() == 2);
+    paygate.stop().expect_success();
+    assert_eq!(open(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn progress_reaches_the_client_before_the_answer() {
+    let server = server(Manners::default()).await;
+    let paygate = guard(&server, json!({})).await;
+    let (key, _) = paygate.create_key(&json!({"credits": 10}));
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": "x", "version": "1"}});
+    let opened = paygate.rpc(&key, "initialize", &params);
+    let session = opened.header("mcp-session-id").expect("a session");
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "progress", "arguments": {}, "_meta": {"progressToken": "mine"}}});
+    let mut answer =
+        Answer::open(&in_session(&key, session, "POST", &call), &paygate.address).unwrap();
+    for n in 1..=3 {
+        let message: Value = serde_json::from_str(&answer.message().unwrap().unwrap()).unwrap();
+        assert_eq!(message["params"], json!({"progressToken": "mine", "progress": n}));
+    }
+    support::eventually("the call listens", || {
+        server.handler.said.send("go on".to_owned()).is_ok()
+    });
+    let last: Value = serde_json::from_str(&answer.message().unwrap().unwrap()).unwrap();
+    assert_eq!(last, json!({"jsonrpc": "2.0", "id": 1, "result": {"done": true}}));
+    assert_eq!(paygate.credits(&key), 7);
+    paygate.stop().expect_success();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -73,6 +74,16 @@ impl Proxy {
                 Reply::Accepted
             }
             Err(reply) => reply,
+        }
+    }
+
+    /// A client has left for good, but what it asked for is to be finished: it hears nothing more
+    /// beside that, and its server will not wait for answers of its.
+    pub async fn client_left(&self, inbound: &Inbound) {
+        let Some(id) = inbound.session.as_deref() else { return };
+        if let Ok(session) = self.session_of(inbound, id).await {
+            session.dialogue.streams.close();
+            session.give_up_late(Instant::now(), Duration::ZERO);
         }
     }
 

@@ -82,6 +82,8 @@ pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<
 pub(super) fn delete_key(connection: &Connection, key: &Key, at: Time) -> rusqlite::Result<()> {
     let id = key.id.as_str();
     connection.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
+    // Nobody may ask for its answers any more; the next sweep takes them.
+    connection.prepare_cached("UPDATE kept SET until = 0 WHERE account = ?1")?.execute([id])?;
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO deleted_keys (id, namespace, at) VALUES (?1, ?2, ?3)",

@@ -296,6 +296,7 @@ impl Shared {
         state.forget_key(&key);
         let at = state.book.now().max(now);
         state.queue.push(Write::DeletedKey { key, at });
+        state.kept.sweep(at);
         state.audit(deed.audit);
         let durable = state.queue.durable();
         self.nudge(state);
