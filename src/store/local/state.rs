@@ -237,7 +237,9 @@ impl Shared {
         let account = key.id.account();
         let key = Arc::new(key);
         state.book.insert(account.clone(), Account::default());
-        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, deed.reason, now) {
+        if let Err(error) =
+            state.credit(&account, credits, CreditKind::Grant, deed.reason.as_deref(), now)
+        {
             // Nothing was made.
             state.book.remove(&account);
             return Err(error);
@@ -289,7 +291,7 @@ impl Shared {
         let key = state.keys.get(id).map(Arc::clone).ok_or(StoreError::NotFound)?;
         let account = id.account();
         let left = state.book.account(&account).map_or(0, Account::available);
-        let reason = deed.reason.or_else(|| Some("key deleted".to_owned()));
+        let reason = deed.reason.as_deref().or(Some("key deleted"));
         let rest = left.saturating_neg();
         state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
         state.leave_team(&key);
@@ -318,7 +320,7 @@ impl Shared {
             self.nudge(state);
             return Ok((Credited::Repeated(record.available), durable));
         }
-        state.credit(&id.account(), amount, kind, deed.reason, now)?;
+        state.credit(&id.account(), amount, kind, deed.reason.as_deref(), now)?;
         let available = state.book.account(&id.account()).map_or(0, Account::available);
         state.remember(deed.once, available, now);
         state.audit(deed.audit.map(|event| event.with("newBalance", available)));
@@ -460,7 +462,7 @@ impl State {
         account: &AccountId,
         amount: i64,
         kind: CreditKind,
-        reason: Option<String>,
+        reason: Option<&str>,
         now: Time,
     ) -> Result<(), StoreError> {
         if amount == 0 {
@@ -473,7 +475,6 @@ impl State {
         }
         self.touch(std::iter::once(account));
         let (at, account) = (self.book.now(), account.clone());
-        let reason = reason.as_deref();
         self.queue.journal(|text| JournalRow::credit(text, (at, kind), account, amount, reason));
         Ok(())
     }
