@@ -132,7 +132,7 @@ impl App {
         };
         let store = books::open(config)?;
         let server = Server::new(options::server(config, environment)?, config.children_max);
-        let guarded = match server::start(config, server).await {
+        let guarded = match server::start(server).await {
             Ok(guarded) => guarded,
             Err(why) => {
                 stop::books(store.as_ref()).await;

@@ -293,7 +293,8 @@ pub(super) fn server_title(config: &Config, link: &Link) -> String {
     }
     let said = link.first_result();
     let info = said.and_then(|said| serde_json::from_str::<Initialized>(&said).ok());
-    let info = info.and_then(|said| said.server_info.or(said.meta?.server_info));
+    let info = info
+        .and_then(|said| said.server_info.or_else(|| said.meta.and_then(|meta| meta.server_info)));
     let title = match info {
         Some(Info { name, version }) => {
             // It goes to a terminal, and the server decides what it says.

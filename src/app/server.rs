@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::config::{Backend, Config};
 use crate::proxy::{Ear, ModernEar, ModernSide};
 use crate::upstream::{Hello, Link, Server, StartError};
 
@@ -15,17 +14,11 @@ pub(super) struct Guarded {
 }
 
 /// Starts it with a handshake. One that refuses that may be of the modern era alone.
-pub(super) async fn start(config: &Config, server: Server) -> Result<Guarded, StartError> {
+pub(super) async fn start(server: Server) -> Result<Guarded, StartError> {
     let ear = Arc::new(Ear::default());
     let refused = match server.link(Hello::Initialize(None), Arc::clone(&ear) as _).await {
         Ok(link) => {
-            let modern = match config.backend {
-                // Several servers are put together by what they say in the handshake.
-                Backend::Several(_) => ModernSide::None,
-                Backend::Demo | Backend::Command(_) | Backend::Remote(_) => {
-                    ModernSide::Lazy(server.clone())
-                }
-            };
+            let modern = ModernSide::Lazy(server.clone());
             return Ok(Guarded { server, link, ear, modern });
         }
         Err(refused @ StartError::Refused { .. }) => refused,

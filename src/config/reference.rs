@@ -28,9 +28,9 @@ Clients see one server that has the tools, prompts and resources of all. A tool 
 tools, in usage and in limits, too. URIs of resources stay as they are: one belongs to the first
 server, in the order of this list, that lists it or has a template for it; what nobody lists is tried
 with each server in turn. A server that does not start or ends is started again while the others
-work; until it is there, its tools are not. Paygate refuses to start only if no server starts. A
-client of the era without handshakes sees the servers that speak it; any other client those that
-begin with one.
+work; until it is there, its tools are not. Paygate refuses to start only if no server starts.
+Clients of the era without handshakes are served if all servers speak it; otherwise they are told to
+begin with a handshake, in which they find all of them.
 ";
 
 const METHODS: &str = "

@@ -13,17 +13,20 @@ mod client;
 #[cfg(test)]
 mod run;
 mod server;
+mod stream;
 
 pub use client::client_message;
 pub use server::server_message;
+pub use stream::event_stream;
 
 /// A target: its name, which is also its folder in the corpus, and what must hold.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("client_message", client_message),
     ("server_message", server_message),
+    ("event_stream", event_stream),
     ("line_framing", line_framing),
     ("headers", headers),
 ];

@@ -93,6 +93,11 @@ fn lines_hold_their_rules() {
 }
 
 #[test]
+fn event_streams_hold_their_rules() {
+    run("event_stream");
+}
+
+#[test]
 fn headers_hold_their_rules() {
     run("headers");
 }

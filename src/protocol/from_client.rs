@@ -230,12 +230,14 @@ impl<'a> Request<'a> {
     }
 
     /// The same request with other parameters.
+    #[must_use]
     pub fn with_params(&self, params: Params<'a>) -> Self {
         let (method, others) = (self.method.clone(), self.others.clone());
         Self { id: self.id, method, params, others, size: self.size }
     }
 
     /// The same request by another method.
+    #[must_use]
     pub fn with_method(&self, method: &'static str) -> Self {
         Self { method: Cow::Borrowed(method), ..self.with_params(self.params.clone()) }
     }

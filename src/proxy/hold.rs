@@ -119,7 +119,6 @@ impl Proxy {
     /// Judges a later round of a call that is held already: whether its caller may still call.
     /// Nothing is counted again.
     pub(super) fn judge_round(
-        &self,
         identity: &Identity,
         asked: &Asked<'_>,
         call: CallId,

@@ -186,7 +186,8 @@ impl Proxy {
                 self.message(&caller, text, &message).await
             }
             Ok(Incoming::Batch(entries)) => {
-                let version = inbound.protocol_version.as_deref();
+                let agreed = caller.session().and_then(|session| session.version());
+                let version = inbound.protocol_version.as_deref().or(agreed);
                 self.array(&caller, &inbound.body, &entries, version).await
             }
             Err(invalid) if invalid.is_about_params() => {

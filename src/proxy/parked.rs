@@ -139,11 +139,11 @@ impl Proxy {
             return self.ends_free(held, "too_many_rounds", show, &too_many_rounds()).await;
         }
         let until = self.store.ledger_now(clock::now()).plus(bounds::ROUND_WAIT);
-        let (call, reading) = match self.park(held, &rounds.key, waiting(number), until, show).await
-        {
-            Ok(parked) => parked,
-            Err(told) => return (told, None),
-        };
+        let (call, reading) =
+            match self.park(held, rounds.key.as_ref(), waiting(number), until, show).await {
+                Ok(parked) => parked,
+                Err(told) => return (told, None),
+            };
         let Rounds { key, asked, .. } = rounds;
         let key = key.map_or_else(String::new, |key| key.as_str().to_owned());
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
@@ -161,7 +161,7 @@ impl Proxy {
     pub(super) async fn park(
         &self,
         held: Held,
-        key: &Option<KeyId>,
+        key: Option<&KeyId>,
         state: String,
         until: Time,
         show: Show,

@@ -83,7 +83,7 @@ impl Proxy {
         let item = held.charge().and_then(|charge| charge.items.first().cloned());
         let now = self.store.ledger_now(clock::now());
         let until = now.plus(lifetime(&result));
-        let parked = self.park(held, &rounds.key, WAITING.to_owned(), until, show).await;
+        let parked = self.park(held, rounds.key.as_ref(), WAITING.to_owned(), until, show).await;
         let (call, reading) = match parked {
             Ok(parked) => parked,
             Err(told) => return (told, None),

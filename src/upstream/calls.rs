@@ -130,6 +130,11 @@ impl<C: Clone> Calls<C> {
         entry.waiter.is_some()
     }
 
+    /// Takes all calls in flight as alive now.
+    pub(super) fn all_progressed(&self, now: Instant) {
+        self.lock().entries.iter_mut().for_each(|entry| entry.progressed_at = Some(now));
+    }
+
     /// When the server last told of progress of a call in flight.
     pub(super) fn progressed_at(&self, id: u64) -> Option<Instant> {
         let table = self.lock();

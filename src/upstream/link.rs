@@ -179,6 +179,11 @@ impl Link {
         was_in_flight
     }
 
+    /// Takes all calls in flight as alive: they wait for something that is not the server's to give.
+    pub fn keep_waiting(&self) {
+        self.shared().calls.all_progressed(Instant::now());
+    }
+
     /// Sends a line that has no answer, waiting for room. While the link is not ready the line is
     /// dropped, as the one that it was meant for is gone. `line` is one whole JSON-RPC message
     /// without its line end.

@@ -48,11 +48,14 @@ impl ToolNames {
         self.names.iter().map(AsRef::as_ref)
     }
 
-    /// Adds names, as far as there is room.
-    pub(super) fn add(&mut self, names: impl IntoIterator<Item = Box<str>>) {
-        for name in names {
+    /// Adds another server's tools under the names that `full` gives them, as far as there is room.
+    pub(super) fn add(&mut self, other: &Self, full: impl Fn(&str) -> String) {
+        for name in &other.names {
             if self.names.len() < bounds::TOOL_NAMES_MAX {
-                self.names.insert(name);
+                let full: Box<str> = full(name).into();
+                let headers = other.headers.get(name).cloned();
+                self.headers.extend(headers.map(|headers| (full.clone(), headers)));
+                self.names.insert(full);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! What a server asks its client: who is asked, under which id, and what becomes of the answer.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::client::{Session, post};
 use crate::support::eventually;
 use crate::{rich_key, start};
 
-fn sampling(ask_id: Value) -> Value {
+fn sampling(ask_id: &Value) -> Value {
     json!({"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1.50},
         "ask_id": ask_id, "wait": true})
 }
@@ -16,7 +18,7 @@ fn an_answer_goes_back_under_the_servers_own_id_byte_for_byte() {
     let paygate = start(json!({}));
     let session = Session::open(&paygate, &rich_key(&paygate));
     for ask_id in [json!("q-\u{e9}"), json!(7), json!(-1.5)] {
-        let mut events = session.stream(&json!(9), "ask", &sampling(ask_id.clone()), &Value::Null);
+        let mut events = session.stream(&json!(9), "ask", &sampling(&ask_id), &Value::Null);
         let asked = events.message().json();
         assert_eq!(asked["method"], "sampling/createMessage");
         assert_eq!(asked["params"], json!({"messages": [], "maxTokens": 1.5}));
@@ -43,11 +45,24 @@ fn an_answer_goes_back_under_the_servers_own_id_byte_for_byte() {
 }
 
 #[test]
+fn a_client_that_thinks_about_a_question_does_not_lose_its_call() {
+    let paygate = start(json!({"requestTimeoutMs": 2500}));
+    let session = Session::open(&paygate, &rich_key(&paygate));
+    let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
+    let id = events.message().json()["id"].clone();
+    let began = Instant::now();
+    eventually("it has thought", || began.elapsed() > Duration::from_secs(4));
+    session.send(&json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string());
+    assert!(events.rest()[0]["result"].is_object());
+    assert_eq!(paygate.credits(&session.key), 999);
+}
+
+#[test]
 fn answers_of_others_and_to_nothing_are_dropped() {
     let paygate = start(json!({}));
     let key = rich_key(&paygate);
     let (session, other) = (Session::open(&paygate, &key), Session::open(&paygate, &key));
-    let mut events = session.stream(&json!(9), "ask", &sampling(json!("q")), &Value::Null);
+    let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
     let id = events.message().json()["id"].clone();
     let answer = |text: &str| json!({"jsonrpc": "2.0", "id": id, "result": text}).to_string();
     assert_eq!(other.send(&answer("other session")).status, 202);

@@ -6,7 +6,7 @@ use crate::client::{BOTH, Session, rpc, with};
 use crate::support::{Request, Setup, eventually};
 use crate::{rich_key, start};
 
-fn log(ms: Value, count: u32) -> Value {
+fn log(ms: &Value, count: u32) -> Value {
     json!({"method": "notifications/message", "params": {"level": "info", "data": 1.50}, "ms": ms,
         "count": count, "nonce": "n"})
 }
@@ -21,7 +21,7 @@ fn an_answer_that_comes_first_is_json_and_what_is_told_before_it_makes_a_stream(
     let plain = session.call("instant", &json!({"nonce": "n"}));
     assert_eq!(plain.header("content-type"), Some("application/json"));
     assert_eq!(plain.header("x-credits-remaining"), Some("999"));
-    let mut events = session.stream(&json!("a"), "emit", &log(Value::Null, 3), &Value::Null);
+    let mut events = session.stream(&json!("a"), "emit", &log(&Value::Null, 3), &Value::Null);
     assert!(events.headers.iter().any(|(name, _)| name == "x-paygate-call-id"));
     let place = events.next().unwrap();
     assert_eq!((place.data.as_str(), place.retry.as_deref()), ("", Some("1000")));
@@ -40,10 +40,10 @@ fn an_answer_that_comes_first_is_json_and_what_is_told_before_it_makes_a_stream(
 fn older_clients_get_no_event_without_a_message() {
     let paygate = start(json!({}));
     let session = Session::open_as(&paygate, &rich_key(&paygate), "2025-06-18");
-    let mut events = session.stream(&json!(1), "emit", &log(Value::Null, 1), &Value::Null);
+    let mut events = session.stream(&json!(1), "emit", &log(&Value::Null, 1), &Value::Null);
     assert_eq!(events.next().unwrap().data, LOGGED);
     let mut standing = session.listen();
-    session.tool("emit", &log(json!(30), 1));
+    session.tool("emit", &log(&json!(30), 1));
     assert_eq!(standing.next().unwrap().data, LOGGED);
 }
 
@@ -53,7 +53,7 @@ fn what_belongs_to_no_request_is_told_on_the_standing_stream() {
     let key = rich_key(&paygate);
     let (session, other) = (Session::open(&paygate, &key), Session::open(&paygate, &key));
     // It waits until somebody comes for it, and what comes while nothing is in flight belongs to nothing.
-    session.tool("emit", &log(json!(30), 1));
+    session.tool("emit", &log(&json!(30), 1));
     let updated = json!({"method": "notifications/resources/updated", "params": {"uri": "a:b"}});
     let plain = session.call("emit", &updated);
     assert_eq!(plain.header("content-type"), Some("application/json"));

@@ -87,20 +87,16 @@ impl Server {
             Remote::Sse => ("sse", "sse"),
         };
         let port = free_port();
-        let mut command = match self.kind {
-            Kind::Fixture => {
-                let mut command = Command::new(python());
-                command.arg(in_repository("tests/fixtures/conformance/server.py"));
-                command.args(["--http", &port.to_string()]);
-                command
-            }
-            _ => {
-                let mut command = Command::new(node());
-                command.arg(npm("@modelcontextprotocol/server-everything/dist/index.js"));
-                command.arg(transport);
-                command
-            }
-        };
+        let mut command;
+        if matches!(self.kind, Kind::Fixture) {
+            command = Command::new(python());
+            command.arg(in_repository("tests/fixtures/conformance/server.py"));
+            command.args(["--http", &port.to_string()]);
+        } else {
+            command = Command::new(node());
+            command.arg(npm("@modelcontextprotocol/server-everything/dist/index.js"));
+            command.arg(transport);
+        }
         command.env("PORT", port.to_string());
         let server = Background::start(command, &port.to_string());
         Some((server, format!("http://127.0.0.1:{port}/{path}")))

@@ -8,6 +8,7 @@ mod support;
 mod desktop;
 mod ending;
 mod lines;
+mod modern;
 mod talking;
 
 use std::io::{BufRead, BufReader, Write};

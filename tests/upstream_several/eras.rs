@@ -8,18 +8,28 @@ fn modern(members: Vec<Member>) -> LinkOptions {
 }
 
 #[tokio::test]
-async fn servers_of_the_other_era_stay_out_and_are_not_tried_again() {
-    let members = vec![server("a", &["modern"]), server("b", &[])];
+async fn all_servers_speak_the_era_or_none_does() {
+    let members = vec![server("a", &["modern"]), server("b", &["modern"])];
     let (link, _) = start_with(modern(members)).await;
     let first: Value = serde_json::from_str(&link.first_result().unwrap()).unwrap();
     assert_eq!(first["supportedVersions"], json!(["2026-07-28"]));
-    assert!(link.tools().contains("a:echo") && !link.tools().contains("b:echo"));
-    let stopped = link.members().into_iter().filter(|member| !member.status.is_ready()).count();
-    assert_eq!(stopped, 1);
+    assert!(link.tools().contains("a:echo") && link.tools().contains("b:echo"));
     link.stop(CEILING).await;
 
-    let none = Link::start(modern(vec![server("a", &[]), server("b", &[])])).await.unwrap_err();
-    assert!(matches!(none, StartError::Refused { method: "server/discover", .. }), "{none:?}");
+    let members = vec![server("a", &["modern"]), server("b", &[])];
+    let refused = Link::start(modern(members)).await.unwrap_err();
+    assert!(
+        matches!(refused, StartError::Refused { method: "server/discover", .. }),
+        "{refused:?}"
+    );
+
+    // In the other era those that speak it are enough, because nobody could be told to go elsewhere.
+    let members = vec![server("a", &["modern"]), server("b", &[])];
+    let (link, _) = start(members).await;
+    assert!(!link.tools().contains("a:echo") && link.tools().contains("b:echo"));
+    link.stop(CEILING).await;
+    let none = Link::start(options(vec![server("a", &["modern"])])).await.unwrap_err();
+    assert!(matches!(none, StartError::Refused { method: "initialize", .. }), "{none:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The headers that repeat something of a body.
 
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
 use crate::protocol::modern::{Headers, Mirror, VERSION_KEY};
@@ -32,11 +32,11 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<
     });
     let params = params.collect();
     let (method, name) = (mirror(headers, &METHOD), mirror(headers, &NAME));
-    (known, Some(Box::new(Headers { version, method, name, params })))
+    (known, Some(Box::new(Headers { version, method, name, params, are_none: false })))
 }
 
 fn mirror(headers: &HeaderMap, name: &HeaderName) -> Mirror {
-    Mirror::of(headers.get_all(name).iter().map(|value| value.as_bytes()))
+    Mirror::of(headers.get_all(name).iter().map(HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Hands each message of the client to the proxy, and what comes back to the writer.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,16 +10,17 @@ use bytes::Bytes;
 use memchr::memmem;
 use secrecy::ExposeSecret;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::StdioOptions;
 use super::lines::{Line, Lines};
 use super::writer::Said;
 use crate::front::reply;
 use crate::model::bounds;
-use crate::protocol::from_client::Invalid;
+use crate::protocol::from_client::{self, Incoming, Invalid, Message};
+use crate::protocol::modern::{Headers, VERSION_KEY};
 use crate::protocol::object::{Object, string};
-use crate::protocol::to_client::NO_ID;
+use crate::protocol::to_client::{self, NO_ID};
 use crate::proxy::{Inbound, Isolation, Proxy, Reply};
 
 /// Reads for one client.
@@ -29,8 +31,11 @@ pub(super) struct Reader {
     version: Option<String>,
     lines: Lines,
     open: watch::Sender<usize>,
-    /// Messages in flight.
-    tasks: JoinSet<()>,
+    /// Messages in flight; each ends with its id if it can be cancelled here.
+    tasks: JoinSet<Option<Box<str>>>,
+    /// Requests of the modern era, by their id as it was written: whoever cancels one ends it, and
+    /// the proxy sees by that that nobody waits for it.
+    modern: HashMap<Box<str>, AbortHandle>,
 }
 
 /// What every message of the client needs.
@@ -49,7 +54,8 @@ impl Reader {
     ) -> Self {
         let lines = Lines::new(options.body_bytes_max);
         let client = Arc::new(Client { options, proxy, said });
-        Self { client, session: None, version: None, lines, open, tasks: JoinSet::new() }
+        let (session, version, tasks, modern) = Default::default();
+        Self { client, session, version, lines, open, tasks, modern }
     }
 
     /// Reads until the client has closed its end or it is time to stop.
@@ -63,7 +69,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = wanted(&mut stop) => break,
-                Some(_) = self.tasks.join_next() => self.count(),
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 bytes = input.recv(), if has_room => {
                     let lines = match &bytes {
                         Some(bytes) => self.lines.take(bytes),
@@ -88,9 +94,19 @@ impl Reader {
 
     /// Waits for the answers to all that was read.
     pub(super) async fn finish(mut self) {
-        while self.tasks.join_next().await.is_some() {
-            self.count();
+        while let Some(ended) = self.tasks.join_next().await {
+            self.ended(ended);
         }
+    }
+
+    fn ended(&mut self, ended: Result<Option<Box<str>>, JoinError>) {
+        match ended {
+            Ok(Some(id)) => drop(self.modern.remove(&id)),
+            Ok(None) => {}
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => tracing::error!(target: "front", %error, "a message failed in Paygate"),
+        }
+        self.count();
     }
 
     fn count(&self) {
@@ -111,14 +127,29 @@ impl Reader {
         if self.session.is_none() && is_initialize(&inbound.body) {
             return self.begin(inbound).await;
         }
-        let client = Arc::clone(&self.client);
-        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> =
-            Box::pin(async move { client.handle(inbound).await });
+        let is_modern = inbound.headers.is_some();
+        let seen = Seen::of(&inbound.body);
+        if let Some(Seen::Cancelled(id)) = &seen
+            && let Some(task) = self.modern.remove(id)
+        {
+            return task.abort();
+        }
+        let id = match seen {
+            Some(Seen::Request(id)) if is_modern => Some(id),
+            _ => None,
+        };
+        let (client, name) = (Arc::clone(&self.client), id.clone());
+        let mut work: Pin<Box<dyn Future<Output = Option<Box<str>>> + Send>> =
+            Box::pin(async move {
+                client.handle(inbound).await;
+                name
+            });
         // It gets as far as it can before the next message is looked at, so that a request is under
         // way when its cancellation comes.
         let first = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         if first.is_pending() {
-            self.tasks.spawn(work);
+            let task = self.tasks.spawn(work);
+            self.modern.extend(id.map(|id| (id, task)));
             self.count();
         }
     }
@@ -149,12 +180,13 @@ impl Client {
         let has_own_server = session.is_some()
             && credential.is_some()
             && self.proxy.options().isolation == Isolation::Session;
+        let may_be_modern = memmem::find(&body, VERSION_KEY.as_bytes()).is_some();
         Inbound {
+            headers: may_be_modern.then(|| Box::new(Headers::none())),
             body,
             credential,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             protocol_version: version,
-            headers: None,
             takes_events: !has_own_server,
             idempotency_key: None,
             session,
@@ -162,12 +194,21 @@ impl Client {
     }
 
     async fn handle(&self, inbound: Inbound) {
-        let again = self.inbound(inbound.body.clone(), None, inbound.protocol_version.clone());
+        let body = inbound.body.clone();
+        let again = self.inbound(body.clone(), None, inbound.protocol_version.clone());
         match self.proxy.handle(inbound).await {
             // The session has ended, because its key opens nothing any more: the client is told so.
             Reply::NoSession => {
                 let reply = self.proxy.handle(again).await;
                 self.reply(reply).await;
+            }
+            // HTTP says by its status which request this is about.
+            Reply::Malformed(text) => {
+                let text = match Seen::of(&body) {
+                    Some(Seen::Request(id)) => to_client::with_id(&text, &id).unwrap_or(text),
+                    Some(Seen::Cancelled(_)) | None => text,
+                };
+                self.say(text).await;
             }
             reply => self.reply(reply).await,
         }
@@ -193,6 +234,27 @@ impl Client {
     /// Gives the writer a message. If it is gone, the client is.
     async fn say(&self, text: Vec<u8>) {
         self.said.send(Said::Message(text)).await.ok();
+    }
+}
+
+/// What matters of a message to this front.
+enum Seen {
+    /// A request with this id.
+    Request(Box<str>),
+    /// The request with this id is not to be answered any more.
+    Cancelled(Box<str>),
+}
+
+impl Seen {
+    fn of(body: &[u8]) -> Option<Self> {
+        match from_client::read(body).ok()? {
+            Incoming::Single(Message::Request(request)) => Some(Self::Request(request.id.into())),
+            Incoming::Single(Message::Notification { method, params }) => {
+                let id = params.get("requestId")?;
+                (method == "notifications/cancelled").then(|| Self::Cancelled(id.into()))
+            }
+            Incoming::Single(Message::Response { .. }) | Incoming::Batch(_) => None,
+        }
     }
 }
 

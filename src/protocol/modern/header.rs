@@ -14,6 +14,15 @@ pub struct Headers {
     pub name: Mirror,
     /// `Mcp-Param-*`: the part behind the prefix in lower case, and the value.
     pub params: Vec<(String, Mirror)>,
+    /// The transport has no headers: the body alone counts.
+    pub are_none: bool,
+}
+
+impl Headers {
+    /// What a transport without headers says.
+    pub fn none() -> Self {
+        Self { are_none: true, ..Self::default() }
+    }
 }
 
 /// One such header.

@@ -59,7 +59,7 @@ pub struct Unfit {
 }
 
 impl Unfit {
-    fn mismatch(message: String) -> Self {
+    fn mismatch(message: &str) -> Self {
         Self { code: HEADER_MISMATCH, message: format!("Header mismatch: {message}") }
     }
 
@@ -102,16 +102,17 @@ pub fn check(request: &Request<'_>, headers: &Headers) -> Result<String, Unfit> 
     }
     let version = meta.get(VERSION_KEY).and_then(string);
     match (&headers.version, &version) {
+        _ if headers.are_none => {}
         (Mirror::One(header), Some(version)) if header.as_str() == version.as_ref() => {}
         (Mirror::Absent, _) => {
-            return Err(Unfit::mismatch("MCP-Protocol-Version is missing".to_owned()));
+            return Err(Unfit::mismatch("MCP-Protocol-Version is missing"));
         }
         _ => {
-            return Err(Unfit::mismatch(format!("MCP-Protocol-Version is not the {VERSION_KEY}")));
+            return Err(Unfit::mismatch(&format!("MCP-Protocol-Version is not the {VERSION_KEY}")));
         }
     }
-    if headers.method.text() != Some(request.method.as_ref()) {
-        return Err(Unfit::mismatch("Mcp-Method is not the body's method".to_owned()));
+    if !headers.are_none && headers.method.text() != Some(request.method.as_ref()) {
+        return Err(Unfit::mismatch("Mcp-Method is not the body's method"));
     }
     check_name(request, headers)?;
     if !meta.get(CAPABILITIES_KEY).is_some_and(|value| value.starts_with('{')) {
@@ -131,13 +132,15 @@ fn named_by(method: &str) -> Option<&'static str> {
 }
 
 fn check_name(request: &Request<'_>, headers: &Headers) -> Result<(), Unfit> {
-    let Some(parameter) = named_by(&request.method) else { return Ok(()) };
+    let Some(parameter) = named_by(&request.method).filter(|_| !headers.are_none) else {
+        return Ok(());
+    };
     // A name that is missing or no string is somebody else's to refuse.
     let Some(name) = request.param(parameter).and_then(string) else { return Ok(()) };
     if headers.name.decoded().as_deref() == Some(name.as_ref()) {
         return Ok(());
     }
-    Err(Unfit::mismatch(format!("Mcp-Name is not the body's \"{parameter}\"")))
+    Err(Unfit::mismatch(&format!("Mcp-Name is not the body's \"{parameter}\"")))
 }
 
 /// Has the client said, in this very request, that it can deal with an extension?
@@ -158,7 +161,7 @@ mod tests {
     fn headers(version: &str, method: &str, name: Option<&str>) -> Headers {
         let mirror = |text: &str| Mirror::One(text.to_owned());
         let name = name.map_or(Mirror::Absent, mirror);
-        Headers { version: mirror(version), method: mirror(method), name, params: Vec::new() }
+        Headers { version: mirror(version), method: mirror(method), name, ..Headers::default() }
     }
 
     fn checked(method: &str, params: &str, headers: &Headers) -> Result<String, i32> {

@@ -128,7 +128,11 @@ impl Eras {
             }
             Err(why) => {
                 let is_final = matches!(why, StartError::Refused { .. });
-                tracing::info!(target: "proxy", why = why.brief(), "the server does not speak the modern era");
+                if is_final {
+                    tracing::info!(target: "proxy", "the server does not speak the modern era");
+                } else {
+                    tracing::warn!(target: "proxy", %why, "the server could not be started for the modern era");
+                }
                 let until = Instant::now() + bounds::MODERN_LOOK_INTERVAL;
                 *absent = Some(Absent { generation, until: (!is_final).then_some(until) });
                 None

@@ -84,8 +84,8 @@ impl Proxy {
         let slot = link.reserve()?;
         let id = slot.id();
         let _hearing = caller.listen(id, request.params.progress_token());
-        let line = to_server::request(request, id, self.customer(identity).as_deref());
-        let answer = slot.send(line, self.options.patience()).answer();
+        let text = to_server::request(request, id, self.customer(identity).as_deref());
+        let answer = slot.send(text, self.options.patience()).answer();
         let Some(outlet) = &caller.leaves else { return answer.await };
         tokio::pin!(answer);
         tokio::select! {

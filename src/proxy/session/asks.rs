@@ -63,6 +63,11 @@ impl Asks {
         late.map(|(_, asked)| asked.own_id).collect()
     }
 
+    /// Does nothing wait?
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
     /// Forgets a request that could not be told.
     pub(super) fn forget(&self, id: u64) {
         self.lock().waiting.remove(&id);

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -83,7 +82,7 @@ impl Proxy {
         let Some(id) = inbound.session.as_deref() else { return };
         if let Ok(session) = self.session_of(inbound, id).await {
             session.dialogue.streams.close();
-            session.give_up_late(Instant::now(), Duration::ZERO);
+            session.give_up_asks(Instant::now());
         }
     }
 
@@ -125,7 +124,7 @@ impl Proxy {
         let now = Instant::now();
         let mut usable = HashMap::new();
         for session in self.sessions.snapshot() {
-            session.give_up_late(now, self.options.request_timeout_max);
+            session.tend_asks(now, self.options.request_timeout_max);
             let idle = session.idle(now).is_some_and(|idle| idle >= self.options.session_idle);
             if idle {
                 self.sessions.end(&session, "it was idle");

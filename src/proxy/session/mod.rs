@@ -62,6 +62,11 @@ impl Session {
         self.id
     }
 
+    /// The protocol version that was agreed on.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// Does it have a server to itself?
     pub(super) const fn has_own_server(&self) -> bool {
         self.has_own_server
@@ -93,16 +98,27 @@ impl Session {
         self.activity.idle(at)
     }
 
-    /// Answers the server what its client will not: what it was asked too long ago, or is not there
-    /// to hear.
-    fn give_up_late(&self, now: Instant, longest: Duration) {
-        let wait = if self.dialogue.streams.is_read() {
-            longest
-        } else {
-            bounds::SESSION_ASK_UNHEARD_WAIT.min(longest)
-        };
-        let Some(since) = now.checked_sub(wait) else { return };
-        for own_id in self.dialogue.asks.late(since) {
+    /// Looks after what the server has asked. While a client that is there thinks about it, calls in
+    /// flight do not run out of time. What it was asked too long ago, or is not there to hear, is
+    /// answered for it.
+    fn tend_asks(&self, now: Instant, longest: Duration) {
+        let asks = &self.dialogue.asks;
+        if asks.is_empty() {
+            return;
+        }
+        let is_there = self.dialogue.streams.is_read();
+        if is_there {
+            self.connection.link.keep_waiting();
+        }
+        let wait = if is_there { longest } else { bounds::SESSION_ASK_UNHEARD_WAIT.min(longest) };
+        if let Some(since) = now.checked_sub(wait) {
+            self.give_up_asks(since);
+        }
+    }
+
+    /// Answers for the client what its server has asked until then.
+    fn give_up_asks(&self, until: Instant) {
+        for own_id in self.dialogue.asks.late(until) {
             tracing::debug!(target: "proxy", session = %self.id, "a client did not answer its server");
             let line = to_server::unanswered(&own_id, "the client did not answer in time");
             self.connection.link.tell(&line);

@@ -106,8 +106,8 @@ impl Shared {
     ) -> Result<Resumed, StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        let waits = |parking: &&Parking| parking.key == *key && parking.state == expected;
-        if state.parked.waiting.get(&call).filter(waits).is_none() {
+        let waits = |parking: &Parking| parking.key == *key && parking.state == expected;
+        if !state.parked.waiting.get(&call).is_some_and(waits) {
             return Err(StoreError::NotOpen);
         }
         let Some(hold) = state.book.keep_until(now, call, deadline) else {

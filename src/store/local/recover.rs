@@ -85,7 +85,9 @@ pub(super) fn recover(
     state.tokens = read_tokens(&transaction)?;
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
     let open_holds = found.iter().map(FoundParked::row).collect();
-    found.into_iter().for_each(|waiting| state.reopen_parked(waiting, &mut book));
+    for waiting in found {
+        state.reopen_parked(waiting, &mut book);
+    }
     let seal_key = seal_key(&transaction)?;
     state.kept = KeptUse::read(&transaction)?;
     transaction.commit()?;

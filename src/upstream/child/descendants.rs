@@ -184,12 +184,10 @@ impl Family {
         let mut unclear = false;
         let mut family: BTreeSet<i32> = table
             .iter()
-            .filter(|process| match self.is_ours(process, &others, &ourselves) {
-                Some(ours) => ours,
-                None => {
-                    unclear = true;
-                    false
-                }
+            .filter(|process| {
+                let ours = self.is_ours(process, &others, &ourselves);
+                unclear |= ours.is_none();
+                ours == Some(true)
             })
             .map(|process| process.pid)
             .collect();

@@ -115,7 +115,7 @@ impl Router {
             let status = server.link.status();
             let tools = server.link.tools();
             if status.is_ready() {
-                names.add(tools.iter().map(|tool| self.options.names.full(index, tool).into()));
+                names.add(&tools, |tool| self.options.names.full(index, tool));
             }
             let server = self.options.names.prefix(index).into();
             members.push(MemberStatus { server, status, tools: tools.len() });

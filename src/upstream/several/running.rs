@@ -35,9 +35,9 @@ impl Running {
         inbox: Inbox,
     ) -> Result<Self, StartError> {
         let (router, firsts) = Router::launch(shared, options, inbox);
-        if let Err(errors) = some_started(firsts).await {
+        if let Err(error) = enough_started(firsts).await {
             stop(&router, Duration::ZERO).await;
-            return Err(none_started(errors));
+            return Err(error);
         }
         let mut following = JoinSet::new();
         for server in 0..router.servers.len() {
@@ -113,8 +113,9 @@ pub(in crate::upstream) fn start_error(server: &str, fault: &Fault) -> StartErro
 }
 
 /// Waits until every server has started or failed to, but for late ones only a moment once one is
-/// there. The error is why none started.
-async fn some_started(firsts: Vec<First>) -> Result<(), Vec<StartError>> {
+/// there. One is enough, unless another does not speak the era at all: then all of them together
+/// do not, because a client that speaks both eras finds all of them in the other one.
+async fn enough_started(firsts: Vec<First>) -> Result<(), StartError> {
     let mut starts = JoinSet::new();
     for (server, first) in firsts.into_iter().enumerate() {
         starts.spawn(async move { (server, first.await) });
@@ -136,23 +137,23 @@ async fn some_started(firsts: Vec<First>) -> Result<(), Vec<StartError>> {
         }
     }
     errors.sort_by_key(|(server, _)| *server);
-    let errors = errors.into_iter().map(|(_, error)| error);
+    let mut errors: Vec<StartError> = errors.into_iter().map(|(_, error)| error).collect();
+    if let Some(other_era) = errors.iter().position(StartError::is_final) {
+        return Err(errors.swap_remove(other_era));
+    }
     if late_at.is_none() {
-        return Err(errors.collect());
+        return Err(none_started(errors));
     }
     for error in errors {
-        if error.is_final() {
-            tracing::info!(target: "upstream", %error, "a server has no part in this era");
-        } else {
-            tracing::warn!(target: "upstream", %error, "a server did not start; it is tried again");
-        }
+        tracing::warn!(target: "upstream", %error, "a server did not start; it is tried again");
     }
     Ok(())
 }
 
-/// If all of them speak the other era, that is the reason: whoever asks goes by it.
+/// If all of them refused to begin, that is the reason: they may speak the other era.
 fn none_started(mut errors: Vec<StartError>) -> StartError {
-    if errors.iter().all(StartError::is_final) && !errors.is_empty() {
+    let is_refusal = |error: &StartError| matches!(error, StartError::Refused { .. });
+    if errors.iter().all(is_refusal) && !errors.is_empty() {
         return errors.swap_remove(0);
     }
     StartError::NoneStarted { errors }
