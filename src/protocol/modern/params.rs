@@ -49,6 +49,8 @@ impl ParamHeaders {
         let arguments = object(arguments);
         let header = |header: &ParamHeader| {
             let value = header.value_in(&arguments).and_then(written)?;
+            let whole = header.is_integer.then(|| integer(&value)).flatten();
+            let value = whole.map_or(value, |whole| whole.to_string());
             Some((format!("mcp-param-{}", header.name), encoded(&value).into_owned()))
         };
         self.headers.iter().filter_map(header).collect()
@@ -224,6 +226,13 @@ mod tests {
         assert_eq!(sent.params.len(), 3);
         assert!(headers.check(Some(arguments), &sent).is_ok(), "{repeated:?}");
         assert_eq!(headers.of_arguments(Some(r#"{"region":null}"#)), []);
+        let written = headers.of_arguments(Some(r#"{"count":42.0,"region":"42.0"}"#));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            written,
+            [pair("mcp-param-count", "42"), pair("mcp-param-region", "42.0")],
+            "a server need not know how an integer was spelt"
+        );
     }
 
     #[test]
