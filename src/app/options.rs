@@ -79,6 +79,7 @@ pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
             config::Isolation::Shared => Isolation::Shared,
         },
         session_idle: config.session_idle,
+        has_one_client: config.serves == config::Serves::Stdio,
         refuse_unlisted_tools: config.unlisted_tools == config::UnlistedTools::Refuse,
     }
 }

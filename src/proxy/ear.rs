@@ -1,5 +1,6 @@
 //! Hears what a server says unasked and passes it on to the clients that it concerns.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::DashMap;
@@ -15,6 +16,8 @@ pub struct Ear {
     /// Calls in flight whose clients take messages, by our id.
     calls: DashMap<u64, Heard>,
     audience: Audience,
+    /// Whoever calls is the same client.
+    has_one_client: AtomicBool,
 }
 
 /// Whom it concerns what a server says about no call.
@@ -52,7 +55,21 @@ impl Ear {
     /// Hears a link for one client alone.
     pub(super) fn of_one(dialogue: &Arc<Dialogue>) -> Arc<Self> {
         let audience = Audience::One(Arc::clone(dialogue));
-        Arc::new(Self { calls: DashMap::new(), audience })
+        Arc::new(Self { calls: DashMap::new(), audience, has_one_client: AtomicBool::new(true) })
+    }
+
+    /// All calls on this link are one client's, so what the server logs is for that client.
+    pub(super) fn has_one_client(&self) {
+        self.has_one_client.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the client of the oldest call in flight.
+    fn tell_a_caller(&self, message: &[u8]) {
+        let oldest = self.calls.iter().min_by_key(|heard| *heard.key());
+        let outlet = oldest.map(|heard| heard.outlet.clone());
+        if let Some(outlet) = outlet {
+            outlet.message(message.to_vec());
+        }
     }
 
     /// Hears a link that these sessions share. `result` is what the server said first.
@@ -106,6 +123,12 @@ impl Listener for Ear {
         match &self.audience {
             Audience::One(dialogue) => dialogue.notified(note),
             Audience::Everybody(_) if is_list_change(note.method) => self.tell_everybody(note.line),
+            Audience::Everybody(_)
+                if note.method == "notifications/message"
+                    && self.has_one_client.load(Ordering::Relaxed) =>
+            {
+                self.tell_a_caller(note.line);
+            }
             Audience::Everybody(_) => {}
         }
     }

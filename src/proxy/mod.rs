@@ -113,7 +113,7 @@ impl Proxy {
         let last_call_wait = options.request_timeout_max.saturating_add(bounds::HOLD_MARGIN);
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
-        let eras = Arc::new(Eras::new(ModernSide::None, &link));
+        let eras = Arc::new(Eras::new(ModernSide::None, &link, options.has_one_client));
         let (listens, task_turn) = Default::default();
         let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
         Self {
@@ -135,7 +135,8 @@ impl Proxy {
     /// The same with modern clients let in, by this side of the server.
     #[must_use]
     pub fn with_modern(mut self, side: ModernSide) -> Self {
-        self.eras = Arc::new(Eras::new(side, &self.shared.link));
+        let has_one_client = self.options.has_one_client;
+        self.eras = Arc::new(Eras::new(side, &self.shared.link, has_one_client));
         self
     }
 

@@ -126,3 +126,20 @@ fn several_servers_of_this_era_are_one_and_of_both_eras_wait_for_a_handshake() {
     assert!(refused["id"] == "probe" && refused["error"]["code"].is_i64(), "{refused}");
     assert_eq!(client.leave().code, Some(0));
 }
+
+#[test]
+fn the_only_client_hears_what_the_server_logs_and_one_among_others_does_not() {
+    for (setup, is_alone) in [(dual(), true), (dual().args(["--port", "0"]), false)] {
+        let mut client = Client::start(&setup);
+        let meta = json!({"io.modelcontextprotocol/logLevel": "debug"});
+        client.modern(&json!("c"), "tools/call", &json!({"name": "log", "_meta": meta}));
+        let first = client.next();
+        if is_alone {
+            assert_eq!(first["method"], "notifications/message", "{first}");
+            assert_eq!(client.next()["id"], "c");
+        } else {
+            assert_eq!(first["id"], "c", "{first}");
+        }
+        assert_eq!(client.leave().code, Some(0));
+    }
+}

@@ -1,6 +1,6 @@
 //! Hears a link of the modern era: progress goes to the client whose call it is about, and what
 //! belongs to a subscription to its subscriber. Everything else has no owner on a shared process and
-//! is dropped.
+//! is dropped, unless there is one client for all.
 
 use std::sync::Arc;
 
