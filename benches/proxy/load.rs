@@ -150,10 +150,7 @@ impl Caller {
         let key = load.keys.first().expect("there is a key");
         assert!(load.keys.iter().all(|other| other.len() == key.len()), "keys differ in length");
         let mut wire = Wire::open(load.address).await;
-        let session = match load.in_sessions {
-            true => Some(Session::begin(&mut wire, load.address, key).await),
-            false => None,
-        };
+        let session = Session::begin_if(load.in_sessions, &mut wire, load.address, key).await;
         let header = format!("X-API-Key: {key}\r\n");
         let headers = session.as_ref().map_or_else(|| header.clone(), Session::headers);
         let request = wire::post(load.address, "/mcp", &headers, &load.tool.body());

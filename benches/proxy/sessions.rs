@@ -41,6 +41,15 @@ impl Session {
         session
     }
 
+    pub async fn begin_if(
+        is_wanted: bool,
+        wire: &mut Wire,
+        address: SocketAddr,
+        key: &str,
+    ) -> Option<Self> {
+        if is_wanted { Some(Self::begin(wire, address, key).await) } else { None }
+    }
+
     /// What each of its requests carries.
     pub fn headers(&self) -> String {
         let Self { key, id } = self;
@@ -105,10 +114,7 @@ pub fn first_word(settings: &Settings) -> String {
 async fn waits_for(contestant: &Contestant, is_told: bool) -> std::time::Duration {
     let (address, key) = (contestant.address, &contestant.keys[0]);
     let mut wire = Wire::open(address).await;
-    let session = match contestant.in_sessions {
-        true => Some(Session::begin(&mut wire, address, key).await),
-        false => None,
-    };
+    let session = Session::begin_if(contestant.in_sessions, &mut wire, address, key).await;
     let alone = format!("X-API-Key: {key}\r\n");
     let headers = session.as_ref().map_or(alone, Session::headers);
     let call = |name: &str| {

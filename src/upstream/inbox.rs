@@ -1,5 +1,5 @@
 //! Gives each message of a server to whom it concerns: an answer to the call that waits for it,
-//! everything else to the link's [`Listener`].
+//! everything else to the link's [`Listener`](super::Listener).
 //!
 //! The text of malformed messages is never logged, because it may be a customer's.
 
