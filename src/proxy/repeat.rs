@@ -205,7 +205,7 @@ impl Proxy {
         asked: &Asked<'_>,
         mut told: watch::Receiver<Option<Told>>,
     ) -> Turn {
-        let registration = self.calls.enter(name, std::iter::empty());
+        let registration = self.calls.enter(name, std::iter::empty(), None);
         let told = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
         if registration.is_cancelled() {
             let shown = self.shown_for(identity, asked).await;
