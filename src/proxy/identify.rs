@@ -108,6 +108,14 @@ impl Caller {
         self.leaves.is_some()
     }
 
+    /// Waits until the client has left, if that cancels its request.
+    pub(super) async fn left(&self) {
+        match &self.leaves {
+            Some(outlet) => outlet.left().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The name of a request of this caller among all in flight. None in the modern era, where
     /// nothing is cancelled by a message.
     pub(super) fn name(&self, identity: &Identity, raw_id: &str) -> Option<Name> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::sync::Notify;
 
 use crate::model::bounds::RAW_ID_BYTES_MAX;
 use crate::model::ids::{KeyId, SessionId};
@@ -43,6 +44,8 @@ pub(super) struct Request {
     /// Our ids mean something here alone. None if nothing will be sent.
     link: Option<Link>,
     stage: Mutex<Stage>,
+    /// Rings once it is cancelled before it was sent.
+    cancelled: Notify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,9 @@ impl Request {
         let before = *stage;
         if before == Stage::Unsent {
             *stage = next;
+            if next == Stage::Cancelled {
+                self.cancelled.notify_one();
+            }
         }
         before
     }
@@ -103,7 +109,7 @@ impl InFlight {
         let entry = name.map(|name| {
             let stage = Mutex::new(Stage::Unsent);
             let (ours, link) = (ours.collect(), link.cloned());
-            let request = Arc::new(Request { ours, link, stage });
+            let request = Arc::new(Request { ours, link, stage, cancelled: Notify::new() });
             self.requests.entry(name.clone()).or_default().push(Arc::clone(&request));
             (name, request)
         });
@@ -126,6 +132,14 @@ impl Registration {
         self.entry.as_ref().is_some_and(|(_, request)| {
             *request.stage.lock().unwrap_or_else(PoisonError::into_inner) == Stage::Cancelled
         })
+    }
+
+    /// Waits until it is cancelled before it was sent.
+    pub(super) async fn cancelled(&self) {
+        match &self.entry {
+            Some((_, request)) => request.cancelled.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// From now on a cancellation goes to the server; so does one that came while the request was
