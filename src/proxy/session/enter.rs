@@ -94,8 +94,8 @@ impl Proxy {
             Some(own_id) => {
                 let line = to_server::response(text, id, &own_id);
                 // It can be given once: a client that goes away does not take it back.
-                let link = session.connection.link.clone();
-                Survive::new(async move { link.notify(line).await }).await;
+                let server = session.connection.link.clone();
+                Survive::new(async move { server.notify(line).await }).await;
             }
             None => {
                 tracing::debug!(target: "proxy", session = %session.id(), "an answer to no question was dropped");

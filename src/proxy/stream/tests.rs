@@ -182,7 +182,7 @@ fn a_change_waits_once_and_a_closed_log_answers_still() {
 
 #[test]
 fn what_nobody_reads_is_not_kept_beyond_the_bound() {
-    let long = format!(
+    let huge = format!(
         r#"{{"id":"mine","result":"{}"}}"#,
         "x".repeat(2 * bounds::SESSION_MESSAGE_BYTES_MAX)
     );
@@ -194,12 +194,12 @@ fn what_nobody_reads_is_not_kept_beyond_the_bound() {
         if leaves_first {
             log.detach(one, true);
         }
-        assert!(log.answer(one.stream, answer(&long)));
+        assert!(log.answer(one.stream, answer(&huge)));
         if !leaves_first {
             assert!(log.bytes > bounds::SESSION_MESSAGE_BYTES_MAX, "its reader is still there");
             log.detach(one, true);
         }
-        assert!(!log.push(STANDING, text(&long)));
+        assert!(!log.push(STANDING, text(&huge)));
         assert!(log.bytes <= bounds::SESSION_MESSAGE_BYTES_MAX, "{} {leaves_first}", log.bytes);
         let mut again = log.attach_after(seen("1-1")).unwrap();
         let told = read(&mut log, &mut again);
