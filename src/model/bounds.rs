@@ -473,6 +473,9 @@ pub const MEMBER_PART_TIMEOUT: Duration = Duration::from_secs(10);
 /// belongs to has its own patience, and takes the request with it when it ends.
 pub const MEMBER_REQUEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
 
+/// How long a stream of changes waits for a place at one of several servers that has none left.
+pub const MEMBER_BUSY_PAUSE: Duration = Duration::from_secs(1);
+
 /// What servers may have asked a client and not been answered, on one connection.
 pub const MEMBER_ASKS_MAX: usize = 256;
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::message::{Body, Changes};
 use super::router::{Router, result};
 use super::table::Listening;
+use super::tasks;
 use crate::model::bounds;
 use crate::protocol::object::Object;
 use crate::upstream::calls::Outcome;
@@ -67,8 +69,9 @@ impl Router {
             }
             let sent = {
                 let Some(body) = Body::read(&line) else { return };
-                let wait = bounds::MEMBER_REQUEST_TIMEOUT;
-                self.send(server, id, &body, Changes::default(), wait)
+                let (changes, wait) =
+                    (self.own_tasks(server, &body), bounds::MEMBER_REQUEST_TIMEOUT);
+                self.send(server, id, &body, changes, wait)
             };
             let outcome = match sent {
                 Ok(sent) => sent.answer().await,
@@ -76,12 +79,27 @@ impl Router {
             };
             match outcome {
                 Err(Failure::Exited | Failure::Unavailable) => {}
+                Err(Failure::Busy) => {
+                    sleep(bounds::MEMBER_BUSY_PAUSE).await;
+                    continue;
+                }
                 _ => return,
             }
             if status.wait_for(|now| !now.is_ready()).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+impl Router {
+    /// A filter names tasks of any server; each is asked for its own, by its own ids.
+    fn own_tasks(&self, server: usize, body: &Body<'_>) -> Changes {
+        let filter = body.param("notifications").and_then(|filter| Object::read(filter).ok());
+        let filter =
+            filter.and_then(|filter| tasks::of_server(filter, &self.options.names, server));
+        let params = filter.map(|filter| ("notifications", Some(filter)));
+        Changes { params: params.into_iter().collect(), ..Changes::default() }
     }
 }
 
