@@ -12,7 +12,7 @@ use super::from_client::{Params, Request};
 use super::object::{Object, string};
 use super::version;
 
-pub use header::{Headers, Mirror};
+pub use header::{Headers, Mirror, encoded};
 pub use params::ParamHeaders;
 
 /// The member of `_meta` that says a request's version.
@@ -132,7 +132,7 @@ pub fn check(request: &Request<'_>, headers: &Headers) -> Result<String, Unfit> 
 }
 
 /// The parameter that `Mcp-Name` repeats, by method.
-fn named_by(method: &str) -> Option<&'static str> {
+pub fn named_by(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" => Some("uri"),

@@ -1,0 +1,36 @@
+//! The lists of a server that may change while somebody knows them.
+
+/// One such list.
+#[derive(Clone, Copy, Debug)]
+pub struct List {
+    /// The capability of a server that has it.
+    pub capability: &'static str,
+    /// The notification that says that it has changed.
+    pub change: &'static str,
+    /// The member of a modern client's filter that asks for that notification.
+    pub filter: &'static str,
+}
+
+/// All of them.
+pub const LISTS: [List; 3] = [
+    List {
+        capability: "tools",
+        change: "notifications/tools/list_changed",
+        filter: "toolsListChanged",
+    },
+    List {
+        capability: "prompts",
+        change: "notifications/prompts/list_changed",
+        filter: "promptsListChanged",
+    },
+    List {
+        capability: "resources",
+        change: "notifications/resources/list_changed",
+        filter: "resourcesListChanged",
+    },
+];
+
+/// Does this say that a list has changed?
+pub fn is_change(method: &str) -> bool {
+    LISTS.iter().any(|list| method == list.change)
+}
