@@ -19,18 +19,13 @@ pub const LISTS: [List; 3] = [
         filter: "toolsListChanged",
     },
     List {
-        capability: "prompts",
-        change: "notifications/prompts/list_changed",
-        filter: "promptsListChanged",
-    },
-    List {
         capability: "resources",
         change: "notifications/resources/list_changed",
         filter: "resourcesListChanged",
     },
+    List {
+        capability: "prompts",
+        change: "notifications/prompts/list_changed",
+        filter: "promptsListChanged",
+    },
 ];
-
-/// Does this say that a list has changed?
-pub fn is_change(method: &str) -> bool {
-    LISTS.iter().any(|list| method == list.change)
-}
