@@ -33,7 +33,7 @@ use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 use background::Background;
 pub use keys::DEMO_CREDITS;
 use server::Guarded;
-pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
+pub use stop::{Signals, Stopped};
 
 /// A running Paygate.
 pub struct App {

@@ -13,10 +13,6 @@ use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::store::{Store, StoreError};
 
-/// How long the books may take to write down what waits. A disk that does not answer must not keep
-/// the process for ever; the next start replays what it has.
-pub const CLOSE_BOOKS_WAIT: Duration = Duration::from_secs(10);
-
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -100,7 +96,7 @@ impl App {
         // Calls whose client is gone have no connection to wait for.
         self.no_call_in_flight_within(bounds::CONNECTIONS_STOP_WAIT).await;
         // This waits for the disk too, if anything does.
-        timeout(CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
+        timeout(bounds::CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
         self.proxy.stop(bounds::CHILD_STOP_GRACE).await;
         match books(self.store.as_ref()).await {
             Closed::InTime => stopped,
@@ -155,7 +151,7 @@ pub(super) enum Closed {
 
 /// Closes the books.
 pub(super) async fn books(store: &dyn Store) -> Closed {
-    closed_within(CLOSE_BOOKS_WAIT, store.close()).await
+    closed_within(bounds::CLOSE_BOOKS_WAIT, store.close()).await
 }
 
 async fn closed_within(

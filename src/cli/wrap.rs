@@ -5,7 +5,7 @@ use std::io;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{banner, output};
-use crate::app::{App, CLOSE_BOOKS_WAIT, Signals, Stopped};
+use crate::app::{App, Signals, Stopped};
 use crate::config::{self, Config, Environment, WrapFlags};
 use crate::model::bounds;
 
@@ -47,7 +47,7 @@ async fn guard(config: &Config) -> Result<(), String> {
         Stopped::BooksNotClosed => Err(format!(
             "paygate: the disk did not take what was still to be written within {} s; check it, then start again: \
              that reads the books and checks them",
-            CLOSE_BOOKS_WAIT.as_secs()
+            bounds::CLOSE_BOOKS_WAIT.as_secs()
         )),
     }
 }

@@ -16,6 +16,27 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// `maxBatchCalls`: calls in one batch.
 pub const BATCH_CALLS_MAX: usize = 100;
 
+/// Entries of one array that are worked on at a time, so that one body does not crowd out others.
+pub const ARRAY_ENTRIES_AT_A_TIME: usize = 16;
+
+/// Levels of a JSON value that are written in the one way in which two are compared. What lies deeper
+/// is taken as it is written.
+pub const CANONICAL_DEPTH_MAX: usize = 32;
+
+/// How deep in a tool's schema an annotation is looked for: deeper than any real form, and no endless
+/// walk.
+pub const SCHEMA_DEPTH_MAX: usize = 16;
+
+/// The longest name of a tool that every model vendor accepts.
+pub const ACCEPTED_NAME_BYTES_MAX: usize = 64;
+
+/// Largest configuration file that is read: room for tens of thousands of imported keys.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
+
+/// Longest line that the demo server reads, in bytes; a longer one is answered with an error and
+/// skipped.
+pub const DEMO_LINE_BYTES_MAX: usize = 4 << 20;
+
 /// `requestTimeoutMs`: how long a call may take before it is answered with a timeout.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -300,6 +321,10 @@ pub const CHILD_STOP_GRACE: Duration = Duration::from_secs(4);
 /// How long a child may take to be gone when somebody forces the end.
 pub const FORCED_STOP_WAIT: Duration = Duration::from_secs(2);
 
+/// How long the books may take to write down what waits. A disk that does not answer must not keep
+/// the process for ever; the next start replays what it has.
+pub const CLOSE_BOOKS_WAIT: Duration = Duration::from_secs(10);
+
 /// How often holds whose deadline has passed are released.
 pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -364,6 +389,24 @@ pub const NAMESPACES_MAX: usize = 100_000;
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;
 
+/// Wrong guesses of the admin key that are answered at once: a typing error should not feel like a
+/// fault.
+pub const ADMIN_FREE_GUESSES: u32 = 3;
+
+/// The first delay of an answer to a wrong guess; it doubles from there.
+pub const ADMIN_DELAY_FIRST: Duration = Duration::from_millis(25);
+
+/// The longest such delay: enough against guessing, and a wrong request holds its connection no
+/// longer.
+pub const ADMIN_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// A client that has guessed wrong and been quiet this long starts afresh.
+pub const ADMIN_GUESSES_FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+
+/// Clients remembered that have guessed wrong, about 100 bytes each. Beyond it the quietest are
+/// forgotten.
+pub const ADMIN_GUESSERS_MAX: usize = 4096;
+
 // ---- sessions --------------------------------------------------------------------------------
 
 /// `maxChildren`: processes that run for single sessions at a time. A server in Node.js or Python takes
@@ -422,6 +465,9 @@ pub const STREAM_MESSAGES_MAX: usize = 256;
 /// which many a proxy gives up.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// How soon a client whose stream has ended may come back, in milliseconds.
+pub const STREAM_RETRY_MS: u32 = 1_000;
+
 // ---- rounds and tasks ------------------------------------------------------------------------
 
 /// How long a call waits for its customer to bring what it asked for.
@@ -472,6 +518,9 @@ pub const MEMBER_PART_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for one of several servers: longer than anything takes. The call that it
 /// belongs to has its own patience, and takes the request with it when it ends.
 pub const MEMBER_REQUEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
+
+/// How long a stream of changes waits for a place at one of several servers that has none left.
+pub const MEMBER_BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What servers may have asked a client and not been answered, on one connection.
 pub const MEMBER_ASKS_MAX: usize = 256;

@@ -56,9 +56,10 @@ pub(super) fn upstream(failure: Failure) -> ErrorObjectOwned {
         Failure::Malformed => {
             ("The MCP server's answer was not valid JSON-RPC; nothing was charged", None)
         }
-        Failure::Task => {
-            ("The tool answered with a task, which is not supported yet; nothing was charged", None)
-        }
+        Failure::Task => (
+            "The tool answered with a task, which nobody could have followed; nothing was charged",
+            None,
+        ),
         Failure::TooLarge => {
             ("The MCP server's answer was larger than Paygate accepts; nothing was charged", None)
         }

@@ -15,9 +15,11 @@ use crate::protocol::spelling;
 use crate::protocol::{to_client, to_server};
 
 impl Proxy {
-    /// Does this method have a price? One that is not served has none.
-    pub(super) fn has_price(&self, method: &str) -> bool {
-        self.options.policy.methods.contains_key(method) && !is_of_a_connection(method)
+    /// Does this method have a price for this caller? One that is not served has none: what belongs
+    /// to a connection is served only where the caller has the server to itself.
+    pub(super) fn has_price(&self, caller: &Caller, method: &str) -> bool {
+        let is_served = !is_of_a_connection(method) || caller.session_with_server().is_some();
+        is_served && self.options.policy.methods.contains_key(method)
     }
 
     /// Could a careless server take this method for one that has a price?

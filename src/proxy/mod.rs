@@ -212,7 +212,9 @@ impl Proxy {
             Message::Request(request) => match request.method.as_ref() {
                 "tools/call" => self.tool_call(caller, request).await,
                 "tools/call_batch" => self.tool_batch(caller, request).await,
-                method if self.has_price(method) => self.priced_method(caller, request).await,
+                method if self.has_price(caller, method) => {
+                    self.priced_method(caller, request).await
+                }
                 method if self.resembles_one_with_price(method) => {
                     Reply::Malformed(Invalid::second_spelling(request.id).text())
                 }

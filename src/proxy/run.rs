@@ -270,7 +270,7 @@ impl Spent {
     }
 }
 
-/// A task is no answer: nobody could ask for its result.
+/// A task is no answer to whoever did not say that tasks are understood: it would not be asked for.
 fn without_task(outcome: Outcome) -> Outcome {
     outcome.and_then(|answer| match answer.result_text().map(ResultKind::of) {
         Some(ResultKind::Task) => Err(Failure::Task),

@@ -23,11 +23,11 @@ use super::start_error::{Address, LastLines};
 use super::{Failure, Kind, StartError, Status, Trouble, child, remote, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
-type Stop = watch::Receiver<Option<Duration>>;
+pub(super) type Stop = watch::Receiver<Option<Duration>>;
 
 /// Starts the first generation and, if that worked, the task that looks after it and its successors.
-pub(super) async fn start(shared: &Arc<Shared>, stop: Stop) -> Result<(), StartError> {
-    let generation = Generation::start(shared).await?;
+pub(super) async fn start(shared: &Arc<Shared>, mut stop: Stop) -> Result<(), StartError> {
+    let generation = Generation::start(shared, &mut stop).await?;
     // The task ends with the link: it reports `Stopped`, which `Link::stop` waits for.
     tokio::spawn(supervise(Arc::clone(shared), generation, stop));
     Ok(())
@@ -50,16 +50,13 @@ async fn start_or_retry(
     mut stop: Stop,
     first: oneshot::Sender<Result<(), StartError>>,
 ) {
-    let started = tokio::select! {
-        started = Generation::start(&shared) => started,
-        _ = stop_wanted(&mut stop) => {
-            return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
-        }
-    };
-    let error = match started {
+    let error = match Generation::start(&shared, &mut stop).await {
         Ok(generation) => {
             first.send(Ok(())).ok();
             return supervise(shared, generation, stop).await;
+        }
+        Err(_) if is_stop_wanted(&stop) => {
+            return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
         }
         Err(error) => error,
     };
@@ -116,7 +113,11 @@ enum Ended {
     Stopped(Duration),
 }
 
-async fn stop_wanted(stop: &mut Stop) -> Duration {
+fn is_stop_wanted(stop: &Stop) -> bool {
+    stop.has_changed().is_err() || stop.borrow().is_some()
+}
+
+pub(super) async fn stop_wanted(stop: &mut Stop) -> Duration {
     match stop.wait_for(Option::is_some).await {
         Ok(grace) => grace.unwrap_or_default(),
         // The last link was dropped: nobody waits for anything any more.
@@ -144,12 +145,7 @@ async fn restart(
             () = sleep(shared.options.restart.wait(*attempt)) => {}
             _ = stop_wanted(stop) => return None,
         }
-        // A start that is given up half way takes its process with it (`child::Running`).
-        let started = tokio::select! {
-            started = Generation::start(shared) => started,
-            _ = stop_wanted(stop) => return None,
-        };
-        match started {
+        match Generation::start(shared, stop).await {
             Ok(generation) => {
                 tracing::info!(target: "upstream", server = shared.options.server, attempt = *attempt, "the server runs again");
                 if let Some(listener) = &shared.options.listener {
@@ -157,6 +153,7 @@ async fn restart(
                 }
                 return Some(generation);
             }
+            Err(_) if is_stop_wanted(stop) => return None,
             Err(error) => {
                 tracing::warn!(target: "upstream", attempt = *attempt, %error, "the server could not be started again");
                 // The status is for everybody; what the server wrote is in the log alone.
@@ -190,8 +187,9 @@ enum Peer {
 }
 
 impl Generation {
-    /// Starts a server and greets it; the link is ready when this returns.
-    async fn start(shared: &Arc<Shared>) -> Result<Self, StartError> {
+    /// Starts a server and greets it; the link is ready when this returns. A start that is given up
+    /// half way, because it is time to stop, ends what it has started before this returns.
+    async fn start(shared: &Arc<Shared>, stop: &mut Stop) -> Result<Self, StartError> {
         let outbox = Arc::new(Outbox::default());
         let inbox = Inbox::new(Arc::clone(shared), Arc::clone(&outbox));
         let mut peer = match &shared.options.kind {
@@ -203,7 +201,7 @@ impl Generation {
                 Peer::Remote(remote::Running::start(shared, options, &outbox, inbox))
             }
             Kind::Several(options) => {
-                Peer::Several(several::Running::start(shared, options, &outbox, inbox).await?)
+                Peer::Several(several::Running::start(shared, options, &outbox, inbox, stop).await?)
             }
         };
         let deadline = Instant::now() + shared.options.start_timeout;
@@ -211,6 +209,10 @@ impl Generation {
             biased;
             greeted = handshake::greet(shared, &outbox, deadline) => greeted,
             () = peer.breaks() => Err(Fault::Ended),
+            _ = stop_wanted(stop) => {
+                peer.end(shared, &outbox, Duration::ZERO).await;
+                return Err(StartError::given_up(&shared.options.server));
+            }
         };
         if let Err(fault) = greeted {
             return Err(peer.start_error(shared, &outbox, fault).await);

@@ -3,11 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::outgoing::encoded;
-use super::{Headers, Mirror, Unfit};
-
-/// How deep in a schema an annotation is looked for: deeper than any real form, and no endless walk.
-const DEPTH_MAX: usize = 16;
+use super::{Headers, Mirror, Unfit, encoded};
+use crate::model::bounds::SCHEMA_DEPTH_MAX;
 
 /// Which headers repeat which arguments of one tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,7 +119,7 @@ fn collect(
     path: &mut Vec<String>,
     headers: &mut Vec<ParamHeader>,
 ) -> bool {
-    if path.len() > DEPTH_MAX {
+    if path.len() > SCHEMA_DEPTH_MAX {
         return false;
     }
     let Some(Value::Object(properties)) = schema.get("properties") else { return true };

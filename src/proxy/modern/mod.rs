@@ -134,7 +134,7 @@ impl Proxy {
             "tools/call" => self.modern_call(&caller, request).await,
             "tools/call_batch" => self.tool_batch(&caller, request).await,
             "subscriptions/listen" => self.subscribe(caller, request, &modern).await,
-            method if self.has_price(method) => self.modern_method(&caller, request).await,
+            method if self.has_price(&caller, method) => self.modern_method(&caller, request).await,
             method if self.resembles_one_with_price(method) => {
                 Reply::Malformed(Invalid::second_spelling(request.id).text())
             }

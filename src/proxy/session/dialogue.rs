@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::asks::Asks;
 use crate::protocol::object::Object;
-use crate::protocol::to_client;
+use crate::protocol::{lists::LISTS, to_client};
 use crate::proxy::stream::{Outlet, Resuming, Streams};
 use crate::upstream::{Ask, Note};
 
@@ -23,16 +23,9 @@ pub(in crate::proxy) struct Dialogue {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::proxy) struct Changes(Vec<&'static str>);
 
-/// Capabilities with a list, and what says that it has changed.
-const LISTS: [(&str, &str); 3] = [
-    ("tools", "notifications/tools/list_changed"),
-    ("resources", "notifications/resources/list_changed"),
-    ("prompts", "notifications/prompts/list_changed"),
-];
-
 /// Does this say that a list has changed?
 pub(in crate::proxy) fn is_list_change(method: &str) -> bool {
-    LISTS.iter().any(|(_, change)| method == *change)
+    LISTS.iter().any(|list| method == list.change)
 }
 
 impl Changes {
@@ -44,8 +37,8 @@ impl Changes {
             let capability = Object::read(offered.as_ref()?.get(capability)?).ok()?;
             capability.get("listChanged").map(|told| told == "true")
         };
-        let told = LISTS.iter().filter(|(capability, _)| tells(capability) == Some(true));
-        Self(told.map(|(_, change)| *change).collect())
+        let told = LISTS.iter().filter(|list| tells(list.capability) == Some(true));
+        Self(told.map(|list| list.change).collect())
     }
 
     /// The messages.

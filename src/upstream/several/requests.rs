@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::message::{Body, Changes, Message, json};
 use super::pages::List;
-use super::router::{Router, Sent, answer_of, is_result, note, refusal, result};
+use super::router::{Router, Sent, answer_of, is_result, refusal, result};
 use super::tasks;
 use crate::model::bounds;
 use crate::protocol::from_server::Answer;
@@ -282,9 +282,13 @@ impl Router {
     pub(super) fn withdraw_asks_of(&self, server: usize) {
         let gone = self.table().forget_asks_of(server);
         for ask in gone {
-            let params = format!(r#"{{"requestId":{ask},"reason":"the server ended"}}"#);
-            let note = note("notifications/cancelled");
-            let line = format!(r#"{},"params":{params}}}"#, note.trim_end_matches('}'));
+            let line = format!(
+                concat!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","#,
+                    r#""params":{{"requestId":{},"reason":"the server ended"}}}}"#
+                ),
+                ask
+            );
             self.take(line.as_bytes(), None);
         }
     }

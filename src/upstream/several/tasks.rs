@@ -6,8 +6,9 @@ use memchr::memmem;
 use super::message::{json, push_changed};
 use super::names::Names;
 use crate::protocol::object::{Object, items, string};
-use crate::protocol::to_server::push_name;
+use crate::protocol::to_server::{push_member, push_name, push_object};
 
+const TASK_IDS: &str = "taskIds";
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 /// A message of a server with its task ids as clients know them; `None` if it has none.
@@ -21,6 +22,21 @@ pub(super) fn for_server(line: &[u8], names: &Names, server: usize) -> Option<Ve
         Some((owner, own)) if owner == server => Some(own.to_owned()),
         _ => None,
     })
+}
+
+/// A filter of notifications with the ids of the server's own tasks, as it knows them; `None` if it
+/// names no tasks.
+pub(super) fn of_server(filter: Object<'_>, names: &Names, server: usize) -> Option<String> {
+    let own = |id: &str| match names.owner(&string(id)?) {
+        Some((owner, own)) if owner == server => Some(json(own)),
+        _ => None,
+    };
+    let ids = items(filter.get(TASK_IDS)?).unwrap_or_default();
+    let ids: Vec<String> = ids.into_iter().filter_map(own).collect();
+    let ids = (!ids.is_empty()).then(|| format!("[{}]", ids.join(",")));
+    let mut text = Vec::new();
+    push_object(&mut text, filter.with(TASK_IDS, ids.as_deref()).members(), push_member);
+    String::from_utf8(text).ok()
 }
 
 /// `result` and `params` are where tasks are spoken of: by `taskId`, in a `task`, in `tasks`, and
@@ -88,6 +104,17 @@ fn push_task(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_names_each_server_its_own_tasks() {
+        let names = Names::new(":", ["a", "b"]);
+        let of = |filter, server| of_server(Object::read(filter).unwrap(), &names, server);
+        let filter = r#"{"x":1.0,"taskIds":["b:1","a:1","b:2",3,"c:1"]}"#;
+        assert_eq!(of(filter, 0).as_deref(), Some(r#"{"x":1.0,"taskIds":["1"]}"#));
+        assert_eq!(of(filter, 1).as_deref(), Some(r#"{"x":1.0,"taskIds":["1","2"]}"#));
+        assert_eq!(of(r#"{"taskIds":["a:1"],"x":1.0}"#, 1).as_deref(), Some(r#"{"x":1.0}"#));
+        assert_eq!(of(r#"{"x":1.0}"#, 0), None);
+    }
 
     #[test]
     fn ids_of_tasks_change_where_tasks_are_spoken_of() {
