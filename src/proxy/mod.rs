@@ -38,6 +38,7 @@ mod settle;
 mod stream;
 mod survive;
 mod tasks;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ use modern::{Eras, Listens};
 use repeat::Repeats;
 use session::{Session, Sessions, With};
 use stream::{Outlet, Resuming, Streams};
+use turns::Turns;
 
 pub use customer::customer;
 pub use ear::Ear;
@@ -89,8 +91,8 @@ pub struct Proxy {
     /// Streams of modern clients that stay open.
     listens: Listens,
     seal_key: SealKey,
-    /// Tasks are settled one at a time.
-    task_turn: tokio::sync::Mutex<()>,
+    /// Each task is settled by one request at a time.
+    task_turns: Turns,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -114,7 +116,7 @@ impl Proxy {
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
         let eras = Arc::new(Eras::new(ModernSide::None, &link));
-        let (listens, task_turn) = Default::default();
+        let (listens, task_turns) = Default::default();
         let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
         Self {
             options,
@@ -128,7 +130,7 @@ impl Proxy {
             eras,
             listens,
             seal_key,
-            task_turn,
+            task_turns,
         }
     }
 

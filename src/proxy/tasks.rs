@@ -223,20 +223,23 @@ impl Proxy {
         let mut end = end_of_task(seen, terms);
         end.paid &= !self.options.policy.shadow;
         // One at a time: of two who see the end together, the second must find it paid.
-        let _turn = self.task_turn.lock().await;
-        if self.store.is_task_paid(&call) {
-            return Ok(());
-        }
+        let turn = self.task_turns.of(call).ok_or_else(|| unavailable(&StoreError::Busy))?;
+        let _mine = turn.wait().await;
+        let paid = PaidTask { call, until: task.until };
         let held = match self.go_on(key.clone(), call, WAITING).await {
             Ok(held) => held,
             // Released already, by its deadline or because it cost nothing.
             Err(_) if !end.paid => return Ok(()),
-            Err(NotHeld::Used) => self.hold_again(identity, task).await?,
+            Err(NotHeld::Used) => {
+                if self.store.is_task_paid(paid).await.map_err(|it| unavailable(&it))? {
+                    return Ok(());
+                }
+                self.hold_again(identity, task).await?
+            }
             Err(NotHeld::Refused(denied)) => return Err(Unpaid::Denied(denied)),
             Err(NotHeld::Stale) => return Err(unavailable(&StoreError::Conflict)),
             Err(NotHeld::Unavailable(error)) => return Err(unavailable(&error)),
         };
-        let paid = PaidTask { call, key: key.clone(), until: task.until };
         self.book_task(&held, end, paid).await
     }
 
