@@ -436,6 +436,13 @@ pub const PARKED_PER_KEY_MAX: usize = 1_000;
 /// The same of all keys; each is some hundred bytes in memory and on disk.
 pub const PARKED_MAX: usize = 100_000;
 
+/// Tasks that one session of the legacy era knows; those that are over give way.
+pub const SESSION_TASKS_MAX: usize = PARKED_PER_KEY_MAX;
+
+/// Holds of tasks whose session has ended and that wait to be released. Beyond it their deadline
+/// releases them.
+pub const LOST_TASKS_MAX: usize = PARKED_MAX;
+
 /// The longest that a hold waits for its task.
 pub const TASK_HOLD_MAX: Duration = Duration::from_hours(24);
 
