@@ -166,7 +166,7 @@ impl Proxy {
             hearings,
             connection: caller.connection.clone(),
             show: self.show_for(asked),
-            terms: Terms { refund_on_failure: self.options.refund_on_failure },
+            terms: self.terms(asked.in_batch() || asked.rounds.is_some()),
             leaves: caller.leaves.clone(),
             rounds: asked.rounds.cloned(),
             sendings,

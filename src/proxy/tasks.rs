@@ -1,5 +1,6 @@
 //! Tasks: results that come later. The hold of the call waits for its task, under the id that the
-//! client gets, which is sealed by us and names its customer; the server's own id is never shown.
+//! client gets, which is sealed by us: it names its customer and the life of the server, and nobody
+//! can change it or make one up.
 //! The result is paid when it is first seen, and once, however often it is asked for.
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use super::identify::{Caller, Identity};
 use super::modern::{needs_tasks, with_param};
 use super::parked::{Interim, Rounds, TaskForm, not_kept, not_the_end};
 use super::session::{OwnTask, Session};
-use super::settle::{Settled, Terms, end_of_task};
+use super::settle::{Settled, end_of_task};
 use super::{Answer, Proxy, Reply, Shown, entropy, fault};
 use crate::gate::{CallFacts, Denied, Item};
 use crate::ledger::ResolutionKind;
@@ -57,8 +58,12 @@ pub(super) enum Unpaid {
 
 impl<'a> Seen<'a> {
     fn of(task: &Object<'a>) -> Self {
+        // Whatever its status is called: who sees a result has got what is paid for.
+        if let Some(result) = task.get("result").filter(|result| *result != "null") {
+            return Self::Completed(result);
+        }
         match task.get("status").and_then(string).as_deref() {
-            Some("completed") => Self::Completed(task.get("result").unwrap_or("{}")),
+            Some("completed") => Self::Completed("{}"),
             Some("failed") => Self::Failed,
             Some("cancelled") => Self::Cancelled,
             _ => Self::Open,
@@ -87,7 +92,9 @@ impl Proxy {
         };
         let inner = result.as_ref().and_then(|result| result.get("taskId"));
         let inner = inner.filter(|inner| string(inner).is_some()).map(str::to_owned);
-        let Some((result, inner)) = result.zip(inner) else {
+        // One that brings its result at once would be seen before it is paid.
+        let waits = result.filter(|result| !result.has("result"));
+        let Some((result, inner)) = waits.zip(inner) else {
             let error = fault::upstream(Failure::Malformed);
             return self.ends_free(held, Failure::Malformed.reason(), show, &error).await;
         };
@@ -103,7 +110,8 @@ impl Proxy {
             item.map_or_else(Default::default, |item| (item.tool.as_str().to_owned(), item.price));
         let key = rounds.key.map_or_else(String::new, |key| key.as_str().to_owned());
         let until = now.plus(bounds::TASK_ASK_MAX);
-        let task = Task { call, key, tool, price, until, inner };
+        let life = answer.life();
+        let task = Task { call, key, tool, price, until, life, inner };
         if let Some(session) = session {
             return match self.keep_in_session(&session, task).await {
                 Ok(()) => (not_the_end(answer, call), reading),
@@ -124,7 +132,7 @@ impl Proxy {
         if session.dialogue.tasks.add(&id, &own) {
             return Ok(());
         }
-        let terms = Terms { refund_on_failure: self.options.refund_on_failure };
+        let terms = self.terms(false);
         let end = end_of_task(Seen::Lost, terms);
         if self.end_task(&own.task, end, Some(&own), None).await.is_err() {
             tracing::debug!(target: "proxy", "the hold of a task that is not kept ends by itself");
@@ -147,11 +155,21 @@ impl Proxy {
         let Some(task) = self.task_of(&identity, id.as_deref()) else {
             return fails(fault::invalid_params(NOT_FOUND));
         };
+        let is_gone = |life: u64| life != task.life;
+        if caller.connection.link.life().is_some_and(is_gone) {
+            self.let_go(&identity, &task, Seen::Lost).await;
+            return fails(fault::invalid_params(NOT_FOUND));
+        }
         let sent = with_param(request, params, "taskId", Some(&task.inner));
         let answer = match self.ask_while_there(caller, &identity, &sent).await {
             Ok(answer) => answer,
             Err(failure) => return fails(fault::upstream(failure)),
         };
+        // The server was started anew in between: what it says is about another task.
+        if is_gone(answer.life()) {
+            self.let_go(&identity, &task, Seen::Lost).await;
+            return fails(fault::invalid_params(NOT_FOUND));
+        }
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
         let Some(result) = result else {
             // Should it come back all the same, its result still has to be paid.
@@ -160,13 +178,14 @@ impl Proxy {
             }
             return self.task_answer(&identity, answer.with_id(request.id)).await;
         };
-        match request.method.as_ref() {
-            "tasks/get" => match self.settle_task(&identity, &task, Seen::of(&result)).await {
-                Ok(()) => {}
-                Err(unpaid) => return self.unpaid(&identity, request.id, unpaid),
-            },
-            "tasks/cancel" => self.after_cancel(caller, &identity, &sent, &task).await,
-            _ => {}
+        let seen = Seen::of(&result);
+        let shows_it = matches!(seen, Seen::Completed(_)) && result.has("result");
+        if shows_it || request.method == "tasks/get" {
+            if let Err(unpaid) = self.settle_task(&identity, &task, seen).await {
+                return self.unpaid(&identity, request.id, unpaid);
+            }
+        } else if request.method == "tasks/cancel" {
+            self.after_cancel(caller, &identity, &sent, &task).await;
         }
         let id = id.unwrap_or_default();
         let text = match result.has("taskId").then(|| with_id(&result, &id)) {
@@ -199,6 +218,9 @@ impl Proxy {
     ) {
         let look = cancel.with_method("tasks/get");
         let Ok(answer) = self.ask_while_there(caller, identity, &look).await else { return };
+        if answer.life() != task.life {
+            return;
+        }
         let seen = answer.result_text().and_then(|result| Object::read(result).ok());
         let seen = seen.as_ref().map_or(Seen::Open, Seen::of);
         if matches!(seen, Seen::Cancelled | Seen::Failed) {
@@ -256,7 +278,7 @@ impl Proxy {
         if seen == Seen::Open {
             return Ok(());
         }
-        let terms = Terms { refund_on_failure: self.options.refund_on_failure };
+        let terms = self.terms(false);
         self.end_task(task, end_of_task(seen, terms), None, Some(identity)).await
     }
 
@@ -389,6 +411,13 @@ mod tests {
         assert_eq!(seen(r#"{"status":"failed","error":{}}"#), Seen::Failed);
         assert_eq!(seen(r#"{"status":"cancelled"}"#), Seen::Cancelled);
         assert_eq!(seen("{}"), Seen::Open);
+        for status in ["working", "failed", "cancelled", "Completed"] {
+            let task = format!(r#"{{"status":"{status}","result":{{"a":1}}}}"#);
+            let is_result =
+                Seen::of(&Object::read(&task).unwrap()) == Seen::Completed(r#"{"a":1}"#);
+            assert!(is_result, "{task}");
+        }
+        assert_eq!(seen(r#"{"status":"working","result":null}"#), Seen::Open);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::protocol::object::{Object, items, string};
 use crate::protocol::to_client::{self, ErrorCode, ErrorObject};
 use crate::protocol::to_server::{self, push_member, push_object};
 use crate::proxy::identify::{Caller, Identity};
-use crate::proxy::settle::{Terms, end_of, end_of_task};
+use crate::proxy::settle::{end_of, end_of_task};
 use crate::proxy::tasks::{NOT_FOUND, Seen, Unpaid, is_unknown};
 use crate::proxy::{Answer, Proxy, Reply, Shown, fault};
 use crate::upstream::{Link, Outcome, Patience};
@@ -81,7 +81,7 @@ impl Proxy {
     ) -> Result<(), Unpaid> {
         // Without an answer the task goes on, or its result can be asked for again.
         let Ok(answer) = outcome else { return Ok(()) };
-        let terms = Terms { refund_on_failure: self.options.refund_on_failure };
+        let terms = self.terms(false);
         let end = match answer.error_text() {
             Some(error) if is_unknown(error) => end_of_task(Seen::Lost, terms),
             _ => end_of(outcome, terms),
@@ -100,7 +100,7 @@ impl Proxy {
             Word::Cancelled => Seen::Cancelled,
             Word::Lost => Seen::Lost,
         };
-        let terms = Terms { refund_on_failure: self.options.refund_on_failure };
+        let terms = self.terms(false);
         if self.end_task(&own.task, end_of_task(seen, terms), Some(own), None).await.is_err() {
             tracing::debug!(target: "proxy", "the hold of a task that is over ends by itself");
         }

@@ -185,6 +185,7 @@ mod tests {
             tool: "t".to_owned(),
             price: 1,
             until: Time::from_ms(1),
+            life: 0,
             inner: "\"1\"".to_owned(),
         })
     }
