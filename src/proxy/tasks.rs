@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::asked::Told;
 use super::hold::{Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::modern::{needs_tasks, with_param};
@@ -16,7 +15,7 @@ use super::{Answer, Proxy, Reply, Shown, entropy, fault};
 use crate::gate::{CallFacts, Denied, Item};
 use crate::ledger::ResolutionKind;
 use crate::model::bounds;
-use crate::protocol::from_client::{Params, Request};
+use crate::protocol::from_client::{Params, ParamsObject, Request};
 use crate::protocol::from_server;
 use crate::protocol::modern::{self, TASKS_EXTENSION};
 use crate::protocol::object::{Object, string};
@@ -82,20 +81,20 @@ impl Proxy {
         };
         let item = held.charge().and_then(|charge| charge.items.first().cloned());
         let now = self.store.ledger_now(clock::now());
-        let until = now.plus(lifetime(&result));
-        let parked = self.park(held, rounds.key.as_ref(), WAITING.to_owned(), until, show).await;
-        let (call, reading) = match parked {
-            Ok(parked) => parked,
-            Err(told) => return (told, None),
-        };
+        let hold_until = now.plus(lifetime(&result));
+        let owner = rounds.key;
+        let call = held.waits_for(owner.as_ref());
         let (tool, price) =
             item.map_or_else(Default::default, |item| (item.tool.as_str().to_owned(), item.price));
-        let key = rounds.key.map_or_else(String::new, |key| key.as_str().to_owned());
+        let key = owner.as_ref().map_or_else(String::new, |key| key.as_str().to_owned());
         let until = now.plus(bounds::TASK_ASK_MAX);
         let id = Task { call, key, tool, price, until, inner }.seal(&self.seal_key);
-        match answer.with_result(&with_id(&result, &id)) {
-            Some(answer) => (not_the_end(answer, call), reading),
-            None => (Told::Withheld(fault::ours(), call), reading),
+        let Some(answer) = answer.with_result(&with_id(&result, &id)) else {
+            return self.ends_free(held, "not_kept", show, &fault::ours()).await;
+        };
+        match self.park(held, owner.as_ref(), WAITING.to_owned(), hold_until, show).await {
+            Ok(reading) => (not_the_end(answer, call), reading),
+            Err(told) => (told, None),
         }
     }
 
@@ -123,7 +122,12 @@ impl Proxy {
         let Some(result) = result else {
             // Should it come back all the same, its result still has to be paid.
             if answer.error_text().is_some_and(is_unknown) {
-                self.let_go(&identity, &task, Seen::Lost).await;
+                if request.method == "tasks/get" {
+                    self.let_go(&identity, &task, Seen::Lost).await;
+                } else {
+                    // The error may be about what else was sent: the task may well be there.
+                    self.look_again(caller, &identity, &sent, &task).await;
+                }
             }
             return self.task_answer(&identity, answer.with_id(request.id)).await;
         };
@@ -135,7 +139,7 @@ impl Proxy {
                 }
                 Err(Unpaid::Error(error)) => return fails(error),
             },
-            "tasks/cancel" => self.after_cancel(caller, &identity, &sent, &task).await,
+            "tasks/cancel" => self.look_again(caller, &identity, &sent, &task).await,
             _ => {}
         }
         let id = id.unwrap_or_default();
@@ -152,18 +156,19 @@ impl Proxy {
 
     /// A cancelled task whose client asks no more would keep its hold to the end. So it is looked
     /// at once; a result that came all the same stays for whoever asks for it.
-    async fn after_cancel(
+    async fn look_again(
         &self,
         caller: &Caller,
         identity: &Identity,
-        cancel: &Request<'_>,
+        sent: &Request<'_>,
         task: &Task,
     ) {
-        let look = cancel.with_method("tasks/get");
-        let Ok(answer) = self.ask_while_there(caller, identity, &look).await else { return };
+        let Ok(answer) = self.ask_while_there(caller, identity, &look(sent)).await else { return };
         let seen = answer.result_text().and_then(|result| Object::read(result).ok());
-        let seen = seen.as_ref().map_or(Seen::Open, Seen::of);
-        if matches!(seen, Seen::Cancelled | Seen::Failed) {
+        let lost = answer.error_text().is_some_and(is_unknown);
+        let otherwise = if lost { Seen::Lost } else { Seen::Open };
+        let seen = seen.as_ref().map_or(otherwise, Seen::of);
+        if matches!(seen, Seen::Cancelled | Seen::Failed | Seen::Lost) {
             self.let_go(identity, task, seen).await;
         }
     }
@@ -271,6 +276,15 @@ impl Proxy {
             Err(NotHeld::Unavailable(error)) => Err(unavailable(&error)),
         }
     }
+}
+
+/// `tasks/get` for the task of a request, without anything else that it says.
+fn look<'a>(sent: &Request<'a>) -> Request<'a> {
+    let look = sent.with_method("tasks/get");
+    let Params::Object(ParamsObject { object, meta }) = &look.params else { return look };
+    let kept = object.members().iter().filter(|it| matches!(&*it.name, "taskId" | "_meta"));
+    let object = Object::default().and(kept.cloned());
+    look.with_params(Params::Object(ParamsObject { object, meta: meta.clone() }))
 }
 
 /// Does an error say that there is no such task?
