@@ -445,6 +445,13 @@ pub const EPHEMERAL_PAID_TASKS_MAX: i64 = 100_000;
 /// Old notes of paid tasks that are deleted with each new one: more than one, so that they become fewer.
 pub const PAID_TASKS_DELETED_PER_NOTE: i64 = 16;
 
+/// Tasks that one session of the legacy era knows; those that are over give way.
+pub const SESSION_TASKS_MAX: usize = PARKED_PER_KEY_MAX;
+
+/// Holds of tasks whose session has ended and that wait to be released. Beyond it their deadline
+/// releases them.
+pub const LOST_TASKS_MAX: usize = PARKED_MAX;
+
 /// The longest that a hold waits for its task.
 pub const TASK_HOLD_MAX: Duration = Duration::from_hours(24);
 

@@ -262,6 +262,7 @@ impl Proxy {
     pub async fn stop(&self, grace: Duration) {
         let (sessions, link, eras) = (&self.sessions, &self.shared.link, &self.eras);
         tokio::join!(sessions.stop(grace), link.stop(grace), eras.stop(grace));
+        self.release_lost_tasks().await;
     }
 
     /// How it was set up.

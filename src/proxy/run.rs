@@ -203,11 +203,12 @@ impl Proxy {
         } else {
             let (spent, pendings) = send(held, run.sendings);
             Self::sent(&run.connection, &run.registration);
-            let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
+            let takes_tasks = run.rounds.as_ref().is_some_and(Rounds::take_tasks);
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
-        if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
+        let interim = run.rounds.and_then(|rounds| Some((interim(&outcomes, &rounds)?, rounds)));
+        if let Some((answer, rounds)) = interim {
             let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
             if let Some(first) = run.first {
                 first.tell(&told);

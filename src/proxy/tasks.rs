@@ -6,15 +6,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asked::Told;
 use super::hold::{Held, NotHeld};
 use super::identify::{Caller, Identity};
 use super::modern::{needs_tasks, with_param};
-use super::parked::{Interim, Rounds, not_the_end};
+use super::parked::{Interim, Rounds, TaskForm, not_kept, not_the_end};
+use super::session::{OwnTask, Session};
 use super::settle::{Terms, end_of_task};
 use super::{Answer, Proxy, Reply, Shown, entropy, fault};
 use crate::gate::{CallFacts, Denied, Item};
 use crate::ledger::ResolutionKind;
 use crate::model::bounds;
+use crate::model::ids::KeyId;
 use crate::protocol::from_client::{Params, ParamsObject, Request};
 use crate::protocol::from_server;
 use crate::protocol::modern::{self, TASKS_EXTENSION};
@@ -31,7 +34,7 @@ pub(super) type TaskNames = HashMap<String, String>;
 /// The state in which a hold waits for its task.
 const WAITING: &str = "task";
 
-const NOT_FOUND: &str = "Task not found";
+pub(super) const NOT_FOUND: &str = "Task not found";
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub(super) enum Seen<'a> {
 }
 
 /// Why the result of a task may not be shown.
-enum Unpaid {
+pub(super) enum Unpaid {
     Denied(Box<Denied>),
     Error(ErrorObjectOwned),
 }
@@ -73,6 +76,15 @@ impl Proxy {
         show: Show,
     ) -> Interim {
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
+        let session = match rounds.tasks {
+            TaskForm::OfSession(session) => Some(session),
+            TaskForm::Extension | TaskForm::Not => None,
+        };
+        let result = match &session {
+            // What a call as a task is answered with in 2025-11-25.
+            Some(_) => result.and_then(|result| Object::read(result.get("task")?).ok()),
+            None => result,
+        };
         let inner = result.as_ref().and_then(|result| result.get("taskId"));
         let inner = inner.filter(|inner| string(inner).is_some()).map(str::to_owned);
         let Some((result, inner)) = result.zip(inner) else {
@@ -81,21 +93,49 @@ impl Proxy {
         };
         let item = held.charge().and_then(|charge| charge.items.first().cloned());
         let now = self.store.ledger_now(clock::now());
-        let hold_until = now.plus(lifetime(&result));
+        let ttl = if session.is_some() { "ttl" } else { "ttlMs" };
+        let hold_until = now.plus(lifetime(&result, ttl));
         let owner = rounds.key;
         let call = held.waits_for(owner.as_ref());
         let (tool, price) =
             item.map_or_else(Default::default, |item| (item.tool.as_str().to_owned(), item.price));
         let key = owner.as_ref().map_or_else(String::new, |key| key.as_str().to_owned());
         let until = now.plus(bounds::TASK_ASK_MAX);
-        let id = Task { call, key, tool, price, until, inner }.seal(&self.seal_key);
-        let Some(answer) = answer.with_result(&with_id(&result, &id)) else {
+        let task = Task { call, key, tool, price, until, inner };
+        let answer = match &session {
+            Some(_) => Some(answer),
+            None => answer.with_result(&with_id(&result, &task.seal(&self.seal_key))),
+        };
+        let Some(answer) = answer else {
             return self.ends_free(held, "not_kept", show, &fault::ours()).await;
         };
-        match self.park(held, owner.as_ref(), WAITING.to_owned(), hold_until, show).await {
-            Ok(reading) => (not_the_end(answer, call), reading),
-            Err(told) => (told, None),
+        let parked = self.park(held, owner.as_ref(), WAITING.to_owned(), hold_until, show).await;
+        let reading = match parked {
+            Ok(reading) => reading,
+            Err(told) => return (told, None),
+        };
+        match session {
+            Some(session) => match self.keep_in_session(&session, task).await {
+                Ok(()) => (not_the_end(answer, call), reading),
+                Err(error) => (Told::Withheld(error, call), reading),
+            },
+            None => (not_the_end(answer, call), reading),
         }
+    }
+
+    /// A task in the form of 2025-11-25 goes to its client as it is, and is known in its session.
+    async fn keep_in_session(&self, session: &Session, task: Task) -> Result<(), ErrorObjectOwned> {
+        let id = string(&task.inner).unwrap_or_default().into_owned();
+        let own = OwnTask::new(task);
+        if session.dialogue.tasks.add(&id, &own) {
+            return Ok(());
+        }
+        let terms = Terms { refund_on_failure: self.options.refund_on_failure };
+        let end = end_of_task(Seen::Lost, terms);
+        if self.end_task(&own.task, end, Some(&own), None).await.is_err() {
+            tracing::debug!(target: "proxy", "the hold of a task that is not kept ends by itself");
+        }
+        Err(not_kept(&StoreError::ParkedFull))
     }
 
     /// `tasks/get`, `tasks/update` and `tasks/cancel`.
@@ -134,10 +174,7 @@ impl Proxy {
         match request.method.as_ref() {
             "tasks/get" => match self.settle_task(&identity, &task, Seen::of(&result)).await {
                 Ok(()) => {}
-                Err(Unpaid::Denied(denied)) => {
-                    return self.denied_free(&identity, request.id, *denied);
-                }
-                Err(Unpaid::Error(error)) => return fails(error),
+                Err(unpaid) => return self.unpaid(&identity, request.id, unpaid),
             },
             "tasks/cancel" => self.look_again(caller, &identity, &sent, &task).await,
             _ => {}
@@ -148,6 +185,14 @@ impl Proxy {
             None => answer.with_id(request.id),
         };
         self.task_answer(&identity, text).await
+    }
+
+    /// The answer to who may not be shown a result.
+    pub(super) fn unpaid(&self, identity: &Identity, id: &str, unpaid: Unpaid) -> Reply {
+        match unpaid {
+            Unpaid::Denied(denied) => self.denied_free(identity, id, *denied),
+            Unpaid::Error(error) => Reply::error(id, &error, Shown::default()),
+        }
     }
 
     async fn task_answer(&self, identity: &Identity, text: Vec<u8>) -> Reply {
@@ -220,32 +265,54 @@ impl Proxy {
         task: &Task,
         seen: Seen<'_>,
     ) -> Result<(), Unpaid> {
-        let (Some(call), Some(key)) = (task.call, identity.usable_key_id()) else { return Ok(()) };
         if seen == Seen::Open {
             return Ok(());
         }
         let terms = Terms { refund_on_failure: self.options.refund_on_failure };
-        let mut end = end_of_task(seen, terms);
+        self.end_task(task, end_of_task(seen, terms), None, Some(identity)).await
+    }
+
+    /// Ends the hold of a task. If that has run out, who is to be shown its result pays by another.
+    /// What is paid is noted in the books with the same commit, so that nobody who leaves meanwhile
+    /// can have it paid twice.
+    pub(super) async fn end_task(
+        &self,
+        task: &Task,
+        mut end: ItemEnd,
+        own: Option<&OwnTask>,
+        shown_to: Option<&Identity>,
+    ) -> Result<(), Unpaid> {
+        let (Some(call), Some(key)) = (task.call, KeyId::parse(&task.key)) else { return Ok(()) };
         end.paid &= !self.options.policy.shadow;
         // One at a time: of two who see the end together, the second must find it paid.
         let turn = self.task_turns.of(call).ok_or_else(|| unavailable(&StoreError::Busy))?;
         let _mine = turn.wait().await;
+        if own.is_some_and(OwnTask::is_paid) {
+            return Ok(());
+        }
         let paid = PaidTask { call, until: task.until };
-        let held = match self.go_on(key.clone(), call, WAITING).await {
-            Ok(held) => held,
-            // Released already, by its deadline or because it cost nothing.
-            Err(_) if !end.paid => return Ok(()),
-            Err(NotHeld::Used) => {
+        let held = match (self.go_on(key, call, WAITING).await, shown_to) {
+            (Ok(held), _) => held,
+            (Err(NotHeld::Used), Some(identity)) if end.paid => {
                 if self.store.is_task_paid(paid).await.map_err(|it| unavailable(&it))? {
+                    own.inspect(|own| own.ended(true));
                     return Ok(());
                 }
                 self.hold_again(identity, task).await?
             }
-            Err(NotHeld::Refused(denied)) => return Err(Unpaid::Denied(denied)),
-            Err(NotHeld::Stale) => return Err(unavailable(&StoreError::Conflict)),
-            Err(NotHeld::Unavailable(error)) => return Err(unavailable(&error)),
+            // Released already, by its deadline or because it cost nothing.
+            (Err(NotHeld::Used), _) => {
+                own.inspect(|own| own.ended(false));
+                return Ok(());
+            }
+            (Err(_), _) if !end.paid => return Ok(()),
+            (Err(NotHeld::Refused(denied)), _) => return Err(Unpaid::Denied(denied)),
+            (Err(NotHeld::Stale), _) => return Err(unavailable(&StoreError::Conflict)),
+            (Err(NotHeld::Unavailable(error)), _) => return Err(unavailable(&error)),
         };
-        self.book_task(&held, end, paid).await
+        self.book_task(&held, end, paid).await?;
+        own.inspect(|own| own.ended(end.paid));
+        Ok(())
     }
 
     async fn book_task(&self, held: &Held, end: ItemEnd, paid: PaidTask) -> Result<(), Unpaid> {
@@ -288,7 +355,7 @@ fn look<'a>(sent: &Request<'a>) -> Request<'a> {
 }
 
 /// Does an error say that there is no such task?
-fn is_unknown(error: &str) -> bool {
+pub(super) fn is_unknown(error: &str) -> bool {
     let code = Object::read(error).ok().and_then(|error| error.get("code")?.parse().ok());
     code == Some(ErrorCode::InvalidParams.code())
 }
@@ -298,8 +365,8 @@ fn unavailable(error: &StoreError) -> Unpaid {
 }
 
 /// How long a hold waits for a task: as long as the server keeps it, within our bound.
-fn lifetime(task: &Object<'_>) -> Duration {
-    let ttl_ms = task.get("ttlMs").and_then(|ttl| ttl.parse().ok());
+fn lifetime(task: &Object<'_>, ttl: &str) -> Duration {
+    let ttl_ms = task.get(ttl).and_then(|ttl| ttl.parse().ok());
     ttl_ms.map_or(bounds::TASK_HOLD_MAX, Duration::from_millis).min(bounds::TASK_HOLD_MAX)
 }
 
@@ -333,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_hold_waits_as_long_as_its_task_lives() {
-        let lives = |task: &str| lifetime(&Object::read(task).unwrap());
+        let lives = |task: &str| lifetime(&Object::read(task).unwrap(), "ttlMs");
         assert_eq!(lives(r#"{"ttlMs":60000}"#), Duration::from_mins(1));
         for unbounded in ["{}", r#"{"ttlMs":null}"#, r#"{"ttlMs":999999999999}"#, r#"{"ttlMs":-1}"#]
         {
