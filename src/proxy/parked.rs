@@ -161,25 +161,25 @@ impl Proxy {
             return self.ends_free(held, "too_many_rounds", show, &too_many_rounds()).await;
         }
         let until = self.store.ledger_now(clock::now()).plus(bounds::ROUND_WAIT);
-        let (call, reading) =
-            match self.park(held, rounds.key.as_ref(), waiting(number), until, show).await {
-                Ok(parked) => parked,
-                Err(told) => return (told, None),
-            };
-        let Rounds { key, asked, .. } = rounds;
-        let key = key.map_or_else(String::new, |key| key.as_str().to_owned());
+        let Rounds { key: owner, asked, .. } = rounds;
+        let call = held.waits_for(owner.as_ref());
+        let key = owner.as_ref().map_or_else(String::new, |key| key.as_str().to_owned());
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
         let inner = result.as_ref().and_then(|result| result.get("requestState"));
         let inner = inner.map(str::to_owned);
         let state = Round { call, key, asked, number, until, inner }.seal(&self.seal_key);
         let text = result.map(|result| with_state(&result, &state));
         let Some(answer) = text.and_then(|text| answer.with_result(&text)) else {
-            return (Told::Withheld(fault::ours(), call), reading);
+            return self.ends_free(held, "not_kept", show, &fault::ours()).await;
         };
-        (not_the_end(answer, call), reading)
+        match self.park(held, owner.as_ref(), waiting(number), until, show).await {
+            Ok(reading) => (not_the_end(answer, call), reading),
+            Err(told) => (told, None),
+        }
     }
 
     /// Keeps a hold open, durably; what the interim answer shows. What holds nothing is settled.
+    /// The answer must be ready: nobody could go on with a hold whose answer cannot be made.
     pub(super) async fn park(
         &self,
         held: Held,
@@ -187,11 +187,9 @@ impl Proxy {
         state: String,
         until: Time,
         show: Show,
-    ) -> Result<(Option<CallId>, Option<Reading>), Told> {
-        let kept = held.charge().filter(|_| held.shadow().is_none()).map(|charge| charge.call);
-        let (Some(call), Some(key)) = (kept, key) else {
-            let reading = self.release(held, "input_required", show).await;
-            return Ok((None, reading));
+    ) -> Result<Option<Reading>, Told> {
+        let (Some(call), Some(key)) = (held.waits_for(key), key) else {
+            return Ok(self.release(held, "input_required", show).await);
         };
         let parking = Parking { call, key: key.clone(), state, until };
         let parked = match self.store.park(parking, show.clone(), clock::now()).await {
@@ -199,7 +197,7 @@ impl Proxy {
             Err(error) => Err(error),
         };
         match parked {
-            Ok(reading) => Ok((Some(call), Some(reading))),
+            Ok(reading) => Ok(Some(reading)),
             Err(error) => {
                 self.release(held, "not_kept", show).await;
                 Err(Told::Withheld(not_kept(&error), Some(call)))

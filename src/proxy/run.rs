@@ -124,7 +124,7 @@ impl Proxy {
         match asked.rounds.map_or(&Earlier::None, |rounds| &rounds.earlier) {
             Earlier::None => self.judge(identity, asked, id).await,
             Earlier::Held { call, state } => {
-                Self::judge_round(identity, asked, *call, state.clone())
+                self.judge_round(identity, asked, *call, state.clone())
             }
             Earlier::Unheld => Ok(Allowed::unheld()),
         }

@@ -13,13 +13,13 @@ use super::identify::{Caller, Identity};
 use super::modern::{needs_tasks, with_param};
 use super::parked::{Interim, Rounds, TaskForm, not_kept, not_the_end};
 use super::session::{OwnTask, Session};
-use super::settle::{Settled, end_of_task};
+use super::settle::end_of_task;
 use super::{Answer, Proxy, Reply, Shown, entropy, fault};
 use crate::gate::{CallFacts, Denied, Item};
 use crate::ledger::ResolutionKind;
 use crate::model::bounds;
 use crate::model::ids::KeyId;
-use crate::protocol::from_client::{Params, Request};
+use crate::protocol::from_client::{Params, ParamsObject, Request};
 use crate::protocol::from_server;
 use crate::protocol::modern::{self, TASKS_EXTENSION};
 use crate::protocol::object::{Object, string};
@@ -100,28 +100,34 @@ impl Proxy {
         };
         let item = held.charge().and_then(|charge| charge.items.first().cloned());
         let now = self.store.ledger_now(clock::now());
-        let until = now.plus(lifetime(&result, if session.is_some() { "ttl" } else { "ttlMs" }));
-        let parked = self.park(held, rounds.key.as_ref(), WAITING.to_owned(), until, show).await;
-        let (call, reading) = match parked {
-            Ok(parked) => parked,
-            Err(told) => return (told, None),
-        };
+        let ttl = if session.is_some() { "ttl" } else { "ttlMs" };
+        let hold_until = now.plus(lifetime(&result, ttl));
+        let owner = rounds.key;
+        let call = held.waits_for(owner.as_ref());
         let (tool, price) =
             item.map_or_else(Default::default, |item| (item.tool.as_str().to_owned(), item.price));
-        let key = rounds.key.map_or_else(String::new, |key| key.as_str().to_owned());
+        let key = owner.as_ref().map_or_else(String::new, |key| key.as_str().to_owned());
         let until = now.plus(bounds::TASK_ASK_MAX);
         let life = answer.life();
         let task = Task { call, key, tool, price, until, life, inner };
-        if let Some(session) = session {
-            return match self.keep_in_session(&session, task).await {
+        let answer = match &session {
+            Some(_) => Some(answer),
+            None => answer.with_result(&with_id(&result, &task.seal(&self.seal_key))),
+        };
+        let Some(answer) = answer else {
+            return self.ends_free(held, "not_kept", show, &fault::ours()).await;
+        };
+        let parked = self.park(held, owner.as_ref(), WAITING.to_owned(), hold_until, show).await;
+        let reading = match parked {
+            Ok(reading) => reading,
+            Err(told) => return (told, None),
+        };
+        match session {
+            Some(session) => match self.keep_in_session(&session, task).await {
                 Ok(()) => (not_the_end(answer, call), reading),
                 Err(error) => (Told::Withheld(error, call), reading),
-            };
-        }
-        let id = task.seal(&self.seal_key);
-        match answer.with_result(&with_id(&result, &id)) {
-            Some(answer) => (not_the_end(answer, call), reading),
-            None => (Told::Withheld(fault::ours(), call), reading),
+            },
+            None => (not_the_end(answer, call), reading),
         }
     }
 
@@ -174,7 +180,12 @@ impl Proxy {
         let Some(result) = result else {
             // Should it come back all the same, its result still has to be paid.
             if answer.error_text().is_some_and(is_unknown) {
-                self.let_go(&identity, &task, Seen::Lost).await;
+                if request.method == "tasks/get" {
+                    self.let_go(&identity, &task, Seen::Lost).await;
+                } else {
+                    // The error may be about what else was sent: the task may well be there.
+                    self.look_again(caller, &identity, &sent, &task).await;
+                }
             }
             return self.task_answer(&identity, answer.with_id(request.id)).await;
         };
@@ -185,7 +196,7 @@ impl Proxy {
                 return self.unpaid(&identity, request.id, unpaid);
             }
         } else if request.method == "tasks/cancel" {
-            self.after_cancel(caller, &identity, &sent, &task).await;
+            self.look_again(caller, &identity, &sent, &task).await;
         }
         let id = id.unwrap_or_default();
         let text = match result.has("taskId").then(|| with_id(&result, &id)) {
@@ -209,21 +220,22 @@ impl Proxy {
 
     /// A cancelled task whose client asks no more would keep its hold to the end. So it is looked
     /// at once; a result that came all the same stays for whoever asks for it.
-    async fn after_cancel(
+    async fn look_again(
         &self,
         caller: &Caller,
         identity: &Identity,
-        cancel: &Request<'_>,
+        sent: &Request<'_>,
         task: &Task,
     ) {
-        let look = cancel.with_method("tasks/get");
-        let Ok(answer) = self.ask_while_there(caller, identity, &look).await else { return };
+        let Ok(answer) = self.ask_while_there(caller, identity, &look(sent)).await else { return };
         if answer.life() != task.life {
             return;
         }
         let seen = answer.result_text().and_then(|result| Object::read(result).ok());
-        let seen = seen.as_ref().map_or(Seen::Open, Seen::of);
-        if matches!(seen, Seen::Cancelled | Seen::Failed) {
+        let lost = answer.error_text().is_some_and(is_unknown);
+        let otherwise = if lost { Seen::Lost } else { Seen::Open };
+        let seen = seen.as_ref().map_or(otherwise, Seen::of);
+        if matches!(seen, Seen::Cancelled | Seen::Failed | Seen::Lost) {
             self.let_go(identity, task, seen).await;
         }
     }
@@ -283,7 +295,8 @@ impl Proxy {
     }
 
     /// Ends the hold of a task. If that has run out, who is to be shown its result pays by another.
-    /// What is paid is noted in its session, or else in the books.
+    /// What is paid is noted in the books with the same commit, so that nobody who leaves meanwhile
+    /// can have it paid twice.
     pub(super) async fn end_task(
         &self,
         task: &Task,
@@ -300,12 +313,11 @@ impl Proxy {
             return Ok(());
         }
         let paid = PaidTask { call, until: task.until };
-        let held = match (self.go_on(key.clone(), call, WAITING).await, shown_to) {
+        let held = match (self.go_on(key, call, WAITING).await, shown_to) {
             (Ok(held), _) => held,
             (Err(NotHeld::Used), Some(identity)) if end.paid => {
-                if own.is_none()
-                    && self.store.is_task_paid(paid).await.map_err(|it| unavailable(&it))?
-                {
+                if self.store.is_task_paid(paid).await.map_err(|it| unavailable(&it))? {
+                    own.inspect(|own| own.ended(true));
                     return Ok(());
                 }
                 self.hold_again(identity, task).await?
@@ -320,23 +332,9 @@ impl Proxy {
             (Err(NotHeld::Stale), _) => return Err(unavailable(&StoreError::Conflict)),
             (Err(NotHeld::Unavailable(error)), _) => return Err(unavailable(&error)),
         };
-        match own {
-            Some(own) => self.book_own_task(held, end, own).await,
-            None => self.book_task(&held, end, paid).await,
-        }
-    }
-
-    /// A task of a session is asked for in that alone, so it need not be noted on disk that it is paid.
-    async fn book_own_task(&self, held: Held, end: ItemEnd, own: &OwnTask) -> Result<(), Unpaid> {
-        let paid = end.paid;
-        match self.settle(held, &[end], Show::BALANCE, None).await {
-            Settled::Booked(_) => {
-                own.ended(paid);
-                Ok(())
-            }
-            Settled::TooLate => Err(unavailable(&StoreError::NotOpen)),
-            Settled::Unbooked(error) => Err(unavailable(&error)),
-        }
+        self.book_task(&held, end, paid).await?;
+        own.inspect(|own| own.ended(end.paid));
+        Ok(())
     }
 
     async fn book_task(&self, held: &Held, end: ItemEnd, paid: PaidTask) -> Result<(), Unpaid> {
@@ -367,6 +365,15 @@ impl Proxy {
             Err(NotHeld::Unavailable(error)) => Err(unavailable(&error)),
         }
     }
+}
+
+/// `tasks/get` for the task of a request, without anything else that it says.
+fn look<'a>(sent: &Request<'a>) -> Request<'a> {
+    let look = sent.with_method("tasks/get");
+    let Params::Object(ParamsObject { object, meta }) = &look.params else { return look };
+    let kept = object.members().iter().filter(|it| matches!(&*it.name, "taskId" | "_meta"));
+    let object = Object::default().and(kept.cloned());
+    look.with_params(Params::Object(ParamsObject { object, meta: meta.clone() }))
 }
 
 /// Does an error say that there is no such task?

@@ -83,6 +83,33 @@ fn what_has_failed_or_was_cancelled_is_free() {
 }
 
 #[test]
+fn what_is_wrong_with_a_request_does_not_end_its_task() {
+    let paygate = start();
+    let key = used_key(&paygate);
+    let id = make(&paygate, &key, &json!({"ms": 600_000, "nonce": "n"}));
+    for method in ["tasks/update", "tasks/cancel"] {
+        let wrong = json!({"taskId": id, "inputResponses": "none"});
+        let refused = paygate.modern(&key, method, &wrong);
+        assert_eq!(refused.error_code(), -32602, "{}", refused.text());
+        assert_eq!(Standing::of(&paygate, &key), Standing::after(2, 2), "{method}");
+    }
+    task(&paygate, &key, "tasks/update", &id);
+    assert_eq!(status(&paygate, &key, &id), "completed");
+    // One hold, not one that was released and another.
+    assert_eq!(Standing::of(&paygate, &key), Standing::after(2, 2));
+    let gone = make(&paygate, &key, &json!({"ms": 600_000}));
+    assert_eq!(Standing::of(&paygate, &key), Standing::after(3, 3));
+    let setup = paygate.setup().clone();
+    paygate.stop().expect_success();
+    let paygate = setup.start();
+    // The server has forgotten it, whatever it is asked to do with it.
+    assert_eq!(task(&paygate, &key, "tasks/update", &gone).error_code(), -32602);
+    assert_eq!(paygate.balance(&key)["totalSpent"], 6);
+    assert_eq!(paygate.credits(&key), 94);
+    stop_and_verify(paygate);
+}
+
+#[test]
 fn a_task_is_its_customers_alone() {
     let paygate = start();
     let (key, other) = (used_key(&paygate), used_key(&paygate));

@@ -61,6 +61,8 @@ impl Shared {
         if !state.parked.has_room(&parking.key) {
             return Err(StoreError::ParkedFull);
         }
+        // `until` is ledger time, so the distance of the clock from that is in it already.
+        let now = state.book.now().max(now);
         let Some(hold) = state.book.keep_until(now, parking.call, parking.until) else {
             return Err(StoreError::NotOpen);
         };
@@ -68,7 +70,7 @@ impl Shared {
         state.queue.push(Write::Parked(parking.clone()));
         let account = parking.key.account();
         state.parked.put(parking);
-        let reading = Reading::of(state.book.account(&account), show, state.book.now().max(now));
+        let reading = Reading::of(state.book.account(&account), show, now);
         if self.durability == Durability::None {
             return Ok((reading, Durable::NOW));
         }
