@@ -135,7 +135,7 @@ const FEATURES: &[Feature] = &[
         &[],
         &[Suite(&["http-header-validation", "http-custom-header-server-validation"])],
     ),
-    ("tasks", &[], &[Suite(&["tasks-*"])]),
+    ("tasks as an extension", &[], &[Suite(&["tasks-*"])]),
     (
         "Host and Origin",
         &[Suite(&["dns-rebinding-protection"])],

@@ -22,9 +22,11 @@ impl Proxy {
         is_served && self.options.policy.methods.contains_key(method)
     }
 
-    /// Could a careless server take this method for one that has a price?
+    /// Could a careless server take this method for one that has a price? The result of a task has
+    /// that of its call.
     pub(super) fn resembles_one_with_price(&self, method: &str) -> bool {
         let priced = self.options.policy.methods.keys().map(String::as_str);
+        let priced = priced.chain(std::iter::once("tasks/result"));
         spelling::resembles_method(method, priced)
     }
 

@@ -39,6 +39,7 @@ mod settle;
 mod stream;
 mod survive;
 mod tasks;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ use modern::{Eras, Listens};
 use repeat::Repeats;
 use session::{Session, Sessions, With};
 use stream::{Outlet, Resuming, Streams};
+use turns::Turns;
 
 pub use customer::customer;
 pub use ear::Ear;
@@ -91,8 +93,8 @@ pub struct Proxy {
     /// Streams of modern clients that stay open.
     listens: Listens,
     seal_key: SealKey,
-    /// Tasks are settled one at a time.
-    task_turn: tokio::sync::Mutex<()>,
+    /// Each task is settled by one request at a time.
+    task_turns: Turns,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -116,7 +118,7 @@ impl Proxy {
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
         let eras = Arc::new(Eras::new(ModernSide::None, &link, options.has_one_client));
-        let (listens, task_turn) = Default::default();
+        let (listens, task_turns) = Default::default();
         let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
         Self {
             options,
@@ -130,7 +132,7 @@ impl Proxy {
             eras,
             listens,
             seal_key,
-            task_turn,
+            task_turns,
         }
     }
 
@@ -266,6 +268,7 @@ impl Proxy {
     pub async fn stop(&self, grace: Duration) {
         let (sessions, link, eras) = (&self.sessions, &self.shared.link, &self.eras);
         tokio::join!(sessions.stop(grace), link.stop(grace), eras.stop(grace));
+        self.release_lost_tasks().await;
     }
 
     /// How it was set up.

@@ -124,7 +124,7 @@ impl Proxy {
         match asked.rounds.map_or(&Earlier::None, |rounds| &rounds.earlier) {
             Earlier::None => self.judge(identity, asked, id).await,
             Earlier::Held { call, state } => {
-                Self::judge_round(identity, asked, *call, state.clone())
+                self.judge_round(identity, asked, *call, state.clone())
             }
             Earlier::Unheld => Ok(Allowed::unheld()),
         }
@@ -166,7 +166,7 @@ impl Proxy {
             hearings,
             connection: caller.connection.clone(),
             show: self.show_for(asked),
-            terms: Terms { refund_on_failure: self.options.refund_on_failure },
+            terms: self.terms(asked.in_batch() || asked.rounds.is_some()),
             leaves: caller.leaves.clone(),
             rounds: asked.rounds.cloned(),
             sendings,
@@ -203,11 +203,12 @@ impl Proxy {
         } else {
             let (spent, pendings) = send(held, run.sendings);
             Self::sent(&run.registration);
-            let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
+            let takes_tasks = run.rounds.as_ref().is_some_and(Rounds::take_tasks);
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
-        if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
+        let interim = run.rounds.and_then(|rounds| Some((interim(&outcomes, &rounds)?, rounds)));
+        if let Some((answer, rounds)) = interim {
             let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
             if let Some(first) = run.first {
                 first.tell(&told);

@@ -32,6 +32,8 @@ pub(super) enum Push {
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    /// Which life of the server it leads to.
+    life: u64,
     queue: Mutex<Queue>,
     lines: Notify,
     room: Notify,
@@ -44,6 +46,15 @@ struct Queue {
 }
 
 impl Outbox {
+    /// The queue of one life of a server: see [`crate::protocol::from_server::Answer::life`].
+    pub(super) fn of_life(life: u64) -> Self {
+        Self { life, ..Self::default() }
+    }
+
+    pub(super) fn life(&self) -> u64 {
+        self.life
+    }
+
     /// Queues a line, if there is room.
     pub(super) fn try_push(&self, line: &[u8]) -> Push {
         self.push_below(line, bounds::CHILD_QUEUE_BYTES_MAX)

@@ -7,6 +7,8 @@
 //! the table is closed, what the server wrote last is still read, and then every call in flight
 //! ends at once. New calls are taken again only after the next generation has been greeted.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -171,6 +173,16 @@ fn set_status(shared: &Shared, status: Status) {
     });
 }
 
+/// A number that no other life of a process has, in this Paygate or the next. Remote servers live on
+/// by themselves, and several servers each have lives of their own.
+fn life_of(kind: &Kind) -> u64 {
+    match kind {
+        // Each of these hashes with keys of its own, which come from the system's randomness.
+        Kind::Child(_) => RandomState::new().build_hasher().finish() | 1,
+        Kind::Remote(_) | Kind::Several(_) => 0,
+    }
+}
+
 /// One life of a server, from its first word to its end.
 struct Generation {
     outbox: Arc<Outbox>,
@@ -190,7 +202,7 @@ impl Generation {
     /// Starts a server and greets it; the link is ready when this returns. A start that is given up
     /// half way, because it is time to stop, ends what it has started before this returns.
     async fn start(shared: &Arc<Shared>, stop: &mut Stop) -> Result<Self, StartError> {
-        let outbox = Arc::new(Outbox::default());
+        let outbox = Arc::new(Outbox::of_life(life_of(&shared.options.kind)));
         let inbox = Inbox::new(Arc::clone(shared), Arc::clone(&outbox));
         let mut peer = match &shared.options.kind {
             Kind::Child(options) => {

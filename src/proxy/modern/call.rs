@@ -7,6 +7,7 @@ use super::super::asked::{Asked, Ended, Form};
 use super::super::call::tool_name;
 use super::super::identify::Caller;
 use super::super::method::parameters;
+use super::super::parked::TaskForm;
 use super::super::repeat::Repeat;
 use super::super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
@@ -77,9 +78,10 @@ impl Proxy {
         let fails = |error| Reply::error(request.id, &error, Shown::default());
         let Params::Object(params) = &request.params else { return Err(fails(fault::ours())) };
         let identity = self.identify(caller).await.map_err(|it| fails(fault::store(&it)))?;
-        let takes_tasks = modern::takes_tasks(request);
+        let takes_tasks = form == Form::Call && modern::takes_tasks(request);
+        let tasks = if takes_tasks { TaskForm::Extension } else { TaskForm::Not };
         let key = identity.usable_key_id();
-        let rounds = self.rounds(request, &params.object, key, takes_tasks);
+        let rounds = self.rounds(request, &params.object, key, tasks);
         let (rounds, inner) = rounds.map_err(fails)?;
         let sent = with_inner_state(request, params, inner.as_deref());
         let line =

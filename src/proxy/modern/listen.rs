@@ -24,6 +24,7 @@ use crate::model::ids::KeyId;
 use crate::protocol::from_client::{Params, Request};
 use crate::protocol::modern::{self, SUBSCRIPTION_KEY, TASKS_EXTENSION};
 use crate::protocol::object::{Object, items, string};
+use crate::protocol::sealed::Task;
 use crate::protocol::to_client;
 use crate::protocol::to_server::{self, push_member, push_object};
 use crate::upstream::{Failure, Patience};
@@ -90,7 +91,7 @@ impl Proxy {
             return fails(fault::upstream(Failure::Unavailable));
         };
         let Params::Object(params) = &request.params else { return fails(fault::ours()) };
-        let names = match self.tasks_to_hear_of(request, &identity) {
+        let names = match self.tasks_to_hear_of(&caller, request, &identity) {
             Ok(names) => names,
             Err(error) => return fails(error),
         };
@@ -204,6 +205,7 @@ impl Proxy {
     /// The tasks that a stream is to tell of, all of them its customer's own.
     fn tasks_to_hear_of(
         &self,
+        caller: &Caller,
         request: &Request<'_>,
         identity: &Identity,
     ) -> Result<TaskNames, to_client::ErrorObjectOwned> {
@@ -217,7 +219,8 @@ impl Proxy {
         for id in ids {
             let task = self.task_of(identity, string(id).as_deref());
             // What is not one's own is not honoured, and not told of either.
-            if let Some(task) = task {
+            let is_here = |task: &Task| caller.connection.link.life() == Some(task.life);
+            if let Some(task) = task.filter(is_here) {
                 names.insert(task.inner, id.to_owned());
             }
         }

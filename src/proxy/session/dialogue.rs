@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use super::asks::Asks;
+use super::tasks::Tasks;
 use crate::protocol::object::Object;
 use crate::protocol::{lists::LISTS, to_client};
 use crate::proxy::stream::{Outlet, Resuming, Streams};
@@ -15,6 +16,8 @@ use crate::upstream::{Ask, Note};
 pub(in crate::proxy) struct Dialogue {
     pub(in crate::proxy) streams: Arc<Streams>,
     pub(super) asks: Asks,
+    /// Results that come later.
+    pub(in crate::proxy) tasks: Tasks,
     /// Set when the client has been told what the server can do.
     changes: OnceLock<Changes>,
 }
@@ -22,6 +25,9 @@ pub(in crate::proxy) struct Dialogue {
 /// The notifications that say that a list has changed, as far as a server has said that it sends them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::proxy) struct Changes(Vec<&'static str>);
+
+/// Says where a task stands.
+const TASK_STATUS: &str = "notifications/tasks/status";
 
 /// Does this say that a list has changed?
 pub(in crate::proxy) fn is_list_change(method: &str) -> bool {
@@ -50,7 +56,8 @@ impl Changes {
 impl Dialogue {
     pub(in crate::proxy) fn new(resuming: Resuming) -> Arc<Self> {
         let streams = Streams::new(resuming);
-        Arc::new(Self { streams, asks: Asks::default(), changes: OnceLock::new() })
+        let (asks, tasks, changes) = Default::default();
+        Arc::new(Self { streams, asks, tasks, changes })
     }
 
     /// The client has been told what the server can do.
@@ -70,7 +77,10 @@ impl Dialogue {
             method if is_list_change(method) => {
                 self.streams.tell(note.line.to_vec());
             }
-            _ => {
+            method => {
+                if let Some(task) = note.params.filter(|_| method == TASK_STATUS) {
+                    self.tasks.told(task.get());
+                }
                 self.streams.tell_with_oldest(note.line.to_vec());
             }
         }
@@ -102,6 +112,7 @@ impl Dialogue {
     /// Another process took the server's place: its lists may be others, and it has asked nothing.
     pub(in crate::proxy) fn restarted(&self) {
         self.asks.clear();
+        self.tasks.lose_all();
         for message in self.changes.get().into_iter().flat_map(Changes::messages) {
             self.streams.tell_once(&message.into());
         }

@@ -122,12 +122,15 @@ impl Proxy {
     }
 
     /// Looks after the sessions: ends those that are idle or whose key does not open anything any
-    /// more, and answers servers whose clients do not. To be called every second or so.
-    pub async fn tend_sessions(&self) {
+    /// more, answers servers whose clients do not, and settles what servers told of tasks. To be called
+    /// every second or so.
+    pub async fn tend_sessions(self: &Arc<Self>) {
+        self.release_lost_tasks().await;
         let now = Instant::now();
         let mut usable = HashMap::new();
         for session in self.sessions.snapshot() {
             session.tend_asks(now, self.options.request_timeout_max);
+            self.tend_tasks(&session);
             let idle = session.idle(now).is_some_and(|idle| idle >= self.options.session_idle);
             if idle {
                 self.sessions.end(&session, "it was idle");

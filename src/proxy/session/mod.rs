@@ -4,7 +4,8 @@
 //! A session belongs to the key that its `initialize` carried, or to nobody; its id is a name and no
 //! secret. Reading order: `register` is all sessions, with their bounds and their end; `open` makes
 //! one; `enter` lets a message of its client in; `dialogue` is what is said beside requests and
-//! answers, with `asks` for what the server wants to know; `activity` says what is idle.
+//! answers, with `asks` for what the server wants to know; `tasks` and `task_calls` are results that
+//! come later; `activity` says what is idle.
 //!
 //! A front that is one client's alone (stdio) uses the same doors as HTTP: it hands in `initialize`,
 //! gets [`super::Reply::Opened`], takes everything that is told out of [`super::Proxy::listen`], hands
@@ -18,6 +19,8 @@ mod dialogue;
 mod enter;
 mod open;
 mod register;
+mod task_calls;
+mod tasks;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +36,7 @@ use crate::protocol::to_server;
 pub(super) use activity::{Busy, With};
 pub(super) use dialogue::{Changes, Dialogue, is_list_change};
 pub(super) use register::Sessions;
+pub(super) use tasks::OwnTask;
 
 /// One session.
 #[derive(Debug)]

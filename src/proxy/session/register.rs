@@ -15,6 +15,8 @@ use dashmap::DashMap;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::task_calls::lost;
+use super::tasks::Heard;
 use super::{Owner, Session};
 use crate::model::bounds;
 use crate::model::ids::{KeyId, SessionId};
@@ -28,6 +30,8 @@ pub(in crate::proxy) struct Sessions {
     /// Those whose server has still to end.
     ending: DashMap<SessionId, Arc<Session>>,
     counts: Arc<Mutex<Counts>>,
+    /// Tasks of ended sessions whose holds are still to be released.
+    lost: Mutex<Vec<Heard>>,
     /// How long a call of an ended session may still take.
     last_call_wait: Duration,
 }
@@ -64,8 +68,8 @@ struct Counts {
 
 impl Sessions {
     pub(in crate::proxy) fn new(server: Server, last_call_wait: Duration) -> Arc<Self> {
-        let (open, ending, counts) = Default::default();
-        Arc::new(Self { server, open, ending, counts, last_call_wait })
+        let (open, ending, counts, lost) = Default::default();
+        Arc::new(Self { server, open, ending, counts, lost, last_call_wait })
     }
 
     pub(super) fn find(&self, id: &SessionId) -> Option<Arc<Session>> {
@@ -154,6 +158,7 @@ impl Sessions {
             tracing::warn!(target: "proxy", session = %session.id, "a call of an ended session is cut off");
         }
         session.connection.link.stop(bounds::CHILD_STOP_GRACE).await;
+        self.lose_tasks(&session);
         session.give_room_back();
         self.ending.remove(&session.id);
     }
@@ -169,10 +174,10 @@ impl Sessions {
         for session in self.snapshot() {
             self.end(&session, "Paygate stops");
         }
-        let links: Vec<_> =
-            self.ending.iter().map(|session| session.connection.link.clone()).collect();
+        let ending: Vec<_> = self.ending.iter().map(|session| Arc::clone(&session)).collect();
         let mut stops = JoinSet::new();
-        for link in links {
+        for session in &ending {
+            let link = session.connection.link.clone();
             stops.spawn(async move { link.stop(grace).await });
         }
         while let Some(stopped) = stops.join_next().await {
@@ -180,6 +185,21 @@ impl Sessions {
                 tracing::error!(target: "proxy", %error, "a session's server was not stopped well");
             }
         }
+        for session in &ending {
+            self.lose_tasks(session);
+        }
+    }
+
+    /// What an ended session's server was still to do is not done any more.
+    fn lose_tasks(&self, session: &Session) {
+        let mut all = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = bounds::LOST_TASKS_MAX.saturating_sub(all.len());
+        all.extend(lost(session.dialogue.tasks.close()).take(room));
+    }
+
+    /// Tasks of ended sessions whose holds are still to be released. Once.
+    pub(super) fn take_lost(&self) -> Vec<Heard> {
+        std::mem::take(&mut self.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Tells a message of the shared link to everybody who shares it.

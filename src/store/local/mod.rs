@@ -15,6 +15,7 @@ mod detail;
 mod file;
 mod kept;
 mod open;
+mod paid;
 mod parked;
 mod posting;
 mod queue;

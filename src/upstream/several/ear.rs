@@ -77,7 +77,7 @@ impl Listener for MemberEar {
             }
             _ => {}
         }
-        let tasks = tasks::for_client(note.line, &router.options.names, self.server);
+        let tasks = tasks::for_client(note.line, &router.options.names, self.server, note.life);
         let line = tasks.as_deref().unwrap_or(note.line);
         let Some(body) = Body::read(line) else { return };
         match body.meta(SUBSCRIPTION_KEY) {
@@ -89,7 +89,7 @@ impl Listener for MemberEar {
 
     fn asked(&self, ask: &Ask<'_>) -> bool {
         let Some(router) = self.router.upgrade() else { return false };
-        let tasks = tasks::for_client(ask.line, &router.options.names, self.server);
+        let tasks = tasks::for_client(ask.line, &router.options.names, self.server, ask.life);
         let Some(body) = Body::read(tasks.as_deref().unwrap_or(ask.line)) else { return false };
         let asked = Asked {
             server: self.server,
