@@ -32,7 +32,7 @@ impl<'a> Session<'a> {
             "initialize",
             &json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
         );
-        session.id = opened.header("Mcp-Session-Id").expect("a session").to_owned();
+        session.id.push_str(opened.header("Mcp-Session-Id").expect("a session"));
         session.hello = opened.text();
         session
     }

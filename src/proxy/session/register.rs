@@ -172,7 +172,9 @@ impl Sessions {
                 tracing::error!(target: "proxy", %error, "a session's server was not stopped well");
             }
         }
-        ending.iter().for_each(|session| self.lose_tasks(session));
+        for session in &ending {
+            self.lose_tasks(session);
+        }
     }
 
     /// What an ended session's server was still to do is not done any more.

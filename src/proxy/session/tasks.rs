@@ -131,7 +131,9 @@ impl Tasks {
     pub(in crate::proxy) fn lose_all(&self) {
         let mut table = self.lock();
         let all: Vec<_> = table.known.values().map(|(_, task)| Arc::clone(task)).collect();
-        all.into_iter().for_each(|task| table.hear(task, Word::Lost));
+        for task in all {
+            table.hear(task, Word::Lost);
+        }
     }
 
     /// What is to be settled. Once.
