@@ -66,7 +66,7 @@ mod tests {
         let second = turns.of(one).unwrap();
         {
             let mut waits = std::pin::pin!(second.wait());
-            assert!(futures_poll(waits.as_mut()).await.is_pending(), "the first has its turn");
+            assert!(polled(waits.as_mut()).await.is_pending(), "the first has its turn");
             let third = turns.of(other).unwrap();
             drop(third.wait().await);
             drop(mine);
@@ -78,7 +78,7 @@ mod tests {
         assert!(turns.0.lock().unwrap().is_empty());
     }
 
-    async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    async fn polled<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
         std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
     }
 
