@@ -200,6 +200,11 @@ impl Identity {
         self.key.as_ref().filter(|_| self.admitted().is_ok())
     }
 
+    /// Its id.
+    pub(super) fn entitled_key_id(&self) -> Option<&KeyId> {
+        self.entitled_key().map(|key| &key.id)
+    }
+
     /// The id of a key that is active and not expired.
     pub(super) fn usable_key_id(&self) -> Option<&KeyId> {
         self.key.as_ref().filter(|key| key.usable(self.now)).map(|key| &key.id)

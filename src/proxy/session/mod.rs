@@ -3,7 +3,7 @@
 //!
 //! A session belongs to the key that its `initialize` carried, or to nobody; its id is a name and no
 //! secret. Reading order: `register` is all sessions, with their bounds and their end; `open` makes
-//! one; `enter` lets a message of its client in; `dialogue` is what is said beside requests and
+//! one; `enter` lets a message of its client in, `listeners` is who reads what it is told; `dialogue` is what is said beside requests and
 //! answers, with `asks` for what the server wants to know; `activity` says what is idle.
 //!
 //! A front that is one client's alone (stdio) uses the same doors as HTTP: it hands in `initialize`,
@@ -16,6 +16,7 @@ mod activity;
 mod asks;
 mod dialogue;
 mod enter;
+mod listeners;
 mod open;
 mod register;
 
@@ -44,6 +45,7 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) dialogue: Arc<Dialogue>,
     activity: Arc<activity::Activity>,
+    listeners: listeners::Listeners,
     has_own_server: bool,
     /// What it takes up, until it has ended.
     room: Mutex<Option<register::Room>>,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::activity::Activity;
 use super::dialogue::Dialogue;
+use super::listeners::Listeners;
 use super::register::Room;
 use super::{Owner, Session, Sessions};
 use crate::model::ids::{KeyId, SessionId};
@@ -177,6 +178,17 @@ impl Session {
         dialogue.agreed(result);
         let activity = Activity::new();
         let (has_own_server, room) = (room.is_for_a_server(), Mutex::new(Some(room)));
-        Arc::new(Self { id, owner, version, connection, dialogue, activity, has_own_server, room })
+        let listeners = Listeners::default();
+        Arc::new(Self {
+            id,
+            owner,
+            version,
+            connection,
+            dialogue,
+            activity,
+            listeners,
+            has_own_server,
+            room,
+        })
     }
 }
