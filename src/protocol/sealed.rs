@@ -15,6 +15,9 @@ use crate::model::ids::CallId;
 use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 
+/// Parameters that differ between the rounds of one request.
+pub const OF_A_ROUND: [&str; 3] = ["_meta", "inputResponses", "requestState"];
+
 /// The state between two rounds of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
@@ -101,8 +104,7 @@ impl Task {
 pub fn digest(method: &str, params: &Object<'_>) -> Digest {
     let mut text = method.as_bytes().to_vec();
     text.push(0);
-    let changes = ["_meta", "inputResponses", "requestState"];
-    let lasting = params.members().iter().filter(|member| !changes.contains(&&*member.name));
+    let lasting = params.members().iter().filter(|member| !OF_A_ROUND.contains(&&*member.name));
     canonical::push_members(&mut text, lasting);
     Digest::of(&text)
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::identify::Caller;
+use super::stream::Outlet;
 use super::{Answer, Part, Proxy, Reply, Several, Shown, fault};
 use crate::protocol::from_client::{Invalid, Message};
 use crate::protocol::spelling::IDEMPOTENCY_META;
@@ -35,6 +36,7 @@ impl Proxy {
         }
         let mut caller = caller.clone();
         caller.may_open_session = false;
+        caller.outlet = caller.outlet.as_ref().map(Outlet::about_several);
         let caller = &caller;
         let mut tasks = JoinSet::new();
         let mut parts: Vec<Option<Part>> = entries.iter().map(|_| None).collect();

@@ -37,7 +37,7 @@ impl Proxy {
     ) -> Reply {
         let calls = match read_calls(request.param("calls"), self.options.batch_calls_max) {
             // What every request of the modern era says of itself, its calls say too.
-            Ok(calls) if caller.leaves.is_some() => {
+            Ok(calls) if caller.is_modern() => {
                 calls.into_iter().map(|call| call.of(request)).collect()
             }
             Ok(calls) => calls,

@@ -81,6 +81,16 @@ impl Ear {
         self.calls.get(&call).map(|heard| (heard.outlet.clone(), heard.token.clone()))
     }
 
+    /// The call that it concerns alone. A list has changed for all who share a link, whichever call the
+    /// server was at.
+    fn call_of(&self, note: &Note<'_>) -> Option<u64> {
+        let is_for_all = match &self.audience {
+            Audience::Everybody(_) => is_list_change(note.method),
+            Audience::One(_) => false,
+        };
+        note.call.filter(|_| note.method != "notifications/cancelled" && !is_for_all)
+    }
+
     fn tell_everybody(&self, message: &[u8]) {
         let Audience::Everybody(shared) = &self.audience else { return };
         if let Some(sessions) = shared.get().and_then(|(sessions, _)| sessions.upgrade()) {
@@ -91,7 +101,7 @@ impl Ear {
 
 impl Listener for Ear {
     fn notified(&self, note: &Note<'_>) {
-        if let Some(call) = note.call.filter(|_| note.method != "notifications/cancelled") {
+        if let Some(call) = self.call_of(note) {
             let Some((outlet, token)) = self.heard(call) else { return };
             let text = match (note.method, token) {
                 ("notifications/progress", Some(token)) => to_client::progress(note.line, &token),
@@ -138,5 +148,29 @@ impl Drop for Hearing {
     fn drop(&mut self) {
         self.ear.calls.remove(&self.id);
         self.outlet.in_flight(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::{Resuming, Streams};
+    use super::*;
+
+    #[test]
+    fn a_list_of_a_shared_server_changes_for_all_whichever_call_tells_it() {
+        let shared = Arc::new(Ear::default());
+        let own = Ear::of_one(&Dialogue::new(Resuming::No));
+        let (change, log) = ("notifications/tools/list_changed", "notifications/message");
+        for (ear, method, is_told) in [
+            (&shared, change, false),
+            (&shared, log, true),
+            (&own, change, true),
+            (&own, log, true),
+        ] {
+            let (outlet, mut streaming) = Streams::new(Resuming::No).open(None);
+            let _hearing = ear.listen(7, &outlet, None);
+            ear.notified(&Note { method, params: None, line: b"{}", call: Some(7) });
+            assert_eq!(streaming.next_now(&|_| Vec::new()).is_some(), is_told, "{method}");
+        }
     }
 }

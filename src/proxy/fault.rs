@@ -127,6 +127,13 @@ pub(super) fn answer_not_kept() -> ErrorObjectOwned {
     internal(message, "answer_not_kept", None)
 }
 
+/// The answer to a request whose client was away when it came.
+pub(super) fn answer_not_awaited() -> ErrorObjectOwned {
+    let message = "This request was answered while its client was away, and its answer was too \
+                   long to be kept";
+    internal(message, "answer_not_kept", None)
+}
+
 /// What a task ended with. One that ended without a word has panicked: a fault of Paygate, not of
 /// the server.
 pub(super) fn joined(outcome: Result<Outcome, JoinError>) -> Outcome {

@@ -96,9 +96,10 @@ impl Proxy {
         let hearing = caller.listen(slot.id(), request.params.progress_token());
         let line = to_server::request(request, slot.id(), self.customer(identity).as_deref());
         let name = caller.name(identity, request.id);
-        let registration = self.calls.enter(name, std::iter::once(slot.id()));
+        let registration =
+            self.calls.enter(name, std::iter::once(slot.id()), Some(&connection.link));
         let pending = slot.send(line, self.options.patience());
-        Self::sent(connection, &registration);
+        Self::sent(&registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
             let _kept = (exchange, registration, place, hearing);

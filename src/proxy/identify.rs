@@ -103,8 +103,25 @@ impl Caller {
         self.session().filter(|session| session.has_own_server())
     }
 
-    /// The name of a request of this caller among all in flight.
+    /// Is it of the modern era?
+    pub(super) const fn is_modern(&self) -> bool {
+        self.leaves.is_some()
+    }
+
+    /// Waits until the client has left, if that cancels its request.
+    pub(super) async fn left(&self) {
+        match &self.leaves {
+            Some(outlet) => outlet.left().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The name of a request of this caller among all in flight. None in the modern era, where
+    /// nothing is cancelled by a message.
     pub(super) fn name(&self, identity: &Identity, raw_id: &str) -> Option<Name> {
+        if self.is_modern() {
+            return None;
+        }
         let whose = match &self.session {
             Some(session) => Whose::Session(session.id()),
             None => Whose::Key(identity.usable_key_id()?.clone()),

@@ -31,7 +31,7 @@ impl Proxy {
         caller: &Caller,
         request: &Request<'_>,
     ) -> Reply {
-        let repeat = match Repeat::read(caller, request, parameters(&request.params)) {
+        let repeat = match Repeat::read(caller, request, parameters(&request.params, &["_meta"])) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
@@ -58,14 +58,19 @@ impl Proxy {
     }
 }
 
-/// What a method is asked for: names and values, without `_meta`.
-pub(super) fn parameters<'a>(params: &Params<'a>) -> impl Iterator<Item = &'a str> {
+/// What a method is asked for: names and values, without these.
+pub(super) fn parameters<'a>(
+    params: &Params<'a>,
+    without: &[&str],
+) -> impl Iterator<Item = &'a str> {
     let mut parts = Vec::new();
     match params {
         Params::Absent => {}
         Params::Array(items) => parts.push(*items),
         Params::Object(params) => {
-            for member in params.object.members().iter().filter(|member| member.name != "_meta") {
+            for member in
+                params.object.members().iter().filter(|member| !without.contains(&&*member.name))
+            {
                 parts.extend([member.raw_name, member.value]);
             }
         }

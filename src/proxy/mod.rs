@@ -9,6 +9,7 @@
 //! ends that. `session` is what belongs to one client over many requests. `modern` is the era without
 //! sessions; `parked` and `tasks` are calls that go on after their first answer.
 
+mod answering;
 mod array;
 mod asked;
 mod batch;
@@ -57,6 +58,7 @@ use crate::protocol::modern::Headers;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
 use crate::upstream::{Link, Server};
+use answering::Answering;
 use connection::Connection;
 use exchange::Exchanges;
 use identify::Caller;
@@ -162,9 +164,10 @@ impl Proxy {
             None => Streams::new(Resuming::No).open(None),
         };
         let proxy = Arc::clone(self);
+        let answering = Answering::new(&outlet, &inbound.body);
         tokio::spawn(async move {
-            let reply = proxy.body(&inbound, session, Some(outlet.clone())).await;
-            outlet.answer(reply);
+            let reply = proxy.body(&inbound, session, Some(outlet)).await;
+            answering.answer(reply);
         });
         streaming.begin(stream::FIRST_WORD_WAIT).await
     }

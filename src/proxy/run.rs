@@ -162,7 +162,7 @@ impl Proxy {
         let ours = sendings.iter().map(|(slot, ..)| slot.id());
         Ok(Run {
             allowed,
-            registration: self.calls.enter(name, ours),
+            registration: self.calls.enter(name, ours, Some(link)),
             hearings,
             connection: caller.connection.clone(),
             show: self.show_for(asked),
@@ -202,7 +202,7 @@ impl Proxy {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
-            Self::sent(&run.connection, &run.registration);
+            Self::sent(&run.registration);
             let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };

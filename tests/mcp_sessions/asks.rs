@@ -150,3 +150,15 @@ fn a_server_whose_client_is_gone_is_told_so() {
             == 36
     });
 }
+
+#[test]
+fn a_session_that_ends_leaves_no_question_open() {
+    let paygate = start(json!({}));
+    let session = Session::open(&paygate, &rich_key(&paygate));
+    let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
+    events.message();
+    assert_eq!(session.end().status, 200);
+    let answered = events.rest();
+    let text = answered[0]["result"]["content"][0]["text"].to_string();
+    assert!(text.contains("the client has ended its session"), "{answered:?}");
+}

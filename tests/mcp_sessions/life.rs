@@ -1,5 +1,7 @@
 //! From `initialize` to the end: what a session is made of, whose it is, and what ends it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::client::{Session, hello, initialize, post, rpc, with};
@@ -255,4 +257,26 @@ for line in sys.stdin:
         paygate.send(&Request::new("GET", "/status").header("X-Admin-Key", ADMIN_KEY)).status,
         200
     );
+}
+
+#[test]
+fn sessions_that_end_slowly_do_not_make_others_give_way() {
+    let paygate = start(json!({"maxChildren": 4}));
+    let (key, other) = (rich_key(&paygate), rich_key(&paygate));
+    let kept = Session::open(&paygate, &other);
+    // Ended, but their servers are still at work, in more than half of the places.
+    for _ in 0..3 {
+        let session = Session::open(&paygate, &key);
+        let progress = json!({"count": 600, "ms": 100});
+        let mut events = session.stream(&json!(1), "progress", &progress, &json!("t"));
+        events.message();
+        assert_eq!(session.end().status, 200);
+    }
+    let began = Instant::now();
+    eventually("the other's session has been idle for long enough to give way", || {
+        let full = paygate.send(&initialize(&key, "2025-11-25"));
+        assert_eq!(full.error_reason(), "sessions_full", "{}", full.text());
+        began.elapsed() > Duration::from_secs(12)
+    });
+    assert_eq!(kept.status(), 200);
 }

@@ -151,6 +151,11 @@ pub fn declares_extension(params: &Params<'_>, extension: &str) -> bool {
     extensions.is_some_and(|all| all.has(extension))
 }
 
+/// May this request be answered with a task?
+pub fn takes_tasks(request: &Request<'_>) -> bool {
+    request.method == "tools/call" && declares_extension(&request.params, TASKS_EXTENSION)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use super::super::repeat::Repeat;
 use super::super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
 use crate::protocol::from_client::{Params, ParamsObject, Request};
-use crate::protocol::modern::{self, TASKS_EXTENSION};
+use crate::protocol::{modern, sealed};
 use crate::protocol::{to_client, to_server};
 
 impl Proxy {
@@ -44,7 +44,8 @@ impl Proxy {
         caller: &Caller,
         request: &Request<'_>,
     ) -> Reply {
-        let repeat = match Repeat::read(caller, request, parameters(&request.params)) {
+        let lasting = parameters(&request.params, &sealed::OF_A_ROUND);
+        let repeat = match Repeat::read(caller, request, lasting) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
@@ -76,8 +77,7 @@ impl Proxy {
         let fails = |error| Reply::error(request.id, &error, Shown::default());
         let Params::Object(params) = &request.params else { return Err(fails(fault::ours())) };
         let identity = self.identify(caller).await.map_err(|it| fails(fault::store(&it)))?;
-        let is_call = form == Form::Call;
-        let takes_tasks = is_call && modern::declares_extension(&request.params, TASKS_EXTENSION);
+        let takes_tasks = modern::takes_tasks(request);
         let key = identity.usable_key_id();
         let rounds = self.rounds(request, &params.object, key, takes_tasks);
         let (rounds, inner) = rounds.map_err(fails)?;

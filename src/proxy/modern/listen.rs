@@ -4,10 +4,10 @@
 //! A stream ends when its client leaves, when its key may not be used any more, when the server ends
 //! it or itself, or when Paygate stops. It is no call in flight: nothing waits for it to end.
 
+use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashmap::DashMap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::exchange::Exchange;
@@ -31,7 +31,7 @@ use crate::upstream::{Failure, Patience};
 /// Open streams, by key.
 #[derive(Clone, Debug, Default)]
 pub(in crate::proxy) struct Listens {
-    open: Arc<DashMap<KeyId, usize>>,
+    open: Arc<Mutex<HashMap<KeyId, usize>>>,
 }
 
 /// One open stream; it is counted until this is dropped.
@@ -43,23 +43,30 @@ struct Listening {
 impl Listens {
     /// Counts one more, if the key may have it and the link has room for it.
     fn enter(&self, key: &KeyId, most: usize) -> Option<Listening> {
-        let all = self.open.iter().fold(0_usize, |sum, open| sum.saturating_add(*open.value()));
-        let mut own = self.open.entry(key.clone()).or_default();
-        if *own >= bounds::LISTENS_PER_KEY_MAX || all >= most {
+        let mut open = self.lock();
+        let all: usize = open.values().sum();
+        let own = open.get(key).copied().unwrap_or_default();
+        if own >= bounds::LISTENS_PER_KEY_MAX || all >= most {
             return None;
         }
-        *own = own.saturating_add(1);
-        drop(own);
+        open.insert(key.clone(), own.saturating_add(1));
+        drop(open);
         Some(Listening { listens: self.clone(), key: key.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(mut own) = self.listens.open.get_mut(&self.key) {
+        let mut open = self.listens.lock();
+        if let Some(own) = open.get_mut(&self.key).filter(|own| **own > 1) {
             *own = own.saturating_sub(1);
+        } else {
+            open.remove(&self.key);
         }
-        self.listens.open.remove_if(&self.key, |_, own| *own == 0);
     }
 }
 
@@ -301,7 +308,10 @@ mod tests {
         assert!(listens.enter(&one, most).is_none());
         let last = listens.enter(&other, most).unwrap();
         assert!(listens.enter(&other, most).is_none());
+        let third = KeyId::from_random([3; 8]);
+        assert!(listens.enter(&third, most).is_none());
+        assert!(!listens.lock().contains_key(&third), "what is refused leaves nothing behind");
         drop((own, last));
-        assert!(listens.open.is_empty());
+        assert!(listens.lock().is_empty());
     }
 }

@@ -55,7 +55,7 @@ impl Changes {
 }
 
 impl Dialogue {
-    pub(super) fn new(resuming: Resuming) -> Arc<Self> {
+    pub(in crate::proxy) fn new(resuming: Resuming) -> Arc<Self> {
         let streams = Streams::new(resuming);
         Arc::new(Self { streams, asks: Asks::default(), changes: OnceLock::new() })
     }

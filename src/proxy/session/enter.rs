@@ -12,6 +12,7 @@ use crate::protocol::to_client::NO_ID;
 use crate::protocol::to_server;
 use crate::proxy::identify::{Caller, Sender};
 use crate::proxy::stream::EventId;
+use crate::proxy::survive::Survive;
 use crate::proxy::{Inbound, Proxy, Reply, Shown, fault};
 use crate::store::clock;
 
@@ -93,7 +94,9 @@ impl Proxy {
         match session.dialogue.asks.answered(id) {
             Some(own_id) => {
                 let line = to_server::response(text, id, &own_id);
-                session.connection.link.notify(line).await;
+                // It can be given once: a client that goes away does not take it back.
+                let link = session.connection.link.clone();
+                Survive::new(async move { link.notify(line).await }).await;
             }
             None => {
                 tracing::debug!(target: "proxy", session = %session.id(), "an answer to no question was dropped");

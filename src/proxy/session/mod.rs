@@ -120,10 +120,18 @@ impl Session {
 
     /// Answers for the client what its server has asked until then.
     fn give_up_asks(&self, until: Instant) {
-        for own_id in self.dialogue.asks.late(until) {
-            tracing::debug!(target: "proxy", session = %self.id, "a client did not answer its server");
-            let line = to_server::unanswered(&own_id, "the client did not answer in time");
-            self.connection.link.tell(&line);
+        self.answer_for_client(self.dialogue.asks.late(until), "the client did not answer in time");
+    }
+
+    /// Answers for the client what its server has asked, and lets nothing more be asked.
+    fn close_asks(&self) {
+        self.answer_for_client(self.dialogue.asks.close(), "the client has ended its session");
+    }
+
+    fn answer_for_client(&self, own_ids: Vec<Box<str>>, why: &str) {
+        for own_id in own_ids {
+            tracing::debug!(target: "proxy", session = %self.id, why, "a server was answered for its client");
+            self.connection.link.tell(&to_server::unanswered(&own_id, why));
         }
     }
 }

@@ -104,15 +104,20 @@ impl Sessions {
         Some(Room { _counted: enter()?, place: Some(place) })
     }
 
-    /// The session that has been idle longest, and for long enough to give way.
+    /// How many sessions a key has, with those that are opened or ended just now: they have room too.
+    fn of_key(&self, key: &KeyId) -> usize {
+        self.lock().by_owner.get(&Owner::Key(key.clone())).copied().unwrap_or_default()
+    }
+
+    /// The session that has been idle longest, and for long enough to give way. A key that has its
+    /// share can only make room by one of its own.
     fn idlest(&self, key: &KeyId) -> Option<Arc<Session>> {
         let now = Instant::now();
-        let own: Vec<_> =
-            self.snapshot().into_iter().filter(|session| session.has_own_server()).collect();
-        let of_key = own.iter().filter(|session| session.belongs_to(Some(key))).count();
         let share = self.server.links_max() / 2;
-        let has_its_share = of_key >= share.clamp(1, bounds::SESSIONS_PER_KEY_MAX);
-        own.into_iter()
+        let has_its_share = self.of_key(key) >= share.clamp(1, bounds::SESSIONS_PER_KEY_MAX);
+        self.snapshot()
+            .into_iter()
+            .filter(|session| session.has_own_server())
             .filter(|session| !has_its_share || session.belongs_to(Some(key)))
             .filter_map(|session| Some((session.idle(now)?, session)))
             .filter(|(idle, _)| *idle >= bounds::SESSION_YIELDS_AFTER)
@@ -122,7 +127,14 @@ impl Sessions {
 
     /// Ends a session: its streams now, its server once the calls in flight have had their outcome.
     pub(super) fn end(self: &Arc<Self>, session: &Arc<Session>, why: &'static str) {
-        if self.open.remove(&session.id).is_none() {
+        // At no moment is it in neither table, where `stop` would not find it.
+        let ended = self.open.remove_if(&session.id, |_, session| {
+            if session.has_own_server() {
+                self.ending.insert(session.id, Arc::clone(session));
+            }
+            true
+        });
+        if ended.is_none() {
             return;
         }
         let dropped = session.dialogue.streams.dropped();
@@ -131,7 +143,8 @@ impl Sessions {
         if !session.has_own_server() {
             return session.give_room_back();
         }
-        self.ending.insert(session.id, Arc::clone(session));
+        // A call that waits for its client's answer would keep the server.
+        session.close_asks();
         // It is found in `ending` until it is done, and hurried by `stop`.
         tokio::spawn(Arc::clone(self).end_server(Arc::clone(session)));
     }

@@ -230,6 +230,11 @@ impl Outlet {
         self.streams.lock().in_flight(self.stream, starts);
     }
 
+    /// The same for several requests with one stream, which is then about none of their calls.
+    pub(super) fn about_several(&self) -> Self {
+        Self { call: Arc::default(), ..self.clone() }
+    }
+
     /// Says which priced call it is about, before anything is sent for it.
     pub(super) fn is_about(&self, call: CallId) {
         // A stream is about one call; the first one named stays.
