@@ -131,7 +131,7 @@ impl Proxy {
             "tasks/get" => match self.settle_task(&identity, &task, Seen::of(&result)).await {
                 Ok(()) => {}
                 Err(Unpaid::Denied(denied)) => {
-                    return self.denied_free(&identity, request.id, *denied);
+                    return self.denied_free(&identity, request.id, *denied).await;
                 }
                 Err(Unpaid::Error(error)) => return fails(error),
             },

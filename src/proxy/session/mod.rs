@@ -51,9 +51,9 @@ pub(super) struct Session {
     room: Mutex<Option<register::Room>>,
 }
 
-/// Whose a session is.
+/// Whose a session is, or anything that is shared out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Owner {
+pub(super) enum Owner {
     Key(KeyId),
     /// Nobody's; counted by where it came from.
     Address(IpAddr),

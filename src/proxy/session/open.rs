@@ -142,7 +142,7 @@ impl Sessions {
         let ear = Ear::of_one(&dialogue);
         let hello = Hello::Initialize(Some(params));
         let link = self.server.link(hello, Arc::clone(&ear) as _).await.map_err(not_started)?;
-        let connection = Connection::new(link, ear);
+        let connection = Connection::of_one(link, ear);
         let Some(said) = connection.link.first_answer() else { return Err(NotOpened::Ours) };
         let result = said.result_text().unwrap_or_default();
         let session = Session::begun(id, Owner::Key(key), room, connection, dialogue, result);
