@@ -54,17 +54,19 @@ impl Signals {
 impl App {
     /// Runs until a signal comes or the client that started this process leaves, then stops.
     pub async fn run(mut self, signals: &mut Signals) -> Stopped {
-        tokio::select! {
-            () = signals.next() => {}
+        let is_told = tokio::select! {
+            biased;
+            () = signals.next() => true,
             () = client_left(self.stdio.as_mut()) => {
                 tracing::info!(target: "app", "the client on stdin and stdout has left");
+                false
             }
-        }
+        };
         let proxy = Arc::clone(&self.proxy);
         tokio::select! {
             biased;
             stopped = self.stop() => stopped,
-            () = signals.next() => {
+            () = told_twice(signals, is_told) => {
                 tracing::warn!(target: "app", "a second signal: ending at once");
                 // Nothing of the server may be left behind, even now.
                 timeout(bounds::FORCED_STOP_WAIT, proxy.stop(Duration::ZERO)).await.ok();
@@ -130,6 +132,15 @@ impl App {
         };
         timeout(wait, looks).await.is_ok()
     }
+}
+
+/// Waits for the second signal. A client that leaves sends none: whoever started this process mostly
+/// closes its end and signals at once.
+async fn told_twice(signals: &mut Signals, is_told: bool) {
+    if !is_told {
+        signals.next().await;
+    }
+    signals.next().await;
 }
 
 /// Waits until the client that started this process has left; for ever, if there is none.

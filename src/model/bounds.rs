@@ -342,6 +342,10 @@ pub const TOOL_NAME_BYTES_MAX: usize = 256;
 /// The part of a child's calls that free requests may fill, as a divisor: what costs nothing, some
 /// of it for anybody, must leave room for what is paid.
 pub const FREE_CALLS_DIVISOR: usize = 8;
+
+/// The part of these that one key may fill, or one address without a key, as a divisor: what hangs
+/// for one customer must not keep the others from what is free, such as the results of their tasks.
+pub const FREE_SHARE_DIVISOR: usize = 4;
 // ---- slow disks ------------------------------------------------------------------------------
 
 /// A commit that takes longer means a disk that cannot keep up: new calls are refused as retryable

@@ -192,7 +192,7 @@ mod tests {
         ] {
             let (outlet, mut streaming) = Streams::new(Resuming::No).open(None);
             let _hearing = ear.listen(7, &outlet, None);
-            ear.notified(&Note { method, params: None, line: b"{}", call: Some(7) });
+            ear.notified(&Note { method, params: None, line: b"{}", call: Some(7), life: 0 });
             assert_eq!(streaming.next_now(&|_| Vec::new()).is_some(), is_told, "{method}");
         }
     }

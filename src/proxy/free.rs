@@ -46,7 +46,7 @@ impl Proxy {
         };
         if !open && let Err(denied) = identity.admitted() {
             if !self.options.policy.shadow {
-                return Err(self.denied_free(&identity, request.id, denied));
+                return Err(self.denied_free(&identity, request.id, denied).await);
             }
             tracing::debug!(
                 target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"
@@ -107,8 +107,8 @@ impl Proxy {
         patience: Patience,
     ) -> Outcome {
         let connection = &caller.connection;
-        let place = Arc::clone(&connection.free_places).try_acquire_owned();
-        let place = place.map_err(|_| Failure::Busy)?;
+        let place = connection.free_places.take(&caller.owner(identity));
+        let place = place.ok_or(Failure::Busy)?;
         let slot = connection.link.reserve()?;
         let hearing = caller.listen(slot.id(), request.params.progress_token());
         let line = to_server::request(request, slot.id(), self.customer(identity).as_deref());

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::ear::Hearing;
 use super::exchange::Exchange;
 use super::in_flight::{Name, Whose};
-use super::session::Session;
+use super::session::{Owner, Session};
 use super::stream::Outlet;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
@@ -91,6 +91,12 @@ impl Caller {
 
     pub(super) const fn address(&self) -> IpAddr {
         self.sender.address
+    }
+
+    /// Whom what it takes up is counted for: its key, if that may be used, else where it comes from.
+    pub(super) fn owner(&self, identity: &Identity) -> Owner {
+        let key = identity.entitled_key_id().cloned();
+        key.map_or_else(|| Owner::Address(self.address()), Owner::Key)
     }
 
     /// The session that the body is part of.
@@ -215,6 +221,11 @@ impl Identity {
     /// The key, if key, namespace and address have passed.
     pub(super) fn entitled_key(&self) -> Option<&Arc<Key>> {
         self.key.as_ref().filter(|_| self.admitted().is_ok())
+    }
+
+    /// Its id.
+    pub(super) fn entitled_key_id(&self) -> Option<&KeyId> {
+        self.entitled_key().map(|key| &key.id)
     }
 
     /// The id of a key that is active and not expired.

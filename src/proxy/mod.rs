@@ -119,7 +119,7 @@ impl Proxy {
         ear.serve(&sessions, link.first_result().as_deref());
         let eras = Arc::new(Eras::new(ModernSide::None, &link, options.has_one_client));
         let (listens, task_turns) = Default::default();
-        let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
+        let (seal_key, shared) = (store.seal_key(), Connection::shared(link, ear));
         Self {
             options,
             store,

@@ -193,7 +193,7 @@ impl Proxy {
         let shows_it = matches!(seen, Seen::Completed(_)) && result.has("result");
         if shows_it || request.method == "tasks/get" {
             if let Err(unpaid) = self.settle_task(&identity, &task, seen).await {
-                return self.unpaid(&identity, request.id, unpaid);
+                return self.unpaid(&identity, request.id, unpaid).await;
             }
         } else if request.method == "tasks/cancel" {
             self.look_again(caller, &identity, &sent, &task).await;
@@ -207,9 +207,9 @@ impl Proxy {
     }
 
     /// The answer to who may not be shown a result.
-    pub(super) fn unpaid(&self, identity: &Identity, id: &str, unpaid: Unpaid) -> Reply {
+    pub(super) async fn unpaid(&self, identity: &Identity, id: &str, unpaid: Unpaid) -> Reply {
         match unpaid {
-            Unpaid::Denied(denied) => self.denied_free(identity, id, *denied),
+            Unpaid::Denied(denied) => self.denied_free(identity, id, *denied).await,
             Unpaid::Error(error) => Reply::error(id, &error, Shown::default()),
         }
     }

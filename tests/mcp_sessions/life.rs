@@ -219,6 +219,21 @@ fn when_all_places_are_taken_the_idlest_gives_way() {
 }
 
 #[test]
+fn one_key_has_half_of_the_places_at_most() {
+    let paygate = start(json!({"maxChildren": 4}));
+    let (key, other) = (paygate.create_key(&json!({"credits": 0})).0, rich_key(&paygate));
+    let held = [(); 2].map(|()| Session::open(&paygate, &key));
+    let _streams = held.each_ref().map(Session::listen);
+    let third = paygate.send(&initialize(&key, "2025-11-25"));
+    assert_eq!(third.error_reason(), "sessions_full", "{}", third.text());
+    let others = [(); 2].map(|()| Session::open(&paygate, &other));
+    assert_eq!((children(&paygate).len(), others[1].status()), (5, 200));
+    // Who has ended one has room for another at once.
+    assert_eq!(held[0].end().status, 200);
+    assert_eq!(Session::open(&paygate, &key).status(), 200);
+}
+
+#[test]
 fn the_servers_own_refusal_reaches_its_client() {
     let setup = Setup::new().ephemeral();
     let script = setup.dir().file("refuses.py");

@@ -40,7 +40,7 @@ pub(in crate::proxy) struct ModernLink {
 
 impl ModernLink {
     fn new(link: Link, ear: Arc<ModernEar>) -> Self {
-        let connection = Connection::new(link.clone(), Arc::clone(ear.calls()));
+        let connection = Connection::shared(link.clone(), Arc::clone(ear.calls()));
         Self { link, ear, connection }
     }
 }

@@ -158,7 +158,7 @@ impl Listener<'_> {
         match end {
             End::Denied(end) => {
                 let (identity, denied) = *end;
-                proxy.denied_free(&identity, self.request_id, denied)
+                proxy.denied_free(&identity, self.request_id, denied).await
             }
             // The stream was promised to end with an answer, which this is.
             End::Left | End::Closing | End::Told => {

@@ -3,9 +3,9 @@
 //!
 //! A session belongs to the key that its `initialize` carried, or to nobody; its id is a name and no
 //! secret. Reading order: `register` is all sessions, with their bounds and their end; `open` makes
-//! one; `enter` lets a message of its client in; `dialogue` is what is said beside requests and
-//! answers, with `asks` for what the server wants to know; `tasks` and `task_calls` are results that
-//! come later; `activity` says what is idle.
+//! one; `enter` lets a message of its client in, `listeners` is who reads what it is told; `dialogue` is
+//! what is said beside requests and answers, with `asks` for what the server wants to know; `tasks` and
+//! `task_calls` are results that come later; `activity` says what is idle.
 //!
 //! A front that is one client's alone (stdio) uses the same doors as HTTP: it hands in `initialize`,
 //! gets [`super::Reply::Opened`], takes everything that is told out of [`super::Proxy::listen`], hands
@@ -17,6 +17,7 @@ mod activity;
 mod asks;
 mod dialogue;
 mod enter;
+mod listeners;
 mod open;
 mod register;
 mod task_calls;
@@ -48,14 +49,15 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) dialogue: Arc<Dialogue>,
     activity: Arc<activity::Activity>,
+    listeners: listeners::Listeners,
     has_own_server: bool,
     /// What it takes up, until it has ended.
     room: Mutex<Option<register::Room>>,
 }
 
-/// Whose a session is.
+/// Whose a session is, or anything that is shared out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Owner {
+pub(super) enum Owner {
     Key(KeyId),
     /// Nobody's; counted by where it came from.
     Address(IpAddr),

@@ -54,7 +54,7 @@ impl Proxy {
             let patience = Patience { quiet: longest, whole: longest };
             let outcome = self.ask_within(caller, identity, request, patience).await;
             if let Err(unpaid) = self.result_seen(&own, &outcome, Some(identity)).await {
-                return self.unpaid(identity, request.id, unpaid);
+                return self.unpaid(identity, request.id, unpaid).await;
             }
             outcome
         } else {

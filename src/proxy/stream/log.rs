@@ -57,7 +57,7 @@ enum Event {
 
 /// Where a reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
+pub(in crate::proxy) struct Position {
     pub(super) stream: u64,
     pub(super) reader: u64,
     /// The number of the event to take next.
@@ -230,6 +230,12 @@ impl Log {
     /// Does anybody read this stream?
     pub(super) fn has_reader(&self, stream: u64) -> bool {
         self.streams.get(&stream).is_some_and(|stream| stream.reader.is_some())
+    }
+
+    /// Does this reader still read?
+    pub(super) fn is_read_by(&self, position: Position) -> bool {
+        let stream = self.streams.get(&position.stream);
+        stream.is_some_and(|stream| stream.reader == Some(position.reader))
     }
 
     /// A reader leaves. `shown` says whether its client knows the stream, and may come back for it.
