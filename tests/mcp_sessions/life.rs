@@ -279,8 +279,8 @@ fn sessions_that_end_slowly_do_not_make_others_give_way() {
     let paygate = start(json!({"maxChildren": 4}));
     let (key, other) = (rich_key(&paygate), rich_key(&paygate));
     let kept = Session::open(&paygate, &other);
-    // Ended, but their servers are still at work, in more than half of the places.
-    for _ in 0..3 {
+    // Ended, but their servers are still at work, in all places that one key may have.
+    for _ in 0..2 {
         let session = Session::open(&paygate, &key);
         let progress = json!({"count": 600, "ms": 100});
         let mut events = session.stream(&json!(1), "progress", &progress, &json!("t"));

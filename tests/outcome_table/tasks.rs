@@ -155,14 +155,15 @@ fn a_result_asked_for_after_its_hold_is_paid_by_another() {
     assert_eq!(Standing::of(&paygate, &key), Standing::after(3, 2));
     assert_eq!(status(&paygate, &key, &id), "completed");
     assert_eq!(Standing::of(&paygate, &key), Standing::after(3, 2));
-    let poor = paygate.create_key(&json!({"name": "poor", "credits": 3})).0;
+    let poor = paygate.create_key(&json!({"name": "poor", "credits": 4})).0;
     let id = make(&paygate, &poor, &json!({"ttl": 1, "nonce": "n"}));
-    eventually("the hold has run out", || paygate.credits(&poor) == 3);
+    eventually("the hold has run out", || paygate.credits(&poor) == 4);
     paygate.modern_call(&poor, "instant", &json!({}));
     let refused = task(&paygate, &poor, "tasks/get", &id);
     assert_eq!(refused.error_code(), -31402, "{}", refused.text());
     assert!(!refused.text().contains("result"), "{}", refused.text());
-    assert_eq!(paygate.credits(&poor), 0);
+    assert_eq!(refused.json()["error"]["data"]["remainingCredits"], 1, "{}", refused.text());
+    assert_eq!(paygate.credits(&poor), 1);
     stop_and_verify(paygate);
 }
 
