@@ -95,13 +95,13 @@ mod tests {
     async fn a_task_that_is_forgotten_is_not_paid_again() {
         let store = LocalStore::open(&LocalOptions::default(), Time::ZERO).unwrap();
         let file = &store.lookups;
-        let fill = |it: &Connection| {
+        let notes = |it: &Connection| {
             for number in 1..=5 {
                 write(it, &task(number, 1_000 + i64::from(number)), Time::ZERO)?;
             }
             keep_newest(it, 3)
         };
-        file.read(fill).await.unwrap();
+        file.read(notes).await.unwrap();
         let paid = async |number, until| store.look_for_paid(task(number, until)).await.unwrap();
         for number in 1..=5 {
             assert!(paid(number, 1_000 + i64::from(number)).await, "{number}");
