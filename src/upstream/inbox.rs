@@ -58,8 +58,8 @@ impl Inbox {
                 }
             }
             FromServer::Request { id, method, params } => {
-                let life = self.outbox.life();
-                self.asked(&Ask { id, method: &method, params, line, on, life });
+                let from = self.outbox.life();
+                self.asked(&Ask { id, method: &method, params, line, on, life: from });
             }
             FromServer::Notification { method, params } => self.notified(&method, params, line, on),
             FromServer::Malformed(_) if line.trim_ascii().is_empty() => {}
@@ -108,8 +108,8 @@ impl Inbox {
         };
         match &self.shared.options.listener {
             Some(listener) => {
-                let life = self.outbox.life();
-                listener.notified(&Note { method, params, line, call, life });
+                let from = self.outbox.life();
+                listener.notified(&Note { method, params, line, call, life: from });
             }
             None => {
                 tracing::trace!(target: "upstream", server = self.server(), method, "a notification was dropped");

@@ -195,10 +195,10 @@ impl Router {
     ) {
         let task = body.text("taskId").unwrap_or_default();
         let life_of = |server: usize| self.server(server).and_then(|server| server.link.life());
-        let Some((server, life)) = tasks::owner(&task, &self.options.names, life_of) else {
+        let Some((server, lived)) = tasks::owner(&task, &self.options.names, life_of) else {
             return self.finish(open.id, unknown_task(open.id));
         };
-        let own = tasks::for_server(line, &self.options.names, server, life);
+        let own = tasks::for_server(line, &self.options.names, server, lived);
         let own = own.as_deref().and_then(Body::read);
         let (body, wait) = (own.as_ref().unwrap_or(body), bounds::MEMBER_REQUEST_TIMEOUT);
         match self.send(server, open.id, body, Changes::default(), wait) {
@@ -208,7 +208,7 @@ impl Router {
                 let outcome = async move {
                     let answer = sent.answer().await?;
                     // It was started anew in between: the answer is about another task.
-                    if answer.life() != life {
+                    if answer.life() != lived {
                         return unknown_task(id);
                     }
                     router.with_task_ids(server, answer)
@@ -286,8 +286,8 @@ impl Router {
         };
         let line = body.with(&Changes { id: Some(asked.id.into()), ..Changes::default() });
         if let Some(server) = self.server(asked.server) {
-            let life = server.link.life().unwrap_or_default();
-            let own = tasks::for_server(&line, &self.options.names, asked.server, life);
+            let lived = server.link.life().unwrap_or_default();
+            let own = tasks::for_server(&line, &self.options.names, asked.server, lived);
             server.link.try_notify(&own.unwrap_or(line));
         }
     }

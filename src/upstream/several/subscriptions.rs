@@ -90,8 +90,9 @@ impl Router {
     /// A filter names tasks of any server; each is asked for its own, by its own ids.
     fn own_tasks(&self, server: usize, body: &Body<'_>) -> Changes {
         let filter = body.param("notifications").and_then(|filter| Object::read(filter).ok());
-        let filter =
-            filter.and_then(|filter| tasks::of_server(filter, &self.options.names, server));
+        let life = self.server(server).and_then(|server| server.link.life()).unwrap_or_default();
+        let names = &self.options.names;
+        let filter = filter.and_then(|filter| tasks::of_server(filter, names, server, life));
         let params = filter.map(|filter| ("notifications", Some(filter)));
         Changes { params: params.into_iter().collect(), ..Changes::default() }
     }

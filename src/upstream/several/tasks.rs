@@ -35,22 +35,25 @@ pub(super) fn owner(
 
 /// A message of a client with its task ids as the server knows them; `None` if it has none.
 pub(super) fn for_server(line: &[u8], names: &Names, server: usize, life: u64) -> Option<Vec<u8>> {
-    changed(line, &|id| match names.owner(id) {
-        Some((owner, own)) if owner == server && life == 0 => Some(own.to_owned()),
-        Some((owner, own)) if owner == server => {
-            own.strip_prefix(&lived("", life)).map(str::to_owned)
-        }
-        _ => None,
-    })
+    changed(line, &|id| own_id(id, names, server, life).map(str::to_owned))
+}
+
+/// What a server calls a task in one life of it; `None` if the task is not of that.
+fn own_id<'a>(id: &'a str, names: &Names, server: usize, life: u64) -> Option<&'a str> {
+    let (owner, own) = names.owner(id)?;
+    let own = if life == 0 { Some(own) } else { own.strip_prefix(&lived("", life)) };
+    own.filter(|_| owner == server)
 }
 
 /// A filter of notifications with the ids of the server's own tasks, as it knows them; `None` if it
 /// names no tasks.
-pub(super) fn of_server(filter: Object<'_>, names: &Names, server: usize) -> Option<String> {
-    let own = |id: &str| match names.owner(&string(id)?) {
-        Some((owner, own)) if owner == server => Some(json(own)),
-        _ => None,
-    };
+pub(super) fn of_server(
+    filter: Object<'_>,
+    names: &Names,
+    server: usize,
+    life: u64,
+) -> Option<String> {
+    let own = |id: &str| own_id(&string(id)?, names, server, life).map(json);
     let ids = items(filter.get(TASK_IDS)?).unwrap_or_default();
     let ids: Vec<String> = ids.into_iter().filter_map(own).collect();
     let ids = (!ids.is_empty()).then(|| format!("[{}]", ids.join(",")));
@@ -128,7 +131,7 @@ mod tests {
     #[test]
     fn a_filter_names_each_server_its_own_tasks() {
         let names = Names::new(":", ["a", "b"]);
-        let of = |filter, server| of_server(Object::read(filter).unwrap(), &names, server);
+        let of = |filter, server| of_server(Object::read(filter).unwrap(), &names, server, 0);
         let filter = r#"{"x":1.0,"taskIds":["b:1","a:1","b:2",3,"c:1"]}"#;
         assert_eq!(of(filter, 0).as_deref(), Some(r#"{"x":1.0,"taskIds":["1"]}"#));
         assert_eq!(of(filter, 1).as_deref(), Some(r#"{"x":1.0,"taskIds":["1","2"]}"#));
