@@ -12,8 +12,13 @@ const TASK_IDS: &str = "taskIds";
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 /// A message of one life of a server with its task ids as clients know them; `None` if it has none.
-pub(super) fn for_client(line: &[u8], names: &Names, server: usize, life: u64) -> Option<Vec<u8>> {
-    changed(line, &|id| Some(names.full(server, &lived(id, life))))
+pub(super) fn for_client(
+    message: &[u8],
+    names: &Names,
+    server: usize,
+    life: u64,
+) -> Option<Vec<u8>> {
+    changed(message, &|id| Some(names.full(server, &lived(id, life))))
 }
 
 /// A task's id with the life of the server that it belongs to: in another life the same id may be
@@ -34,8 +39,13 @@ pub(super) fn owner(
 }
 
 /// A message of a client with its task ids as the server knows them; `None` if it has none.
-pub(super) fn for_server(line: &[u8], names: &Names, server: usize, life: u64) -> Option<Vec<u8>> {
-    changed(line, &|id| own_id(id, names, server, life).map(str::to_owned))
+pub(super) fn for_server(
+    message: &[u8],
+    names: &Names,
+    server: usize,
+    life: u64,
+) -> Option<Vec<u8>> {
+    changed(message, &|id| own_id(id, names, server, life).map(str::to_owned))
 }
 
 /// What a server calls a task in one life of it; `None` if the task is not of that.
