@@ -7,6 +7,7 @@
 
 mod background;
 mod books;
+mod discover;
 mod keys;
 mod options;
 mod server;
@@ -31,6 +32,7 @@ use crate::store::{Store, StoreError};
 use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
+pub use discover::discover;
 pub use keys::DEMO_CREDITS;
 use server::Guarded;
 pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};

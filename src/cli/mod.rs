@@ -2,9 +2,11 @@
 
 mod banner;
 pub mod demo_server;
+mod dry_run;
 mod health;
 mod ledger_verify;
 mod output;
+mod validate;
 mod wrap;
 
 use std::ffi::OsString;
@@ -25,6 +27,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match command {
         Command::Wrap(flags) => wrap::run(&flags),
+        Command::Validate(flags) => validate::run(&flags),
         Command::DemoServer => demo_server::run().map_err(|why| format!("demo-server: {why}")),
         Command::Health(flags) => health::run(&flags),
         Command::LedgerVerify(flags) => ledger_verify::run(&flags),

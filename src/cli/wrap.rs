@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{banner, output};
+use super::{banner, dry_run, output};
 use crate::app::{App, CLOSE_BOOKS_WAIT, Signals, Stopped};
 use crate::config::{self, Config, Environment, WrapFlags};
 use crate::model::bounds;
@@ -18,9 +18,21 @@ pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
     output::start_log(&config.log);
     let runtime =
         Builder::new_multi_thread().enable_all().build().map_err(|why| no_runtime(&why))?;
-    let done = runtime.block_on(guard(&config));
+    let done = if flags.dry_run {
+        runtime.block_on(dry(&config))
+    } else {
+        runtime.block_on(guard(&config))
+    };
     end(runtime);
     done
+}
+
+async fn dry(config: &Config) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|why| no_runtime(&why))?;
+    tokio::select! {
+        done = dry_run::run(config) => done,
+        () = signals.next() => Err("paygate: told to stop before the tools were known".to_owned()),
+    }
 }
 
 async fn guard(config: &Config) -> Result<(), String> {

@@ -40,6 +40,7 @@ where
     let parsed = CommandLine::try_parse_from(&arguments).map_err(|error| explain(&error, first))?;
     match parsed.command {
         Some(Words::Wrap(flags)) => Ok(Command::Wrap(flags)),
+        Some(Words::Validate(flags)) => Ok(Command::Validate(flags)),
         Some(Words::DemoServer) => Ok(Command::DemoServer),
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
@@ -82,6 +83,9 @@ fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
                 .map(|near| format!("  tip: a similar command exists: {near}\n"))
                 .unwrap_or_default();
             with_usage(format!("Unknown command: {name}\n\n{tip}"))
+        }
+        ErrorKind::MissingRequiredArgument if first == Some("validate") => {
+            with_usage("Error: --config <path> is required for validate command.\n\n".to_owned())
         }
         _ => Printout { stdout: String::new(), stderr: text, exit_code: 1 },
     }

@@ -15,6 +15,8 @@ use secrecy::SecretString;
 pub enum Command {
     /// Guard a server.
     Wrap(Box<WrapFlags>),
+    /// Check a configuration file and start nothing.
+    Validate(ValidateFlags),
     /// Be the demo server.
     DemoServer,
     /// Ask a running Paygate how it is.
@@ -65,6 +67,9 @@ pub(super) enum Words {
     /// Guard an MCP server and sell its tools
     #[command(after_help = WRAP_EXAMPLES, args_override_self = true)]
     Wrap(Box<WrapFlags>),
+    /// Check a configuration file: every problem at once, and nothing is started
+    #[command(args_override_self = true)]
+    Validate(ValidateFlags),
     /// Run the small MCP server that `wrap --demo` guards, over stdin and stdout
     DemoServer,
     /// Ask a running Paygate whether it is healthy; exit code 0 says yes
@@ -153,6 +158,10 @@ pub struct WrapFlags {
     #[arg(long, conflicts_with = "db", help_heading = "Books")]
     pub ephemeral: bool,
 
+    /// Start the server, show its tools and their prices, and end; needs no port and no books
+    #[arg(long)]
+    pub dry_run: bool,
+
     /// Flags that this version refuses.
     #[command(flatten)]
     pub not_built: NotBuiltFlags,
@@ -174,8 +183,6 @@ pub struct NotBuiltFlags {
     pub webhook_retries: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub redis_url: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub dry_run: Option<Dropped>,
 }
 
 /// A value that was given and is not kept.
@@ -185,6 +192,14 @@ pub struct Dropped;
 #[expect(clippy::unnecessary_wraps, reason = "the parser's interface wants a result")]
 fn drop_value(_: &str) -> Result<Dropped, Infallible> {
     Ok(Dropped)
+}
+
+/// `paygate validate`.
+#[derive(Debug, Clone, Args)]
+pub struct ValidateFlags {
+    /// Configuration file to check
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// `paygate health`.

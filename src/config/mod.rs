@@ -24,6 +24,7 @@ mod key;
 mod keys;
 mod keys_inside;
 mod keys_servers;
+mod moving;
 mod number;
 mod overrides;
 mod problem;
@@ -37,7 +38,7 @@ use std::path::Path;
 pub use command_line::{Printout, parse};
 pub use environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE};
 pub use file::read_file;
-pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
+pub use flags::{Command, HealthFlags, ValidateFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
@@ -57,8 +58,28 @@ use problem::Findings;
 pub fn load(
     flags: &WrapFlags,
     environment: &Environment,
-    read_file: impl FnOnce(&Path) -> io::Result<String>,
+    read_file: impl Fn(&Path) -> io::Result<String>,
 ) -> Result<(Config, Report), Report> {
+    check(flags, environment, read_file).map(|(config, report, _)| (config, report))
+}
+
+/// What `paygate validate` says about a file, and whether Paygate could start with it.
+pub fn validate(
+    flags: &ValidateFlags,
+    environment: &Environment,
+    read_file: impl Fn(&Path) -> io::Result<String>,
+) -> Result<String, Report> {
+    let flags = WrapFlags { config: Some(flags.config.clone()), ..WrapFlags::default() };
+    let (_, report, moving) = check(&flags, environment, read_file)?;
+    Ok(format!("{report}{}", moving::section(&moving)))
+}
+
+/// The same with what a move from paygate-mcp changes.
+fn check(
+    flags: &WrapFlags,
+    environment: &Environment,
+    read_file: impl Fn(&Path) -> io::Result<String>,
+) -> Result<(Config, Report, Vec<&'static str>), Report> {
     let mut findings = Findings::default();
     let mut draft = Draft::default();
     let file_name = flags.config.as_ref().map(|path| path.display().to_string());
@@ -70,10 +91,11 @@ pub fn load(
     }
     overrides::apply(flags, &mut draft, &mut findings);
     environment.apply(&mut draft, &mut findings);
+    let moving = moving::lines(&draft);
     let config = finish::finish(draft, &mut findings);
     let report = findings.into_report(file_name);
     match config {
-        Some(config) if !report.has_errors() => Ok((config, report)),
+        Some(config) if !report.has_errors() => Ok((config, report, moving)),
         _ => Err(report),
     }
 }
