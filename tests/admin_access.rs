@@ -40,6 +40,7 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/audit", "GET, HEAD", true),
     ("/audit/export", "GET, HEAD", true),
     ("/audit/stats", "GET, HEAD", true),
+    ("/config", "GET, HEAD", true),
     ("/admin/tokens", "POST, GET, HEAD", true),
     ("/admin/tokens/{id}", "DELETE", true),
 ];

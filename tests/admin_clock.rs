@@ -81,6 +81,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         policy: Arc::new(policy),
         refund_on_failure: true,
         body_bytes_max: 1024,
+        config: Arc::new(|| Value::Null),
         denied: Arc::new(|_| Vec::new()),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);

@@ -110,3 +110,11 @@ fn a_dry_run_that_finds_nothing_fails() {
     assert!(ended.stderr.contains("no licence key"), "{ended:#?}");
     assert!(!setup.database().exists());
 }
+
+#[test]
+fn the_schema_is_printed() {
+    let ended = Setup::new().run(&["config", "schema"]);
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/config.schema.json");
+    assert_eq!(ended.code(), Some(0), "{ended:#?}");
+    assert_eq!(ended.stdout, fs::read_to_string(committed).unwrap());
+}

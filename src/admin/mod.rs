@@ -12,6 +12,7 @@ mod audit;
 mod auth;
 mod balance;
 mod body;
+mod config;
 mod csv;
 mod entropy;
 mod events;
@@ -54,6 +55,7 @@ use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use secrecy::SecretString;
+use serde_json::Value;
 
 use crate::gate::Policy;
 use crate::model::ids::KeyId;
@@ -71,6 +73,9 @@ use routes::{Access, ROUTES, Route};
 /// How often each reason has refused a call since the start: in one namespace, or in all.
 pub type Denied = Arc<dyn Fn(Option<&str>) -> Vec<(&'static str, u64)> + Send + Sync>;
 
+/// The configuration that holds, as an owner may see it.
+pub type ShownConfig = Arc<dyn Fn() -> Value + Send + Sync>;
+
 /// What the operator's API has to know.
 #[derive(Clone)]
 pub struct AdminOptions {
@@ -86,6 +91,8 @@ pub struct AdminOptions {
     pub body_bytes_max: usize,
     /// Refused calls by reason.
     pub denied: Denied,
+    /// The configuration that holds, without its secrets.
+    pub config: ShownConfig,
 }
 
 impl fmt::Debug for AdminOptions {
@@ -180,7 +187,7 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let now = clock::now();
     let actor = match route.access {
         Access::Public => Actor::customer(),
-        Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
+        Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
             match admin.auth.check(&parts.headers, address, admin.store.as_ref()).await {
                 Ok(actor) => actor,
                 Err(refused) => {

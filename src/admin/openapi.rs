@@ -88,7 +88,7 @@ fn operation(route: &Route) -> Value {
     let security = match route.access {
         Access::Public if route.path == "/openapi.json" => json!([]),
         Access::Public => json!([{ "apiKey": [] }]),
-        Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
+        Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
             json!([{ "adminKey": [] }])
         }
     };
@@ -112,6 +112,7 @@ const fn access_word(access: Access) -> &'static str {
         Access::Admin => "admin",
         Access::Owner => "owner",
         Access::Operator => "operator",
+        Access::Host => "host",
     }
 }
 

@@ -99,6 +99,10 @@ pub(super) fn admin(
             let proxy = Arc::clone(proxy);
             Arc::new(move |namespace| proxy.denials().by_reason(namespace))
         },
+        config: {
+            let shown = config::show(config);
+            Arc::new(move || shown.clone())
+        },
     }
 }
 

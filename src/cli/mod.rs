@@ -30,6 +30,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Validate(flags) => validate::run(&flags),
         Command::DemoServer => demo_server::run().map_err(|why| format!("demo-server: {why}")),
         Command::Health(flags) => health::run(&flags),
+        Command::ConfigSchema => {
+            output::print(&config::schema());
+            Ok(())
+        }
         Command::LedgerVerify(flags) => ledger_verify::run(&flags),
     };
     match done {

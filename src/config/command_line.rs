@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use super::flags::{Command, CommandLine, LedgerWords, Words};
+use super::flags::{Command, CommandLine, ConfigWords, LedgerWords, Words};
 use super::problem::shown;
 
 /// What to print instead of running, and with which code to exit.
@@ -44,6 +44,7 @@ where
         Some(Words::DemoServer) => Ok(Command::DemoServer),
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
+        Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
         Some(Words::Version) => Err(printed(CommandLine::command().render_version())),
         None => Err(printed(usage())),
     }
@@ -51,6 +52,14 @@ where
 
 fn is_misplaced_flag(word: &str) -> bool {
     word.starts_with('-') && !matches!(word, "-h" | "--help" | "-v" | "-V" | "--version")
+}
+
+/// Has this command commands of its own?
+fn has_commands(word: &str) -> bool {
+    word == "help"
+        || CommandLine::command()
+            .find_subcommand(word)
+            .is_some_and(|command| command.get_subcommands().next().is_some())
 }
 
 fn usage() -> String {
@@ -70,7 +79,7 @@ fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => printed(text),
-        ErrorKind::InvalidSubcommand if first != Some("ledger") && first != Some("help") => {
+        ErrorKind::InvalidSubcommand if !first.is_some_and(has_commands) => {
             let name = first.map(shown).unwrap_or_default();
             let names: Vec<String> = CommandLine::command()
                 .get_subcommands()

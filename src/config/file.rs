@@ -17,6 +17,7 @@ use super::draft::Draft;
 use super::entry::{Entry, Source, unknown_key};
 use super::key::{Key, Kind, Read};
 use super::keys::TOP_LEVEL;
+use super::named::Named;
 use super::problem::{Findings, shown};
 
 /// Largest file read: room for tens of thousands of imported keys.
@@ -34,9 +35,13 @@ pub fn read_file(path: &Path) -> io::Result<String> {
 }
 
 /// Checks the file's text. An error is the rest of a sentence that begins with the file's name.
-pub(super) fn parse(text: &str, findings: &mut Findings) -> Result<Draft, String> {
+pub(super) fn parse(
+    text: &str,
+    named: Named<'_>,
+    findings: &mut Findings,
+) -> Result<Draft, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let source = Source { text };
+    let source = Source { text, named };
     let tree = parse_to_ast(text, &CollectOptions::default(), &parse_options())
         .map_err(|fault| {
             let (line, column) = (fault.line_display(), fault.column_display());

@@ -23,6 +23,8 @@ pub enum Command {
     Health(HealthFlags),
     /// Check the books.
     LedgerVerify(VerifyFlags),
+    /// Print the JSON Schema of the configuration file.
+    ConfigSchema,
 }
 
 /// The whole command line.
@@ -70,6 +72,9 @@ pub(super) enum Words {
     /// Check a configuration file: every problem at once, and nothing is started
     #[command(args_override_self = true)]
     Validate(ValidateFlags),
+    /// About the configuration file
+    #[command(subcommand)]
+    Config(ConfigWords),
     /// Run the small MCP server that `wrap --demo` guards, over stdin and stdout
     DemoServer,
     /// Ask a running Paygate whether it is healthy; exit code 0 says yes
@@ -80,6 +85,12 @@ pub(super) enum Words {
     Ledger(LedgerWords),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigWords {
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,29 +25,37 @@ mod keys;
 mod keys_inside;
 mod keys_servers;
 mod moving;
+mod named;
 mod number;
 mod overrides;
 mod problem;
 mod reference;
+mod schema;
 mod servers;
 mod settings;
+mod show;
 
 use std::io;
 use std::path::Path;
 
 pub use command_line::{Printout, parse};
-pub use environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE};
+pub use environment::{
+    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE,
+};
 pub use file::read_file;
 pub use flags::{Command, HealthFlags, ValidateFlags, VerifyFlags, WrapFlags};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
+pub use schema::schema;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
     Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Serves, Several, ToolPricing,
     UnlistedTools,
 };
+pub use show::show;
 
 use draft::Draft;
+use named::Named;
 use problem::Findings;
 
 /// Makes one checked configuration of all sources, or a report of every problem in them.
@@ -80,17 +88,18 @@ fn check(
     environment: &Environment,
     read_file: impl Fn(&Path) -> io::Result<String>,
 ) -> Result<(Config, Report, Vec<&'static str>), Report> {
+    let named = Named { environment, read_file: &read_file };
     let mut findings = Findings::default();
     let mut draft = Draft::default();
     let file_name = flags.config.as_ref().map(|path| path.display().to_string());
     if let (Some(path), Some(name)) = (&flags.config, &file_name) {
         let text =
             read_file(path).map_err(|fault| Report::unreadable(&format!("{name}: {fault}")))?;
-        draft = file::parse(&text, &mut findings)
+        draft = file::parse(&text, named, &mut findings)
             .map_err(|fault| Report::unreadable(&format!("{name}{fault}")))?;
     }
     overrides::apply(flags, &mut draft, &mut findings);
-    environment.apply(&mut draft, &mut findings);
+    environment.apply(&mut draft, named, &mut findings);
     let moving = moving::lines(&draft);
     let config = finish::finish(draft, &mut findings);
     let report = findings.into_report(file_name);
