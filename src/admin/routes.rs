@@ -153,6 +153,7 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
     route!(GET "/config" Host config::show, "showConfig" "The configuration that holds, without its secrets", Nothing => 200 "Config"),
+    route!(POST "/config/reload" Host config::reload, "reloadConfig" "Read the configuration file anew", Nothing => 200 "Reloaded"),
     route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
     route!(GET "/admin/tokens" Owner tokens::list, "listAdminTokens" "List admin tokens", Nothing => 200 "AdminTokens"),
     route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),

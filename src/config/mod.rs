@@ -52,7 +52,7 @@ pub use settings::{
     Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Serves, Several, ToolPricing,
     UnlistedTools,
 };
-pub use show::show;
+pub use show::{changed, show};
 
 use draft::Draft;
 use named::Named;

@@ -26,6 +26,11 @@ end of its last line, and `$${` stands for `${`. `paygate validate --config FILE
 starts nothing; [`config.schema.json`](config.schema.json), which `paygate config schema` prints, tells
 editors what may stand where.
 
+SIGHUP or `POST /config/reload` reads all of it again while calls go on. A file with a mistake changes
+nothing. A good one holds whole for every call that comes after it; what needs a new start (where it
+listens, the books, the server, the admin key, `maxRequestTimeoutMs`, sizes, `isolation`, `retention`)
+is named in the answer and in the log, and keeps its value.
+
 [`paygate.example.json`](../../paygate.example.json) shows most keys in use.
 ";
 

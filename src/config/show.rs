@@ -3,19 +3,34 @@
 
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::problem::masked;
 use super::settings::{
     Backend, Books, Choice, Config, Pricing, RemoteUrl, ServerCommand, ServerKind,
 };
-use secrecy::ExposeSecret;
 
 const SECRET: &str = "***";
 
 /// The whole of it.
 pub fn show(config: &Config) -> Value {
-    let mut shown = backend(config);
+    Value::Object(tree(config, |_| SECRET.to_owned()))
+}
+
+/// The top-level keys whose values differ, those of secrets included.
+pub fn changed(before: &Config, after: &Config) -> Vec<String> {
+    let whole = |config| tree(config, |secret| secret.to_owned());
+    let (before, after) = (whole(before), whole(after));
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
+}
+
+/// The keys and their values; `secret` says what stands for a secret.
+fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
+    let mut shown = backend(config, secret);
     let rest = json!({
         "name": config.name,
         "host": config.host.to_string(),
@@ -39,7 +54,7 @@ pub fn show(config: &Config) -> Value {
         "retention": { "auditDays": config.retention.audit_days },
         "refundOnFailure": config.refund_on_failure,
         "shadowMode": config.shadow_mode,
-        "adminKey": config.admin_key.as_ref().map(|_| SECRET),
+        "adminKey": config.admin_key.as_ref().map(|key| secret(key.expose_secret())),
         "importKeys": config.import_keys.iter()
             .map(|key| (masked(key.raw.expose_secret()), json!(key.credits)))
             .collect::<Map<_, _>>(),
@@ -64,28 +79,31 @@ pub fn show(config: &Config) -> Value {
     if let Value::Object(rest) = rest {
         shown.extend(rest);
     }
-    Value::Object(shown)
+    shown
 }
 
 /// What is guarded, and what it is told.
-fn backend(config: &Config) -> Map<String, Value> {
+fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let mut shown = Map::new();
     match &config.backend {
         Backend::Demo => drop(shown.insert("demo".to_owned(), json!(true))),
-        Backend::Command(command) => shown.extend(self::command(command)),
-        Backend::Remote(url) => drop(shown.insert("remoteUrl".to_owned(), json!(place(url)))),
+        Backend::Command(command) => shown.extend(self::command(command, secret)),
+        Backend::Remote(url) => {
+            drop(shown.insert("remoteUrl".to_owned(), json!(place(url, secret))))
+        }
         Backend::Several(several) => {
             let servers = several.servers.iter().map(|server| {
                 let mut shown = Map::new();
                 shown.insert("prefix".to_owned(), json!(server.prefix));
                 match &server.kind {
                     ServerKind::Command { command, child_env } => {
-                        shown.extend(self::command(command));
-                        shown.insert("childEnv".to_owned(), secrets(child_env.keys()));
+                        shown.extend(self::command(command, secret));
+                        shown.insert("childEnv".to_owned(), secrets(child_env.iter(), secret));
                     }
                     ServerKind::Remote { url, headers } => {
-                        let headers = secrets(headers.iter().map(|(name, _)| name));
-                        shown.insert("remoteUrl".to_owned(), json!(place(url)));
+                        let headers =
+                            secrets(headers.iter().map(|(name, value)| (name, value)), secret);
+                        shown.insert("remoteUrl".to_owned(), json!(place(url, secret)));
                         shown.insert("upstreamHeaders".to_owned(), headers);
                     }
                 }
@@ -95,8 +113,9 @@ fn backend(config: &Config) -> Map<String, Value> {
             shown.insert("toolSeparator".to_owned(), json!(several.separator));
         }
     }
-    shown.insert("childEnv".to_owned(), secrets(config.child_env.keys()));
-    let headers = secrets(config.upstream_headers.iter().map(|(name, _)| name));
+    shown.insert("childEnv".to_owned(), secrets(config.child_env.iter(), secret));
+    let headers =
+        secrets(config.upstream_headers.iter().map(|(name, value)| (name, value)), secret);
     shown.insert("upstreamHeaders".to_owned(), headers);
     let ca = config.upstream_ca.as_ref().map(|path| path.display().to_string());
     shown.insert("upstreamCa".to_owned(), json!(ca));
@@ -104,20 +123,25 @@ fn backend(config: &Config) -> Map<String, Value> {
 }
 
 /// Arguments often hold tokens.
-fn command(command: &ServerCommand) -> [(String, Value); 2] {
-    let args = vec![SECRET; command.args.len()];
+fn command(command: &ServerCommand, secret: fn(&str) -> String) -> [(String, Value); 2] {
+    let args: Vec<String> = command.args.iter().map(|argument| secret(argument)).collect();
     [("serverCommand".to_owned(), json!(command.program)), ("serverArgs".to_owned(), json!(args))]
 }
 
 /// Scheme and host: a path or a query often holds a token.
-fn place(RemoteUrl(url): &RemoteUrl) -> String {
+fn place(RemoteUrl(url): &RemoteUrl, secret: fn(&str) -> String) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    format!("{scheme}://{host}/{SECRET}")
+    let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(at);
+    format!("{scheme}://{host}/{}", secret(path))
 }
 
-fn secrets<'a>(names: impl Iterator<Item = &'a String>) -> Value {
-    Value::Object(names.map(|name| (name.clone(), json!(SECRET))).collect())
+fn secrets<'a>(
+    all: impl Iterator<Item = (&'a String, &'a SecretString)>,
+    secret: fn(&str) -> String,
+) -> Value {
+    let all = all.map(|(name, value)| (name.clone(), json!(secret(value.expose_secret()))));
+    Value::Object(all.collect())
 }
 
 fn tools(pricing: &Pricing) -> Value {
