@@ -7,8 +7,9 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use clap_complete::shells;
 
-use super::flags::{Command, CommandLine, ConfigWords, LedgerWords, Words};
+use super::flags::{Command, CommandLine, ConfigWords, LedgerWords, Shell, Words};
 use super::problem::shown;
 
 /// What to print instead of running, and with which code to exit.
@@ -45,6 +46,13 @@ where
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
         Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
+        Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),
+        Some(Words::Keys(operator)) => Ok(Command::Keys(operator)),
+        Some(Words::Namespaces(operator)) => Ok(Command::Namespaces(operator)),
+        Some(Words::Teams(operator)) => Ok(Command::Teams(operator)),
+        Some(Words::Audit(flags)) => Ok(Command::Audit(flags)),
+        Some(Words::Status(flags)) => Ok(Command::Status(flags)),
+        Some(Words::Completions { shell }) => Ok(Command::Completions(shell)),
         Some(Words::Version) => Err(printed(CommandLine::command().render_version())),
         None => Err(printed(usage())),
     }
@@ -60,6 +68,18 @@ fn has_commands(word: &str) -> bool {
         || CommandLine::command()
             .find_subcommand(word)
             .is_some_and(|command| command.get_subcommands().next().is_some())
+}
+
+/// The script that completes commands in this shell.
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let (mut command, mut script) = (CommandLine::command(), Vec::new());
+    let generator = match shell {
+        Shell::Bash => shells::Shell::Bash,
+        Shell::Zsh => shells::Shell::Zsh,
+        Shell::Fish => shells::Shell::Fish,
+    };
+    clap_complete::generate(generator, &mut command, "paygate", &mut script);
+    script
 }
 
 fn usage() -> String {

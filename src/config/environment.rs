@@ -21,12 +21,15 @@ pub const ADMIN_KEY_FILE_VARIABLE: &str = "PAYGATE_ADMIN_KEY_FILE";
 /// The variable that holds the key of the client on stdin and stdout.
 pub const API_KEY_VARIABLE: &str = "PAYGATE_API_KEY";
 
+/// The variable that says where a running Paygate is, for the commands that speak to one.
+pub(super) const URL_VARIABLE: &str = "PAYGATE_URL";
+
 /// The variable that says which lines of the log are written.
 pub const LOG_VARIABLE: &str = "PAYGATE_LOG";
 
 /// Every variable that Paygate reads.
 const VARIABLES: &[&str] =
-    &[ADMIN_KEY_VARIABLE, ADMIN_KEY_FILE_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE];
+    &[ADMIN_KEY_VARIABLE, ADMIN_KEY_FILE_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE];
 
 const PREFIX: &str = "PAYGATE_";
 
@@ -71,6 +74,13 @@ impl Environment {
         self.others.get(name).or_else(own).map(Option::as_ref)
     }
 
+    /// Where a running Paygate is, and the key to its admin API, for the commands that speak to one.
+    pub fn of_operator(&self) -> (Option<&str>, Option<&SecretString>) {
+        let given =
+            |name| self.variable(name).flatten().filter(|value| !value.expose_secret().is_empty());
+        (given(URL_VARIABLE).map(ExposeSecret::expose_secret), given(ADMIN_KEY_VARIABLE))
+    }
+
     /// Fills in what neither flags nor file gave.
     pub(super) fn apply(&self, draft: &mut Draft, named: Named<'_>, findings: &mut Findings) {
         for (name, value) in &self.variables {
@@ -113,6 +123,8 @@ impl Environment {
                         .and_then(check::log)
                         .map(|log| draft.log = Some(log)),
                 ),
+                // For other commands.
+                URL_VARIABLE => continue,
                 _ if findings.was_used(name) => continue,
                 _ => {
                     let message = unknown("environment variable", name, VARIABLES.iter().copied());

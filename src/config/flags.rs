@@ -7,8 +7,12 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
+
+use super::operator_flags::{
+    AuditFlags, KeysWords, NamespacesWords, Operator, Reach, StatusFlags, TeamsWords,
+};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -25,6 +29,20 @@ pub enum Command {
     LedgerVerify(VerifyFlags),
     /// Print the JSON Schema of the configuration file.
     ConfigSchema,
+    /// Look after keys.
+    Keys(Operator<KeysWords>),
+    /// Look after tenants.
+    Namespaces(Operator<NamespacesWords>),
+    /// Look after teams.
+    Teams(Operator<TeamsWords>),
+    /// Show what operators did.
+    Audit(AuditFlags),
+    /// Show keys and usage.
+    Status(StatusFlags),
+    /// Let a running Paygate read its configuration anew.
+    ConfigReload(Reach),
+    /// Print a script that completes commands.
+    Completions(Shell),
 }
 
 /// The whole command line.
@@ -83,6 +101,21 @@ pub(super) enum Words {
     /// Check the books
     #[command(subcommand)]
     Ledger(LedgerWords),
+    /// Create, show and change the keys of a running Paygate
+    Keys(Operator<KeysWords>),
+    /// List the tenants of a running Paygate, suspend and resume them
+    Namespaces(Operator<NamespacesWords>),
+    /// Look after the teams of a running Paygate
+    Teams(Operator<TeamsWords>),
+    /// Show what operators of a running Paygate did
+    Audit(AuditFlags),
+    /// Show the keys and the usage of a running Paygate
+    Status(StatusFlags),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
     /// Print the version
     Version,
 }
@@ -91,6 +124,19 @@ pub(super) enum Words {
 pub(super) enum ConfigWords {
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
+    /// Let a running Paygate read its configuration anew
+    Reload(Reach),
+}
+
+/// A shell whose completion can be scripted.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    /// Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,6 +27,7 @@ mod keys_servers;
 mod moving;
 mod named;
 mod number;
+mod operator_flags;
 mod overrides;
 mod problem;
 mod reference;
@@ -38,12 +39,16 @@ mod show;
 use std::io;
 use std::path::Path;
 
-pub use command_line::{Printout, parse};
+pub use command_line::{Printout, completions, parse};
 pub use environment::{
     ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE,
 };
 pub use file::read_file;
-pub use flags::{Command, HealthFlags, ValidateFlags, VerifyFlags, WrapFlags};
+pub use flags::{Command, HealthFlags, Shell, ValidateFlags, VerifyFlags, WrapFlags};
+pub use operator_flags::{
+    AuditFlags, KeysWords, NamespacesWords, NewKey, OfNamespace, OneKey, Operator, Reach,
+    StatusFlags, TeamsWords,
+};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use schema::schema;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::environment::{
-    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE,
+    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE,
 };
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
@@ -71,6 +71,7 @@ pub fn reference_page() -> String {
          | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\
          | `{ADMIN_KEY_FILE_VARIABLE}` | File that holds that key. |\n\
          | `{API_KEY_VARIABLE}` | Key of the client on stdin and stdout (`--stdio`), if `--api-key` gives none. |\n\
+         | `{URL_VARIABLE}` | Where a running Paygate is, for the commands that speak to one. |\n\
          | `{LOG_VARIABLE}` | Which lines of the log go to stderr: `error`, `warn`, `info`, `debug` or \
          `trace`, or a filter such as `info,upstream=debug`. `{LOG_DEFAULT}` if it is not set. |\n\n\
          Any other variable that begins with `PAYGATE_` is warned about.\n"
