@@ -22,7 +22,7 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 /// Fills in every default. `None` if there is nothing to guard; that and every other problem is
 /// among the findings.
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
-    let backend = backend(&draft, findings);
+    let (backend, serves) = (backend(&draft, findings), serves(&draft));
     let books = books(&draft, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
@@ -40,11 +40,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
-        serves: match draft.port {
-            _ if !draft.stdio => Serves::Http,
-            Some(_) => Serves::Both,
-            None => Serves::Stdio,
-        },
+        serves,
         api_key: draft.api_key.map(|key| key.value),
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
@@ -81,6 +77,15 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
     })
+}
+
+/// Who wants stdio and names a port wants both.
+fn serves(draft: &Draft) -> Serves {
+    match draft.port {
+        _ if !draft.stdio => Serves::Http,
+        Some(_) => Serves::Both,
+        None => Serves::Stdio,
+    }
 }
 
 /// A flag wins over the file; without either there is nothing to guard.

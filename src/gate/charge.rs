@@ -26,7 +26,7 @@ pub struct Charge {
     /// Who pays.
     pub key: KeyId,
     /// The payer's tenant.
-    pub namespace: String,
+    pub namespace: Text,
     /// Revision of the key's record that was judged.
     pub key_revision: u64,
     /// Revision of the namespace's record that was judged.
@@ -113,7 +113,7 @@ impl Charge {
         Self {
             call: hold.call,
             key,
-            namespace: String::new(),
+            namespace: "".into(),
             key_revision: 0,
             namespace_revision: 0,
             team: None,

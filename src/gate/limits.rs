@@ -50,7 +50,7 @@ pub(super) fn charge(
     Charge {
         call,
         key: key.id.clone(),
-        namespace: key.namespace.clone(),
+        namespace: key.namespace.as_str().into(),
         key_revision: key.revision,
         namespace_revision: request.namespace.map_or(0, |namespace| namespace.revision),
         team: request.team.map(|team| (team.id.clone(), team.revision)),

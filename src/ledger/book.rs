@@ -1,6 +1,7 @@
 //! The book: accounts and open holds, and the only functions that change them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::time::Duration;
 
 use super::names::BALANCE;
@@ -9,14 +10,15 @@ use super::{
     ResolutionKind, Reversal, Window,
 };
 use crate::model::bounds::COUNTER_MAX;
+use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 
 /// Accounts and open holds. The shell loads an account before it is used here.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    accounts: HashMap<AccountId, Account>,
-    holds: HashMap<CallId, Hold>,
+    accounts: IdMap<AccountId, Account>,
+    holds: IdMap<CallId, Hold>,
     now: Time,
 }
 
@@ -102,12 +104,12 @@ impl Book {
     }
 
     /// All loaded accounts.
-    pub fn accounts(&self) -> &HashMap<AccountId, Account> {
+    pub fn accounts(&self) -> &IdMap<AccountId, Account> {
         &self.accounts
     }
 
     /// All open holds.
-    pub fn holds(&self) -> &HashMap<CallId, Hold> {
+    pub fn holds(&self) -> &IdMap<CallId, Hold> {
         &self.holds
     }
 
@@ -274,14 +276,15 @@ impl Book {
         hold: Hold,
         takes: &dyn Fn(&AccountId) -> bool,
     ) -> Result<&Hold, LedgerError> {
-        if self.holds.contains_key(&hold.call) {
+        let Self { accounts, holds, .. } = self;
+        let MapEntry::Vacant(place) = holds.entry(hold.call) else {
             return Err(LedgerError::HoldMismatch);
-        }
+        };
         for postings in by_account(&hold.postings) {
             let Some(first) = postings.first().filter(|first| takes(&first.account)) else {
                 continue;
             };
-            let account = self.account_mut(&first.account)?;
+            let account = accounts.get_mut(&first.account).ok_or(LedgerError::NotLoaded)?;
             account.called(hold.at);
             for posting in postings {
                 account
@@ -293,7 +296,7 @@ impl Book {
                 }
             }
         }
-        Ok(self.holds.entry(hold.call).insert_entry(hold).into_mut())
+        Ok(place.insert(hold))
     }
 
     fn close(

@@ -70,6 +70,18 @@ impl CallId {
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// The id as text.
+    pub fn text(&self) -> impl AsRef<[u8]> + use<> {
+        const HEAD: &[u8; 5] = b"call_";
+        let mut text = [0; 37];
+        if let Some((head, digits)) = text.split_first_chunk_mut() {
+            *head = *HEAD;
+            // It has room for just so many digits.
+            hex::encode_to_slice(self.0, digits).unwrap_or_default();
+        }
+        text
+    }
 }
 
 /// Id of a session: `mcp_sess_` and 32 hex digits. It names a session and opens nothing: whoever uses

@@ -4,6 +4,7 @@ pub mod address;
 pub mod audit;
 pub mod bounds;
 pub mod denial;
+pub mod id_map;
 pub mod idempotency;
 pub mod ids;
 pub mod key;

@@ -14,8 +14,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -43,6 +44,9 @@ pub enum FromServer<'a> {
     /// The line is no JSON-RPC message; the text says why.
     Malformed(&'static str),
 }
+
+static IS_ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("isError"));
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
 
 /// The answer to one request: the whole line as the server wrote it, and where its parts are.
 #[derive(Debug, Clone)]
@@ -137,8 +141,8 @@ impl Answer {
 /// customer does not pay.
 pub fn is_tool_error(result: &str) -> bool {
     let bytes = result.as_bytes();
-    let named = memmem::find(bytes, b"isError").is_some();
-    let escaped = || memmem::find(bytes, b"\\u").is_some();
+    let named = IS_ERROR.find(bytes).is_some();
+    let escaped = || ESCAPE.find(bytes).is_some();
     (named || escaped()) && serde_json::from_str::<IsError>(result).is_ok_and(|found| found.0)
 }
 

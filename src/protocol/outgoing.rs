@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::object::{Object, string};
 use super::version;
 
@@ -41,8 +44,14 @@ impl<'a> Outgoing<'a> {
         self.params().filter(|_| cancels)?.get("requestId")?.parse().ok()
     }
 
+    /// The tool that is called, and its arguments as written.
+    pub fn tool_call(&self) -> Option<(Cow<'a, str>, Option<&'a str>)> {
+        let params = self.params().filter(|_| self.method.as_deref() == Some("tools/call"))?;
+        Some((params.get("name").and_then(string)?, params.get("arguments")))
+    }
+
     /// The headers that repeat, for a modern server, what the message says. `Mcp-Param-*`, which
-    /// needs the tool's schema, is not among them.
+    /// needs the tool's schema, is not among them: see [`super::modern::ParamHeaders`].
     pub fn mirrored(&self) -> Vec<(&'static str, String)> {
         let Some(method) = self.method.as_deref() else {
             return Vec::new();
@@ -80,22 +89,7 @@ pub fn encoded(text: &str) -> Cow<'_, str> {
     if is_plain && !looks_encoded {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(format!("{}{}{}", ENCODED.0, base64(text.as_bytes()), ENCODED.1))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let sign = SIGNS.get((bits >> (18 - 6 * place) & 63) as usize);
-            let is_filled = place <= group.len();
-            text.push(if is_filled { sign.map_or('=', |sign| char::from(*sign)) } else { '=' });
-        }
-    }
-    text
+    Cow::Owned(format!("{}{}{}", ENCODED.0, STANDARD.encode(text), ENCODED.1))
 }
 
 #[cfg(test)]

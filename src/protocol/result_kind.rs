@@ -1,8 +1,14 @@
 //! What kind of result a tool gave: a whole one, a request for input, or a task.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::object::{Object, string};
+
+static RESULT_TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("resultType"));
+static TASK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"task\""));
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
 
 /// What `resultType` says, or a `task` in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +24,8 @@ pub enum ResultKind {
 impl ResultKind {
     /// Reads the text of a `result`. One without the name is not walked.
     pub fn of(result: &str) -> Self {
-        let may_have = |name: &[u8]| memmem::find(result.as_bytes(), name).is_some();
-        if !may_have(b"resultType") && !may_have(b"\"task\"") && !may_have(b"\\u") {
+        let may_have = |name: &Finder<'_>| name.find(result.as_bytes()).is_some();
+        if !may_have(&RESULT_TYPE) && !may_have(&TASK) && !may_have(&ESCAPE) {
             return Self::Complete;
         }
         let Ok(object) = Object::read(result) else { return Self::Complete };

@@ -80,6 +80,9 @@ fn resembles(name: &str, known: &str) -> bool {
     if name.len() < known.len() {
         return false;
     }
+    if name.bytes().all(|byte| byte.is_ascii() && byte != 0) {
+        return name.eq_ignore_ascii_case(known);
+    }
     let until_nul = name.split('\0').next().unwrap_or_default();
     folds_to(until_nul.chars(), known) || folds_to(name.chars().filter(|c| *c != '\0'), known)
 }

@@ -199,7 +199,7 @@ fn what_is_worth_a_word() {
         let text = warnings.to_string();
         match expected {
             Some(expected) => {
-                assert!(text.contains(expected) && text.contains("1 warning(s)"), "{file}: {text}")
+                assert!(text.contains(expected) && text.contains("1 warning(s)"), "{file}: {text}");
             }
             None => assert!(warnings.is_empty(), "{file}: {text}"),
         }

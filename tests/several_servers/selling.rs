@@ -16,9 +16,9 @@ fn tools_are_sold_under_their_full_names() {
     }
     let listed = paygate.rpc("", "tools/list", &json!({})).json();
     let listed = listed["result"]["tools"].as_array().unwrap();
-    let priced = listed.iter().find(|tool| tool["name"] == "b:instant").unwrap();
-    assert_eq!(priced["_pricing"]["creditsPerCall"], 7);
-    assert_eq!(priced["description"], "Answers at once with the nonce", "as its server wrote it");
+    let bought = listed.iter().find(|tool| tool["name"] == "b:instant").unwrap();
+    assert_eq!(bought["_pricing"]["creditsPerCall"], 7);
+    assert_eq!(bought["description"], "Answers at once with the nonce", "as its server wrote it");
 
     let (limited, _) = paygate.create_key(&json!({"credits": 9, "allowedTools": ["a:instant"]}));
     assert_eq!(paygate.call(&limited, "b:instant", &json!({})).json()["error"]["code"], -32402);

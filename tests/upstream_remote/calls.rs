@@ -205,11 +205,15 @@ async fn a_modern_server_sees_headers_and_no_notification_of_a_cancellation() {
     assert!(link.first_result().unwrap().contains("supportedVersions"));
     let slot = link.reserve().unwrap();
     let line = json!({"jsonrpc": "2.0", "id": slot.id(), "method": "tools/call", "params": {
-        "name": "headers", "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}});
+        "name": "headers", "arguments": {"region": "eu"},
+        "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}});
     let answer = slot.send(line.to_string().into_bytes(), CEILING).answer().await.unwrap();
-    for header in
-        ["mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", "mcp-name: headers"]
-    {
+    for header in [
+        "mcp-protocol-version: 2026-07-28",
+        "mcp-method: tools/call",
+        "mcp-name: headers",
+        "mcp-param-region: eu",
+    ] {
         assert!(answer.line().contains(header), "{header}");
     }
     assert!(!answer.line().contains("mcp-session-id"), "{}", answer.line());

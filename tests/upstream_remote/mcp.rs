@@ -159,8 +159,9 @@ impl Mcp {
             "tools/list" => {
                 let tools =
                     ["echo", "headers", "status", "cut", "big", "slow", "hang_up", "progress"];
-                let tools =
-                    tools.map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+                let region = json!({"region": {"type": "string", "x-mcp-header": "Region"}});
+                let schema = json!({"type": "object", "properties": region});
+                let tools = tools.map(|name| json!({"name": name, "inputSchema": schema}));
                 json!({"tools": tools})
             }
             _ => json!({}),

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -253,18 +253,31 @@ fn respond(written: Written, wrapping: Wrapping) -> Response {
 }
 
 fn show(headers: &mut HeaderMap, shown: &Shown) {
-    if let Some(call) = shown.call
-        && let Ok(value) = HeaderValue::try_from(call.to_string())
-    {
-        headers.insert(CALL_ID, value);
+    let mut values = Values(BytesMut::with_capacity(128));
+    if let Some(call) = shown.call {
+        values.put(headers, CALL_ID, call.text().as_ref());
     }
+    let mut digits = itoa::Buffer::new();
     if let Some(reading) = shown.reading {
-        headers.insert(CREDITS_REMAINING, reading.available.into());
+        values.put(headers, CREDITS_REMAINING, digits.format(reading.available).as_bytes());
     }
     if let Some(rate) = shown.rate() {
-        headers.insert(RATE_LIMIT, rate.limit.into());
-        headers.insert(RATE_REMAINING, rate.remaining.into());
-        headers.insert(RATE_RESET, whole_seconds(rate.reset_ms).into());
+        values.put(headers, RATE_LIMIT, digits.format(rate.limit).as_bytes());
+        values.put(headers, RATE_REMAINING, digits.format(rate.remaining).as_bytes());
+        let seconds = whole_seconds(rate.reset_ms);
+        values.put(headers, RATE_RESET, digits.format(seconds).as_bytes());
+    }
+}
+
+/// The values of an answer's headers: pieces of one allocation, because every call has several.
+struct Values(BytesMut);
+
+impl Values {
+    fn put(&mut self, headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+        self.0.extend_from_slice(value);
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
+            headers.insert(name, value);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::super::outgoing::encoded;
 use super::{Headers, Mirror, Unfit};
 
 /// How deep in a schema an annotation is looked for: deeper than any real form, and no endless walk.
@@ -43,18 +44,26 @@ impl ParamHeaders {
         self.headers.is_empty()
     }
 
+    /// The headers that repeat the arguments (JSON text): names and values.
+    pub fn of_arguments(&self, arguments: Option<&str>) -> Vec<(String, String)> {
+        let arguments = object(arguments);
+        let header = |header: &ParamHeader| {
+            let value = header.value_in(&arguments).and_then(written)?;
+            Some((format!("mcp-param-{}", header.name), encoded(&value).into_owned()))
+        };
+        self.headers.iter().filter_map(header).collect()
+    }
+
     /// Do the headers say what the arguments (JSON text) say?
     pub fn check(&self, arguments: Option<&str>, headers: &Headers) -> Result<(), Unfit> {
         if self.is_empty() || headers.are_none {
             return Ok(());
         }
-        let arguments = arguments.and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok());
-        let arguments = Value::Object(arguments.unwrap_or_default());
+        let arguments = object(arguments);
         for header in &self.headers {
             let sent = headers.params.iter().find(|(name, _)| *name == header.name);
             let sent = sent.map_or(&Mirror::Absent, |(_, value)| value);
-            let value = header.path.iter().try_fold(&arguments, |value, name| value.get(name));
-            if !header.agrees(value, sent) {
+            if !header.agrees(header.value_in(&arguments), sent) {
                 let (name, argument) = (&header.name, header.path.join("."));
                 let message = format!("Mcp-Param-{name} is not the argument \"{argument}\"");
                 return Err(Unfit::mismatch(&message));
@@ -65,15 +74,12 @@ impl ParamHeaders {
 }
 
 impl ParamHeader {
+    fn value_in<'a>(&self, arguments: &'a Value) -> Option<&'a Value> {
+        self.path.iter().try_fold(arguments, |value, name| value.get(name))
+    }
+
     fn agrees(&self, value: Option<&Value>, sent: &Mirror) -> bool {
-        let expected = match value {
-            None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
-                return sent.is_absent();
-            }
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Bool(flag)) => flag.to_string(),
-            Some(Value::Number(number)) => number.to_string(),
-        };
+        let Some(expected) = value.and_then(written) else { return sent.is_absent() };
         let Some(decoded) = sent.decoded() else { return false };
         if decoded == expected {
             return true;
@@ -81,6 +87,21 @@ impl ParamHeader {
         // 42 and 42.0 are the same integer.
         let both = (integer(&decoded), integer(&expected));
         self.is_integer && matches!(both, (Some(one), Some(other)) if one == other)
+    }
+}
+
+fn object(arguments: Option<&str>) -> Value {
+    let arguments = arguments.and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok());
+    Value::Object(arguments.unwrap_or_default())
+}
+
+/// A value as a header repeats it; nothing for what has no header.
+fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
     }
 }
 
@@ -188,6 +209,21 @@ mod tests {
         ] {
             assert!(!agree(arguments, sent), "{arguments} {sent:?}");
         }
+    }
+
+    #[test]
+    fn what_is_repeated_agrees() {
+        let headers = ParamHeaders::of_schema(SCHEMA);
+        let arguments = r#"{"region":" é","count":-7,"deep":{"flag":false},"free":"x"}"#;
+        let repeated = headers.of_arguments(Some(arguments));
+        let params = repeated.iter().map(|(name, value)| {
+            let name = name.strip_prefix("mcp-param-").unwrap().to_owned();
+            (name, Mirror::One(value.clone()))
+        });
+        let sent = Headers { params: params.collect(), ..Headers::default() };
+        assert_eq!(sent.params.len(), 3);
+        assert!(headers.check(Some(arguments), &sent).is_ok(), "{repeated:?}");
+        assert_eq!(headers.of_arguments(Some(r#"{"region":null}"#)), []);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod audit;
+mod detail;
 mod file;
 mod kept;
 mod open;

@@ -14,6 +14,7 @@ use super::queue::Write;
 use super::state::{Shared, State};
 use crate::ledger::{Book, Hold};
 use crate::model::bounds::{PARKED_MAX, PARKED_PER_KEY_MAX};
+use crate::model::id_map::IdMap;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::{CallEnd, Durable, PaidTask, Parking, Reading, Resumed, Show, StoreError};
@@ -27,9 +28,9 @@ const PAID: &str = "paid";
 /// All holds that wait and all tasks that are paid, and how many each customer has.
 #[derive(Debug, Default)]
 pub(super) struct Lot {
-    waiting: HashMap<CallId, Parking>,
-    paid: HashMap<CallId, Parking>,
-    by_key: HashMap<KeyId, usize>,
+    waiting: IdMap<CallId, Parking>,
+    paid: IdMap<CallId, Parking>,
+    by_key: IdMap<KeyId, usize>,
     forget_at: Time,
 }
 

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeSeq, Serializer};
 
+use super::detail::{escaped, number};
 use crate::ledger::{CounterName, Posting, Refund, Window};
 use crate::model::ids::AccountId;
 
@@ -24,17 +24,6 @@ pub(super) struct PostingRow {
 }
 
 impl PostingRow {
-    pub(super) fn new(posting: &Posting, account: usize) -> Self {
-        let Posting { counter, window, amount, refund, .. } = posting;
-        Self {
-            counter: counter.clone(),
-            window: *window,
-            refund: *refund,
-            amount: *amount,
-            account,
-        }
-    }
-
     pub(super) const fn amount(&self) -> i64 {
         self.amount
     }
@@ -56,23 +45,27 @@ impl PostingRow {
     }
 }
 
-/// `counter@window!` as text.
-struct Written<'a>(&'a PostingRow);
-
-impl fmt::Display for Written<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.counter.as_str())?;
-        match self.0.window {
-            Window::Lifetime => f.write_str("@l"),
-            Window::Day => f.write_str("@d"),
-            Window::Month => f.write_str("@m"),
-            Window::Rolling(length_ms) => write!(f, "@{length_ms}"),
-        }?;
-        match self.0.refund {
-            Refund::Stays => f.write_str("!"),
-            Refund::Back => Ok(()),
-        }
+/// Appends one amount; `place` is 0 for the payer, else one more than a place in `accounts`.
+pub(super) fn write(text: &mut String, posting: &Posting, place: usize) {
+    text.push_str("[\"");
+    escaped(text, posting.counter.as_str());
+    text.push('@');
+    match posting.window {
+        Window::Lifetime => text.push('l'),
+        Window::Day => text.push('d'),
+        Window::Month => text.push('m'),
+        Window::Rolling(length_ms) => number(text, length_ms),
     }
+    if posting.refund == Refund::Stays {
+        text.push('!');
+    }
+    text.push_str("\",");
+    number(text, posting.amount);
+    if place != 0 {
+        text.push(',');
+        number(text, i64::try_from(place).unwrap_or(i64::MAX));
+    }
+    text.push(']');
 }
 
 fn read(text: &str) -> Option<(CounterName, Window, Refund)> {
@@ -88,18 +81,6 @@ fn read(text: &str) -> Option<(CounterName, Window, Refund)> {
         length_ms => Window::Rolling(length_ms.parse().ok()?),
     };
     Some((CounterName::new(name), window, refund))
-}
-
-impl Serialize for PostingRow {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_seq(None)?;
-        row.serialize_element(&format_args!("{}", Written(self)))?;
-        row.serialize_element(&self.amount)?;
-        if self.account != 0 {
-            row.serialize_element(&self.account)?;
-        }
-        row.end()
-    }
 }
 
 impl<'de> Deserialize<'de> for PostingRow {
@@ -144,7 +125,9 @@ mod tests {
         ];
         for (counter, window, refund, text) in cases {
             let posting = Posting { account: payer.clone(), counter, window, amount: -5, refund };
-            assert_eq!(serde_json::to_string(&PostingRow::new(&posting, 0)).unwrap(), text);
+            let mut written = String::new();
+            write(&mut written, &posting, 0);
+            assert_eq!(written, text);
             let read: PostingRow = serde_json::from_str(text).unwrap();
             assert_eq!(read.posting(&payer, &[]), Some(posting));
         }

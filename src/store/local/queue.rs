@@ -1,6 +1,6 @@
 //! What waits for the disk, in the order of its changes, and who waits for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 
 use super::kept::KeptRow;
 use super::records::OnceRecord;
-use super::rows::JournalRow;
+use super::rows::{End, JournalRow};
 use crate::ledger::{Book, Hold, Resolution};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
+use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -57,6 +58,8 @@ struct OpenCall {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) writes: Vec<Write>,
+    /// What the journal rows are cut from.
+    pub(super) text: String,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
 
@@ -64,7 +67,7 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     batch: Batch,
-    open: HashMap<CallId, OpenCall>,
+    open: IdMap<CallId, OpenCall>,
     /// Holds without a row yet, oldest first. Resolved ones are skipped when they come up.
     young: VecDeque<(Instant, CallId)>,
     #[cfg(test)]
@@ -98,6 +101,12 @@ impl Queue {
         self.batch.writes.push(write);
     }
 
+    /// Queues a journal row, which is written down in the text of the batch.
+    pub(super) fn journal(&mut self, row: impl FnOnce(&mut String) -> JournalRow) {
+        let row = row(&mut self.batch.text);
+        self.batch.writes.push(Write::Journal(row));
+    }
+
     /// Takes those who wait, because nothing will be written any more.
     pub(super) fn take_waiters(&mut self) -> Vec<oneshot::Sender<()>> {
         std::mem::take(&mut self.batch.waiters)
@@ -111,9 +120,15 @@ impl Queue {
     }
 
     /// Remembers a new hold. It gets a row of its own only if it is not resolved soon.
-    pub(super) fn opened(&mut self, call: CallId, payer: AccountId, calls: Vec<CallEnd>) {
+    pub(super) fn opened(
+        &mut self,
+        call: CallId,
+        payer: AccountId,
+        calls: Vec<CallEnd>,
+        now: Instant,
+    ) {
         self.open.insert(call, OpenCall { payer, calls, written: false });
-        self.young.push_back((Instant::now(), call));
+        self.young.push_back((now, call));
     }
 
     /// Remembers a hold that a restart has found waiting; it has its row.
@@ -133,16 +148,16 @@ impl Queue {
     pub(super) fn write_hold(&mut self, hold: &Hold) {
         if let Some(open) = self.open.get_mut(&hold.call).filter(|open| !open.written) {
             open.written = true;
-            let (hold, payer, calls) = (hold.clone(), open.payer.clone(), open.calls.clone());
-            self.batch.writes.push(Write::Journal(JournalRow::Hold { hold, payer, calls }));
+            let row = JournalRow::hold(&mut self.batch.text, hold, &open.payer, &open.calls);
+            self.batch.writes.push(Write::Journal(row));
         }
     }
 
     /// Queues the end of a hold: together with the hold itself if that has no row yet.
     pub(super) fn ended(
         &mut self,
-        hold: Hold,
-        resolution: Resolution,
+        hold: &Hold,
+        resolution: &Resolution,
         charged: i64,
         calls: Option<Vec<CallEnd>>,
     ) {
@@ -156,11 +171,10 @@ impl Queue {
             },
         };
         let calls = calls.unwrap_or_else(|| unanswered(known_calls, resolution.kind.word()));
-        self.batch.writes.push(Write::Journal(if written {
-            JournalRow::End { resolution, payer, charged, calls }
-        } else {
-            JournalRow::Call { hold, resolution, payer, charged, calls }
-        }));
+        let text = &mut self.batch.text;
+        let end = End { resolution, payer: &payer, charged, calls: &calls };
+        let row = if written { end.row(text) } else { end.row_with_hold(text, hold) };
+        self.batch.writes.push(Write::Journal(row));
     }
 
     /// Takes what is to be written now; with `all`, also the holds that might still end soon, so

@@ -10,12 +10,13 @@ use super::accounts::save;
 use super::kept::KeptUse;
 use super::parked::{self, FoundParked};
 use super::records::{forget_once, from_json, read_namespaces, read_once};
-use super::rows::{COLUMNS, JournalRow, ReadRow};
+use super::rows::{COLUMNS, End, ReadRow, inserting};
 use super::schema::{meta, seal_key, set_meta};
 use super::state::State;
 use super::teams::{read_team_accounts, read_teams};
 use super::tokens::read_tokens;
 use crate::ledger::{Account, Book, Entry, LedgerError, ResolutionKind, ResolveError};
+use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
@@ -34,7 +35,7 @@ pub(super) struct Recovered {
     /// The last journal row.
     pub(super) seq: i64,
     /// Journal rows of the holds that are still open.
-    pub(super) open_holds: HashMap<CallId, i64>,
+    pub(super) open_holds: IdMap<CallId, i64>,
     pub(super) seal_key: SealKey,
 }
 
@@ -117,8 +118,10 @@ fn end_open(
             Err(ResolveError::Broken(error)) => return Ok(Err(error.to_string())),
         };
         *seq += 1;
-        let row = JournalRow::End { resolution, payer: hold.payer, charged: 0, calls };
-        row.insert(connection, *seq)?;
+        let mut text = String::new();
+        let end = End { resolution: &resolution, payer: &hold.payer, charged: 0, calls: &calls };
+        let mut insert = inserting(connection)?;
+        end.row(&mut text).insert(&mut insert, *seq, &text)?;
     }
     Ok(Ok(found))
 }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::queue::Write;
 use super::rows::{COLUMNS, JournalRow, ReadRow};
 use super::state::Shared;
 use crate::ledger::{Account, Entry, Hold, LedgerError, Resolution, Reversal};
@@ -120,9 +119,8 @@ impl Shared {
         state.touch(reversal.postings.iter().map(|posting| &posting.account));
         let payer = key.account();
         let available = state.book.account(&payer).map_or(0, Account::available);
-        let reason = deed.reason;
-        let row = JournalRow::Refund { reversal, payer, calls: tools, reason };
-        state.queue.push(Write::Journal(row));
+        let reason = deed.reason.as_deref();
+        state.queue.journal(|text| JournalRow::refund(text, &reversal, payer, &tools, reason));
         state.remember(deed.once, available, now);
         state.audit(deed.audit.map(|event| event.with("newBalance", available)));
         let durable = state.queue.durable();

@@ -7,146 +7,178 @@
 //! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use rusqlite::{Connection, Row};
-use serde::{Deserialize, Serialize};
+use rusqlite::{CachedStatement, Connection, Row, Statement};
+use serde::Deserialize;
 
+use super::detail::DetailText;
 use super::posting::PostingRow;
 use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind, Reversal};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
 
-/// One row to write.
+/// One row to write. Its `detail` is a piece of its batch's text: written down where the change is
+/// made, so that the writer only copies it and no thread frees what another one has allocated.
 #[derive(Debug)]
-pub(super) enum JournalRow {
-    Credit { at: Time, account: AccountId, amount: i64, kind: CreditKind, reason: Option<String> },
-    Hold { hold: Hold, payer: AccountId, calls: Vec<CallEnd> },
-    End { resolution: Resolution, payer: AccountId, charged: i64, calls: Vec<CallEnd> },
-    Call { hold: Hold, resolution: Resolution, payer: AccountId, charged: i64, calls: Vec<CallEnd> },
-    Refund { reversal: Reversal, payer: AccountId, calls: Vec<CallEnd>, reason: Option<String> },
+pub(super) struct JournalRow {
+    at: Time,
+    kind: &'static str,
+    call: Option<CallId>,
+    account: AccountId,
+    amount: i64,
+    detail: Range<usize>,
+    effect: Effect,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Detail<'a> {
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    held: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    until: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    end: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    postings: Vec<PostingRow>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    kept: Vec<i64>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    calls: Vec<(Cow<'a, str>, i64, i64, Cow<'a, str>)>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    accounts: Vec<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    reason: Option<Cow<'a, str>>,
+/// What a row does to the holds that have a row and are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Opens(CallId),
+    Ends(CallId),
+    Neither,
+}
+
+/// The end of a hold.
+pub(super) struct End<'a> {
+    pub(super) resolution: &'a Resolution,
+    pub(super) payer: &'a AccountId,
+    pub(super) charged: i64,
+    pub(super) calls: &'a [CallEnd],
+}
+
+/// What [`JournalRow::insert`] is run with.
+pub(super) fn inserting(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(
+        "INSERT INTO journal (seq, at, kind, call, account, amount, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
 }
 
 impl JournalRow {
-    pub(super) fn insert(&self, connection: &Connection, seq: i64) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(
-            "INSERT INTO journal (seq, at, kind, call, account, amount, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
-        let (at, kind, call, account, amount) = match self {
-            Self::Credit { at, account, amount, kind, .. } => {
-                (*at, credit_word(*kind), None, account, *amount)
-            }
-            Self::Hold { hold, payer, calls } => {
-                let price = calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.price));
-                (hold.at, "hold", Some(hold.call), payer, price)
-            }
-            Self::End { resolution, payer, charged, .. } => {
-                (resolution.at, resolution.kind.word(), Some(resolution.call), payer, *charged)
-            }
-            Self::Call { resolution, payer, charged, .. } => {
-                (resolution.at, "call", Some(resolution.call), payer, *charged)
-            }
-            Self::Refund { reversal, payer, .. } => {
-                (reversal.at, "refund", Some(reversal.call), payer, reversal.credits())
-            }
-        };
-        let detail =
-            self.detail().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    pub(super) fn credit(
+        text: &mut String,
+        (at, kind): (Time, CreditKind),
+        account: AccountId,
+        amount: i64,
+        reason: Option<&str>,
+    ) -> Self {
+        let detail = DetailText::of(text, |detail| detail.reason(reason));
+        let (kind, effect) = (credit_word(kind), Effect::Neither);
+        Self { at, kind, call: None, account, amount, detail, effect }
+    }
+
+    pub(super) fn hold(
+        text: &mut String,
+        hold: &Hold,
+        payer: &AccountId,
+        calls: &[CallEnd],
+    ) -> Self {
+        let detail = DetailText::of(text, |detail| {
+            detail.hold(hold, payer);
+            detail.calls(calls);
+        });
+        let amount = calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.price));
+        let (call, account, effect) = (Some(hold.call), payer.clone(), Effect::Opens(hold.call));
+        Self { at: hold.at, kind: "hold", call, account, amount, detail, effect }
+    }
+
+    pub(super) fn refund(
+        text: &mut String,
+        reversal: &Reversal,
+        account: AccountId,
+        calls: &[CallEnd],
+        reason: Option<&str>,
+    ) -> Self {
+        let detail = DetailText::of(text, |detail| {
+            detail.reversal(reversal, &account);
+            detail.calls(calls);
+            detail.reason(reason);
+        });
+        let (call, amount, effect) = (Some(reversal.call), reversal.credits(), Effect::Neither);
+        Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect }
+    }
+
+    pub(super) const fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// `text` is what the row was made with.
+    pub(super) fn insert(
+        &self,
+        statement: &mut Statement<'_>,
+        seq: i64,
+        text: &str,
+    ) -> rusqlite::Result<()> {
+        let Self { at, kind, call, account, amount, detail, effect: _ } = self;
         let call = call.as_ref().map(|call| call.bytes().as_slice());
+        // A row of another text would be none, which the table does not take.
+        let detail = text.get(detail.clone());
         statement.execute((seq, at.ms(), kind, call, account.as_str(), amount, detail))?;
         Ok(())
     }
+}
 
-    fn detail(&self) -> Result<String, serde_json::Error> {
-        let mut detail = Detail::default();
-        match self {
-            Self::Credit { reason, .. } => detail.reason = reason.as_deref().map(Cow::from),
-            Self::Hold { hold, payer, calls } => {
-                detail.hold(hold, payer);
-                detail.calls(calls);
+impl End<'_> {
+    /// The row that ends a hold which has a row.
+    pub(super) fn row(&self, text: &mut String) -> JournalRow {
+        let detail = DetailText::of(text, |detail| {
+            detail.kept(&self.resolution.kept);
+            detail.calls(self.calls);
+        });
+        let effect = Effect::Ends(self.resolution.call);
+        self.row_of_kind(self.resolution.kind.word(), detail, effect)
+    }
+
+    /// The one row of a hold that has none yet.
+    pub(super) fn row_with_hold(&self, text: &mut String, hold: &Hold) -> JournalRow {
+        let detail = DetailText::of(text, |detail| {
+            detail.hold(hold, self.payer);
+            detail.end(self.resolution.kind.word());
+            let all = hold.postings.iter().map(|posting| posting.amount);
+            if !all.eq(self.resolution.kept.iter().copied()) {
+                detail.kept(&self.resolution.kept);
             }
-            Self::Refund { reversal, payer, calls, reason } => {
-                detail.held = Some(reversal.held_at.ms());
-                detail.postings(&reversal.postings, payer);
-                detail.calls(calls);
-                detail.reason = reason.as_deref().map(Cow::from);
-            }
-            Self::End { resolution, calls, .. } => {
-                detail.kept.clone_from(&resolution.kept);
-                detail.calls(calls);
-            }
-            Self::Call { hold, resolution, payer, calls, .. } => {
-                detail.hold(hold, payer);
-                detail.end = Some(resolution.kind.word().into());
-                detail.kept(&resolution.kept);
-                detail.calls(calls);
-            }
+            detail.calls(self.calls);
+        });
+        self.row_of_kind("call", detail, Effect::Neither)
+    }
+
+    fn row_of_kind(&self, kind: &'static str, detail: Range<usize>, effect: Effect) -> JournalRow {
+        JournalRow {
+            at: self.resolution.at,
+            kind,
+            call: Some(self.resolution.call),
+            account: self.payer.clone(),
+            amount: self.charged,
+            detail,
+            effect,
         }
-        serde_json::to_string(&detail)
     }
 }
 
-impl<'a> Detail<'a> {
-    fn hold(&mut self, hold: &'a Hold, payer: &'a AccountId) {
-        (self.held, self.until) = (Some(hold.at.ms()), Some(hold.deadline.ms()));
-        self.postings(&hold.postings, payer);
-    }
+/// `detail` as it is read.
+#[derive(Deserialize)]
+struct Detail<'a> {
+    #[serde(default)]
+    held: Option<i64>,
+    #[serde(default)]
+    until: Option<i64>,
+    #[serde(default)]
+    end: Option<Cow<'a, str>>,
+    #[serde(default)]
+    postings: Vec<PostingRow>,
+    #[serde(default)]
+    kept: Vec<i64>,
+    #[serde(default)]
+    calls: Vec<(Cow<'a, str>, i64, i64, Cow<'a, str>)>,
+    #[serde(default)]
+    accounts: Vec<Cow<'a, str>>,
+}
 
-    fn postings(&mut self, postings: &'a [Posting], payer: &'a AccountId) {
-        for posting in postings {
-            let place = self.place_of(&posting.account, payer);
-            self.postings.push(PostingRow::new(posting, place));
-        }
-    }
-
-    fn place_of(&mut self, account: &'a AccountId, payer: &AccountId) -> usize {
-        if account == payer {
-            return 0;
-        }
-        let found = self.accounts.iter().position(|known| known == account.as_str());
-        let place = found.unwrap_or_else(|| {
-            self.accounts.push(account.as_str().into());
-            self.accounts.len() - 1
-        });
-        place + 1
-    }
-
-    fn calls(&mut self, calls: &'a [CallEnd]) {
-        let row = |call: &'a CallEnd| {
-            (call.tool.as_str().into(), call.price, call.charged, call.outcome.into())
-        };
-        self.calls = calls.iter().map(row).collect();
-    }
-
-    fn read_postings(&self, payer: &AccountId) -> Option<Vec<Posting>> {
+impl Detail<'_> {
+    fn postings(&self, payer: &AccountId) -> Option<Vec<Posting>> {
         self.postings.iter().map(|row| row.posting(payer, &self.accounts)).collect()
-    }
-
-    /// What stays, unless it is all of it.
-    fn kept(&mut self, kept: &[i64]) {
-        if !kept.iter().copied().eq(self.postings.iter().map(PostingRow::amount)) {
-            kept.clone_into(&mut self.kept);
-        }
     }
 
     /// What stays of a whole call.
@@ -217,7 +249,7 @@ fn entries(
             call,
             at: held,
             deadline: until,
-            postings: detail.read_postings(payer)?,
+            postings: detail.postings(payer)?,
         }))
     };
     let end = |word: &str, kept: Vec<i64>| {
@@ -226,7 +258,7 @@ fn entries(
     };
     let charged = detail.calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.2));
     let reversal = || {
-        let (held_at, postings) = (Time::from_ms(detail.held?), detail.read_postings(payer)?);
+        let (held_at, postings) = (Time::from_ms(detail.held?), detail.postings(payer)?);
         Some(Entry::Reversal(Reversal { call, at, held_at, postings }))
     };
     let entries = match kind {
@@ -283,33 +315,28 @@ mod tests {
         };
         let reversal = Reversal::of(&hold, &resolution, Time::from_ms(9));
         assert_eq!((reversal.credits(), reversal.postings.len()), (3, 2));
+        let reason = "a \"gift\"\n\u{1}";
+        let mut text = String::new();
+        let end = End { resolution: &resolution, payer: &payer, charged: 3, calls: &calls };
+        let granted = (Time::from_ms(1), CreditKind::Grant);
         let rows = [
-            JournalRow::Credit {
-                at: Time::from_ms(1),
-                account: payer.clone(),
-                amount: 10,
-                kind: CreditKind::Grant,
-                reason: Some("a \"gift\"".to_owned()),
-            },
-            JournalRow::Hold { hold: hold.clone(), payer: payer.clone(), calls: calls.clone() },
-            JournalRow::End {
-                resolution: resolution.clone(),
-                payer: payer.clone(),
-                charged: 3,
-                calls: calls.clone(),
-            },
-            JournalRow::Call {
-                hold: hold.clone(),
-                resolution: resolution.clone(),
-                payer: payer.clone(),
-                charged: 3,
-                calls: calls.clone(),
-            },
-            JournalRow::Refund { reversal: reversal.clone(), payer, calls, reason: None },
+            JournalRow::credit(&mut text, granted, payer.clone(), 10, Some(reason)),
+            JournalRow::hold(&mut text, &hold, &payer, &calls),
+            end.row(&mut text),
+            end.row_with_hold(&mut text, &hold),
+            JournalRow::refund(&mut text, &reversal, payer.clone(), &calls, Some(reason)),
         ];
+        let (opens, ends) = (Effect::Opens(hold.call), Effect::Ends(hold.call));
+        let neither = Effect::Neither;
+        let effects: Vec<_> = rows.iter().map(JournalRow::effect).collect();
+        assert_eq!(effects, [neither, opens, ends, neither, neither]);
         for (seq, row) in (1..).zip(&rows) {
-            row.insert(&connection, seq).unwrap();
+            row.insert(&mut inserting(&connection).unwrap(), seq, &text).unwrap();
         }
+        let with_reason = "SELECT count(*) FROM journal
+            WHERE detail ->> '$.reason' = ?1 AND kind IN ('grant', 'refund')";
+        let found = connection.query_row(with_reason, [reason], |row| row.get::<_, i64>(0));
+        assert_eq!(found, Ok(2));
         let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM journal")).unwrap();
         let mut found = Vec::new();
         let mut read = statement.query([]).unwrap();

@@ -1,7 +1,7 @@
 //! Everything in memory, behind one lock, and the store's methods on it. Nothing here waits for the
 //! disk while it holds the lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -23,6 +23,7 @@ use crate::ledger::{
     Account, Book, CreditKind, HoldError, LedgerError, ResolutionKind, ResolveError,
 };
 use crate::model::bounds::{ONCE_MAX, ONCE_TTL};
+use crate::model::id_map::{IdMap, IdSet};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -66,13 +67,13 @@ pub(super) struct State {
     /// What the writer commits now.
     pub(super) committing: Option<Committing>,
     /// Accounts that differ from their saved rows.
-    pub(super) dirty: HashSet<AccountId>,
+    pub(super) dirty: IdSet<AccountId>,
     pub(super) closed: Option<String>,
     pub(super) stopping: bool,
     /// The writer naps; whoever adds something urgent wakes it.
     pub(super) writer_sleeps: bool,
-    keys: HashMap<KeyId, Arc<Key>>,
-    digests: HashMap<Digest, KeyId>,
+    keys: IdMap<KeyId, Arc<Key>>,
+    digests: IdMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) tokens: Tokens,
     pub(super) teams: Teams,
@@ -118,7 +119,8 @@ impl Shared {
     ) -> Result<Durable, HoldRefused> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        state.keeps_up(Instant::now())?;
+        let began = Instant::now();
+        state.keeps_up(began)?;
         if state.queue.is_full() {
             return Err(StoreError::Busy.into());
         }
@@ -133,7 +135,7 @@ impl Shared {
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
         let calls = charge.items.iter().map(CallEnd::open).collect();
-        queue.opened(charge.call, charge.key.account(), calls);
+        queue.opened(charge.call, charge.key.account(), calls, began);
         if self.durability != Durability::Call {
             return Ok(Durable::NOW);
         }
@@ -159,7 +161,7 @@ impl Shared {
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
         state.unpark(call);
-        state.queue.ended(hold, resolution, charged, Some(ends));
+        state.queue.ended(&hold, &resolution, charged, Some(ends));
         if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
             state.paid(task);
         }
@@ -190,7 +192,7 @@ impl Shared {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
                     state.unpark(*call);
-                    state.queue.ended(hold, resolution, 0, None);
+                    state.queue.ended(&hold, &resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
                 Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
@@ -235,7 +237,9 @@ impl Shared {
         let account = key.id.account();
         let key = Arc::new(key);
         state.book.insert(account.clone(), Account::default());
-        if let Err(error) = state.credit(&account, credits, CreditKind::Grant, deed.reason, now) {
+        if let Err(error) =
+            state.credit(&account, credits, CreditKind::Grant, deed.reason.as_deref(), now)
+        {
             // Nothing was made.
             state.book.remove(&account);
             return Err(error);
@@ -287,7 +291,7 @@ impl Shared {
         let key = state.keys.get(id).map(Arc::clone).ok_or(StoreError::NotFound)?;
         let account = id.account();
         let left = state.book.account(&account).map_or(0, Account::available);
-        let reason = deed.reason.or_else(|| Some("key deleted".to_owned()));
+        let reason = deed.reason.as_deref().or(Some("key deleted"));
         let rest = left.saturating_neg();
         state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
         state.leave_team(&key);
@@ -316,7 +320,7 @@ impl Shared {
             self.nudge(state);
             return Ok((Credited::Repeated(record.available), durable));
         }
-        state.credit(&id.account(), amount, kind, deed.reason, now)?;
+        state.credit(&id.account(), amount, kind, deed.reason.as_deref(), now)?;
         let available = state.book.account(&id.account()).map_or(0, Account::available);
         state.remember(deed.once, available, now);
         state.audit(deed.audit.map(|event| event.with("newBalance", available)));
@@ -349,7 +353,7 @@ pub(super) fn distrusted(mut state: MutexGuard<'_, State>) -> MutexGuard<'_, Sta
 }
 
 /// Notes that accounts differ from their saved rows.
-fn touch<'a>(dirty: &mut HashSet<AccountId>, accounts: impl Iterator<Item = &'a AccountId>) {
+fn touch<'a>(dirty: &mut IdSet<AccountId>, accounts: impl Iterator<Item = &'a AccountId>) {
     let mut last = None;
     for account in accounts {
         // Nearly always all postings of a call are on one account.
@@ -362,7 +366,9 @@ fn touch<'a>(dirty: &mut HashSet<AccountId>, accounts: impl Iterator<Item = &'a 
 
 impl State {
     pub(super) fn open_for_writing(&mut self) -> Result<(), StoreError> {
-        self.close_if_hung(Instant::now());
+        if self.committing.is_some() {
+            self.close_if_hung(Instant::now());
+        }
         self.open_for_reading()?;
         if self.stopping {
             return Err(StoreError::Closed(STOPPING.to_owned()));
@@ -436,8 +442,10 @@ impl State {
     }
 
     fn judged_by_present_records(&self, charge: &Charge) -> bool {
-        let namespace =
-            self.namespaces.get(&charge.namespace).map_or(0, |namespace| namespace.revision);
+        let namespace = self
+            .namespaces
+            .get(charge.namespace.as_str())
+            .map_or(0, |namespace| namespace.revision);
         let is_present = |key: &Arc<Key>| {
             key.revision == charge.key_revision
                 && self.judged_by_present_team(key, charge.team.as_ref())
@@ -454,7 +462,7 @@ impl State {
         account: &AccountId,
         amount: i64,
         kind: CreditKind,
-        reason: Option<String>,
+        reason: Option<&str>,
         now: Time,
     ) -> Result<(), StoreError> {
         if amount == 0 {
@@ -467,7 +475,7 @@ impl State {
         }
         self.touch(std::iter::once(account));
         let (at, account) = (self.book.now(), account.clone());
-        self.queue.push(Write::Journal(JournalRow::Credit { at, account, amount, kind, reason }));
+        self.queue.journal(|text| JournalRow::credit(text, (at, kind), account, amount, reason));
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 //! tells those who wait. While it waits for the disk the next batch grows, so the group is as large
 //! as the disk is slow.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,12 +14,13 @@ use super::kept::{self, Deleted};
 use super::parked;
 use super::queue::{Batch, Write};
 use super::records::{delete_key, write_key, write_once};
-use super::rows::JournalRow;
+use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
 use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
+use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
 use crate::model::time::Time;
 
@@ -30,7 +30,7 @@ pub(super) struct Writer {
     /// The last journal row that was written.
     pub(super) seq: i64,
     /// Journal rows of holds that are open and have a row of their own.
-    pub(super) open_holds: HashMap<CallId, i64>,
+    pub(super) open_holds: IdMap<CallId, i64>,
     pub(super) saves: SavePass,
     /// Kept answers that had expired by then are deleted with the commit at hand.
     pub(super) sweep: Option<Time>,
@@ -38,17 +38,26 @@ pub(super) struct Writer {
     pub(super) own: Option<OwnFile>,
 }
 
+/// What one commit writes.
+struct Taken {
+    writes: Vec<Write>,
+    /// What the journal rows are cut from.
+    text: String,
+    /// Is it the last one?
+    stop: bool,
+}
+
 impl Writer {
     /// Runs until the store is stopped or a commit fails.
     pub(super) fn run(mut self) {
         let _guard = ClosesOnPanic(Arc::clone(&self.shared));
-        while let Some((writes, stop)) = self.next_writes() {
+        while let Some(Taken { writes, text, stop }) = self.next_writes() {
             if self.own.as_ref().is_some_and(|own| !own.is_in_its_place()) {
                 let why = "the database file was deleted or replaced while Paygate runs";
                 close(&self.shared, why.to_owned());
                 return;
             }
-            let deleted = match self.commit(&writes) {
+            let deleted = match self.commit(&writes, &text) {
                 Ok(deleted) => deleted,
                 Err(error) => {
                     self.close(&error);
@@ -111,7 +120,7 @@ impl Writer {
 
     /// Sleeps until there is something to write, and takes it. Nothing any more once the books are
     /// closed: what memory says then must not reach the file.
-    fn next_writes(&mut self) -> Option<(Vec<Write>, bool)> {
+    fn next_writes(&mut self) -> Option<Taken> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         let mut due = false;
@@ -138,42 +147,41 @@ impl Writer {
         None
     }
 
-    fn take(&mut self, state: &mut State) -> (Vec<Write>, bool) {
+    fn take(&mut self, state: &mut State) -> Taken {
         let stop = state.stopping;
         self.sweep = state.kept.sweep.take();
         let saving = self.saves.is_running() || stop;
-        let Batch { writes, waiters } = state.queue.take(&state.book, saving);
+        let Batch { writes, text, waiters } = state.queue.take(&state.book, saving);
         state.committing = Some(Committing { began: Instant::now(), waiters });
         if stop {
             self.saves.take_all(state, &self.open_holds);
         } else {
             self.saves.take_some(state);
         }
-        (writes, stop)
+        Taken { writes, text, stop }
     }
 
-    fn commit(&mut self, writes: &[Write]) -> rusqlite::Result<Deleted> {
+    fn commit(&mut self, writes: &[Write], text: &str) -> rusqlite::Result<Deleted> {
         if writes.is_empty() && !self.saves.has_work() && self.sweep.is_none() {
             return Ok(Deleted::default());
         }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         let mut seq = self.seq;
+        let mut insert = inserting(&transaction)?;
         for write in writes {
             match write {
                 Write::Journal(row) => {
                     seq += 1;
-                    row.insert(&transaction, seq)?;
-                    match row {
-                        JournalRow::Hold { hold, .. } => {
-                            self.open_holds.insert(hold.call, seq);
+                    row.insert(&mut insert, seq, text)?;
+                    match row.effect() {
+                        Effect::Opens(call) => {
+                            self.open_holds.insert(call, seq);
                         }
-                        JournalRow::End { resolution, .. } => {
-                            self.open_holds.remove(&resolution.call);
+                        Effect::Ends(call) => {
+                            self.open_holds.remove(&call);
                         }
-                        JournalRow::Credit { .. }
-                        | JournalRow::Call { .. }
-                        | JournalRow::Refund { .. } => {}
+                        Effect::Neither => {}
                     }
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
@@ -190,6 +198,7 @@ impl Writer {
                 Write::Team(team) => write_team(&transaction, team)?,
             }
         }
+        drop(insert);
         let deleted = match self.sweep {
             Some(now) => kept::delete_expired(&transaction, now)?,
             None => Deleted::default(),

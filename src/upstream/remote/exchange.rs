@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout;
 
+use super::super::ToolNames;
 use super::connection::Connection;
 use super::reply::Reply;
 use super::sessions::Session;
@@ -32,16 +33,29 @@ enum Part {
     None,
 }
 
-impl Post {
-    pub(super) fn new(line: &[u8], message: &Outgoing<'_>, is_modern: bool) -> Self {
-        let mut headers = HeaderMap::new();
-        if is_modern {
-            for (name, value) in message.mirrored() {
-                if let Ok(value) = HeaderValue::from_str(&value) {
-                    headers.insert(HeaderName::from_static(name), value);
-                }
-            }
+/// The headers that repeat what a message says.
+fn repeated(message: &Outgoing<'_>, tools: &ToolNames) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in message.mirrored() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
         }
+    }
+    let call = message.tool_call();
+    let params = call.as_ref().and_then(|(tool, _)| tools.param_headers(tool));
+    let arguments = call.as_ref().and_then(|(_, arguments)| *arguments);
+    for (name, value) in params.map(|params| params.of_arguments(arguments)).unwrap_or_default() {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+impl Post {
+    /// With `tools`, to a modern server, which lists these.
+    pub(super) fn new(line: &[u8], message: &Outgoing<'_>, tools: Option<&ToolNames>) -> Self {
+        let headers = tools.map_or_else(HeaderMap::new, |tools| repeated(message, tools));
         let part = match message.method.as_deref() {
             Some("initialize") => Part::Initialize,
             Some("notifications/initialized") => Part::Initialized,

@@ -55,7 +55,8 @@ impl Pump {
             tracing::error!(target: "upstream", bytes = line.len(), "a line that is no message was not sent");
             return;
         };
-        let post = Post::new(line, &message, self.connection.is_modern);
+        let tools = self.connection.is_modern.then(|| self.connection.shared.tools.names());
+        let post = Post::new(line, &message, tools.as_deref());
         match (message.method.as_deref(), post.id()) {
             (Some(_), Some(id)) => self.request(post, id).await,
             (Some(_), None) => match message.cancels() {

@@ -1,0 +1,146 @@
+//! Writes the `detail` of a journal row. By hand, because every call writes one and most of it never
+//! needs an escape; `rows.rs` reads it with serde.
+
+use std::ops::Range;
+
+use super::posting;
+use crate::ledger::{Hold, Posting, Reversal};
+use crate::model::ids::AccountId;
+use crate::store::CallEnd;
+
+/// A JSON object that grows at the end of a text.
+pub(super) struct DetailText<'a> {
+    text: &'a mut String,
+    is_empty: bool,
+}
+
+impl<'a> DetailText<'a> {
+    /// Appends an object with what `fill` puts into it; where it stands.
+    pub(super) fn of(text: &'a mut String, fill: impl FnOnce(&mut Self)) -> Range<usize> {
+        let start = text.len();
+        text.push('{');
+        let mut detail = Self { text, is_empty: true };
+        fill(&mut detail);
+        detail.text.push('}');
+        start..detail.text.len()
+    }
+
+    /// When it was held and until when, and its amounts.
+    pub(super) fn hold(&mut self, hold: &Hold, payer: &AccountId) {
+        self.member("held");
+        number(self.text, hold.at.ms());
+        self.member("until");
+        number(self.text, hold.deadline.ms());
+        self.postings(&hold.postings, payer);
+    }
+
+    /// The moment that what is given back counts at, and the amounts.
+    pub(super) fn reversal(&mut self, reversal: &Reversal, payer: &AccountId) {
+        self.member("held");
+        number(self.text, reversal.held_at.ms());
+        self.postings(&reversal.postings, payer);
+    }
+
+    /// Amounts; then the accounts beside the payer's that they name by their place.
+    fn postings(&mut self, postings: &[Posting], payer: &AccountId) {
+        if postings.is_empty() {
+            return;
+        }
+        self.member("postings");
+        let mut others: Vec<&AccountId> = Vec::new();
+        self.list(postings, |text, posting| {
+            let place = match others.iter().position(|other| **other == posting.account) {
+                _ if posting.account == *payer => 0,
+                Some(known) => known + 1,
+                None => {
+                    others.push(&posting.account);
+                    others.len()
+                }
+            };
+            posting::write(text, posting, place);
+        });
+        if !others.is_empty() {
+            self.member("accounts");
+            self.list(&others, |text, account| string(text, account.as_str()));
+        }
+    }
+
+    pub(super) fn end(&mut self, word: &str) {
+        self.member("end");
+        string(self.text, word);
+    }
+
+    pub(super) fn reason(&mut self, reason: Option<&str>) {
+        if let Some(reason) = reason {
+            self.member("reason");
+            string(self.text, reason);
+        }
+    }
+
+    pub(super) fn kept(&mut self, kept: &[i64]) {
+        if !kept.is_empty() {
+            self.member("kept");
+            self.list(kept, |text, amount| number(text, *amount));
+        }
+    }
+
+    pub(super) fn calls(&mut self, calls: &[CallEnd]) {
+        if calls.is_empty() {
+            return;
+        }
+        self.member("calls");
+        self.list(calls, |text, call| {
+            text.push('[');
+            string(text, call.tool.as_str());
+            text.push(',');
+            number(text, call.price);
+            text.push(',');
+            number(text, call.charged);
+            text.push(',');
+            string(text, call.outcome);
+            text.push(']');
+        });
+    }
+
+    fn member(&mut self, name: &str) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.text.push(',');
+        }
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+
+    fn list<'b, T>(&mut self, items: &'b [T], mut write: impl FnMut(&mut String, &'b T)) {
+        self.text.push('[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            write(self.text, item);
+        }
+        self.text.push(']');
+    }
+}
+
+/// Appends a number.
+pub(super) fn number(text: &mut String, number: i64) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+/// Appends a string in quotes.
+fn string(text: &mut String, string: &str) {
+    text.push('"');
+    escaped(text, string);
+    text.push('"');
+}
+
+/// Appends what stands between the quotes of a string.
+pub(super) fn escaped(text: &mut String, string: &str) {
+    if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        text.push_str(string);
+    } else {
+        let quoted = serde_json::Value::from(string).to_string();
+        text.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+    }
+}
