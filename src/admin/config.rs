@@ -22,7 +22,7 @@ pub(super) async fn reload(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         tracing::error!(%error, "the configuration could not be read anew");
         Problem::unavailable("The configuration could not be read anew; try again", 1)
     })?;
-    let told = reloaded.map_err(|why| Problem::bad(why))?;
+    let told = reloaded.map_err(Problem::bad)?;
     let event = call.event("config.reloaded", "Configuration reloaded");
     let changed = told.get("changed").cloned().unwrap_or_default();
     admin.store.note(event.with("changed", changed));

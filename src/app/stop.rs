@@ -102,8 +102,8 @@ impl App {
     /// Reads the configuration anew; what came of it is in the log.
     async fn reload(&self) {
         let reloader = Arc::clone(&self.reloader);
-        let reloaded = tokio::task::spawn_blocking(move || drop(reloader.reload())).await;
-        if let Err(why) = reloaded {
+        let read = tokio::task::spawn_blocking(move || drop(reloader.reload())).await;
+        if let Err(why) = read {
             tracing::error!(target: "app", %why, "the configuration could not be read anew");
         }
     }

@@ -3,6 +3,7 @@
 mod audit;
 mod banner;
 mod client;
+mod copy;
 pub mod demo_server;
 mod dry_run;
 mod health;
@@ -51,6 +52,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             output::print(&String::from_utf8_lossy(&config::completions(shell)));
             Ok(())
         }
+        Command::Backup(flags) => copy::backup(&flags),
+        Command::Restore(flags) => copy::restore(&flags),
         Command::ConfigSchema => {
             output::print(&config::schema());
             Ok(())

@@ -1,5 +1,7 @@
 //! Answers of the admin API as people read them: lists as tables, anything else as names and values.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// How an answer is shown.
@@ -36,7 +38,12 @@ fn members(answer: &Value) -> String {
         .map(|(name, value)| (name, cell(value)))
         .collect();
     let width = members.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    members.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    let mut text = String::new();
+    for (name, value) in members {
+        // Writing to a String cannot fail.
+        writeln!(text, "{name:<width$}  {value}").ok();
+    }
+    text
 }
 
 fn table(columns: &[(&str, &str)], rows: &[Value]) -> String {

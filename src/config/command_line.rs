@@ -47,6 +47,8 @@ where
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
         Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
         Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),
+        Some(Words::Backup(flags)) => Ok(Command::Backup(flags)),
+        Some(Words::Restore(flags)) => Ok(Command::Restore(flags)),
         Some(Words::Keys(operator)) => Ok(Command::Keys(operator)),
         Some(Words::Namespaces(operator)) => Ok(Command::Namespaces(operator)),
         Some(Words::Teams(operator)) => Ok(Command::Teams(operator)),

@@ -42,6 +42,13 @@ pub struct Environment {
     others: BTreeMap<String, Option<SecretString>>,
 }
 
+/// Why a variable gives no text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unreadable {
+    NotSet,
+    NotUtf8,
+}
+
 impl Environment {
     /// Reads this process's environment. One of the two functions of `config` that do I/O.
     pub fn read() -> Self {
@@ -68,16 +75,17 @@ impl Environment {
         Self { variables, others: BTreeMap::from_iter(others) }
     }
 
-    /// A variable's value, if it is set; no text if that is not UTF-8.
-    pub(super) fn variable(&self, name: &str) -> Option<Option<&SecretString>> {
+    /// A variable's value.
+    pub(super) fn variable(&self, name: &str) -> Result<&SecretString, Unreadable> {
         let own = || self.variables.iter().find(|(own, _)| own == name).map(|(_, value)| value);
-        self.others.get(name).or_else(own).map(Option::as_ref)
+        let value = self.others.get(name).or_else(own).ok_or(Unreadable::NotSet)?;
+        value.as_ref().ok_or(Unreadable::NotUtf8)
     }
 
     /// Where a running Paygate is, and the key to its admin API, for the commands that speak to one.
     pub fn of_operator(&self) -> (Option<&str>, Option<&SecretString>) {
         let given =
-            |name| self.variable(name).flatten().filter(|value| !value.expose_secret().is_empty());
+            |name| self.variable(name).ok().filter(|value| !value.expose_secret().is_empty());
         (given(URL_VARIABLE).map(ExposeSecret::expose_secret), given(ADMIN_KEY_VARIABLE))
     }
 

@@ -62,10 +62,10 @@ pub(super) fn parse(
     let mut draft = Draft::default();
     let subject = |name: &str| name.to_owned();
     walk(object, &root, TOP_LEVEL, &subject, &mut draft, findings);
-    let names = |key: &str| object.get(key).is_some();
-    draft.backend_refused = (names("remoteUrl") && draft.remote_url.is_none())
-        || (names("servers") && draft.servers.is_none())
-        || (names("serverCommand") && draft.server_command.is_none());
+    let is_there = |key: &str| object.get(key).is_some();
+    draft.backend_refused = (is_there("remoteUrl") && draft.remote_url.is_none())
+        || (is_there("servers") && draft.servers.is_none())
+        || (is_there("serverCommand") && draft.server_command.is_none());
     Ok(draft)
 }
 

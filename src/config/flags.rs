@@ -27,6 +27,10 @@ pub enum Command {
     Health(HealthFlags),
     /// Check the books.
     LedgerVerify(VerifyFlags),
+    /// Copy the books.
+    Backup(BackupFlags),
+    /// Bring a copy of the books back.
+    Restore(RestoreFlags),
     /// Print the JSON Schema of the configuration file.
     ConfigSchema,
     /// Look after keys.
@@ -101,6 +105,12 @@ pub(super) enum Words {
     /// Check the books
     #[command(subcommand)]
     Ledger(LedgerWords),
+    /// Copy the books, also while Paygate runs, and check the copy
+    #[command(args_override_self = true)]
+    Backup(BackupFlags),
+    /// Bring back a copy of the books that `paygate backup` made
+    #[command(args_override_self = true)]
+    Restore(RestoreFlags),
     /// Create, show and change the keys of a running Paygate
     Keys(Operator<KeysWords>),
     /// List the tenants of a running Paygate, suspend and resume them
@@ -265,6 +275,28 @@ pub struct HealthFlags {
     /// Where to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3402/health")]
     pub url: String,
+}
+
+/// `paygate backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupFlags {
+    /// File for the copy; it must not be there yet
+    #[arg(value_name = "FILE")]
+    pub to: PathBuf,
+    /// File that keeps the books
+    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
+    pub db: PathBuf,
+}
+
+/// `paygate restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreFlags {
+    /// A copy that `paygate backup` made
+    #[arg(value_name = "FILE")]
+    pub from: PathBuf,
+    /// File that will keep the books; it must not be there yet
+    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
+    pub db: PathBuf,
 }
 
 /// `paygate ledger verify`.

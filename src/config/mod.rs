@@ -44,7 +44,9 @@ pub use environment::{
     ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE,
 };
 pub use file::read_file;
-pub use flags::{Command, HealthFlags, Shell, ValidateFlags, VerifyFlags, WrapFlags};
+pub use flags::{
+    BackupFlags, Command, HealthFlags, RestoreFlags, Shell, ValidateFlags, VerifyFlags, WrapFlags,
+};
 pub use operator_flags::{
     AuditFlags, KeysWords, NamespacesWords, NewKey, OfNamespace, OneKey, Operator, Reach,
     StatusFlags, TeamsWords,

@@ -45,6 +45,9 @@ pub(super) fn section(lines: &[&str]) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let lines: String = lines.iter().map(|line| format!("  NOTE   {line}\n")).collect();
-    format!("For customers who come from paygate-mcp:\n{lines}")
+    let mut section = "For customers who come from paygate-mcp:\n".to_owned();
+    for line in lines {
+        section.extend(["  NOTE   ", line, "\n"]);
+    }
+    section
 }

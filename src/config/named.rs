@@ -11,7 +11,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-use super::environment::Environment;
+use super::environment::{Environment, Unreadable};
 use super::problem::{Findings, shown};
 
 /// What precedes the path of a file in the place of a variable's name.
@@ -79,12 +79,12 @@ impl Named<'_> {
 
     fn variable(&self, name: &str, findings: &mut Findings) -> Result<&str, String> {
         match self.environment.variable(name) {
-            Some(Some(text)) => {
+            Ok(text) => {
                 findings.note_used(name);
                 Ok(text.expose_secret())
             }
-            Some(None) => Err(format!("The variable {} is not UTF-8.", shown(name))),
-            None => Err(format!("The variable {} is not set.", shown(name))),
+            Err(Unreadable::NotUtf8) => Err(format!("The variable {} is not UTF-8.", shown(name))),
+            Err(Unreadable::NotSet) => Err(format!("The variable {} is not set.", shown(name))),
         }
     }
 }

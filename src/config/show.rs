@@ -20,7 +20,7 @@ pub fn show(config: &Config) -> Value {
 
 /// The top-level keys whose values differ, those of secrets included.
 pub fn changed(before: &Config, after: &Config) -> Vec<String> {
-    let whole = |config| tree(config, |secret| secret.to_owned());
+    let whole = |config| tree(config, str::to_owned);
     let (before, after) = (whole(before), whole(after));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
@@ -89,7 +89,7 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         Backend::Demo => drop(shown.insert("demo".to_owned(), json!(true))),
         Backend::Command(command) => shown.extend(self::command(command, secret)),
         Backend::Remote(url) => {
-            drop(shown.insert("remoteUrl".to_owned(), json!(place(url, secret))))
+            drop(shown.insert("remoteUrl".to_owned(), json!(place(url, secret))));
         }
         Backend::Several(several) => {
             let servers = several.servers.iter().map(|server| {
