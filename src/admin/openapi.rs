@@ -189,7 +189,7 @@ mod tests {
             let Some(body) = route.takes.body() else { continue };
             assert_eq!(SCHEMAS[body]["additionalProperties"], json!(false), "{body}");
             assert!(SCHEMAS[body]["example"].is_object(), "{body}");
-            assert!(!known_members(route).is_empty(), "{body}");
+            assert!(body == "NoMembers" || !known_members(route).is_empty(), "{body}");
         }
     }
 }
