@@ -2,14 +2,15 @@
 //!
 //! Parts: `fsync`, `ratio`, `memory`, `keys` (these by default), `start`,
 //! `noise`, which is the bare bridge beside itself, and `cost`, which is processor time per call, and `profile`, one
-//! load to look at with a profiler. The
-//! contestants are processes of their own before the same scripted child, measured in turn and several times over,
+//! load to look at with a profiler; of sessions `first-word`, how soon a notification is told,
+//! `session-memory` and `session-calls`. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
 //! because two noisy cores make any single number a guess. The result is Markdown for
 //! `docs/performance.md`; it goes to standard output and to `target/bench-proxy.md`.
 //!
 //! Environment: `BENCH_REPEATS` (5), `BENCH_MS` (2000) a slice, `BENCH_WARM_UP_MS` (300),
 //! `BENCH_DIR` for the databases (the target directory), `BENCH_KEYS` (100000), `BENCH_MEMORY_KEYS`
-//! (10000), `BENCH_START_KEYS` (1000000), `BENCH_START_DB` (a database with those keys).
+//! (10000), `BENCH_START_KEYS` (1000000), `BENCH_START_DB` (a database with those keys),
+//! `BENCH_SESSIONS` (2000) and `BENCH_OWN_SESSIONS` (256), those with a server of their own.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -36,6 +37,8 @@ mod load;
 mod parts;
 #[path = "proxy/report.rs"]
 mod report;
+#[path = "proxy/sessions.rs"]
+mod sessions;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "proxy/wire.rs"]
@@ -48,7 +51,19 @@ use std::process::ExitCode;
 use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
-const PARTS: [&str; 8] = ["fsync", "ratio", "memory", "keys", "noise", "start", "cost", "profile"];
+const PARTS: [&str; 11] = [
+    "fsync",
+    "ratio",
+    "memory",
+    "keys",
+    "noise",
+    "start",
+    "cost",
+    "profile",
+    "first-word",
+    "session-memory",
+    "session-calls",
+];
 const DEFAULT_PARTS: usize = 4;
 
 fn main() -> ExitCode {
@@ -95,6 +110,9 @@ fn run(parts: &[String]) {
             "start" => parts::start(&settings),
             "cost" => cost::cost(&settings),
             "profile" => cost::profile(&settings),
+            "first-word" => sessions::first_word(&settings),
+            "session-memory" => sessions::memory(&settings),
+            "session-calls" => sessions::calls(&settings),
             _ => disk.to_markdown(),
         };
     }

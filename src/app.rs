@@ -39,7 +39,7 @@ pub use keys::DEMO_CREDITS;
 pub use reload::Load;
 use reload::{Parts, Reloader};
 use server::Guarded;
-pub use stop::{CLOSE_BOOKS_WAIT, Signals, Stopped};
+pub use stop::{Signals, Stopped};
 
 /// A running Paygate.
 pub struct App {

@@ -10,7 +10,7 @@ mod support;
 use std::fmt::Write;
 use std::{env, fs};
 
-use support::{Expected, in_repository};
+use support::{Check, Expected, in_repository};
 
 /// What proves a feature.
 #[derive(Clone, Copy)]
@@ -20,8 +20,8 @@ enum Proof {
     Suite(&'static [&'static str]),
     /// Steps of the official clients, and that they speak this era at all.
     Clients(&'static [&'static str]),
-    /// A test of our own: its file and name, in the way `child`.
-    Own(&'static str, &'static str),
+    /// A test of our own: the ways that it is about, its file and name.
+    Own(&'static [&'static str], &'static str, &'static str),
     /// Conversations that are compared byte for byte.
     Bytes(&'static [&'static str]),
 }
@@ -38,9 +38,20 @@ enum Era {
 type Feature = (&'static str, &'static [Proof], &'static [Proof]);
 
 const FEATURES: &[Feature] = &[
-    ("handshake or discovery", &[Suite(&["server-initialize"])], &[Suite(&["server-stateless"])]),
+    (
+        "handshake or discovery",
+        &[Suite(&["server-initialize"]), Clients(&["version"])],
+        &[Suite(&["server-stateless"]), Clients(&["version"])],
+    ),
     ("sessions: begun, ended, unknown", &[Suite(&["server-session-lifecycle"])], &[]),
-    ("`ping`", &[Suite(&["ping"])], &[]),
+    (
+        "`ping`",
+        &[
+            Suite(&["ping"]),
+            Own(&["stdio"], "tests/stdio_front/talking.rs", "a_client_buys_over_its_pipes"),
+        ],
+        &[],
+    ),
     (
         "`tools/list`",
         &[Suite(&["tools-list"]), Clients(&["list"])],
@@ -77,7 +88,11 @@ const FEATURES: &[Feature] = &[
         &[Clients(&["roots"]), Bytes(&["questions"])],
         &[Suite(&["input-required-result-basic-list-roots"]), Clients(&["roots"])],
     ),
-    ("`input_required` rounds", &[], &[Suite(&["input-required-result-*"])]),
+    (
+        "`input_required` rounds",
+        &[],
+        &[Suite(&["input-required-result-*"]), Clients(&["sampling", "elicitation", "roots"])],
+    ),
     ("cancellation", &[Clients(&["cancel"])], &[Clients(&["cancel"])]),
     ("resources and templates", RESOURCES, RESOURCES),
     ("a resource that is not there", &[], &[Suite(&["sep-2164-resource-not-found"])]),
@@ -86,9 +101,32 @@ const FEATURES: &[Feature] = &[
         &[Suite(&["resources-subscribe", "resources-unsubscribe"]), Clients(&["watch"])],
         &[Suite(&["server-stateless"]), Clients(&["watch"])],
     ),
-    ("lists that change", &[Bytes(&["list-changed"])], &[Suite(&["server-stateless"])]),
+    (
+        "lists that change",
+        &[
+            Bytes(&["list-changed"]),
+            Own(
+                &["several"],
+                "tests/upstream_several/life.rs",
+                "a_dead_servers_calls_end_its_tools_vanish_and_come_back",
+            ),
+        ],
+        &[
+            Suite(&["server-stateless"]),
+            Own(
+                &["several"],
+                "tests/upstream_several/eras.rs",
+                "one_stream_of_changes_is_a_stream_of_every_server",
+            ),
+            Own(
+                &["stdio"],
+                "tests/stdio_front/modern.rs",
+                "a_stream_of_changes_ends_with_the_client",
+            ),
+        ],
+    ),
     ("prompts", PROMPTS, PROMPTS),
-    ("completion", &[Suite(&["completion-complete"])], &[Suite(&["completion-complete"])]),
+    ("completion", COMPLETION, &[Suite(&["completion-complete"])]),
     ("several streams at once", STREAMS, STREAMS),
     ("resumption with `Last-Event-ID`", RESUMPTION, &[]),
     ("cache hints", &[], &[Suite(&["caching"])]),
@@ -97,7 +135,7 @@ const FEATURES: &[Feature] = &[
         &[],
         &[Suite(&["http-header-validation", "http-custom-header-server-validation"])],
     ),
-    ("tasks", &[], &[Suite(&["tasks-*"])]),
+    ("tasks as an extension", &[], &[Suite(&["tasks-*"])]),
     (
         "Host and Origin",
         &[Suite(&["dns-rebinding-protection"])],
@@ -105,26 +143,44 @@ const FEATURES: &[Feature] = &[
     ),
     (
         "bytes as they were written",
-        &[Bytes(&[
-            "arguments",
-            "errors",
-            "handshake-*",
-            "ids",
-            "lists",
-            "order",
-            "progress",
-            "results",
-        ])],
-        &[],
+        &[
+            Bytes(&[
+                "arguments",
+                "errors",
+                "handshake-*",
+                "ids",
+                "lists",
+                "order",
+                "progress",
+                "results",
+            ]),
+            Own(&["stdio"], "tests/stdio_front/talking.rs", "a_client_buys_over_its_pipes"),
+            Own(
+                &["several"],
+                "tests/upstream_several/routes.rs",
+                "a_call_reaches_its_server_as_the_client_wrote_it",
+            ),
+        ],
+        &[Own(&["child"], "tests/modern/shared.rs", "answers_pass_byte_for_byte")],
     ),
+];
+
+/// What only HTTP has: over stdin and stdout there are no headers, sessions and streams.
+const HTTP_ALONE: &[&str] = &[
+    "sessions: begun, ended, unknown",
+    "several streams at once",
+    "resumption with `Last-Event-ID`",
+    "mirrored headers",
+    "Host and Origin",
 ];
 
 const RESUMPTION: &[Proof] = &[
     Own(
+        &["child"],
         "tests/mcp_sessions/resume.rs",
         "a_broken_stream_is_read_on_with_its_answer_and_nobody_elses",
     ),
-    Own("tests/mcp_sessions/resume.rs", "the_standing_stream_goes_on_where_it_broke"),
+    Own(&["child"], "tests/mcp_sessions/resume.rs", "the_standing_stream_goes_on_where_it_broke"),
 ];
 const CALLS: &[Proof] = &[
     Suite(&[
@@ -144,6 +200,10 @@ const RESOURCES: &[Proof] = &[
     Clients(&["read"]),
 ];
 const PROMPTS: &[Proof] = &[Suite(&["prompts-*"]), Clients(&["prompt"])];
+const COMPLETION: &[Proof] = &[
+    Suite(&["completion-complete"]),
+    Own(&["several"], "tests/upstream_several/routes.rs", "prompts_and_completions_go_by_name"),
+];
 const STREAMS: &[Proof] = &[Suite(&["server-sse-multiple-streams"])];
 
 /// A column: how the client and the server are reached, in which era, and what the ways are called
@@ -164,6 +224,10 @@ const COMBINATIONS: &[Combination] = &[
     Combination { client: "HTTP", server: "several", era: Era::Modern, ways: "several" },
     Combination { client: "stdio", server: "child", era: Era::Legacy, ways: "stdio" },
     Combination { client: "stdio", server: "child", era: Era::Modern, ways: "stdio" },
+    Combination { client: "stdio", server: "remote", era: Era::Legacy, ways: "stdio_remote" },
+    Combination { client: "stdio", server: "remote", era: Era::Modern, ways: "stdio_remote" },
+    Combination { client: "stdio", server: "several", era: Era::Legacy, ways: "stdio_several" },
+    Combination { client: "stdio", server: "several", era: Era::Modern, ways: "stdio_several" },
 ];
 
 /// What the three proofs list as not passing.
@@ -190,49 +254,67 @@ impl Lists {
         lists.iter().any(|list| list.ways.iter().any(|way| is_of(way, combination)))
     }
 
-    /// Whether nothing of this proof is listed; `None` if it is not tried in this combination.
-    fn passes(&self, proof: Proof, combination: &Combination) -> Option<bool> {
+    /// What this proof says; `None` if it does not look at this combination.
+    fn found(&self, proof: Proof, combination: &Combination) -> Option<Found> {
         let (list, names) = match (proof, combination.era) {
-            (Own(file, name), _) => {
-                return (combination.ways == "child").then(|| is_there(file, name));
+            (Own(ways, file, name), _) => {
+                let is_tried = ways.contains(&combination.ways) && is_there(file, name);
+                return is_tried.then_some(Found::Passes);
             }
             (Suite(names), Era::Legacy) => (&self.legacy, names),
             (Suite(names), Era::Modern) => (&self.modern, names),
             (Clients(names), _) => (&self.clients, names),
             (Bytes(names), _) => (&self.bytes, names),
         };
+        let of_clients = matches!(proof, Clients(_));
+        let is_about = |(scenario, check): &Check| {
+            if of_clients {
+                is_of_era(scenario, combination.era)
+                    && (check == "version" || names.contains(&check.as_str()))
+            } else {
+                names.iter().any(|name| stands_for(name, scenario))
+            }
+        };
         let ways: Vec<&String> = list.ways.iter().filter(|way| is_of(way, combination)).collect();
-        let is_listed = ways.iter().any(|way| {
-            list.listed(way).any(|(scenario, check)| match proof {
-                Clients(steps) => {
-                    is_of_era(scenario, combination.era)
-                        && (check == "version" || steps.contains(&check.as_str()))
-                }
-                Suite(_) | Bytes(_) | Own(..) => {
-                    names.iter().any(|name| stands_for(name, scenario))
-                }
-            })
-        });
-        (!ways.is_empty()).then_some(!is_listed)
+        let lacks = ways.iter().any(|way| list.listed(way).any(is_about));
+        // What the suite misses by design is shown another way; a client misses it altogether.
+        let differs = of_clients && ways.iter().any(|way| list.by_design(way).any(is_about));
+        (!ways.is_empty()).then_some(match (lacks, differs) {
+            (true, _) => Found::Lacks,
+            (false, true) => Found::Differs,
+            (false, false) => Found::Passes,
+        })
     }
+}
+
+/// What a proof says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    Passes,
+    /// It does not, and will not.
+    Differs,
+    Lacks,
 }
 
 fn is_of(way: &str, combination: &Combination) -> bool {
     way.split('-').next() == Some(combination.ways)
 }
 
-/// `CLIENT/SERVER`. A client that negotiates speaks the modern era with the two on the Python SDK: the others
+/// `CLIENT/SERVER`. A client that negotiates speaks the modern era with those on the Python SDK: the others
 /// are servers of the legacy era.
 fn is_of_era(scenario: &str, era: Era) -> bool {
     let (client, server) = scenario.split_once('/').expect("CLIENT/SERVER");
-    let is_modern = client.ends_with("-auto") && matches!(server, "fixture" | "time");
+    let is_modern = client.ends_with("-auto") && matches!(server, "fixture" | "time" | "several");
     (era == Era::Modern) == is_modern
 }
 
 /// Whether there is such a test; that it passes is seen where it runs.
 fn is_there(file: &str, name: &str) -> bool {
     let text = fs::read_to_string(in_repository(file)).expect("the file of a test");
-    assert!(text.contains(&format!("#[test]\nfn {name}()")), "{file} has no test {name}");
+    let is_test = ["#[test]\nfn", "#[tokio::test]\nasync fn"]
+        .iter()
+        .any(|begin| text.contains(&format!("{begin} {name}()")));
+    assert!(is_test, "{file} has no test {name}");
     true
 }
 
@@ -240,20 +322,21 @@ fn stands_for(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |begin| name.starts_with(begin))
 }
 
-fn cell((_, legacy, modern): &Feature, combination: &Combination, lists: &Lists) -> &'static str {
+fn cell(feature: &Feature, combination: &Combination, lists: &Lists) -> &'static str {
+    let (name, legacy, modern) = feature;
     let proofs = match combination.era {
         Era::Legacy => legacy,
         Era::Modern => modern,
     };
-    if proofs.is_empty() {
+    if proofs.is_empty() || (combination.client == "stdio" && HTTP_ALONE.contains(name)) {
         return "–";
     }
-    let tried: Vec<bool> =
-        proofs.iter().filter_map(|proof| lists.passes(*proof, combination)).collect();
-    match (tried.is_empty(), tried.iter().all(|passes| *passes)) {
-        (true, _) => "not tried",
-        (false, true) => "yes",
-        (false, false) => "not yet",
+    let found = proofs.iter().filter_map(|proof| lists.found(*proof, combination));
+    match found.max() {
+        None => "not tried",
+        Some(Found::Passes) => "yes",
+        Some(Found::Differs) => "no",
+        Some(Found::Lacks) => "not yet",
     }
 }
 
@@ -261,10 +344,12 @@ const INTRODUCTION: &str = "\
 # What of MCP passes through Paygate
 
 Made by the tests from what they find; `tests/mcp_features.rs` says what proves a line: scenarios of the
-official conformance suite, official clients and servers, and conversations compared byte for byte, each
-with free and with priced calls. \"–\" means that the protocol does not have it there. A server side of
-*child* is a process that Paygate starts, *remote* a server at a URL, *several* more than one behind one
-address. Versions are 2024-11-05 to 2025-11-25 (\"to 2025\") and 2026-07-28 (\"2026\").
+official conformance suite with free and with priced calls, official clients and servers, conversations
+compared byte for byte, and tests of our own. \"–\" means that the protocol does not have it there, \"not
+tried\" that no proof looks there, \"no\" that it is so by design (`tests/official_clients/expected.txt` says
+why). A client side of *stdio* is a client that starts `paygate wrap --stdio` itself. A server side of *child*
+is a process that Paygate starts, *remote* a server at a URL, *several* more than one behind one address.
+Versions are 2024-11-05 to 2025-11-25 (\"to 2025\") and 2026-07-28 (\"2026\").
 
 ";
 

@@ -183,3 +183,28 @@ fn shadow_mode_charges_no_method() {
     assert_eq!(paygate.credits(&poor), 1);
     stop_and_verify(paygate);
 }
+
+/// What belongs to a connection has a price where it is served, and is refused elsewhere.
+#[test]
+fn a_method_of_a_connection_is_charged_where_it_is_served() {
+    let methods = ["resources/subscribe", "resources/unsubscribe", "logging/setLevel"];
+    let prices: serde_json::Map<_, _> =
+        methods.iter().map(|method| ((*method).into(), json!({"creditsPerCall": PRICE}))).collect();
+    let paygate = Setup::new().config(json!({"methodPricing": prices})).start();
+    let (key, _) = paygate.create_key(&json!({"credits": CREDITS}));
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"}});
+    let opened = paygate.rpc(&key, "initialize", &hello);
+    let session = opened.header("Mcp-Session-Id").expect("a session").to_owned();
+    let params = json!({"uri": "test://fixed", "level": "info"});
+    for (count, method) in (1..).zip(methods) {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let request = Request::new("POST", "/mcp").header("X-API-Key", &key);
+        let paid = paygate.send(&request.header("Mcp-Session-Id", &session).json(&body));
+        assert_eq!(paid.json()["result"], json!({}), "{method}");
+        assert_eq!(paygate.credits(&key), CREDITS - count * PRICE, "{method}");
+        assert_eq!(paygate.rpc(&key, method, &params).error_code(), -32601, "{method}");
+        assert_eq!(paygate.credits(&key), CREDITS - count * PRICE, "{method}");
+    }
+    stop_and_verify(paygate);
+}

@@ -9,11 +9,12 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use paygate::config::{self, Command as Parsed};
 use serde_json::Value;
-use support::{Paygate, Setup, TempDir, target_dir};
+use support::{Paygate, Setup, TempDir, npm, rpc_request};
 
 const README: &str = include_str!("../README.md");
 
@@ -81,14 +82,21 @@ fn the_demo_prints_a_key_and_a_line_that_works() {
     assert!(answer.to_lowercase().contains("x-credits-remaining: 99"), "{answer}");
 }
 
-/// The filesystem server of the README, with the one file that it reads.
-fn seller() -> (Paygate, TempDir) {
-    let script =
-        "test-tools/node/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
-    let script = target_dir().join(script);
-    assert!(script.exists(), "{} is missing: run `scripts/test tools` first", script.display());
+/// The filesystem server of the README.
+fn filesystem_server() -> PathBuf {
+    npm("@modelcontextprotocol/server-filesystem/dist/index.js")
+}
+
+/// The one file that it reads.
+fn shared_files() -> TempDir {
     let files = TempDir::new();
     fs::write(files.file("a.txt"), "worth two credits").expect("a file can be written");
+    files
+}
+
+/// The server that is sold, and its files.
+fn seller() -> (Paygate, TempDir) {
+    let (script, files) = (filesystem_server(), shared_files());
     let wrap = commands().into_iter().filter_map(|command| ours(&command));
     let wrap = wrap.filter(|words| words.contains(&"--server".to_owned()));
     let words = wrap.collect::<Vec<_>>().pop().expect("the README sells a server");
@@ -121,4 +129,60 @@ fn selling_a_server_works_line_by_line() {
     let setup = paygate.setup().clone();
     paygate.stop().expect_success();
     setup.verify().expect_success();
+}
+
+/// The config file of the README, with servers that are here.
+#[test]
+fn servers_here_and_elsewhere_are_sold_as_one() {
+    let elsewhere = Setup::new().start();
+    let (credential, _) = elsewhere.create_key(&json(r#"{"credits": 10}"#));
+    let (script, files) = (filesystem_server(), shared_files());
+    let block = README.split("```json\n").nth(2).and_then(|rest| rest.split("```").next());
+    let here = block
+        .expect("the second block of JSON")
+        .replace(
+            "npx -y @modelcontextprotocol/server-filesystem",
+            &format!("node '{}'", script.display()),
+        )
+        .replace("/srv/files", &files.path().display().to_string())
+        .replace("https://mcp.example.com/mcp", &elsewhere.mcp_url());
+    let setup = Setup::new().without_server().config(json(&here)).env("SEARCH_KEY", &credential);
+    let paygate = setup.start();
+    let (key, _) = paygate.create_key(&json(r#"{"credits": 100}"#));
+    let path = serde_json::json!({"path": files.file("a.txt")});
+    let read = paygate.call(&key, "files:read_file", &path).json();
+    assert_eq!(read["result"]["content"][0]["text"], "worth two credits", "{read}");
+    let found = paygate.call(&key, "search:instant", &serde_json::json!({"nonce": "found"})).json();
+    assert_eq!(found["result"]["content"][0]["text"], "found", "{found}");
+    assert_eq!(paygate.credits(&key), 96, "3 for the file, 1 for what has no price of its own");
+    assert_eq!(elsewhere.credits(&credential), 9);
+    paygate.stop().expect_success();
+}
+
+/// What is said of sessions, and of a call that is sent again.
+#[test]
+fn sessions_have_processes_of_their_own_and_what_is_sent_again_is_charged_once() {
+    let paygate = Setup::new().start();
+    let (key, _) = paygate.create_key(&json(r#"{"credits": 100}"#));
+    let call = |session: Option<&str>, tool: &str, once: Option<&str>| {
+        let request = rpc_request(&key, "tools/call", &serde_json::json!({"name": tool}));
+        let request = session.into_iter().fold(request, |it, id| it.header("Mcp-Session-Id", id));
+        let request = once.into_iter().fold(request, |it, key| it.header("Idempotency-Key", key));
+        paygate.send(&request)
+    };
+    let client_of = |session: Option<&str>| call(session, "client", None).text();
+    let begin = |name: &str| {
+        let params = serde_json::json!({"protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": {"name": name, "version": "1"}});
+        let begun = paygate.rpc(&key, "initialize", &params);
+        begun.header("mcp-session-id").expect("a session").to_owned()
+    };
+    for name in ["this-client", "that-client"] {
+        assert!(client_of(Some(&begin(name))).contains(name), "its server has met it alone");
+        assert!(!client_of(None).contains(name), "who has no session shares another");
+    }
+    let before = paygate.credits(&key);
+    let first = call(None, "instant", Some("order-18")).text();
+    assert_eq!(call(None, "instant", Some("order-18")).text(), first);
+    assert_eq!(paygate.credits(&key), before - 1);
 }

@@ -10,6 +10,8 @@
 mod files;
 #[path = "store_local/kept.rs"]
 mod kept;
+#[path = "store_local/parked.rs"]
+mod parked;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

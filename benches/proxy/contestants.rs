@@ -28,6 +28,8 @@ pub struct Contestant {
     pub label: &'static str,
     pub address: SocketAddr,
     pub keys: Arc<[String]>,
+    /// Does each connection that calls it begin a session of its own?
+    pub in_sessions: bool,
     process: Process,
 }
 
@@ -67,16 +69,28 @@ impl Contestant {
             label,
             address: address.parse().expect("an address"),
             keys: Arc::new([NO_KEY.to_owned()]),
+            in_sessions: false,
             process: Process::Bare(process),
         }
     }
 
     /// Paygate with key, ACL, rates, quotas, credits and books on disk.
     pub fn paygate(label: &'static str, durability: &str, keys: usize) -> Self {
-        let paygate = setup(durability).start();
+        Self::started(label, &setup(durability), keys)
+    }
+
+    /// The same for clients with sessions, with more in its config.
+    pub fn with_sessions(label: &'static str, durability: &str, keys: usize, more: Value) -> Self {
+        let setup = setup_with(durability, more);
+        Self { in_sessions: true, ..Self::started(label, &setup, keys) }
+    }
+
+    fn started(label: &'static str, setup: &Setup, keys: usize) -> Self {
+        let paygate = setup.start();
         let address = paygate.address.parse().expect("an address");
         let keys = create_keys(address, keys);
-        Self { label, address, keys, process: Process::Paygate(Box::new(paygate)) }
+        let process = Process::Paygate(Box::new(paygate));
+        Self { label, address, keys, in_sessions: false, process }
     }
 
     /// The process itself, not its child.
@@ -111,14 +125,20 @@ fn initialize(address: &str) {
 
 /// A Paygate that measures as it would run: release build, database on a real disk.
 pub fn setup(durability: &str) -> Setup {
+    setup_with(durability, json!({}))
+}
+
+fn setup_with(durability: &str, more: Value) -> Setup {
     let tool = json!({"creditsPerCall": 1, "rateLimitPerMin": NEVER_REACHED});
-    let config = json!({
+    let mut config = json!({
         "defaultCreditsPerCall": 1,
         "globalRateLimitPerMin": NEVER_REACHED,
         "toolPricing": {"instant": tool, "sleep": tool},
         "globalQuota": quota(),
         "durability": durability,
     });
+    let Value::Object(more) = more else { panic!("{more} is no config") };
+    config.as_object_mut().expect("an object").extend(more);
     Setup::in_dir(TempDir::within(&disk_dir())).without_child_log().config(config)
 }
 
@@ -160,7 +180,7 @@ async fn create_share(address: SocketAddr, count: usize) -> Vec<String> {
     let body = json!({
         "name": "bench",
         "credits": NEVER_REACHED,
-        "allowedTools": ["instant", "sleep"],
+        "allowedTools": ["instant", "sleep", "progress"],
         "quota": quota(),
     });
     let admin = format!("X-Admin-Key: {ADMIN_KEY}\r\n");

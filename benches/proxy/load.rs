@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 use tokio::task::JoinSet;
 
+use crate::sessions::Session;
 use crate::wire::{self, Wire, show};
 
 const NONCE_LENGTH: usize = 16;
@@ -57,6 +58,8 @@ pub struct Load {
     pub connections: usize,
     pub tool: Tool,
     pub keys: Arc<[String]>,
+    /// Does each connection begin a session of its own?
+    pub in_sessions: bool,
     pub spread: Spread,
     pub warm_up: Duration,
     pub duration: Duration,
@@ -125,6 +128,9 @@ impl Load {
                 Spread::Random | Spread::EachOnce => latencies.push(ended - began),
             }
         }
+        if let Some(session) = &caller.session {
+            session.end(&mut caller.wire, self.address).await;
+        }
         latencies
     }
 }
@@ -132,6 +138,7 @@ impl Load {
 /// One connection with its request ready to be patched.
 struct Caller {
     wire: Wire,
+    session: Option<Session>,
     request: Vec<u8>,
     key_at: usize,
     nonce_at: usize,
@@ -142,11 +149,15 @@ impl Caller {
     async fn open(load: &Load, index: usize) -> Self {
         let key = load.keys.first().expect("there is a key");
         assert!(load.keys.iter().all(|other| other.len() == key.len()), "keys differ in length");
+        let mut wire = Wire::open(load.address).await;
+        let session = Session::begin_if(load.in_sessions, &mut wire, load.address, key).await;
         let header = format!("X-API-Key: {key}\r\n");
-        let request = wire::post(load.address, "/mcp", &header, &load.tool.body());
+        let headers = session.as_ref().map_or_else(|| header.clone(), Session::headers);
+        let request = wire::post(load.address, "/mcp", &headers, &load.tool.body());
         let find = |what: &str| memmem::find(&request, what.as_bytes()).expect("it was put there");
         Self {
-            wire: Wire::open(load.address).await,
+            wire,
+            session,
             key_at: find(&header) + "X-API-Key: ".len(),
             nonce_at: find(NONCE_BLANK),
             random: Random::new(index as u64 + 1),

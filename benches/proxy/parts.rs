@@ -19,6 +19,8 @@ pub struct Settings {
     pub many_keys: usize,
     pub memory_keys: usize,
     pub start_keys: usize,
+    pub sessions: usize,
+    pub own_sessions: usize,
 }
 
 impl Settings {
@@ -30,6 +32,8 @@ impl Settings {
             many_keys: number("BENCH_KEYS", 100_000),
             memory_keys: number("BENCH_MEMORY_KEYS", 10_000),
             start_keys: number("BENCH_START_KEYS", 1_000_000),
+            sessions: number("BENCH_SESSIONS", 2000),
+            own_sessions: number("BENCH_OWN_SESSIONS", 256),
         }
     }
 
@@ -39,6 +43,7 @@ impl Settings {
             connections: cell.connections,
             tool: cell.tool,
             keys: contestant.keys.clone(),
+            in_sessions: contestant.in_sessions,
             spread: KeySpread::Random,
             warm_up: self.warm_up,
             duration: self.slice,
@@ -67,7 +72,7 @@ pub const CELLS: [Cell; 4] = [
 ];
 
 /// All repeats of one contestant in one cell.
-struct Series {
+pub struct Series {
     label: &'static str,
     cell: Cell,
     measured: Vec<Measured>,
@@ -88,7 +93,7 @@ impl Series {
 }
 
 /// Measures every contestant in one cell, in turn, each repeat beginning with another one.
-fn measure(
+pub fn measure(
     settings: &Settings,
     contestants: &[Contestant],
     cell: Cell,
@@ -108,7 +113,7 @@ fn measure(
     all
 }
 
-fn table(cells: &[Vec<Series>], compared_with: &str) -> Table {
+pub fn table(cells: &[Vec<Series>], compared_with: &str) -> Table {
     let ratio = format!("share of {compared_with}");
     let mut table = Table::new(&[
         "tool",

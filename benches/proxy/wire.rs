@@ -1,7 +1,7 @@
 //! One keep-alive HTTP/1.1 connection, as cheap as it can be: bytes out, one whole answer in.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,10 +35,7 @@ impl Wire {
             self.stream.write_all(request).await.expect("the request can be sent");
             let mut filled = 0;
             loop {
-                let read = self.stream.read(&mut self.answer[filled..]).await;
-                let count = read.expect("the answer can be read");
-                assert!(count > 0, "closed before the answer: {}", show(&self.answer[..filled]));
-                filled += count;
+                filled = self.more(filled).await;
                 if is_whole(&self.answer[..filled], &self.end_of_head) {
                     return filled;
                 }
@@ -46,6 +43,36 @@ impl Wire {
         };
         let filled = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await;
         &self.answer[..filled.expect("an exchange hangs")]
+    }
+}
+
+impl Wire {
+    /// Sends a request whose answer is a stream of events, and reads all of it. Gives when the bytes
+    /// that hold `marker` were there.
+    pub async fn stream(&mut self, request: &[u8], marker: &[u8]) -> Instant {
+        let stream = async {
+            self.stream.write_all(request).await.expect("the request can be sent");
+            let (mut filled, mut seen) = (0, None);
+            loop {
+                filled = self.more(filled).await;
+                let so_far = &self.answer[..filled];
+                if seen.is_none() && memmem::find(so_far, marker).is_some() {
+                    seen = Some(Instant::now());
+                }
+                if so_far.ends_with(b"\r\n0\r\n\r\n") {
+                    return seen.unwrap_or_else(|| panic!("nothing was told: {}", show(so_far)));
+                }
+            }
+        };
+        tokio::time::timeout(EXCHANGE_TIMEOUT, stream).await.expect("a stream hangs")
+    }
+
+    /// Reads on behind what there is.
+    async fn more(&mut self, filled: usize) -> usize {
+        let read = self.stream.read(&mut self.answer[filled..]).await;
+        let count = read.expect("the answer can be read");
+        assert!(count > 0, "closed before the end: {}", show(&self.answer[..filled]));
+        filled + count
     }
 }
 
@@ -64,6 +91,9 @@ fn is_whole(answer: &[u8], end_of_head: &memmem::Finder<'_>) -> bool {
     let Some(head) = end_of_head.find(answer) else {
         return false;
     };
+    if answer.starts_with(b"HTTP/1.1 204 ") {
+        return true;
+    }
     let length = content_length(&answer[..head])
         .unwrap_or_else(|| panic!("an answer without Content-Length: {}", show(answer)));
     answer.len() >= head + 4 + length

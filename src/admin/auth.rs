@@ -12,20 +12,9 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use super::answer::Problem;
-use crate::model::bounds::ADMIN_DELAYED_MAX;
+use crate::model::bounds;
 use crate::model::secret::Digest;
 use crate::store::Store;
-
-/// Wrong guesses that are answered at once: a typing error should not feel like a fault.
-const FREE_GUESSES: u32 = 3;
-/// The first delay; it doubles from there.
-const DELAY_FIRST: Duration = Duration::from_millis(25);
-/// The longest delay: enough against guessing, and a wrong request holds its connection no longer.
-const DELAY_MAX: Duration = Duration::from_secs(1);
-/// A client that has been quiet this long starts afresh.
-const FORGET_AFTER: Duration = Duration::from_mins(10);
-/// Clients remembered, about 100 bytes each. Beyond it the quietest are forgotten.
-const CLIENTS_MAX: usize = 4096;
 
 /// Knows the admin key's digest and who has guessed wrong.
 pub(super) struct AdminAuth {
@@ -94,7 +83,8 @@ impl AdminAuth {
     fn wait(&self, address: IpAddr) -> Option<Waiting<'_>> {
         let client = network(address);
         let mut clients = self.clients();
-        let wrong = clients.get_mut(&client).filter(|wrong| wrong.waiting < ADMIN_DELAYED_MAX)?;
+        let wrong =
+            clients.get_mut(&client).filter(|wrong| wrong.waiting < bounds::ADMIN_DELAYED_MAX)?;
         wrong.waiting = wrong.waiting.saturating_add(1);
         Some(Waiting { auth: self, client })
     }
@@ -103,28 +93,32 @@ impl AdminAuth {
     fn delay(&self, address: IpAddr, now: Instant) -> Duration {
         let mut clients = self.clients();
         let client = network(address);
-        if clients.len() >= CLIENTS_MAX && !clients.contains_key(&client) {
+        if clients.len() >= bounds::ADMIN_GUESSERS_MAX && !clients.contains_key(&client) {
             forget(&mut clients, now);
         }
         let wrong = clients.entry(client).or_insert(Wrong { guesses: 0, last: now, waiting: 0 });
-        if now.duration_since(wrong.last) >= FORGET_AFTER {
+        if now.duration_since(wrong.last) >= bounds::ADMIN_GUESSES_FORGOTTEN_AFTER {
             wrong.guesses = 0;
         }
         wrong.guesses = wrong.guesses.saturating_add(1);
         wrong.last = now;
-        let Some(doublings) = wrong.guesses.checked_sub(FREE_GUESSES.saturating_add(1)) else {
+        let Some(doublings) =
+            wrong.guesses.checked_sub(bounds::ADMIN_FREE_GUESSES.saturating_add(1))
+        else {
             return Duration::ZERO;
         };
         let factor = 2_u32.saturating_pow(doublings);
-        DELAY_FIRST.saturating_mul(factor).min(DELAY_MAX)
+        bounds::ADMIN_DELAY_FIRST.saturating_mul(factor).min(bounds::ADMIN_DELAY_MAX)
     }
 }
 
 /// Makes room: those who have been quiet long enough, or else the older half. Not those whose
 /// answers wait, which are no more than there are connections.
 fn forget(clients: &mut HashMap<IpAddr, Wrong>, now: Instant) {
-    clients.retain(|_, wrong| wrong.waiting > 0 || now.duration_since(wrong.last) < FORGET_AFTER);
-    if clients.len() < CLIENTS_MAX {
+    clients.retain(|_, wrong| {
+        wrong.waiting > 0 || now.duration_since(wrong.last) < bounds::ADMIN_GUESSES_FORGOTTEN_AFTER
+    });
+    if clients.len() < bounds::ADMIN_GUESSERS_MAX {
         return;
     }
     let mut moments: Vec<Instant> = clients.values().map(|wrong| wrong.last).collect();
@@ -163,7 +157,7 @@ mod tests {
         assert_eq!(delays, [0, 0, 0, 25, 50, 100, 200, 400, 800, 1000, 1000, 1000]);
         let other = auth.delay("192.0.2.2".parse().unwrap(), start);
         assert!(other.is_zero(), "one client's guesses must not slow another");
-        assert!(auth.delay(address, start + FORGET_AFTER).is_zero());
+        assert!(auth.delay(address, start + bounds::ADMIN_GUESSES_FORGOTTEN_AFTER).is_zero());
     }
 
     #[test]
@@ -183,7 +177,7 @@ mod tests {
             let address = IpAddr::V4(index.into());
             auth.delay(address, start + Duration::from_micros(index.into()));
         }
-        assert!(auth.wrong.lock().unwrap().len() <= CLIENTS_MAX);
+        assert!(auth.wrong.lock().unwrap().len() <= bounds::ADMIN_GUESSERS_MAX);
     }
 
     #[tokio::test]
@@ -194,13 +188,13 @@ mod tests {
             auth.delay(address, Instant::now());
         }
         let mut waiting: Vec<_> =
-            (0..ADMIN_DELAYED_MAX).map(|_| auth.wait(address).unwrap()).collect();
+            (0..bounds::ADMIN_DELAYED_MAX).map(|_| auth.wait(address).unwrap()).collect();
         let mut headers = HeaderMap::new();
         headers.insert("x-admin-key", "wrong".parse().unwrap());
         let started = Instant::now();
         let refused = auth.check(&headers, address, &store()).await.unwrap_err().respond();
         assert_eq!(refused.status(), 429);
-        assert!(started.elapsed() < DELAY_MAX / 2, "it was not refused at once");
+        assert!(started.elapsed() < bounds::ADMIN_DELAY_MAX / 2, "it was not refused at once");
         let other = "192.0.2.2".parse().unwrap();
         assert_eq!(
             auth.check(&headers, other, &store()).await.unwrap_err().respond().status(),

@@ -80,6 +80,7 @@ pub(super) fn proxy(config: &Config) -> ProxyOptions {
             config::Isolation::Shared => Isolation::Shared,
         },
         session_idle: config.session_idle,
+        has_one_client: config.serves == config::Serves::Stdio,
         refuse_unlisted_tools: config.unlisted_tools == config::UnlistedTools::Refuse,
     }
 }

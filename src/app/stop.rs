@@ -13,10 +13,6 @@ use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::store::{Store, StoreError};
 
-/// How long the books may take to write down what waits. A disk that does not answer must not keep
-/// the process for ever; the next start replays what it has.
-pub const CLOSE_BOOKS_WAIT: Duration = Duration::from_secs(10);
-
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -74,23 +70,24 @@ enum Wish {
 impl App {
     /// Runs until a signal comes or the client that started this process leaves, then stops.
     pub async fn run(mut self, signals: &mut Signals) -> Stopped {
-        loop {
+        let is_told = loop {
             tokio::select! {
+                biased;
                 wish = signals.wish() => match wish {
-                    Wish::End => break,
+                    Wish::End => break true,
                     Wish::Reload => self.reload().await,
                 },
                 () = client_left(self.stdio.as_mut()) => {
                     tracing::info!(target: "app", "the client on stdin and stdout has left");
-                    break;
+                    break false;
                 }
             }
-        }
+        };
         let proxy = Arc::clone(&self.proxy);
         tokio::select! {
             biased;
             stopped = self.stop() => stopped,
-            () = signals.next() => {
+            () = told_twice(signals, is_told) => {
                 tracing::warn!(target: "app", "a second signal: ending at once");
                 // Nothing of the server may be left behind, even now.
                 timeout(bounds::FORCED_STOP_WAIT, proxy.stop(Duration::ZERO)).await.ok();
@@ -131,7 +128,7 @@ impl App {
         // Calls whose client is gone have no connection to wait for.
         self.no_call_in_flight_within(bounds::CONNECTIONS_STOP_WAIT).await;
         // This waits for the disk too, if anything does.
-        timeout(CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
+        timeout(bounds::CLOSE_BOOKS_WAIT, self.background.stop()).await.ok();
         self.proxy.stop(bounds::CHILD_STOP_GRACE).await;
         match books(self.store.as_ref()).await {
             Closed::InTime => stopped,
@@ -167,6 +164,15 @@ impl App {
     }
 }
 
+/// Waits for the second signal. A client that leaves sends none: whoever started this process mostly
+/// closes its end and signals at once.
+async fn told_twice(signals: &mut Signals, is_told: bool) {
+    if !is_told {
+        signals.next().await;
+    }
+    signals.next().await;
+}
+
 /// Waits until the client that started this process has left; for ever, if there is none.
 async fn client_left(stdio: Option<&mut StdioFront>) {
     match stdio {
@@ -186,7 +192,7 @@ pub(super) enum Closed {
 
 /// Closes the books.
 pub(super) async fn books(store: &dyn Store) -> Closed {
-    closed_within(CLOSE_BOOKS_WAIT, store.close()).await
+    closed_within(bounds::CLOSE_BOOKS_WAIT, store.close()).await
 }
 
 async fn closed_within(

@@ -13,8 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Longest line read, in bytes; a longer one is answered with an error and skipped.
-const LINE_BYTES_MAX: usize = 4 << 20;
+use crate::model::bounds::DEMO_LINE_BYTES_MAX;
 
 /// The protocol versions spoken, the newest last.
 const PROTOCOL_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
@@ -38,11 +37,12 @@ pub fn serve(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> 
     let mut line = Vec::new();
     loop {
         line.clear();
-        let size = (&mut input).take(to_u64(LINE_BYTES_MAX) + 1).read_until(b'\n', &mut line)?;
+        let size =
+            (&mut input).take(to_u64(DEMO_LINE_BYTES_MAX) + 1).read_until(b'\n', &mut line)?;
         if size == 0 {
             return Ok(());
         }
-        let answer = if size > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+        let answer = if size > DEMO_LINE_BYTES_MAX && line.last() != Some(&b'\n') {
             skip_line(&mut input)?;
             Some(failure(None, INVALID_REQUEST, "the line is too long"))
         } else if line.iter().all(u8::is_ascii_whitespace) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{banner, dry_run, output};
-use crate::app::{App, CLOSE_BOOKS_WAIT, Load, Signals, Stopped};
+use crate::app::{App, Load, Signals, Stopped};
 use crate::config::{self, Config, Environment, WrapFlags};
 use crate::model::bounds;
 
@@ -66,7 +66,7 @@ async fn guard(config: &Config, load: Load) -> Result<(), String> {
         Stopped::BooksNotClosed => Err(format!(
             "paygate: the disk did not take what was still to be written within {} s; check it, then start again: \
              that reads the books and checks them",
-            CLOSE_BOOKS_WAIT.as_secs()
+            bounds::CLOSE_BOOKS_WAIT.as_secs()
         )),
     }
 }

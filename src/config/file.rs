@@ -19,16 +19,14 @@ use super::key::{Key, Kind, Read};
 use super::keys::TOP_LEVEL;
 use super::named::Named;
 use super::problem::{Findings, shown};
-
-/// Largest file read: room for tens of thousands of imported keys.
-const FILE_BYTES_MAX: u64 = 8 << 20;
+use crate::model::bounds::CONFIG_FILE_BYTES_MAX;
 
 /// Reads the file's text. One of the two functions of `config` that do I/O.
 pub fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let size = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if u64::try_from(size).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
-        let message = format!("the file is larger than {FILE_BYTES_MAX} bytes");
+    let size = File::open(path)?.take(CONFIG_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(size).unwrap_or(u64::MAX) > CONFIG_FILE_BYTES_MAX {
+        let message = format!("the file is larger than {CONFIG_FILE_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(text)

@@ -414,8 +414,9 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         Kind::Within(1, 4096),
         Fallback::Size(bounds::CHILDREN_MAX),
         "",
-        "Server processes that run for single sessions at a time. When all are taken, the session that has \
-         been idle longest gives way.",
+        "Server processes that run for single sessions at a time, at most half of them for one key; a session \
+         of several servers takes one for each. When all are taken, the session that has been idle longest \
+         gives way.",
         |draft, entry, findings| draft.children_max = entry.number(findings),
     ),
     key(

@@ -5,9 +5,24 @@ use super::draft::{Draft, Placed};
 use super::finish::server_command;
 use super::keys_servers::ServerDraft;
 use super::problem::{Findings, Place, shown};
-use super::settings::{self, RemoteUrl, Server, ServerKind, Several};
+use super::settings::{self, Isolation, RemoteUrl, Server, ServerKind, Several};
 use crate::model::bounds;
 use crate::upstream::Names;
+
+/// A session that needs more processes than there may be could never begin.
+fn refuse_too_few_places(draft: &Draft, place: Place, servers: &[Server], findings: &mut Findings) {
+    let is_process = |server: &&Server| matches!(server.kind, ServerKind::Command { .. });
+    let needed = servers.iter().filter(is_process).count();
+    let shared = draft.isolation == Some(Isolation::Shared);
+    let max = draft.children_max.and_then(|max| usize::try_from(max).ok());
+    if let Some(max) = max.filter(|max| !shared && *max < needed) {
+        let message = format!(
+            "maxChildren is {max}, but a session starts {needed} of these servers. No session could begin."
+        );
+        let hint = format!("set maxChildren to {needed} or more, or isolation to \"shared\"");
+        findings.error(place, "servers", message, Some(hint));
+    }
+}
 
 /// All servers that are in service. `None` if something is wrong; then it is among the findings.
 pub(super) fn several(
@@ -53,6 +68,7 @@ pub(super) fn several(
         let hint = "choose another prefix or another toolSeparator".to_owned();
         findings.error(other.place, format!("servers[{later}].prefix"), message, Some(hint));
     }
+    refuse_too_few_places(draft, place, &servers, findings);
     refuse_common_headers(draft, findings);
     warn_of_prices(draft, &names, findings);
     Some(Several { separator, servers })

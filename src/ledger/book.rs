@@ -1,7 +1,7 @@
 //! The book: accounts and open holds, and the only functions that change them.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::names::BALANCE;
@@ -19,6 +19,8 @@ use crate::model::time::Time;
 pub struct Book {
     accounts: IdMap<AccountId, Account>,
     holds: IdMap<CallId, Hold>,
+    /// Open holds by deadline, so that those whose time has come are found without looking at all.
+    deadlines: BTreeSet<(Time, CallId)>,
     now: Time,
 }
 
@@ -115,6 +117,10 @@ impl Book {
 
     /// Puts back a hold that was open when the accounts were saved: its amounts are in them already.
     pub fn reopen(&mut self, hold: Hold) {
+        if let Some(before) = self.holds.get(&hold.call) {
+            self.deadlines.remove(&(before.deadline, before.call));
+        }
+        self.deadlines.insert((hold.deadline, hold.call));
         self.holds.insert(hold.call, hold);
     }
 
@@ -168,7 +174,9 @@ impl Book {
     pub fn keep_until(&mut self, clock: Time, call: CallId, deadline: Time) -> Option<Hold> {
         let now = self.advance(clock);
         let hold = self.holds.get_mut(&call).filter(|hold| now < hold.deadline)?;
+        self.deadlines.remove(&(hold.deadline, call));
         hold.deadline = deadline.plus(Duration::from_millis(now.since_ms(clock).unsigned_abs()));
+        self.deadlines.insert((hold.deadline, call));
         Some(hold.clone())
     }
 
@@ -204,7 +212,8 @@ impl Book {
     /// Open holds whose deadline has passed.
     pub fn overdue(&self, clock: Time) -> Vec<CallId> {
         let now = self.now.max(clock);
-        self.holds.values().filter(|hold| now >= hold.deadline).map(|hold| hold.call).collect()
+        let due = self.deadlines.iter().take_while(|(deadline, _)| now >= *deadline);
+        due.map(|(_, call)| *call).collect()
     }
 
     /// Adds credits, or takes them away. Only an adjustment may go below zero.
@@ -276,7 +285,7 @@ impl Book {
         hold: Hold,
         takes: &dyn Fn(&AccountId) -> bool,
     ) -> Result<&Hold, LedgerError> {
-        let Self { accounts, holds, .. } = self;
+        let Self { accounts, holds, deadlines, .. } = self;
         let MapEntry::Vacant(place) = holds.entry(hold.call) else {
             return Err(LedgerError::HoldMismatch);
         };
@@ -296,6 +305,7 @@ impl Book {
                 }
             }
         }
+        deadlines.insert((hold.deadline, hold.call));
         Ok(place.insert(hold))
     }
 
@@ -305,6 +315,7 @@ impl Book {
         takes: &dyn Fn(&AccountId) -> bool,
     ) -> Result<Hold, LedgerError> {
         let hold = self.holds.remove(&resolution.call).ok_or(LedgerError::HoldMismatch)?;
+        self.deadlines.remove(&(hold.deadline, hold.call));
         if resolution.kept.len() != hold.postings.len() {
             return Err(LedgerError::KeepsTooMuch);
         }

@@ -16,6 +16,27 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// `maxBatchCalls`: calls in one batch.
 pub const BATCH_CALLS_MAX: usize = 100;
 
+/// Entries of one array that are worked on at a time, so that one body does not crowd out others.
+pub const ARRAY_ENTRIES_AT_A_TIME: usize = 16;
+
+/// Levels of a JSON value that are written in the one way in which two are compared. What lies deeper
+/// is taken as it is written.
+pub const CANONICAL_DEPTH_MAX: usize = 32;
+
+/// How deep in a tool's schema an annotation is looked for: deeper than any real form, and no endless
+/// walk.
+pub const SCHEMA_DEPTH_MAX: usize = 16;
+
+/// The longest name of a tool that every model vendor accepts.
+pub const ACCEPTED_NAME_BYTES_MAX: usize = 64;
+
+/// Largest configuration file that is read: room for tens of thousands of imported keys.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
+
+/// Longest line that the demo server reads, in bytes; a longer one is answered with an error and
+/// skipped.
+pub const DEMO_LINE_BYTES_MAX: usize = 4 << 20;
+
 /// `requestTimeoutMs`: how long a call may take before it is answered with a timeout.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -300,6 +321,10 @@ pub const CHILD_STOP_GRACE: Duration = Duration::from_secs(4);
 /// How long a child may take to be gone when somebody forces the end.
 pub const FORCED_STOP_WAIT: Duration = Duration::from_secs(2);
 
+/// How long the books may take to write down what waits. A disk that does not answer must not keep
+/// the process for ever; the next start replays what it has.
+pub const CLOSE_BOOKS_WAIT: Duration = Duration::from_secs(10);
+
 /// How often holds whose deadline has passed are released.
 pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -323,6 +348,10 @@ pub const TOOL_NAME_BYTES_MAX: usize = 256;
 /// The part of a child's calls that free requests may fill, as a divisor: what costs nothing, some
 /// of it for anybody, must leave room for what is paid.
 pub const FREE_CALLS_DIVISOR: usize = 8;
+
+/// The part of these that one key may fill, or one address without a key, as a divisor: what hangs
+/// for one customer must not keep the others from what is free, such as the results of their tasks.
+pub const FREE_SHARE_DIVISOR: usize = 4;
 // ---- slow disks ------------------------------------------------------------------------------
 
 /// A commit that takes longer means a disk that cannot keep up: new calls are refused as retryable
@@ -369,6 +398,24 @@ pub const NAMESPACES_MAX: usize = 100_000;
 /// Answers to wrong admin keys that wait at once for one address. Beyond it they are refused at
 /// once, so that a guesser cannot hold all connections open.
 pub const ADMIN_DELAYED_MAX: usize = 64;
+
+/// Wrong guesses of the admin key that are answered at once: a typing error should not feel like a
+/// fault.
+pub const ADMIN_FREE_GUESSES: u32 = 3;
+
+/// The first delay of an answer to a wrong guess; it doubles from there.
+pub const ADMIN_DELAY_FIRST: Duration = Duration::from_millis(25);
+
+/// The longest such delay: enough against guessing, and a wrong request holds its connection no
+/// longer.
+pub const ADMIN_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// A client that has guessed wrong and been quiet this long starts afresh.
+pub const ADMIN_GUESSES_FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+
+/// Clients remembered that have guessed wrong, about 100 bytes each. Beyond it the quietest are
+/// forgotten.
+pub const ADMIN_GUESSERS_MAX: usize = 4096;
 
 // ---- sessions --------------------------------------------------------------------------------
 
@@ -428,6 +475,9 @@ pub const STREAM_MESSAGES_MAX: usize = 256;
 /// which many a proxy gives up.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// How soon a client whose stream has ended may come back, in milliseconds.
+pub const STREAM_RETRY_MS: u32 = 1_000;
+
 // ---- rounds and tasks ------------------------------------------------------------------------
 
 /// How long a call waits for its customer to bring what it asked for.
@@ -441,6 +491,22 @@ pub const PARKED_PER_KEY_MAX: usize = 1_000;
 
 /// The same of all keys; each is some hundred bytes in memory and on disk.
 pub const PARKED_MAX: usize = 100_000;
+
+/// Tasks that are settled at once. Each belongs to a request, and takes as long as a commit.
+pub const TASK_TURNS_MAX: usize = 10_000;
+
+/// Notes of paid tasks that books in memory keep; what comes before those counts as paid.
+pub const EPHEMERAL_PAID_TASKS_MAX: i64 = 100_000;
+
+/// Old notes of paid tasks that are deleted with each new one: more than one, so that they become fewer.
+pub const PAID_TASKS_DELETED_PER_NOTE: i64 = 16;
+
+/// Tasks that one session of the legacy era knows; those that are over give way.
+pub const SESSION_TASKS_MAX: usize = PARKED_PER_KEY_MAX;
+
+/// Holds of tasks whose session has ended and that wait to be released. Beyond it their deadline
+/// releases them.
+pub const LOST_TASKS_MAX: usize = PARKED_MAX;
 
 /// The longest that a hold waits for its task.
 pub const TASK_HOLD_MAX: Duration = Duration::from_hours(24);
@@ -478,6 +544,9 @@ pub const MEMBER_PART_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for one of several servers: longer than anything takes. The call that it
 /// belongs to has its own patience, and takes the request with it when it ends.
 pub const MEMBER_REQUEST_TIMEOUT: Duration = Duration::from_hours(24 * 365);
+
+/// How long a stream of changes waits for a place at one of several servers that has none left.
+pub const MEMBER_BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What servers may have asked a client and not been answered, on one connection.
 pub const MEMBER_ASKS_MAX: usize = 256;

@@ -4,9 +4,7 @@
 
 use super::object::{Member, Object, items, string};
 use super::to_client::push_json;
-
-/// Levels that are looked into. What lies deeper is taken as it is written.
-const DEPTH_MAX: usize = 32;
+use crate::model::bounds::CANONICAL_DEPTH_MAX;
 
 /// Appends the one text of a JSON value. What is no JSON is taken as it is.
 pub fn push(text: &mut Vec<u8>, json: &str) {
@@ -14,7 +12,7 @@ pub fn push(text: &mut Vec<u8>, json: &str) {
 }
 
 fn push_at(text: &mut Vec<u8>, json: &str, depth: usize) {
-    if depth > DEPTH_MAX {
+    if depth > CANONICAL_DEPTH_MAX {
         return text.extend_from_slice(json.as_bytes());
     }
     let json = json.trim_matches([' ', '\t', '\r', '\n']);

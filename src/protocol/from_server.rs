@@ -55,6 +55,7 @@ pub struct Answer {
     id: u64,
     id_range: Range<usize>,
     body: Body,
+    life: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -90,11 +91,23 @@ impl Answer {
         let Body::Result(range) = &self.body else { return None };
         let (before, after) = (self.line.get(..range.start)?, self.line.get(range.end..)?);
         match FromServer::read([before, result, after].concat().as_bytes()) {
-            FromServer::Answer(answer) => Some(answer),
+            FromServer::Answer(answer) => Some(answer.of_life(self.life)),
             FromServer::Request { .. }
             | FromServer::Notification { .. }
             | FromServer::Malformed(_) => None,
         }
+    }
+
+    /// The same answer, from this life of a server.
+    #[must_use]
+    pub fn of_life(self, life: u64) -> Self {
+        Self { life, ..self }
+    }
+
+    /// Which life of the server it came from: what the server named in one life means nothing, or
+    /// something else, in the next. 0 where that is not known or of no matter.
+    pub fn life(&self) -> u64 {
+        self.life
     }
 
     /// Is this a JSON-RPC error?
@@ -248,7 +261,7 @@ impl<'a> Members<'a> {
         let raw_id = self.id.ok_or("an answer without an id")?;
         let id = raw_id.get().parse().map_err(|_| "the id of an answer is not one of ours")?;
         let id_range = position(text, raw_id);
-        Ok(Answer { line: text.to_owned(), id, id_range, body })
+        Ok(Answer { line: text.to_owned(), id, id_range, body, life: 0 })
     }
 }
 

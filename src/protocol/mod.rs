@@ -11,6 +11,7 @@
 pub mod canonical;
 pub mod from_client;
 pub mod from_server;
+pub mod lists;
 pub mod modern;
 pub mod object;
 pub mod outgoing;

@@ -5,9 +5,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
+use super::modern::{self, VERSION_KEY, encoded};
 use super::object::{Object, string};
 use super::version;
 
@@ -20,12 +18,6 @@ pub struct Outgoing<'a> {
     pub method: Option<Cow<'a, str>>,
     params: Option<&'a str>,
 }
-
-/// Where a modern request names its version.
-const VERSION_MEMBER: &str = "io.modelcontextprotocol/protocolVersion";
-
-/// How a header begins and ends whose value is in Base64.
-const ENCODED: (&str, &str) = ("=?base64?", "?=");
 
 impl<'a> Outgoing<'a> {
     /// Reads one line. `None` if it is no message.
@@ -60,17 +52,12 @@ impl<'a> Outgoing<'a> {
         let member = |name: &str| params.as_ref().and_then(|params| params.get(name));
         let version = member("_meta")
             .and_then(|meta| Object::read(meta).ok())
-            .and_then(|meta| meta.get(VERSION_MEMBER).and_then(string).map(Cow::into_owned));
+            .and_then(|meta| meta.get(VERSION_KEY).and_then(string).map(Cow::into_owned));
         let mut headers = vec![
             ("mcp-protocol-version", version.unwrap_or_else(|| version::MODERN.to_owned())),
             ("mcp-method", encoded(method).into_owned()),
         ];
-        let named_by = match method {
-            "tools/call" | "prompts/get" => Some("name"),
-            "resources/read" => Some("uri"),
-            _ => method.starts_with("tasks/").then_some("taskId"),
-        };
-        if let Some(name) = named_by.and_then(member).and_then(string) {
+        if let Some(name) = modern::named_by(method).and_then(member).and_then(string) {
             headers.push(("mcp-name", encoded(&name).into_owned()));
         }
         headers
@@ -79,17 +66,6 @@ impl<'a> Outgoing<'a> {
     fn params(&self) -> Option<Object<'a>> {
         Object::read(self.params?).ok()
     }
-}
-
-/// A text as the value of a header: as it is, or in Base64 if a header would not keep it.
-pub fn encoded(text: &str) -> Cow<'_, str> {
-    let is_kept = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
-    let looks_encoded = text.starts_with(ENCODED.0) && text.ends_with(ENCODED.1);
-    let is_plain = !text.is_empty() && text.trim() == text && text.bytes().all(is_kept);
-    if is_plain && !looks_encoded {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(format!("{}{}{}", ENCODED.0, STANDARD.encode(text), ENCODED.1))
 }
 
 #[cfg(test)]
@@ -135,20 +111,5 @@ mod tests {
         let answer = read(r#"{"jsonrpc":"2.0","id":"s-1","result":{}}"#).unwrap();
         assert!(answer.method.is_none() && answer.mirrored().is_empty());
         assert!(read("[]").is_none() && read("").is_none() && read(r#"{"method":7}"#).is_none());
-    }
-
-    #[test]
-    fn header_values() {
-        for (text, expected) in [
-            ("plain text/1", "plain text/1"),
-            ("a\tb", "a\tb"),
-            ("", "=?base64??="),
-            ("a ", "=?base64?YSA=?="),
-            ("a\nb", "=?base64?YQpi?="),
-            ("=?base64?YQ==?=", "=?base64?PT9iYXNlNjQ/WVE9PT89?="),
-            ("€uro", "=?base64?4oKsdXJv?="),
-        ] {
-            assert_eq!(encoded(text), expected, "{text:?}");
-        }
     }
 }

@@ -15,6 +15,9 @@ use crate::model::ids::CallId;
 use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 
+/// Parameters that differ between the rounds of one request.
+pub const OF_A_ROUND: [&str; 3] = ["_meta", "inputResponses", "requestState"];
+
 /// The state between two rounds of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
@@ -45,6 +48,8 @@ pub struct Task {
     pub price: i64,
     /// When nobody can ask for it any more.
     pub until: Time,
+    /// Which life of the server it belongs to: in another one the same id is another task.
+    pub life: u64,
     /// The server's own id, as JSON text.
     pub inner: String,
 }
@@ -53,11 +58,11 @@ pub struct Task {
 struct RoundRow(Option<String>, String, String, u32, i64, Option<String>);
 
 #[derive(Serialize, Deserialize)]
-struct TaskRow(Option<String>, String, String, i64, i64, String);
+struct TaskRow(Option<String>, String, String, i64, i64, u64, String);
 
 /// Keeps one kind from being taken for another.
 const ROUND: &str = "pgr1";
-const TASK: &str = "pgt1";
+const TASK: &str = "pgt2";
 
 impl Round {
     /// As the client gets it.
@@ -81,18 +86,19 @@ impl Round {
 impl Task {
     /// As the client gets it.
     pub fn seal(&self, key: &SealKey) -> String {
-        let Self { call, key: owner, tool, price, until, inner } = self;
+        let Self { call, key: owner, tool, price, until, life, inner } = self;
         let call = call.as_ref().map(digits);
-        let row = TaskRow(call, owner.clone(), tool.clone(), *price, until.ms(), inner.clone());
+        let (until, inner) = (until.ms(), inner.clone());
+        let row = TaskRow(call, owner.clone(), tool.clone(), *price, until, *life, inner);
         seal(key, TASK, &row)
     }
 
     /// What a client brought back; `None` if it is not exactly what it was given.
     pub fn open(key: &SealKey, text: &str) -> Option<Self> {
-        let TaskRow(call, owner, tool, price, until, inner) = open(key, TASK, text)?;
+        let TaskRow(call, owner, tool, price, until, life, inner) = open(key, TASK, text)?;
         let call = call.as_deref().map(call_id).transpose().ok()?;
         let until = Time::from_ms(until);
-        Some(Self { call, key: owner, tool, price, until, inner })
+        Some(Self { call, key: owner, tool, price, until, life, inner })
     }
 }
 
@@ -101,8 +107,7 @@ impl Task {
 pub fn digest(method: &str, params: &Object<'_>) -> Digest {
     let mut text = method.as_bytes().to_vec();
     text.push(0);
-    let changes = ["_meta", "inputResponses", "requestState"];
-    let lasting = params.members().iter().filter(|member| !changes.contains(&&*member.name));
+    let lasting = params.members().iter().filter(|member| !OF_A_ROUND.contains(&&*member.name));
     canonical::push_members(&mut text, lasting);
     Digest::of(&text)
 }
@@ -172,6 +177,7 @@ mod tests {
             tool: "t".to_owned(),
             price: 3,
             until: Time::from_ms(5),
+            life: u64::MAX,
             inner: r#""id""#.to_owned(),
         };
         assert_eq!(Task::open(&key(1), &task.seal(&key(1))), Some(task.clone()));

@@ -7,14 +7,13 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::identify::Caller;
+use super::stream::Outlet;
 use super::{Answer, Part, Proxy, Reply, Several, Shown, fault};
+use crate::model::bounds;
 use crate::protocol::from_client::{Invalid, Message};
 use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::{self, NO_ID};
 use crate::protocol::version;
-
-/// Entries of one array that are worked on at a time, so that one body does not crowd out others.
-const ENTRIES_AT_A_TIME: usize = 16;
 
 impl Proxy {
     pub(super) async fn array(
@@ -35,11 +34,12 @@ impl Proxy {
         }
         let mut caller = caller.clone();
         caller.may_open_session = false;
+        caller.outlet = caller.outlet.as_ref().map(Outlet::about_several);
         let caller = &caller;
         let mut tasks = JoinSet::new();
         let mut parts: Vec<Option<Part>> = entries.iter().map(|_| None).collect();
         for (index, entry) in entries.iter().enumerate() {
-            if tasks.len() >= ENTRIES_AT_A_TIME {
+            if tasks.len() >= bounds::ARRAY_ENTRIES_AT_A_TIME {
                 keep(&mut parts, tasks.join_next().await);
             }
             let (proxy, caller) = (Arc::clone(self), caller.clone());

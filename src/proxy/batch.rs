@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::asked::{Answered, Asked, Form, Outcomes};
-use super::call::{NO_TASKS, is_too_long, too_long};
+use super::call::{is_too_long, too_long};
 use super::identify::Caller;
 use super::repeat::Repeat;
 use super::settle::was_cancelled;
@@ -18,6 +18,9 @@ use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::{self, ErrorObjectOwned, push_json};
 use crate::protocol::to_server;
 use crate::upstream::{Failure, Outcome};
+
+/// What a call of a batch is told that asks to be run as a task.
+const NO_TASKS: &str = "calls of a batch cannot be tasks; leave \"task\" out";
 
 /// What names of `_meta` begin with that belong to the protocol.
 const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
@@ -37,7 +40,7 @@ impl Proxy {
     ) -> Reply {
         let calls = match read_calls(request.param("calls"), self.options.batch_calls_max) {
             // What every request of the modern era says of itself, its calls say too.
-            Ok(calls) if caller.leaves.is_some() => {
+            Ok(calls) if caller.is_modern() => {
                 calls.into_iter().map(|call| call.of(request)).collect()
             }
             Ok(calls) => calls,
@@ -220,7 +223,7 @@ mod tests {
             (Some("[{}]"), "Invalid batch: calls[0] has no name that is a string"),
             (
                 Some(r#"[{"name":"a","task":{}}]"#),
-                r#"Invalid batch: calls[0]: tasks are not supported yet; leave "task" out"#,
+                r#"Invalid batch: calls[0]: calls of a batch cannot be tasks; leave "task" out"#,
             ),
             (
                 Some(r#"[{"name":"a","Arguments":{}}]"#),

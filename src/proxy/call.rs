@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::asked::{Asked, Form};
 use super::identify::Caller;
+use super::parked::Rounds;
 use super::repeat::Repeat;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
@@ -14,8 +15,8 @@ use crate::protocol::object::string;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::protocol::to_server;
 
-/// What a call is told that asks to be run as a task.
-pub(super) const NO_TASKS: &str = "tasks are not supported yet; leave \"task\" out";
+/// What a call is told that asks to be run as a task where there are none.
+const NO_TASKS: &str = "a task needs a session with a server of its own; leave \"task\" out";
 
 impl Proxy {
     pub(super) async fn tool_call(
@@ -27,12 +28,17 @@ impl Proxy {
             Ok(tool) => tool,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
-        if request.param("task").is_some() {
-            let error = fault::invalid_params(format!("Invalid tool call: {NO_TASKS}"));
-            return Reply::error(request.id, &error, Shown::default());
-        }
+        let rounds = match self.as_task(caller, request).await {
+            Ok(rounds) => rounds,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
         let arguments = request.param("arguments");
-        let parts = [tool.as_ref(), arguments.unwrap_or_default()];
+        let mut parts = vec![tool.as_ref(), arguments.unwrap_or_default()];
+        // A task of another session would be of no use to who repeats the call in this one.
+        let session = caller.session().map(|session| session.id().to_string());
+        if rounds.is_some() {
+            parts.extend(request.param("task").into_iter().chain(session.as_deref()));
+        }
         let repeat = match Repeat::read(caller, request, parts.into_iter()) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
@@ -48,7 +54,7 @@ impl Proxy {
             repeat,
             line: &line,
             token: &token,
-            rounds: None,
+            rounds: rounds.as_ref(),
         };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
@@ -59,6 +65,23 @@ impl Proxy {
             Err(failure) => to_client::error(request.id, &fault::upstream(*failure)),
         };
         Reply::Message(Answer { text, shown: ended.shown })
+    }
+
+    /// What to know of a call that asks to be run as a task; `None` if it does not.
+    async fn as_task(
+        &self,
+        caller: &Caller,
+        request: &Request<'_>,
+    ) -> Result<Option<Rounds>, ErrorObjectOwned> {
+        if request.param("task").is_none() {
+            return Ok(None);
+        }
+        let Some(session) = caller.session_with_server() else {
+            return Err(fault::invalid_params(format!("Invalid tool call: {NO_TASKS}")));
+        };
+        let identity = self.identify(caller).await.map_err(|error| fault::store(&error))?;
+        let key = identity.usable_key_id().cloned();
+        Ok(Some(Rounds::as_task(key, Arc::clone(session))))
     }
 }
 

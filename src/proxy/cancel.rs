@@ -2,7 +2,6 @@
 //! session's requests in flight; without one it acts only if it names exactly one of the same key.
 
 use super::Proxy;
-use super::connection::Connection;
 use super::identify::Caller;
 use super::in_flight::Registration;
 use crate::protocol::from_client::Params;
@@ -20,15 +19,11 @@ impl Proxy {
         let Some(request) = name.and_then(|name| self.calls.the_one(&name)) else { return };
         let reason = params.get("reason").and_then(string);
         let reason = reason.as_deref().unwrap_or(REASON);
-        for id in request.cancel() {
-            caller.connection.link.cancel(*id, reason);
-        }
+        request.cancel(reason);
     }
 
     /// Notes that a request is sent, and passes on a cancellation that came meanwhile.
-    pub(super) fn sent(connection: &Connection, registration: &Registration) {
-        for id in registration.sent() {
-            connection.link.cancel(*id, REASON);
-        }
+    pub(super) fn sent(registration: &Registration) {
+        registration.sent(REASON);
     }
 }

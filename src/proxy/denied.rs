@@ -30,8 +30,8 @@ impl Proxy {
         }))
     }
 
-    /// The reply to a free method that is refused.
-    pub(super) fn denied_free(&self, identity: &Identity, id: &str, denied: Denied) -> Reply {
+    /// The reply to a free method that is refused. Only who has passed as a customer sees numbers.
+    pub(super) async fn denied_free(&self, identity: &Identity, id: &str, denied: Denied) -> Reply {
         self.denials.count(denied.denial.word(), None, identity.namespace_name());
         Reply::Denied(Box::new(Refused {
             id: id.to_owned(),
@@ -40,7 +40,7 @@ impl Proxy {
             batch_calls: None,
             is_modern: false,
             is_tool_call: false,
-            shown: super::Shown::default(),
+            shown: self.shown(identity).await,
         }))
     }
 }

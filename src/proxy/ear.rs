@@ -1,5 +1,6 @@
 //! Hears what a server says unasked and passes it on to the clients that it concerns.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::DashMap;
@@ -15,6 +16,8 @@ pub struct Ear {
     /// Calls in flight whose clients take messages, by our id.
     calls: DashMap<u64, Heard>,
     audience: Audience,
+    /// Whoever calls is the same client.
+    has_one_client: AtomicBool,
 }
 
 /// Whom it concerns what a server says about no call.
@@ -52,7 +55,21 @@ impl Ear {
     /// Hears a link for one client alone.
     pub(super) fn of_one(dialogue: &Arc<Dialogue>) -> Arc<Self> {
         let audience = Audience::One(Arc::clone(dialogue));
-        Arc::new(Self { calls: DashMap::new(), audience })
+        Arc::new(Self { calls: DashMap::new(), audience, has_one_client: AtomicBool::new(true) })
+    }
+
+    /// All calls on this link are one client's, so what the server logs is for that client.
+    pub(super) fn has_one_client(&self) {
+        self.has_one_client.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the client of the oldest call in flight.
+    fn tell_a_caller(&self, message: &[u8]) {
+        let oldest = self.calls.iter().min_by_key(|heard| *heard.key());
+        let outlet = oldest.map(|heard| heard.outlet.clone());
+        if let Some(outlet) = outlet {
+            outlet.message(message.to_vec());
+        }
     }
 
     /// Hears a link that these sessions share. `result` is what the server said first.
@@ -81,6 +98,16 @@ impl Ear {
         self.calls.get(&call).map(|heard| (heard.outlet.clone(), heard.token.clone()))
     }
 
+    /// The call that it concerns alone. A list has changed for all who share a link, whichever call the
+    /// server was at.
+    fn call_of(&self, note: &Note<'_>) -> Option<u64> {
+        let is_for_all = match &self.audience {
+            Audience::Everybody(_) => is_list_change(note.method),
+            Audience::One(_) => false,
+        };
+        note.call.filter(|_| note.method != "notifications/cancelled" && !is_for_all)
+    }
+
     fn tell_everybody(&self, message: &[u8]) {
         let Audience::Everybody(shared) = &self.audience else { return };
         if let Some(sessions) = shared.get().and_then(|(sessions, _)| sessions.upgrade()) {
@@ -91,7 +118,7 @@ impl Ear {
 
 impl Listener for Ear {
     fn notified(&self, note: &Note<'_>) {
-        if let Some(call) = note.call.filter(|_| note.method != "notifications/cancelled") {
+        if let Some(call) = self.call_of(note) {
             let Some((outlet, token)) = self.heard(call) else { return };
             let text = match (note.method, token) {
                 ("notifications/progress", Some(token)) => to_client::progress(note.line, &token),
@@ -106,6 +133,12 @@ impl Listener for Ear {
         match &self.audience {
             Audience::One(dialogue) => dialogue.notified(note),
             Audience::Everybody(_) if is_list_change(note.method) => self.tell_everybody(note.line),
+            Audience::Everybody(_)
+                if note.method == "notifications/message"
+                    && self.has_one_client.load(Ordering::Relaxed) =>
+            {
+                self.tell_a_caller(note.line);
+            }
             Audience::Everybody(_) => {}
         }
     }
@@ -138,5 +171,29 @@ impl Drop for Hearing {
     fn drop(&mut self) {
         self.ear.calls.remove(&self.id);
         self.outlet.in_flight(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::{Resuming, Streams};
+    use super::*;
+
+    #[test]
+    fn a_list_of_a_shared_server_changes_for_all_whichever_call_tells_it() {
+        let shared = Arc::new(Ear::default());
+        let own = Ear::of_one(&Dialogue::new(Resuming::No));
+        let (change, log) = ("notifications/tools/list_changed", "notifications/message");
+        for (ear, method, is_told) in [
+            (&shared, change, false),
+            (&shared, log, true),
+            (&own, change, true),
+            (&own, log, true),
+        ] {
+            let (outlet, mut streaming) = Streams::new(Resuming::No).open(None);
+            let _hearing = ear.listen(7, &outlet, None);
+            ear.notified(&Note { method, params: None, line: b"{}", call: Some(7), life: 0 });
+            assert_eq!(streaming.next_now(&|_| Vec::new()).is_some(), is_told, "{method}");
+        }
     }
 }

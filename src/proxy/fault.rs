@@ -56,9 +56,10 @@ pub(super) fn upstream(failure: Failure) -> ErrorObjectOwned {
         Failure::Malformed => {
             ("The MCP server's answer was not valid JSON-RPC; nothing was charged", None)
         }
-        Failure::Task => {
-            ("The tool answered with a task, which is not supported yet; nothing was charged", None)
-        }
+        Failure::Task => (
+            "The tool answered with a task, which nobody could have followed; nothing was charged",
+            None,
+        ),
         Failure::TooLarge => {
             ("The MCP server's answer was larger than Paygate accepts; nothing was charged", None)
         }
@@ -124,6 +125,13 @@ pub(super) fn repeated_otherwise() -> ErrorObjectOwned {
 pub(super) fn answer_not_kept() -> ErrorObjectOwned {
     let message = "This request was answered before, and its answer was too long to be kept; \
                    nothing was charged this time";
+    internal(message, "answer_not_kept", None)
+}
+
+/// The answer to a request whose client was away when it came.
+pub(super) fn answer_not_awaited() -> ErrorObjectOwned {
+    let message = "This request was answered while its client was away, and its answer was too \
+                   long to be kept";
     internal(message, "answer_not_kept", None)
 }
 

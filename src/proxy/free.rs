@@ -8,7 +8,7 @@ use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::protocol::from_client::Request;
 use crate::protocol::to_client::{self, ErrorCode, ErrorObject};
 use crate::protocol::to_server;
-use crate::upstream::{Failure, Outcome};
+use crate::upstream::{Failure, Outcome, Patience};
 
 /// Methods that anybody may use, beside `notifications/*`.
 const OPEN: &[&str] = &[
@@ -46,7 +46,7 @@ impl Proxy {
         };
         if !open && let Err(denied) = identity.admitted() {
             if !self.options.policy.shadow {
-                return Err(self.denied_free(&identity, request.id, denied));
+                return Err(self.denied_free(&identity, request.id, denied).await);
             }
             tracing::debug!(
                 target: "proxy", reason = denied.denial.word(), "shadow mode: a free method would have been refused"
@@ -66,6 +66,12 @@ impl Proxy {
             }
             "initialize" => return self.initialize(caller, &identity, request).await,
             "tools/list" => self.list_tools(caller, &identity, request).await,
+            method
+                if method.starts_with("tasks/")
+                    && let Some(session) = caller.session_with_server() =>
+            {
+                return self.session_task(caller, session, &identity, request).await;
+            }
             method
                 if method.starts_with("notifications/")
                     || (is_of_a_connection(method) && caller.session_with_server().is_none()) =>
@@ -89,16 +95,28 @@ impl Proxy {
         identity: &Identity,
         request: &Request<'_>,
     ) -> Outcome {
+        self.ask_within(caller, identity, request, self.options.patience()).await
+    }
+
+    /// The same with another patience.
+    pub(super) async fn ask_within(
+        self: &Arc<Self>,
+        caller: &Caller,
+        identity: &Identity,
+        request: &Request<'_>,
+        patience: Patience,
+    ) -> Outcome {
         let connection = &caller.connection;
-        let place = Arc::clone(&connection.free_places).try_acquire_owned();
-        let place = place.map_err(|_| Failure::Busy)?;
+        let place = connection.free_places.take(&caller.owner(identity));
+        let place = place.ok_or(Failure::Busy)?;
         let slot = connection.link.reserve()?;
         let hearing = caller.listen(slot.id(), request.params.progress_token());
         let line = to_server::request(request, slot.id(), self.customer(identity).as_deref());
         let name = caller.name(identity, request.id);
-        let registration = self.calls.enter(name, std::iter::once(slot.id()));
-        let pending = slot.send(line, self.options.patience());
-        Self::sent(connection, &registration);
+        let registration =
+            self.calls.enter(name, std::iter::once(slot.id()), Some(&connection.link));
+        let pending = slot.send(line, patience);
+        Self::sent(&registration);
         let exchange = caller.exchange.clone();
         let task = tokio::spawn(async move {
             let _kept = (exchange, registration, place, hearing);

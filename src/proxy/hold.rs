@@ -23,6 +23,8 @@ enum Kind {
         key: KeyId,
         call: CallId,
         state: String,
+        /// The word of shadow mode, which may be younger than the hold.
+        shadow: Option<&'static str>,
     },
     /// Shadow mode without a usable key: there is no account to record it in.
     Nobody,
@@ -79,11 +81,9 @@ impl Proxy {
                 (charge, Some(denied.denial))
             }
         };
-        if let Some(denial) = &denial {
-            tracing::debug!(target: "proxy", reason = denial.word(), "shadow mode: would have been refused");
-        }
+        let word = shadowed(denial.as_ref());
         Ok(Allowed(match charge {
-            Some(charge) => Kind::Shadow(charge.shadow(), shadow_outcome(denial.as_ref())),
+            Some(charge) => Kind::Shadow(charge.shadow(), word),
             None => Kind::Nobody,
         }))
     }
@@ -94,7 +94,9 @@ impl Proxy {
         let (charge, shadow) = match allowed.0 {
             Kind::Paid(charge) => (charge, None),
             Kind::Shadow(charge, word) => (charge, Some(word)),
-            Kind::Continued { key, call, state } => return self.go_on(key, call, &state).await,
+            Kind::Continued { key, call, state, shadow } => {
+                return Ok(Held { shadow, ..self.go_on(key, call, &state).await? });
+            }
             Kind::Nobody => return Ok(Held { charge: None, shadow: Some("shadow") }),
         };
         let now = clock::now();
@@ -119,14 +121,20 @@ impl Proxy {
     /// Judges a later round of a call that is held already: whether its caller may still call.
     /// Nothing is counted again.
     pub(super) fn judge_round(
+        &self,
         identity: &Identity,
         asked: &Asked<'_>,
         call: CallId,
         state: String,
     ) -> Result<Allowed, Denied> {
-        gate::admit_free(&identity.request(asked.tool_calls(), false))?;
+        let admitted = gate::admit_free(&identity.request(asked.tool_calls(), false));
+        let shadow = match (admitted, self.options.policy.shadow) {
+            (Err(denied), false) => return Err(denied),
+            (Ok(()), false) => None,
+            (admitted, true) => Some(shadowed(admitted.err().map(|it| it.denial).as_ref())),
+        };
         Ok(Allowed(match &identity.key {
-            Some(key) => Kind::Continued { key: key.id.clone(), call, state },
+            Some(key) => Kind::Continued { key: key.id.clone(), call, state, shadow },
             None => Kind::Nobody,
         }))
     }
@@ -156,7 +164,9 @@ impl Proxy {
         match resumed {
             Ok(Resumed { hold, tool, price }) => {
                 let charge = Charge::of_hold(key, Item { tool, price }, &hold);
-                Ok(Held { charge: Some(charge), shadow: None })
+                // What shadow mode finds held it releases.
+                let shadow = self.options.policy.shadow.then_some("shadow");
+                Ok(Held { charge: Some(charge), shadow })
             }
             Err(StoreError::NotOpen) => Err(NotHeld::Used),
             Err(error) => Err(NotHeld::Unavailable(error)),
@@ -182,10 +192,25 @@ impl Held {
         self.charge.as_ref()
     }
 
+    /// The call of the hold that can wait for this customer; none in shadow mode, and none for
+    /// nobody.
+    pub(super) fn waits_for(&self, key: Option<&KeyId>) -> Option<CallId> {
+        let charge = self.charge().filter(|_| self.shadow.is_none() && key.is_some());
+        charge.map(|charge| charge.call)
+    }
+
     /// In shadow mode the outcome to record, whatever the tool says.
     pub(super) const fn shadow(&self) -> Option<&'static str> {
         self.shadow
     }
+}
+
+/// What shadow mode records; a denial is noted, and goes no further.
+fn shadowed(denial: Option<&Denial>) -> &'static str {
+    if let Some(denial) = denial {
+        tracing::debug!(target: "proxy", reason = denial.word(), "shadow mode: would have been refused");
+    }
+    shadow_outcome(denial)
 }
 
 const fn shadow_outcome(denial: Option<&Denial>) -> &'static str {

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::ear::Hearing;
 use super::exchange::Exchange;
 use super::in_flight::{Name, Whose};
-use super::session::Session;
+use super::session::{Owner, Session};
 use super::stream::Outlet;
 use super::{Inbound, Proxy, Shown};
 use crate::gate::{self, CallFacts, Denied, Request};
@@ -93,6 +93,12 @@ impl Caller {
         self.sender.address
     }
 
+    /// Whom what it takes up is counted for: its key, if that may be used, else where it comes from.
+    pub(super) fn owner(&self, identity: &Identity) -> Owner {
+        let key = identity.entitled_key_id().cloned();
+        key.map_or_else(|| Owner::Address(self.address()), Owner::Key)
+    }
+
     /// The session that the body is part of.
     pub(super) const fn session(&self) -> Option<&Arc<Session>> {
         self.session.as_ref()
@@ -103,8 +109,25 @@ impl Caller {
         self.session().filter(|session| session.has_own_server())
     }
 
-    /// The name of a request of this caller among all in flight.
+    /// Is it of the modern era?
+    pub(super) const fn is_modern(&self) -> bool {
+        self.leaves.is_some()
+    }
+
+    /// Waits until the client has left, if that cancels its request.
+    pub(super) async fn left(&self) {
+        match &self.leaves {
+            Some(outlet) => outlet.left().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The name of a request of this caller among all in flight. None in the modern era, where
+    /// nothing is cancelled by a message.
     pub(super) fn name(&self, identity: &Identity, raw_id: &str) -> Option<Name> {
+        if self.is_modern() {
+            return None;
+        }
         let whose = match &self.session {
             Some(session) => Whose::Session(session.id()),
             None => Whose::Key(identity.usable_key_id()?.clone()),
@@ -198,6 +221,11 @@ impl Identity {
     /// The key, if key, namespace and address have passed.
     pub(super) fn entitled_key(&self) -> Option<&Arc<Key>> {
         self.key.as_ref().filter(|_| self.admitted().is_ok())
+    }
+
+    /// Its id.
+    pub(super) fn entitled_key_id(&self) -> Option<&KeyId> {
+        self.entitled_key().map(|key| &key.id)
     }
 
     /// The id of a key that is active and not expired.

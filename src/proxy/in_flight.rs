@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::sync::Notify;
 
 use crate::model::bounds::RAW_ID_BYTES_MAX;
 use crate::model::ids::{KeyId, SessionId};
+use crate::upstream::Link;
 
 /// Requests in flight.
 #[derive(Clone, Debug, Default)]
@@ -35,11 +37,15 @@ impl Name {
     }
 }
 
-/// One request: the ids that we give to what is sent for it, and whether that was sent.
+/// One request: the ids that we give to what is sent for it, over which link, and whether that was sent.
 #[derive(Debug)]
 pub(super) struct Request {
     ours: Box<[u64]>,
+    /// Our ids mean something here alone. None if nothing will be sent.
+    link: Option<Link>,
     stage: Mutex<Stage>,
+    /// Rings once it is cancelled before it was sent.
+    cancelled: Notify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +58,19 @@ enum Stage {
 }
 
 impl Request {
-    /// Cancels it: what is to be cancelled at the server. Nothing, if it is not sent yet: then
-    /// its sender learns of it.
-    pub(super) fn cancel(&self) -> &[u64] {
+    /// Cancels it: at the server, or if it is not sent yet, so that its sender learns of it.
+    pub(super) fn cancel(&self, reason: &str) {
+        self.cancel_at_server(self.cancelled(), reason);
+    }
+
+    fn cancel_at_server(&self, ids: &[u64], reason: &str) {
+        for (id, link) in ids.iter().zip(self.link.iter().cycle()) {
+            link.cancel(*id, reason);
+        }
+    }
+
+    /// What is to be cancelled at the server, now that it is cancelled.
+    fn cancelled(&self) -> &[u64] {
         match self.leave_unsent(Stage::Cancelled) {
             Stage::Sent => &self.ours,
             Stage::Unsent | Stage::Cancelled => &[],
@@ -67,6 +83,9 @@ impl Request {
         let before = *stage;
         if before == Stage::Unsent {
             *stage = next;
+            if next == Stage::Cancelled {
+                self.cancelled.notify_one();
+            }
         }
         before
     }
@@ -85,10 +104,12 @@ impl InFlight {
         &self,
         name: Option<Name>,
         ours: impl Iterator<Item = u64>,
+        link: Option<&Link>,
     ) -> Registration {
         let entry = name.map(|name| {
             let stage = Mutex::new(Stage::Unsent);
-            let request = Arc::new(Request { ours: ours.collect(), stage });
+            let (ours, link) = (ours.collect(), link.cloned());
+            let request = Arc::new(Request { ours, link, stage, cancelled: Notify::new() });
             self.requests.entry(name.clone()).or_default().push(Arc::clone(&request));
             (name, request)
         });
@@ -113,9 +134,23 @@ impl Registration {
         })
     }
 
-    /// From now on a cancellation goes to the server. One that came while the request was being
-    /// sent is the sender's to pass on: these are its ids.
-    pub(super) fn sent(&self) -> &[u64] {
+    /// Waits until it is cancelled before it was sent.
+    pub(super) async fn cancelled(&self) {
+        match &self.entry {
+            Some((_, request)) => request.cancelled.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// From now on a cancellation goes to the server; so does one that came while the request was
+    /// being sent.
+    pub(super) fn sent(&self, reason: &str) {
+        if let Some((_, request)) = &self.entry {
+            request.cancel_at_server(self.cancelled_meanwhile(), reason);
+        }
+    }
+
+    fn cancelled_meanwhile(&self) -> &[u64] {
         match &self.entry {
             Some((_, request)) if request.leave_unsent(Stage::Sent) == Stage::Cancelled => {
                 &request.ours
@@ -149,9 +184,9 @@ mod tests {
         let name = |key: &Whose| Name::new(key.clone(), "1");
         let find =
             |key: &Whose| table.the_one(&name(key).unwrap()).map(|request| request.ours.to_vec());
-        let first = table.enter(name(&mine), [7, 8].into_iter());
+        let first = table.enter(name(&mine), [7, 8].into_iter(), None);
         assert_eq!((find(&mine), find(&yours)), (Some(vec![7, 8]), None));
-        let second = table.enter(name(&mine), [9].into_iter());
+        let second = table.enter(name(&mine), [9].into_iter(), None);
         assert_eq!(find(&mine), None);
         drop(first);
         assert_eq!(find(&mine), Some(vec![9]));
@@ -165,18 +200,22 @@ mod tests {
         let key = KeyId::from_random([1; 8]);
         let table = InFlight::default();
         let name = || Name::new(Whose::Key(key.clone()), "1");
-        let cancel = || table.the_one(&name().unwrap()).unwrap().cancel().to_vec();
+        let cancel = || table.the_one(&name().unwrap()).unwrap().cancelled().to_vec();
         let none: [u64; 0] = [];
 
-        let before = table.enter(name(), [1, 2].into_iter());
+        let before = table.enter(name(), [1, 2].into_iter(), None);
         assert!(!before.is_cancelled());
         assert_eq!(cancel(), none);
         assert!(before.is_cancelled());
-        assert_eq!(before.sent(), [1, 2], "it came while the request was being sent");
+        assert_eq!(
+            before.cancelled_meanwhile(),
+            [1, 2],
+            "it came while the request was being sent"
+        );
         drop(before);
 
-        let after = table.enter(name(), [3].into_iter());
-        assert_eq!(after.sent(), none);
+        let after = table.enter(name(), [3].into_iter(), None);
+        assert_eq!(after.cancelled_meanwhile(), none);
         assert_eq!(cancel(), [3]);
         assert!(!after.is_cancelled());
     }

@@ -15,14 +15,18 @@ use crate::protocol::spelling;
 use crate::protocol::{to_client, to_server};
 
 impl Proxy {
-    /// Does this method have a price? One that is not served has none.
-    pub(super) fn has_price(&self, method: &str) -> bool {
-        self.options.policy.methods.contains_key(method) && !is_of_a_connection(method)
+    /// Does this method have a price for this caller? One that is not served has none: what belongs
+    /// to a connection is served only where the caller has the server to itself.
+    pub(super) fn has_price(&self, caller: &Caller, method: &str) -> bool {
+        let is_served = !is_of_a_connection(method) || caller.session_with_server().is_some();
+        is_served && self.options.policy.methods.contains_key(method)
     }
 
-    /// Could a careless server take this method for one that has a price?
+    /// Could a careless server take this method for one that has a price? The result of a task has
+    /// that of its call.
     pub(super) fn resembles_one_with_price(&self, method: &str) -> bool {
         let priced = self.options.policy.methods.keys().map(String::as_str);
+        let priced = priced.chain(std::iter::once("tasks/result"));
         spelling::resembles_method(method, priced)
     }
 
@@ -31,7 +35,7 @@ impl Proxy {
         caller: &Caller,
         request: &Request<'_>,
     ) -> Reply {
-        let repeat = match Repeat::read(caller, request, parameters(&request.params)) {
+        let repeat = match Repeat::read(caller, request, parameters(&request.params, &["_meta"])) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
@@ -58,14 +62,19 @@ impl Proxy {
     }
 }
 
-/// What a method is asked for: names and values, without `_meta`.
-pub(super) fn parameters<'a>(params: &Params<'a>) -> impl Iterator<Item = &'a str> {
+/// What a method is asked for: names and values, without these.
+pub(super) fn parameters<'a>(
+    params: &Params<'a>,
+    without: &[&str],
+) -> impl Iterator<Item = &'a str> {
     let mut parts = Vec::new();
     match params {
         Params::Absent => {}
         Params::Array(items) => parts.push(*items),
         Params::Object(params) => {
-            for member in params.object.members().iter().filter(|member| member.name != "_meta") {
+            for member in
+                params.object.members().iter().filter(|member| !without.contains(&&*member.name))
+            {
                 parts.extend([member.raw_name, member.value]);
             }
         }

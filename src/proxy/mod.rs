@@ -9,6 +9,7 @@
 //! ends that. `session` is what belongs to one client over many requests. `modern` is the era without
 //! sessions; `parked` and `tasks` are calls that go on after their first answer.
 
+mod answering;
 mod array;
 mod asked;
 mod batch;
@@ -38,6 +39,7 @@ mod settle;
 mod stream;
 mod survive;
 mod tasks;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,6 +59,7 @@ use crate::protocol::modern::Headers;
 use crate::protocol::to_client::{self, ErrorObjectOwned};
 use crate::store::{RateState, Reading, Store};
 use crate::upstream::{Link, Server};
+use answering::Answering;
 use connection::Connection;
 use exchange::Exchanges;
 use identify::Caller;
@@ -65,6 +68,7 @@ use modern::{Eras, Listens};
 use repeat::Repeats;
 use session::{Session, Sessions, With};
 use stream::{Outlet, Resuming, Streams};
+use turns::Turns;
 
 pub use customer::customer;
 pub use ear::Ear;
@@ -89,8 +93,8 @@ pub struct Proxy {
     /// Streams of modern clients that stay open.
     listens: Listens,
     seal_key: SealKey,
-    /// Tasks are settled one at a time.
-    task_turn: Arc<tokio::sync::Mutex<()>>,
+    /// Each task is settled by one request at a time.
+    task_turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -113,9 +117,9 @@ impl Proxy {
         let last_call_wait = options.request_timeout_max.saturating_add(bounds::HOLD_MARGIN);
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
-        let eras = Arc::new(Eras::new(ModernSide::None, &link));
-        let (listens, task_turn) = Default::default();
-        let (seal_key, shared) = (store.seal_key(), Connection::new(link, ear));
+        let eras = Arc::new(Eras::new(ModernSide::None, &link, options.has_one_client));
+        let (listens, task_turns) = Default::default();
+        let (seal_key, shared) = (store.seal_key(), Connection::shared(link, ear));
         Self {
             options,
             store,
@@ -128,14 +132,15 @@ impl Proxy {
             eras,
             listens,
             seal_key,
-            task_turn,
+            task_turns,
         }
     }
 
     /// The same with modern clients let in, by this side of the server.
     #[must_use]
     pub fn with_modern(mut self, side: ModernSide) -> Self {
-        self.eras = Arc::new(Eras::new(side, &self.shared.link));
+        let has_one_client = self.options.has_one_client;
+        self.eras = Arc::new(Eras::new(side, &self.shared.link, has_one_client));
         self
     }
 
@@ -155,7 +160,7 @@ impl Proxy {
             eras: Arc::clone(&self.eras),
             listens: self.listens.clone(),
             seal_key: self.seal_key.clone(),
-            task_turn: Arc::clone(&self.task_turn),
+            task_turns: Arc::clone(&self.task_turns),
         }
     }
 
@@ -182,9 +187,10 @@ impl Proxy {
             None => Streams::new(Resuming::No).open(None),
         };
         let proxy = Arc::clone(self);
+        let answering = Answering::new(&outlet, &inbound.body);
         tokio::spawn(async move {
-            let reply = proxy.body(&inbound, session, Some(outlet.clone())).await;
-            outlet.answer(reply);
+            let reply = proxy.body(&inbound, session, Some(outlet)).await;
+            answering.answer(reply);
         });
         streaming.begin(stream::FIRST_WORD_WAIT).await
     }
@@ -228,7 +234,9 @@ impl Proxy {
             Message::Request(request) => match request.method.as_ref() {
                 "tools/call" => self.tool_call(caller, request).await,
                 "tools/call_batch" => self.tool_batch(caller, request).await,
-                method if self.has_price(method) => self.priced_method(caller, request).await,
+                method if self.has_price(caller, method) => {
+                    self.priced_method(caller, request).await
+                }
                 method if self.resembles_one_with_price(method) => {
                     Reply::Malformed(Invalid::second_spelling(request.id).text())
                 }
@@ -280,6 +288,7 @@ impl Proxy {
     pub async fn stop(&self, grace: Duration) {
         let (sessions, link, eras) = (&self.sessions, &self.shared.link, &self.eras);
         tokio::join!(sessions.stop(grace), link.stop(grace), eras.stop(grace));
+        self.release_lost_tasks().await;
     }
 
     /// How it was set up.

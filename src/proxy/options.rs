@@ -32,6 +32,8 @@ pub struct ProxyOptions {
     pub isolation: Isolation,
     /// How long nothing may go on in a session before it ends (`sessionIdleSeconds`).
     pub session_idle: Duration,
+    /// Does one client alone reach this proxy (`--stdio` without a port)?
+    pub has_one_client: bool,
     /// Is a tool refused that the server does not list (`unlistedTools: "refuse"`)?
     pub refuse_unlisted_tools: bool,
     /// Is the server told who calls (`forwardIdentity`)?
@@ -62,6 +64,7 @@ impl Default for ProxyOptions {
             require_key_for_all: false,
             isolation: Isolation::Session,
             session_idle: bounds::SESSION_IDLE,
+            has_one_client: false,
             refuse_unlisted_tools: true,
             forward_identity: false,
             kept_ttl: bounds::KEPT_TTL,

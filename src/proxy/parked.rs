@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::asked::{Outcomes, Told};
 use super::hold::Held;
+use super::session::Session;
 use super::{Proxy, fault};
 use crate::model::bounds;
 use crate::model::ids::{CallId, KeyId};
@@ -40,8 +41,31 @@ pub(super) struct Rounds {
     /// Rounds that went before.
     pub(super) before: u32,
     pub(super) earlier: Earlier,
+    pub(super) tasks: TaskForm,
+}
+
+/// How a client takes a task in the place of a result.
+#[derive(Clone, Debug)]
+pub(super) enum TaskForm {
+    /// Not at all.
+    Not,
+    /// Under an id that we seal: the modern era's extension.
+    Extension,
+    /// As its session's own server made it: 2025-11-25.
+    OfSession(Arc<Session>),
+}
+
+impl Rounds {
     /// Can the client deal with a task?
-    pub(super) takes_tasks: bool,
+    pub(super) const fn take_tasks(&self) -> bool {
+        !matches!(self.tasks, TaskForm::Not)
+    }
+
+    /// A call that its session's own server is asked to run as a task.
+    pub(super) fn as_task(key: Option<KeyId>, session: Arc<Session>) -> Self {
+        let (tasks, asked) = (TaskForm::OfSession(session), Digest::of(b""));
+        Self { key, asked, before: 0, earlier: Earlier::None, tasks }
+    }
 }
 
 /// What an earlier round has left.
@@ -64,11 +88,12 @@ pub(super) fn not_the_end(answer: Answer, call: Option<CallId>) -> Told {
 }
 
 /// The answer that is not the end, if the one outcome is one.
-pub(super) fn interim(outcomes: &[Outcome]) -> Option<Answer> {
+pub(super) fn interim(outcomes: &[Outcome], rounds: &Rounds) -> Option<Answer> {
     let [Ok(answer)] = outcomes else { return None };
-    match ResultKind::of(answer.result_text()?) {
-        ResultKind::InputRequired | ResultKind::Task => Some(answer.clone()),
-        ResultKind::Complete => None,
+    match (ResultKind::of(answer.result_text()?), &rounds.tasks) {
+        // The legacy era asks by requests of the server.
+        (ResultKind::InputRequired, TaskForm::OfSession(_)) | (ResultKind::Complete, _) => None,
+        (ResultKind::InputRequired | ResultKind::Task, _) => Some(answer.clone()),
     }
 }
 
@@ -103,15 +128,12 @@ impl Proxy {
         request: &Request<'_>,
         params: &Object<'_>,
         key: Option<&KeyId>,
-        takes_tasks: bool,
+        tasks: TaskForm,
     ) -> Result<(Rounds, Option<String>), ErrorObjectOwned> {
         let asked = sealed::digest(&request.method, params);
         let key = key.cloned();
         let Some(round) = self.earlier_round(request, key.as_ref(), asked)? else {
-            return Ok((
-                Rounds { key, asked, before: 0, earlier: Earlier::None, takes_tasks },
-                None,
-            ));
+            return Ok((Rounds { key, asked, before: 0, earlier: Earlier::None, tasks }, None));
         };
         let earlier = match round.call {
             Some(call) => Earlier::Held { call, state: waiting(round.number) },
@@ -119,7 +141,7 @@ impl Proxy {
             // It was not held in shadow mode, which has ended since.
             None => return Err(fault::invalid_params(ROUND_USED)),
         };
-        Ok((Rounds { key, asked, before: round.number, earlier, takes_tasks }, round.inner))
+        Ok((Rounds { key, asked, before: round.number, earlier, tasks }, round.inner))
     }
 
     /// Answers with what is not the end yet, and keeps the hold open.
@@ -139,25 +161,25 @@ impl Proxy {
             return self.ends_free(held, "too_many_rounds", show, &too_many_rounds()).await;
         }
         let until = self.store.ledger_now(clock::now()).plus(bounds::ROUND_WAIT);
-        let (call, reading) =
-            match self.park(held, rounds.key.as_ref(), waiting(number), until, show).await {
-                Ok(parked) => parked,
-                Err(told) => return (told, None),
-            };
-        let Rounds { key, asked, .. } = rounds;
-        let key = key.map_or_else(String::new, |key| key.as_str().to_owned());
+        let Rounds { key: owner, asked, .. } = rounds;
+        let call = held.waits_for(owner.as_ref());
+        let key = owner.as_ref().map_or_else(String::new, |key| key.as_str().to_owned());
         let result = answer.result_text().and_then(|result| Object::read(result).ok());
         let inner = result.as_ref().and_then(|result| result.get("requestState"));
         let inner = inner.map(str::to_owned);
         let state = Round { call, key, asked, number, until, inner }.seal(&self.seal_key);
         let text = result.map(|result| with_state(&result, &state));
         let Some(answer) = text.and_then(|text| answer.with_result(&text)) else {
-            return (Told::Withheld(fault::ours(), call), reading);
+            return self.ends_free(held, "not_kept", show, &fault::ours()).await;
         };
-        (not_the_end(answer, call), reading)
+        match self.park(held, owner.as_ref(), waiting(number), until, show).await {
+            Ok(reading) => (not_the_end(answer, call), reading),
+            Err(told) => (told, None),
+        }
     }
 
     /// Keeps a hold open, durably; what the interim answer shows. What holds nothing is settled.
+    /// The answer must be ready: nobody could go on with a hold whose answer cannot be made.
     pub(super) async fn park(
         &self,
         held: Held,
@@ -165,11 +187,9 @@ impl Proxy {
         state: String,
         until: Time,
         show: Show,
-    ) -> Result<(Option<CallId>, Option<Reading>), Told> {
-        let kept = held.charge().filter(|_| held.shadow().is_none()).map(|charge| charge.call);
-        let (Some(call), Some(key)) = (kept, key) else {
-            let reading = self.release(held, "input_required", show).await;
-            return Ok((None, reading));
+    ) -> Result<Option<Reading>, Told> {
+        let (Some(call), Some(key)) = (held.waits_for(key), key) else {
+            return Ok(self.release(held, "input_required", show).await);
         };
         let parking = Parking { call, key: key.clone(), state, until };
         let parked = match self.store.park(parking, show.clone(), clock::now()).await {
@@ -177,7 +197,7 @@ impl Proxy {
             Err(error) => Err(error),
         };
         match parked {
-            Ok(reading) => Ok((Some(call), Some(reading))),
+            Ok(reading) => Ok(Some(reading)),
             Err(error) => {
                 self.release(held, "not_kept", show).await;
                 Err(Told::Withheld(not_kept(&error), Some(call)))
@@ -208,7 +228,7 @@ impl Proxy {
     }
 }
 
-fn not_kept(error: &StoreError) -> ErrorObjectOwned {
+pub(super) fn not_kept(error: &StoreError) -> ErrorObjectOwned {
     match error {
         StoreError::ParkedFull => fault::internal(
             "Too many calls wait for their next round or for their task; nothing was charged",

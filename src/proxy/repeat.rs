@@ -20,7 +20,6 @@ use tokio::sync::watch;
 
 use super::asked::{Answered, Asked, Ended, Outcomes, Told};
 use super::identify::{Caller, Identity};
-use super::in_flight::Name;
 use super::{Proxy, Reply, Shown, batch, fault};
 use crate::gate::Charge;
 use crate::model::bounds::KEPT_ANSWER_BYTES_MAX;
@@ -28,6 +27,7 @@ use crate::model::idempotency::IdempotencyKey;
 use crate::model::ids::KeyId;
 use crate::model::secret::Digest;
 use crate::protocol::from_client::{Params, Request};
+use crate::protocol::modern;
 use crate::protocol::object::string;
 use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::ErrorObjectOwned;
@@ -60,7 +60,13 @@ impl Repeat {
                 return Err(fault::invalid_params(format!("Invalid params: {why}")));
             }
         };
-        let parts = std::iter::once(request.method.as_ref()).chain(asked);
+        // An answer is for clients that can read it.
+        let reads = match (caller.is_modern(), modern::takes_tasks(request)) {
+            (false, _) => "legacy",
+            (true, false) => "modern",
+            (true, true) => "modern, tasks",
+        };
+        let parts = [reads, request.method.as_ref()].into_iter().chain(asked);
         Ok(Some(Self { key, request: Digest::of_parts(parts.map(str::as_bytes)) }))
     }
 
@@ -184,8 +190,7 @@ impl Proxy {
         let Some((key, repeat)) = key.zip(asked.repeat.as_ref()) else { return Turn::Run(None) };
         let error = match self.repeats.enter(repeat.of(key)) {
             Place::After(told) => {
-                let name = caller.name(identity, asked.id);
-                return self.join(name, identity, asked, told).await;
+                return self.join(caller, identity, asked, told).await;
             }
             Place::Other => fault::repeated_otherwise(),
             Place::First(first) => match self.store.recall(key, &first.once, identity.now).await {
@@ -200,18 +205,24 @@ impl Proxy {
 
     async fn join(
         &self,
-        name: Option<Name>,
+        caller: &Caller,
         identity: &Identity,
         asked: &Asked<'_>,
         mut told: watch::Receiver<Option<Told>>,
     ) -> Turn {
-        let registration = self.calls.enter(name, std::iter::empty());
-        let told = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
-        if registration.is_cancelled() {
+        let name = caller.name(identity, asked.id);
+        let registration = self.calls.enter(name, std::iter::empty(), None);
+        let told = tokio::select! {
+            biased;
+            () = registration.cancelled() => None,
+            () = caller.left() => None,
+            told = told.wait_for(Option::is_some) => Some(told.ok().and_then(|told| told.clone())),
+        };
+        let Some(told) = told else {
             let shown = self.shown_for(identity, asked).await;
             let error = fault::upstream(Failure::Cancelled);
             return Turn::Answer(Err(Reply::error(asked.id, &error, shown)));
-        }
+        };
         let Some(told) = told else { return Turn::Again };
         let shown = self.shown_for(identity, asked).await;
         Turn::Answer(ended(asked, told, shown))

@@ -124,7 +124,7 @@ impl Proxy {
         match asked.rounds.map_or(&Earlier::None, |rounds| &rounds.earlier) {
             Earlier::None => self.judge(identity, asked, id).await,
             Earlier::Held { call, state } => {
-                Self::judge_round(identity, asked, *call, state.clone())
+                self.judge_round(identity, asked, *call, state.clone())
             }
             Earlier::Unheld => Ok(Allowed::unheld()),
         }
@@ -162,11 +162,11 @@ impl Proxy {
         let ours = sendings.iter().map(|(slot, ..)| slot.id());
         Ok(Run {
             allowed,
-            registration: self.calls.enter(name, ours),
+            registration: self.calls.enter(name, ours, Some(link)),
             hearings,
             connection: caller.connection.clone(),
             show: self.show_for(asked),
-            terms: Terms { refund_on_failure: self.options.refund_on_failure },
+            terms: self.terms(asked.in_batch() || asked.rounds.is_some()),
             leaves: caller.leaves.clone(),
             rounds: asked.rounds.cloned(),
             sendings,
@@ -202,12 +202,13 @@ impl Proxy {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
             let (spent, pendings) = send(held, run.sendings);
-            Self::sent(&run.connection, &run.registration);
-            let takes_tasks = run.rounds.as_ref().is_some_and(|rounds| rounds.takes_tasks);
+            Self::sent(&run.registration);
+            let takes_tasks = run.rounds.as_ref().is_some_and(Rounds::take_tasks);
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
-        if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
+        let interim = run.rounds.and_then(|rounds| Some((interim(&outcomes, &rounds)?, rounds)));
+        if let Some((answer, rounds)) = interim {
             let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
             if let Some(first) = run.first {
                 first.tell(&told);
@@ -270,7 +271,7 @@ impl Spent {
     }
 }
 
-/// A task is no answer: nobody could ask for its result.
+/// A task is no answer to whoever did not say that tasks are understood: it would not be asked for.
 fn without_task(outcome: Outcome) -> Outcome {
     outcome.and_then(|answer| match answer.result_text().map(ResultKind::of) {
         Some(ResultKind::Task) => Err(Failure::Task),

@@ -25,6 +25,9 @@ pub(super) enum Settled {
 pub(super) struct Terms {
     /// Is an answer free that says that it failed?
     pub(super) refund_on_failure: bool,
+    /// May an answer ask for more instead of being the end? In the legacy era a single call's may
+    /// not: whatever its result says there, it is the result.
+    pub(super) may_ask_for_more: bool,
 }
 
 /// How one call ends.
@@ -40,9 +43,11 @@ pub(super) fn end_of(outcome: &Outcome, terms: Terms) -> ItemEnd {
     };
     match answer.result_text().map_or(ResultKind::Complete, ResultKind::of) {
         // The round that gives the result is the one that is paid.
-        ResultKind::InputRequired => free("input_required"),
+        ResultKind::InputRequired if terms.may_ask_for_more => free("input_required"),
         ResultKind::Task => free(Failure::Task.reason()),
-        ResultKind::Complete => ItemEnd { paid: true, outcome: "result" },
+        ResultKind::InputRequired | ResultKind::Complete => {
+            ItemEnd { paid: true, outcome: "result" }
+        }
     }
 }
 
@@ -76,6 +81,10 @@ pub(super) fn was_cancelled(outcomes: &[Outcome]) -> bool {
 }
 
 impl Proxy {
+    pub(super) const fn terms(&self, may_ask_for_more: bool) -> Terms {
+        Terms { refund_on_failure: self.options.refund_on_failure, may_ask_for_more }
+    }
+
     /// Resolves a hold. What was charged is durable when this returns; what was released need not
     /// be: a crash releases it too.
     pub(super) async fn settle(
@@ -134,10 +143,14 @@ mod tests {
             (&task, false, false, "malformed_answer"),
         ];
         for (outcome, refunding, keeping, word) in table {
-            let end = |refund_on_failure| end_of(outcome, Terms { refund_on_failure });
+            let end = |refund_on_failure| {
+                end_of(outcome, Terms { refund_on_failure, may_ask_for_more: true })
+            };
             assert_eq!((end(true).paid, end(false).paid), (refunding, keeping), "{word}");
             assert_eq!(end(true).outcome, word);
         }
+        let whole = Terms { refund_on_failure: true, may_ask_for_more: false };
+        assert!(end_of(&input, whole).paid, "there it is the result");
         for failure in [
             Failure::Timeout,
             Failure::Exited,
@@ -150,7 +163,8 @@ mod tests {
             Failure::Ours,
         ] {
             for refund_on_failure in [true, false] {
-                let end = end_of(&Err(failure), Terms { refund_on_failure });
+                let terms = Terms { refund_on_failure, may_ask_for_more: false };
+                let end = end_of(&Err(failure), terms);
                 assert_eq!((end.paid, end.outcome), (false, failure.reason()));
             }
         }

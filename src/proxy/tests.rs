@@ -369,7 +369,7 @@ async fn what_belongs_to_a_connection_is_not_forwarded() {
 }
 
 #[tokio::test]
-async fn tasks_are_neither_asked_for_nor_paid() {
+async fn without_a_session_tasks_are_neither_asked_for_nor_paid() {
     let bench = bench(options()).await;
     for task in [json!({"ttl": 1000}), json!({}), json!(null)] {
         let call = json!({"name": "echo", "arguments": {}, "task": task});
@@ -378,7 +378,7 @@ async fn tasks_are_neither_asked_for_nor_paid() {
         {
             let (refused, shown) = answer(bench.send(&ask(1, method, &params)).await);
             assert_eq!(refused["error"]["code"], -32602, "{refused}");
-            assert!(refused["error"]["message"].as_str().unwrap().contains("not supported yet"));
+            assert!(refused["error"]["message"].as_str().unwrap().contains("leave \"task\" out"));
             assert!(shown.call.is_none());
         }
     }

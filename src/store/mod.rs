@@ -201,8 +201,8 @@ pub trait Store: Send + Sync + 'static {
         now: Time,
     ) -> Result<(Reading, Durable), StoreError>;
 
-    /// Is the result of the task that this call has made paid?
-    fn is_task_paid(&self, call: &CallId) -> bool;
+    /// Is the result of a task paid, durably? To be asked once its hold waits no longer.
+    async fn is_task_paid(&self, task: PaidTask) -> Result<bool, StoreError>;
 
     /// What this database seals with what clients keep for it.
     fn seal_key(&self) -> SealKey;

@@ -14,17 +14,15 @@ pub struct Parking {
     pub key: KeyId,
     /// What whoever goes on with it must know: a short text of the caller's.
     pub state: String,
-    /// When it is released if nobody has gone on.
+    /// When it is released if nobody has gone on, in ledger time.
     pub until: Time,
 }
 
 /// A task whose result is to be paid once, however often it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct PaidTask {
     /// The call that made it.
     pub call: CallId,
-    /// Who has paid.
-    pub key: KeyId,
     /// When nobody can ask for it any more.
     pub until: Time,
 }

@@ -7,8 +7,8 @@
 //! as doubles.
 //!
 //! The table is open while the link is ready. What carries the lines (`C`: the queue to the
-//! child of this moment) is handed out with the id under the same lock, so a call can never be
-//! entered for one child and sent to the next.
+//! server of this moment) is handed out with the id under the same lock, so a call can never be
+//! entered for one life of a server and sent to the next.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -14,6 +14,7 @@ use super::outbox::Outbox;
 use super::tool_names::ToolsFault;
 use super::{Failure, Hello, Kind};
 use crate::protocol::from_server::Answer;
+use crate::protocol::modern::{CAPABILITIES_KEY, VERSION_KEY};
 use crate::protocol::version;
 
 /// Why a server could not be greeted.
@@ -111,11 +112,10 @@ fn first_request(hello: &Hello, id: u64) -> Vec<u8> {
 /// The `_meta` of a modern request of Paygate's own.
 pub(super) fn own_meta() -> String {
     format!(
-        concat!(
-            r#"{{"io.modelcontextprotocol/protocolVersion":"{}","io.modelcontextprotocol/clientCapabilities":{{}},"#,
-            r#""io.modelcontextprotocol/clientInfo":{}}}"#
-        ),
+        concat!(r#"{{"{}":"{}","{}":{{}},"#, r#""io.modelcontextprotocol/clientInfo":{}}}"#),
+        VERSION_KEY,
         version::MODERN,
+        CAPABILITIES_KEY,
         client_info()
     )
 }

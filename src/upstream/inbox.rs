@@ -1,5 +1,5 @@
 //! Gives each message of a server to whom it concerns: an answer to the call that waits for it,
-//! everything else to the link's [`Listener`].
+//! everything else to the link's [`Listener`](super::Listener).
 //!
 //! The text of malformed messages is never logged, because it may be a customer's.
 
@@ -49,7 +49,7 @@ impl Inbox {
     pub(super) fn take(&self, line: &[u8], on: Option<u64>) {
         match FromServer::read(line) {
             FromServer::Answer(answer) => {
-                let id = answer.id();
+                let (id, answer) = (answer.id(), answer.of_life(self.outbox.life()));
                 if on.is_some_and(|on| on != id) {
                     let why = "an answer on the stream of another call";
                     self.unusable(why, line.len(), None, Failure::Malformed);
@@ -58,7 +58,8 @@ impl Inbox {
                 }
             }
             FromServer::Request { id, method, params } => {
-                self.asked(&Ask { id, method: &method, params, line, on });
+                let from = self.outbox.life();
+                self.asked(&Ask { id, method: &method, params, line, on, life: from });
             }
             FromServer::Notification { method, params } => self.notified(&method, params, line, on),
             FromServer::Malformed(_) if line.trim_ascii().is_empty() => {}
@@ -106,7 +107,10 @@ impl Inbox {
             _ => on,
         };
         match &self.shared.options.listener {
-            Some(listener) => listener.notified(&Note { method, params, line, call }),
+            Some(listener) => {
+                let from = self.outbox.life();
+                listener.notified(&Note { method, params, line, call, life: from });
+            }
             None => {
                 tracing::trace!(target: "upstream", server = self.server(), method, "a notification was dropped");
             }

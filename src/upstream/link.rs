@@ -147,6 +147,11 @@ impl Link {
         self.shared().first_answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Which life of the server calls go to now; none while it is not ready.
+    pub fn life(&self) -> Option<u64> {
+        self.shared().calls.carrier().map(|outbox| outbox.life())
+    }
+
     /// Makes room for a call, at once or not at all.
     pub fn reserve(&self) -> Result<Slot, Failure> {
         let (ticket, outbox) = self.shared().calls.enter()?;

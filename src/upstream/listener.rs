@@ -33,6 +33,8 @@ pub struct Note<'a> {
     /// Our id of the call that it belongs to: for progress always, by its token, and the call is
     /// in flight; for others if the transport tells.
     pub call: Option<u64>,
+    /// Which life of the server says it: see [`crate::protocol::from_server::Answer::life`].
+    pub life: u64,
 }
 
 /// A request from the server.
@@ -48,4 +50,6 @@ pub struct Ask<'a> {
     pub line: &'a [u8],
     /// Our id of the call on whose stream it came, if the transport tells.
     pub on: Option<u64>,
+    /// Which life of the server asks it: see [`crate::protocol::from_server::Answer::life`].
+    pub life: u64,
 }

@@ -1,13 +1,14 @@
-//! The queue of lines to a server, and the task that empties it into a child's stdin.
+//! The queue of lines to a server, and the task that empties it into a child's stdin. The lines for a
+//! remote server and for several servers wait in one too; others empty it there.
 //!
-//! The queue is one buffer of bytes. Senders append their lines to it; the writer swaps it for an
-//! empty one and sends everything that has gathered with one write. So a line costs one
+//! The queue is one buffer of bytes. Senders append their lines to it; who empties it swaps it for an
+//! empty one, and a child gets everything that has gathered with one write. So a line costs one
 //! copy and no allocation, and a burst of calls costs one system call.
 //!
 //! The bound counts bytes, because memory is what can run out; the number of lines that can wait
 //! is bounded by the calls in flight. A customer's line waits for room. Short lines of our own
-//! (cancellations, answers to the child's requests) cannot wait, because they are also sent from
-//! destructors; they have a reserve, and beyond it they are dropped: a child that does not read
+//! (cancellations, answers to the server's requests) cannot wait, because they are also sent from
+//! destructors; they have a reserve, and beyond it they are dropped: a server that does not read
 //! some megabytes will not miss them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::model::bounds;
 
-/// The child takes no more lines.
+/// The server takes no more lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
@@ -31,6 +32,8 @@ pub(super) enum Push {
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    /// Which life of the server it leads to.
+    life: u64,
     queue: Mutex<Queue>,
     lines: Notify,
     room: Notify,
@@ -43,6 +46,15 @@ struct Queue {
 }
 
 impl Outbox {
+    /// The queue of one life of a server: see [`crate::protocol::from_server::Answer::life`].
+    pub(super) fn of_life(life: u64) -> Self {
+        Self { life, ..Self::default() }
+    }
+
+    pub(super) fn life(&self) -> u64 {
+        self.life
+    }
+
     /// Queues a line, if there is room.
     pub(super) fn try_push(&self, line: &[u8]) -> Push {
         self.push_below(line, bounds::CHILD_QUEUE_BYTES_MAX)
@@ -53,7 +65,7 @@ impl Outbox {
         let pushed =
             self.push_below(line, bounds::CHILD_QUEUE_BYTES_MAX + bounds::CHILD_CONTROL_BYTES_MAX);
         if pushed == Push::Full {
-            tracing::debug!(target: "upstream", "the child does not read; a control message was dropped");
+            tracing::debug!(target: "upstream", "the server does not read; a control message was dropped");
         }
         pushed
     }

@@ -109,6 +109,12 @@ pub enum StartError {
         /// What was missing.
         why: String,
     },
+    /// It was to stop before it was ready.
+    #[error("server {server:?}: it was stopped before it was ready")]
+    GivenUp {
+        /// The server's name.
+        server: String,
+    },
     /// Of several servers, not one started.
     #[error("none of the servers started{}", each(errors))]
     NoneStarted {
@@ -162,8 +168,13 @@ impl StartError {
             }
             Self::Remote { trouble, .. } => trouble.brief(),
             Self::Together { .. } => "its servers gave no answer".to_owned(),
+            Self::GivenUp { .. } => "it was stopped".to_owned(),
             Self::NoneStarted { .. } => "none of its servers started".to_owned(),
         }
+    }
+
+    pub(super) fn given_up(server: &str) -> Self {
+        Self::GivenUp { server: server.to_owned() }
     }
 
     /// Would another attempt end the same way? A server that does not know `server/discover` speaks

@@ -7,6 +7,8 @@
 //! the table is closed, what the server wrote last is still read, and then every call in flight
 //! ends at once. New calls are taken again only after the next generation has been greeted.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,11 +25,11 @@ use super::start_error::{Address, LastLines};
 use super::{Failure, Kind, StartError, Status, Trouble, child, remote, several, tools};
 
 /// The wish to stop: the grace, once somebody has asked. A closed channel asks too.
-type Stop = watch::Receiver<Option<Duration>>;
+pub(super) type Stop = watch::Receiver<Option<Duration>>;
 
 /// Starts the first generation and, if that worked, the task that looks after it and its successors.
-pub(super) async fn start(shared: &Arc<Shared>, stop: Stop) -> Result<(), StartError> {
-    let generation = Generation::start(shared).await?;
+pub(super) async fn start(shared: &Arc<Shared>, mut stop: Stop) -> Result<(), StartError> {
+    let generation = Generation::start(shared, &mut stop).await?;
     // The task ends with the link: it reports `Stopped`, which `Link::stop` waits for.
     tokio::spawn(supervise(Arc::clone(shared), generation, stop));
     Ok(())
@@ -50,16 +52,13 @@ async fn start_or_retry(
     mut stop: Stop,
     first: oneshot::Sender<Result<(), StartError>>,
 ) {
-    let started = tokio::select! {
-        started = Generation::start(&shared) => started,
-        _ = stop_wanted(&mut stop) => {
-            return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
-        }
-    };
-    let error = match started {
+    let error = match Generation::start(&shared, &mut stop).await {
         Ok(generation) => {
             first.send(Ok(())).ok();
             return supervise(shared, generation, stop).await;
+        }
+        Err(_) if is_stop_wanted(&stop) => {
+            return set_status(&shared, Status::Stopped { why: "it was stopped".into() });
         }
         Err(error) => error,
     };
@@ -116,7 +115,11 @@ enum Ended {
     Stopped(Duration),
 }
 
-async fn stop_wanted(stop: &mut Stop) -> Duration {
+fn is_stop_wanted(stop: &Stop) -> bool {
+    stop.has_changed().is_err() || stop.borrow().is_some()
+}
+
+pub(super) async fn stop_wanted(stop: &mut Stop) -> Duration {
     match stop.wait_for(Option::is_some).await {
         Ok(grace) => grace.unwrap_or_default(),
         // The last link was dropped: nobody waits for anything any more.
@@ -144,12 +147,7 @@ async fn restart(
             () = sleep(shared.options.restart.wait(*attempt)) => {}
             _ = stop_wanted(stop) => return None,
         }
-        // A start that is given up half way takes its process with it (`child::Running`).
-        let started = tokio::select! {
-            started = Generation::start(shared) => started,
-            _ = stop_wanted(stop) => return None,
-        };
-        match started {
+        match Generation::start(shared, stop).await {
             Ok(generation) => {
                 tracing::info!(target: "upstream", server = shared.options.server, attempt = *attempt, "the server runs again");
                 if let Some(listener) = &shared.options.listener {
@@ -157,6 +155,7 @@ async fn restart(
                 }
                 return Some(generation);
             }
+            Err(_) if is_stop_wanted(stop) => return None,
             Err(error) => {
                 tracing::warn!(target: "upstream", attempt = *attempt, %error, "the server could not be started again");
                 // The status is for everybody; what the server wrote is in the log alone.
@@ -172,6 +171,16 @@ fn set_status(shared: &Shared, status: Status) {
         *now = status;
         changed
     });
+}
+
+/// A number that no other life of a process has, in this Paygate or the next. Remote servers live on
+/// by themselves, and several servers each have lives of their own.
+fn life_of(kind: &Kind) -> u64 {
+    match kind {
+        // Each of these hashes with keys of its own, which come from the system's randomness.
+        Kind::Child(_) => RandomState::new().build_hasher().finish() | 1,
+        Kind::Remote(_) | Kind::Several(_) => 0,
+    }
 }
 
 /// One life of a server, from its first word to its end.
@@ -190,9 +199,10 @@ enum Peer {
 }
 
 impl Generation {
-    /// Starts a server and greets it; the link is ready when this returns.
-    async fn start(shared: &Arc<Shared>) -> Result<Self, StartError> {
-        let outbox = Arc::new(Outbox::default());
+    /// Starts a server and greets it; the link is ready when this returns. A start that is given up
+    /// half way, because it is time to stop, ends what it has started before this returns.
+    async fn start(shared: &Arc<Shared>, stop: &mut Stop) -> Result<Self, StartError> {
+        let outbox = Arc::new(Outbox::of_life(life_of(&shared.options.kind)));
         let inbox = Inbox::new(Arc::clone(shared), Arc::clone(&outbox));
         let mut peer = match &shared.options.kind {
             Kind::Child(options) => {
@@ -203,7 +213,7 @@ impl Generation {
                 Peer::Remote(remote::Running::start(shared, options, &outbox, inbox))
             }
             Kind::Several(options) => {
-                Peer::Several(several::Running::start(shared, options, &outbox, inbox).await?)
+                Peer::Several(several::Running::start(shared, options, &outbox, inbox, stop).await?)
             }
         };
         let deadline = Instant::now() + shared.options.start_timeout;
@@ -211,6 +221,10 @@ impl Generation {
             biased;
             greeted = handshake::greet(shared, &outbox, deadline) => greeted,
             () = peer.breaks() => Err(Fault::Ended),
+            _ = stop_wanted(stop) => {
+                peer.end(shared, &outbox, Duration::ZERO).await;
+                return Err(StartError::given_up(&shared.options.server));
+            }
         };
         if let Err(fault) = greeted {
             return Err(peer.start_error(shared, &outbox, fault).await);

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx2
 import mcp_types as types
 from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 STEP_TIMEOUT_SECONDS = 10
@@ -156,13 +157,24 @@ async def attempt(steps: Steps, step: dict) -> dict:
     return result(step)
 
 
+@asynccontextmanager
+async def paygate(plan: dict):
+    """What a client connects to: a URL, or a command that it starts."""
+    if "command" in plan:
+        program, *args = plan["command"]
+        yield StdioServerParameters(command=program, args=args, env=plan["env"])
+        return
+    async with httpx2.AsyncClient(headers={"X-API-Key": plan["key"]}, timeout=30) as http:
+        yield streamable_http_client(plan["url"], http_client=http)
+
+
 async def run(plan: dict) -> list[dict]:
     steps = Steps()
     results: list[dict] = []
     try:
-        async with httpx2.AsyncClient(headers={"X-API-Key": plan["key"]}, timeout=30) as http:
+        async with paygate(plan) as server:
             client = Client(
-                streamable_http_client(plan["url"], http_client=http),
+                server,
                 mode=plan["era"],
                 log_level="debug",
                 sampling_callback=sampled,

@@ -1,5 +1,6 @@
 // What the TypeScript clients are made to do, one step after another over one connection. A plan is
-// JSON: {url, key, era, steps: [...]}; what is printed is a JSON list of {do, passed, why}.
+// JSON: {url, key, era, steps: [...]}, or {command: [...], env: {...}, …} for a client that starts Paygate
+// itself; what is printed is a JSON list of {do, passed, why}.
 
 const STEP_TIMEOUT_MS = 10_000;
 

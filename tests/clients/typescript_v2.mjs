@@ -6,16 +6,18 @@ import { ANSWERS, run } from "./steps.mjs";
 
 const require = createRequire(`${process.env.NODE_MODULES}/here.js`);
 const { Client, StreamableHTTPClientTransport } = require("@modelcontextprotocol/client");
+const { StdioClientTransport } = require("@modelcontextprotocol/client/stdio");
 
-await run(async ({ url, key, era }) => {
+await run(async ({ url, key, command, env, era }) => {
   const capabilities = { sampling: {}, elicitation: {}, roots: {} };
   const options = { capabilities, versionNegotiation: { mode: era } };
   const client = new Client({ name: "typescript-v2", version: "1.0.0" }, options);
   client.setRequestHandler("sampling/createMessage", async () => ANSWERS.sampling);
   client.setRequestHandler("elicitation/create", async () => ANSWERS.elicitation);
   client.setRequestHandler("roots/list", async () => ANSWERS.roots);
-  const requestInit = { headers: { "X-API-Key": key } };
-  const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit });
+  const transport = command
+    ? new StdioClientTransport({ command: command[0], args: command.slice(1), env })
+    : new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { "X-API-Key": key } } });
   await client.connect(transport);
   const isModern = client.getNegotiatedProtocolVersion() >= "2026-07-28";
   // Since 2026 every call asks for log lines by itself.
@@ -42,7 +44,7 @@ await run(async ({ url, key, era }) => {
       else await client.setLoggingLevel("debug");
     },
     async close() {
-      if (!isModern) await transport.terminateSession();
+      if (!isModern) await transport.terminateSession?.();
       await client.close();
     },
   };

@@ -78,6 +78,10 @@ fn one_mistake() {
             "[servers] Every server is disabled.",
         ),
         (
+            format!(r#""maxChildren":1,"servers":[{two}]"#),
+            "[servers] maxChildren is 1, but a session starts 2 of these servers.",
+        ),
+        (
             with(r#"{"serverCommand":"x"}"#),
             "[servers[2].prefix] Server at index 2 is missing required \"prefix\" field.",
         ),

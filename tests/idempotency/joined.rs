@@ -129,3 +129,33 @@ fn one_that_is_cancelled_leaves_the_call_to_those_that_wait() {
     assert_eq!(standing(&paygate, &key), after(2, 0));
     stop_and_verify(paygate);
 }
+
+#[test]
+fn a_repetition_that_is_cancelled_is_told_at_once() {
+    let paygate = start();
+    let key = new_key(&paygate);
+    let cancel = |id: i64| {
+        let body = json!({
+            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id},
+        });
+        let request = Request::new("POST", "/mcp").header("X-API-Key", &key).json(&body);
+        assert_eq!(paygate.send(&request).status, 202);
+    };
+    let first = sleep(&key, &json!(1), LONG_MS);
+    let (first, joined) = during(&paygate, &first, || {
+        thread::scope(|scope| {
+            let joining = scope.spawn(|| paygate.send(&sleep(&key, &json!(2), LONG_MS)));
+            eventually("the repetition is told", || {
+                cancel(2);
+                joining.is_finished()
+            });
+            assert_eq!(paygate.get("/health").json()["inflight"], 1, "the first one goes on");
+            cancel(1);
+            joining.join().expect("an answer")
+        })
+    });
+    assert_eq!(joined.error_reason(), "cancelled", "{}", joined.text());
+    assert_eq!(first.error_reason(), "cancelled", "{}", first.text());
+    assert_eq!(standing(&paygate, &key), after(1, 0));
+    stop_and_verify(paygate);
+}

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Request, rpc_request};
+use super::support::{Request, Setup, TASKS, rpc_request};
 use super::{
-    after, call_id, instant, named_call, new_key, request, runs, standing, start, stop_and_verify,
+    CREDITS, after, call_id, config, config_with, instant, named_call, new_key, request, runs,
+    standing, start, stop_and_verify,
 };
 
 fn plain(key: &str, nonce: &str) -> Request {
@@ -132,5 +133,53 @@ fn a_header_does_not_stand_for_several_messages() {
     assert_eq!(answers[0]["result"], answers[1]["result"]);
     assert_eq!(runs(paygate.setup(), "n"), 1);
     assert_eq!(standing(&paygate, &key), after(1, 1));
+    stop_and_verify(paygate);
+}
+
+#[test]
+fn a_name_is_for_clients_that_read_the_same_answers() {
+    let paygate = Setup::new().env("SCRIPTED_ERA", "dual").config(config()).start();
+    let key = new_key(&paygate);
+    let params = json!({"name": "instant", "arguments": {"nonce": "n"}});
+    let extensions = [json!({}), json!({TASKS: {}})];
+    let [plain, tasks] = extensions.map(|extensions| {
+        let capabilities = json!({"elicitation": {}, "extensions": extensions});
+        let meta = json!({"dev.paygate/idempotencyKey": "k", "io.modelcontextprotocol/clientCapabilities": capabilities});
+        let mut params = params.clone();
+        params["_meta"] = meta;
+        params
+    });
+    let first = paygate.modern(&key, "tools/call", &plain);
+    assert_eq!(first.tool_text(), "n", "{}", first.text());
+    assert_eq!(call_id(&paygate.modern(&key, "tools/call", &plain)), call_id(&first));
+    let others =
+        [paygate.modern(&key, "tools/call", &tasks), paygate.send(&instant(&key, "k", "n"))];
+    for other in others {
+        assert_eq!(other.error_reason(), "idempotency_key_reused", "{}", other.text());
+    }
+    assert_eq!(runs(paygate.setup(), "n"), 1);
+    stop_and_verify(paygate);
+}
+
+#[test]
+fn all_rounds_of_a_method_have_one_name() {
+    let config = config_with(&json!({"methodPricing": {"prompts/get": {"creditsPerCall": 2}}}));
+    let paygate = Setup::new().env("SCRIPTED_ERA", "dual").config(config).start();
+    let key = new_key(&paygate);
+    let meta = json!({"dev.paygate/idempotencyKey": "k"});
+    let params = json!({"name": "ask", "_meta": meta});
+    let first = paygate.modern(&key, "prompts/get", &params).json();
+    let state = &first["result"]["requestState"];
+    assert!(state.is_string(), "{first}");
+    let retry = json!({"name": "ask", "inputResponses": {"more": {}}, "requestState": state, "_meta": meta});
+    let last = paygate.modern(&key, "prompts/get", &retry);
+    assert_eq!(last.json()["result"]["resultType"], "complete", "{}", last.text());
+    // Who lost all of it asks from the start, and is given what was paid for.
+    let again = paygate.modern(&key, "prompts/get", &params);
+    assert_eq!(
+        (call_id(&again), again.json()["result"].clone()),
+        (call_id(&last), last.json()["result"].clone())
+    );
+    assert_eq!(paygate.credits(&key), CREDITS - 2);
     stop_and_verify(paygate);
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::client::{Session, post};
@@ -55,6 +56,27 @@ fn a_client_that_thinks_about_a_question_does_not_lose_its_call() {
     session.send(&json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string());
     assert!(events.rest()[0]["result"].is_object());
     assert_eq!(paygate.credits(&session.key), 999);
+}
+
+#[test]
+fn a_drain_lets_answers_in_and_nothing_else() {
+    let mut paygate = start(json!({}));
+    let (answered, rest) = {
+        let session = Session::open(&paygate, &rich_key(&paygate));
+        let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
+        let id = events.message().json()["id"].clone();
+        paygate.signal(Signal::TERM);
+        eventually("the drain", || paygate.get("/health").json()["status"] == "draining");
+        assert_eq!(session.rpc("ping", &json!({})).status, 503);
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"a": 1}}).to_string();
+        // Without its session it answers nobody.
+        assert_eq!(paygate.send(&post(&session.key, "", &answer)).status, 503);
+        (session.send(&answer).status, events.rest())
+    };
+    assert_eq!(answered, 202);
+    assert!(rest[0]["result"]["content"][0]["text"].as_str().unwrap().contains(r#""a":1"#));
+    let ended = paygate.wait();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
 }
 
 #[test]
@@ -149,4 +171,16 @@ fn a_server_whose_client_is_gone_is_told_so() {
         session.tool("heard", &json!({})).matches(r#""id":"many","error":{"code":-32601"#).count()
             == 36
     });
+}
+
+#[test]
+fn a_session_that_ends_leaves_no_question_open() {
+    let paygate = start(json!({}));
+    let session = Session::open(&paygate, &rich_key(&paygate));
+    let mut events = session.stream(&json!(9), "ask", &sampling(&json!("q")), &Value::Null);
+    events.message();
+    assert_eq!(session.end().status, 200);
+    let answered = events.rest();
+    let text = answered[0]["result"]["content"][0]["text"].to_string();
+    assert!(text.contains("the client has ended its session"), "{answered:?}");
 }

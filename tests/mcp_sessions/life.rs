@@ -1,5 +1,7 @@
 //! From `initialize` to the end: what a session is made of, whose it is, and what ends it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::client::{Session, hello, initialize, post, rpc, with};
@@ -217,6 +219,21 @@ fn when_all_places_are_taken_the_idlest_gives_way() {
 }
 
 #[test]
+fn one_key_has_half_of_the_places_at_most() {
+    let paygate = start(json!({"maxChildren": 4}));
+    let (key, other) = (paygate.create_key(&json!({"credits": 0})).0, rich_key(&paygate));
+    let held = [(); 2].map(|()| Session::open(&paygate, &key));
+    let _streams = held.each_ref().map(Session::listen);
+    let third = paygate.send(&initialize(&key, "2025-11-25"));
+    assert_eq!(third.error_reason(), "sessions_full", "{}", third.text());
+    let others = [(); 2].map(|()| Session::open(&paygate, &other));
+    assert_eq!((children(&paygate).len(), others[1].status()), (5, 200));
+    // Who has ended one has room for another at once.
+    assert_eq!(held[0].end().status, 200);
+    assert_eq!(Session::open(&paygate, &key).status(), 200);
+}
+
+#[test]
 fn the_servers_own_refusal_reaches_its_client() {
     let setup = Setup::new().ephemeral();
     let script = setup.dir().file("refuses.py");
@@ -255,4 +272,26 @@ for line in sys.stdin:
         paygate.send(&Request::new("GET", "/status").header("X-Admin-Key", ADMIN_KEY)).status,
         200
     );
+}
+
+#[test]
+fn sessions_that_end_slowly_do_not_make_others_give_way() {
+    let paygate = start(json!({"maxChildren": 4}));
+    let (key, other) = (rich_key(&paygate), rich_key(&paygate));
+    let kept = Session::open(&paygate, &other);
+    // Ended, but their servers are still at work, in all places that one key may have.
+    for _ in 0..2 {
+        let session = Session::open(&paygate, &key);
+        let progress = json!({"count": 600, "ms": 100});
+        let mut events = session.stream(&json!(1), "progress", &progress, &json!("t"));
+        events.message();
+        assert_eq!(session.end().status, 200);
+    }
+    let began = Instant::now();
+    eventually("the other's session has been idle for long enough to give way", || {
+        let full = paygate.send(&initialize(&key, "2025-11-25"));
+        assert_eq!(full.error_reason(), "sessions_full", "{}", full.text());
+        began.elapsed() > Duration::from_secs(12)
+    });
+    assert_eq!(kept.status(), 200);
 }

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod asks;
 mod cancel;
 mod children;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{BOTH, Session, rpc, with};
+use crate::client::{BOTH, Events, Session, rpc, with};
 use crate::support::{Request, Setup, eventually};
 use crate::{rich_key, start};
 
@@ -190,4 +190,22 @@ fn open_streams_do_not_delay_the_end_of_paygate() {
     drop(sessions);
     let mut paygate = paygate;
     paygate.wait().expect_success();
+}
+
+#[test]
+fn a_stream_of_several_requests_is_about_none_of_their_calls() {
+    let paygate = start(json!({}));
+    let session = Session::open_as(&paygate, &rich_key(&paygate), "2025-03-26");
+    let call = |id: i64| {
+        let meta = json!({"progressToken": id});
+        let params =
+            json!({"name": "progress", "arguments": {"count": 2, "ms": 100}, "_meta": meta});
+        rpc(&json!(id), "tools/call", &params)
+    };
+    let one = Events::open(&paygate, &session.request(&call(1)));
+    let several = format!("[{},{}]", call(2), call(3));
+    let several = Events::open(&paygate, &session.request(&several));
+    let names_a_call =
+        |events: &Events| events.headers.iter().any(|(name, _)| name == "x-paygate-call-id");
+    assert_eq!((names_a_call(&one), names_a_call(&several)), (true, false));
 }

@@ -9,6 +9,7 @@ mod eras;
 mod headers;
 mod listen;
 mod shared;
+mod shares;
 
 use serde_json::json;
 use support::{Paygate, Setup};

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::support::{eventually, modern_request};
+use super::support::{Request, eventually, modern_request};
 use super::{dual, key};
 
 #[test]
@@ -108,6 +108,37 @@ fn a_client_that_leaves_a_free_request_cancels_it() {
     drop(open);
     eventually("the child is told", || {
         paygate.setup().child_log().iter().any(|(what, _)| what == "cancelled")
+    });
+    paygate.stop().expect_success();
+}
+
+#[test]
+fn a_cancellation_of_the_other_era_reaches_no_request_of_anybody() {
+    let paygate = dual().start();
+    let (mine, other) = (key(&paygate), key(&paygate));
+    let sleep = json!({"ms": 2_000, "nonce": "n"});
+    let begun = |count: usize| {
+        eventually("the calls have begun", || {
+            let log = paygate.setup().child_log();
+            log.iter().filter(|(tool, _)| tool == "sleep").count() == count
+        });
+    };
+    std::thread::scope(|scope| {
+        // Both processes are given ids that count from the start: some of these are alike.
+        let others: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| paygate.call(&other, "sleep", &sleep))).collect();
+        begun(8);
+        let own = scope.spawn(|| paygate.modern_call(&mine, "sleep", &sleep));
+        begun(9);
+        let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+        let cancel = Request::new("POST", "/mcp").header("X-API-Key", &mine).json(&cancel);
+        assert_eq!(paygate.send(&cancel).status, 202);
+        for call in others {
+            let answer = call.join().expect("an answer");
+            assert_eq!(answer.tool_text(), "n", "{}", answer.text());
+        }
+        let answer = own.join().expect("an answer");
+        assert_eq!(answer.tool_text(), "n", "{}", answer.text());
     });
     paygate.stop().expect_success();
 }

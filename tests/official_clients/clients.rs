@@ -1,6 +1,8 @@
 //! The clients, and how one is made to follow a plan.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
@@ -57,6 +59,55 @@ const fn client(name: &'static str, era: Era, kind: Kind) -> Client {
     Client { name, era, kind }
 }
 
+/// Where a client finds Paygate.
+pub enum Reached {
+    /// At a URL, with a key.
+    Url { url: String, key: String },
+    /// Started by the client itself, which has a directory to write to.
+    Command { command: Vec<String>, env: Value, dir: PathBuf },
+}
+
+impl Reached {
+    /// Paygate as this command starts it, with `key` in its environment.
+    pub fn command(command: &Command, key: &str, dir: &Path) -> Self {
+        let text = |word: &OsStr| word.to_str().expect("plain words").to_owned();
+        let words = std::iter::once(command.get_program()).chain(command.get_args()).map(text);
+        let set = command.get_envs().filter_map(|(name, value)| Some((text(name), value?)));
+        let set = set.map(|(name, value)| (name, Value::from(text(value))));
+        let key = ("PAYGATE_API_KEY".to_owned(), Value::from(key));
+        let env = set.chain([key]).collect();
+        Self::Command { command: words.collect(), env: Value::Object(env), dir: dir.to_owned() }
+    }
+
+    /// As a plan has it.
+    fn as_plan(&self) -> Value {
+        match self {
+            Self::Url { url, key } => json!({"url": url, "key": key}),
+            Self::Command { command, env, .. } => json!({"command": command, "env": env}),
+        }
+    }
+
+    /// As the Inspector wants it.
+    fn as_arguments(&self) -> Vec<String> {
+        match self {
+            Self::Url { url, key } => {
+                let header = format!("X-API-Key: {key}");
+                let words = ["--cli", url, "--transport", "http", "--header", &header];
+                words.map(str::to_owned).to_vec()
+            }
+            Self::Command { command, env, dir } => {
+                let entry = json!({"command": command[0], "args": command[1..], "env": env});
+                let path = dir.join("inspector.json");
+                let config = json!({"mcpServers": {"paygate": entry}});
+                fs::write(&path, config.to_string()).expect("a file can be written");
+                let path = path.to_str().expect("a plain path");
+                let words = ["--cli", "--config", path, "--server", "paygate"];
+                words.map(str::to_owned).to_vec()
+            }
+        }
+    }
+}
+
 /// What came of one step.
 #[derive(Debug, Deserialize)]
 pub struct StepResult {
@@ -72,8 +123,8 @@ impl Client {
         !matches!(self.kind, Kind::Inspector) || inspector_arguments(step).is_some()
     }
 
-    /// Whether this pair is tried. The Inspector begins a session for every step, which is slow, and
-    /// remote servers are tried with the clients that negotiate and the oldest one.
+    /// Whether this pair is tried over HTTP. The Inspector begins a session for every step, which is
+    /// slow, and remote servers are tried with the clients that negotiate and the oldest one.
     pub fn is_for(self, way: &str, server: &str) -> bool {
         let has_much = !matches!(server, "filesystem" | "memory" | "time");
         match (self.kind, self.era) {
@@ -84,26 +135,27 @@ impl Client {
         }
     }
 
+    /// The client of this name.
+    pub fn named(name: &str) -> Self {
+        *ALL.iter().find(|client| client.name == name).expect("there is such a client")
+    }
+
     /// Makes the client follow the plan.
-    pub fn run(self, url: &str, key: &str, steps: &Value) -> Vec<StepResult> {
+    pub fn run(self, paygate: &Reached, steps: &Value) -> Vec<StepResult> {
         match self.kind {
-            Kind::Node(script) => self.script((node(), script), url, key, steps),
-            Kind::Python(script) => self.script((python(), script), url, key, steps),
+            Kind::Node(script) => self.script((node(), script), paygate, steps),
+            Kind::Python(script) => self.script((python(), script), paygate, steps),
             Kind::Inspector => {
                 let steps = steps.as_array().expect("a list").iter();
-                steps.map(|step| self.inspect(url, key, step)).collect()
+                steps.map(|step| self.inspect(paygate, step)).collect()
             }
         }
     }
 
-    fn script(
-        self,
-        command: (PathBuf, &str),
-        url: &str,
-        key: &str,
-        steps: &Value,
-    ) -> Vec<StepResult> {
-        let plan = json!({"url": url, "key": key, "era": self.era.word(), "steps": steps});
+    fn script(self, command: (PathBuf, &str), paygate: &Reached, steps: &Value) -> Vec<StepResult> {
+        let mut plan = paygate.as_plan();
+        plan["era"] = self.era.word().into();
+        plan["steps"] = steps.clone();
         let (interpreter, script) = command;
         let output = Command::new(interpreter)
             .arg(in_repository("tests/clients").join(script))
@@ -115,15 +167,14 @@ impl Client {
             .unwrap_or_else(|error| panic!("{}: {error}: {output:#?}", self.name))
     }
 
-    fn inspect(self, url: &str, key: &str, step: &Value) -> StepResult {
+    fn inspect(self, paygate: &Reached, step: &Value) -> StepResult {
         let arguments = inspector_arguments(step).expect("the plan has what the client can do");
         let expected = step["text"].as_str().or(step["has"].as_str()).expect("something to see");
         let launcher = "@modelcontextprotocol/inspector/clients/launcher/build/index.js";
         let output = Command::new(node())
             .arg(npm(launcher))
-            .args(["--cli", url, "--transport", "http", "--format", "json"])
-            .args(["--header", &format!("X-API-Key: {key}")])
-            .args(["--protocol-era", self.era.word()])
+            .args(paygate.as_arguments())
+            .args(["--format", "json", "--protocol-era", self.era.word()])
             .args(arguments)
             .output()
             .expect("Node starts");

@@ -14,18 +14,25 @@ mod support;
 mod clients;
 mod plans;
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use clients::Client;
+use clients::{Client, Reached, StepResult};
 use plans::Server;
-use support::{Expected, Lost, Paygate, Setup};
+use support::{Expected, Lost, Setup, TempDir, scripted_child};
 
 const PRICE: &str = "3";
 const CREDITS: i64 = 100_000;
+/// What a client pays with that starts Paygate itself.
+const STDIO_KEY: &str = "pg_official_client_0123456789abcdef";
+
+/// How clients and servers are brought together: the server over HTTP, and then by a client that
+/// starts Paygate itself.
+const WAYS: [&str; 6] = ["child", "remote", "several", "stdio", "stdio_remote", "stdio_several"];
 
 /// Clients that run at the same time.
 const WORKERS: usize = 3;
@@ -37,7 +44,9 @@ fn every_step_of_every_client_passes_with_every_server() {
         let remote = plans::REMOTE.iter().map(move |server| ("remote", *client, *server));
         children.chain(remote).filter(|(way, client, server)| client.is_for(way, server.name))
     });
-    let pairs: Vec<(&str, Client, Server)> = pairs.collect();
+    let combined = plans::COMBINED.iter();
+    let combined = combined.map(|(way, client, server)| (*way, Client::named(client), *server));
+    let pairs: Vec<(&str, Client, Server)> = pairs.chain(combined).collect();
     let lost: Mutex<Vec<(&str, Lost)>> = Mutex::default();
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -46,7 +55,8 @@ fn every_step_of_every_client_passes_with_every_server() {
                 while let Some((way, client, server)) =
                     pairs.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let failed = run(*client, *server).into_iter().map(|failed| (*way, failed));
+                    let failed =
+                        run(way, *client, *server).into_iter().map(|failed| (*way, failed));
                     lost.lock().expect("no run panicked").extend(failed);
                 }
             });
@@ -57,28 +67,49 @@ fn every_step_of_every_client_passes_with_every_server() {
         let these = lost.iter().filter(|(way, _)| *way == wanted);
         (wanted, these.map(|(_, lost)| lost.clone()).collect())
     };
-    let losses: [(&str, Vec<Lost>); 2] = ["child", "remote"].map(of_way);
+    let losses = WAYS.map(of_way);
     Expected::read("tests/official_clients/expected.txt").compare(&losses);
 }
 
 /// Runs the plan, and gives the steps that did not pass.
-fn run(client: Client, server: Server) -> Vec<Lost> {
-    let files = support::TempDir::new();
-    let setup = Setup::new().args(["--price", PRICE]);
+fn run(way: &str, client: Client, server: Server) -> Vec<Lost> {
+    let files = TempDir::new();
     let remote = server.start();
-    let paygate: Paygate = match &remote {
-        Some((_, url)) => setup.without_server().args(["--remote-url", url]).start(),
-        None => setup.server(server.command(files.path())).start(),
-    };
-    let (key, _) = paygate.create_key(&json!({"name": "official client", "credits": CREDITS}));
+    let setup = Setup::new().args(["--price", PRICE]);
+    let setup = server.behind(setup, remote.as_ref().map(|(_, url)| url.as_str()), files.path());
     let steps = server.steps(client, files.path());
-    let results = client.run(&paygate.mcp_url(), &key, &steps);
+    let (results, left) = if way.starts_with("stdio") {
+        over_stdio(setup, client, &steps, files.path())
+    } else {
+        over_http(&setup, client, &steps)
+    };
     let scenario = format!("{}/{}", client.name, server.name);
     assert_eq!(results.len(), steps.as_array().expect("a list").len(), "{scenario}: {results:?}");
-    assert!(paygate.credits(&key) < CREDITS, "{scenario}: no call was paid: {results:?}");
-    let setup = paygate.setup().clone();
-    paygate.stop().expect_success();
-    setup.verify().expect_success();
+    assert!(left < CREDITS, "{way} {scenario}: no call was paid: {results:?}");
     let failed = results.into_iter().filter(|result| !result.passed);
     failed.map(|result| Lost { check: (scenario.clone(), result.step), how: result.why }).collect()
+}
+
+/// What came of each step, and the credits that are left.
+fn over_http(setup: &Setup, client: Client, steps: &Value) -> (Vec<StepResult>, i64) {
+    let paygate = setup.start();
+    let (key, _) = paygate.create_key(&json!({"name": "official client", "credits": CREDITS}));
+    let reached = Reached::Url { url: paygate.mcp_url(), key: key.clone() };
+    let results = client.run(&reached, steps);
+    let left = paygate.credits(&key);
+    paygate.stop().expect_success();
+    setup.verify().expect_success();
+    (results, left)
+}
+
+/// The same by a client that starts Paygate and ends it.
+fn over_stdio(setup: Setup, client: Client, steps: &Value, files: &Path) -> (Vec<StepResult>, i64) {
+    let import = format!("{STDIO_KEY}:{CREDITS}");
+    let setup = setup.without_port().args(["--stdio", "--import-key", &import]);
+    let reached = Reached::command(&setup.command(), STDIO_KEY, files);
+    let results = client.run(&reached, steps);
+    setup.verify().expect_success();
+    let any_server = format!("'{}'", scripted_child().display());
+    let left = setup.with_same_files().server(any_server).start().credits(STDIO_KEY);
+    (results, left)
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::clients::{Client, Era};
-use crate::support::{Background, in_repository, node, npm, python};
+use crate::support::{Background, Setup, in_repository, node, npm, python};
 
 /// A server and what is done with it.
 #[derive(Clone, Copy)]
@@ -34,6 +34,8 @@ enum Kind {
     Time,
     /// Our own on the official Python SDK: the one that speaks both eras and has everything.
     Fixture,
+    /// The fixture and the time server, sold as one.
+    Several,
 }
 
 /// As children of Paygate.
@@ -41,20 +43,53 @@ pub const CHILDREN: &[Server] = &[
     Server { name: "everything", kind: Kind::Everything, remote: None },
     Server { name: "filesystem", kind: Kind::Filesystem, remote: None },
     Server { name: "memory", kind: Kind::Memory, remote: None },
-    Server { name: "time", kind: Kind::Time, remote: None },
-    Server { name: "fixture", kind: Kind::Fixture, remote: None },
+    TIME,
+    FIXTURE,
 ];
 
 /// At a URL.
 pub const REMOTE: &[Server] = &[
     Server { name: "everything", kind: Kind::Everything, remote: Some(Remote::StreamableHttp) },
     Server { name: "everything-sse", kind: Kind::Everything, remote: Some(Remote::Sse) },
-    Server { name: "fixture", kind: Kind::Fixture, remote: Some(Remote::StreamableHttp) },
+    REMOTE_FIXTURE,
 ];
 
+/// What is reached in other ways than over HTTP with one server, which the lists above have: way,
+/// client, server. A few of each, because each takes seconds.
+pub const COMBINED: &[(&str, &str, Server)] = &[
+    ("several", "typescript-v1", SEVERAL),
+    ("several", "typescript-v2-auto", SEVERAL),
+    ("stdio", "typescript-v1", FIXTURE),
+    ("stdio", "typescript-v2-auto", FIXTURE),
+    ("stdio", "python-auto", FIXTURE),
+    ("stdio", "inspector-auto", TIME),
+    ("stdio_remote", "typescript-v1", REMOTE_FIXTURE),
+    ("stdio_remote", "typescript-v2-auto", REMOTE_FIXTURE),
+    ("stdio_several", "python-legacy", SEVERAL),
+    ("stdio_several", "python-auto", SEVERAL),
+];
+
+const FIXTURE: Server = Server { name: "fixture", kind: Kind::Fixture, remote: None };
+const TIME: Server = Server { name: "time", kind: Kind::Time, remote: None };
+const REMOTE_FIXTURE: Server = Server { remote: Some(Remote::StreamableHttp), ..FIXTURE };
+const SEVERAL: Server = Server { name: "several", kind: Kind::Several, remote: None };
+
 impl Server {
+    /// What is guarded: a command, a URL or several commands.
+    pub fn behind(self, setup: Setup, url: Option<&str>, files: &Path) -> Setup {
+        match url {
+            Some(url) => setup.without_server().args(["--remote-url", url]),
+            None if matches!(self.kind, Kind::Several) => {
+                let entry = |prefix: &str, server: Self| json!({"prefix": prefix, "serverCommand": server.command(files)});
+                let servers = [entry("fixture", FIXTURE), entry("time", TIME)];
+                setup.without_server().config(json!({"servers": servers}))
+            }
+            None => setup.server(self.command(files)),
+        }
+    }
+
     /// The command line that starts it, with `files` to write to.
-    pub fn command(self, files: &Path) -> String {
+    fn command(self, files: &Path) -> String {
         let npm_server = |name: &str| {
             let script = npm(&format!("@modelcontextprotocol/{name}/dist/index.js"));
             format!("'{}' '{}'", node().display(), script.display())
@@ -73,7 +108,7 @@ impl Server {
                 )
             }
             Kind::Time => format!("'{}' -m mcp_server_time", python().display()),
-            Kind::Fixture => {
+            Kind::Fixture | Kind::Several => {
                 let script = in_repository("tests/fixtures/conformance/server.py");
                 format!("'{}' '{}'", python().display(), script.display())
             }
@@ -104,7 +139,8 @@ impl Server {
 
     /// What this client does with it.
     pub fn steps(self, client: Client, files: &Path) -> Value {
-        let is_modern = client.era == Era::Auto && matches!(self.kind, Kind::Time | Kind::Fixture);
+        let has_modern = matches!(self.kind, Kind::Time | Kind::Fixture | Kind::Several);
+        let is_modern = client.era == Era::Auto && has_modern;
         let version = if is_modern { "2026-07-28" } else { "2025-11-25" };
         let version = json!([{"do": "version", "is": version}]);
         let steps = match self.kind {
@@ -113,6 +149,7 @@ impl Server {
             Kind::Memory => memory(),
             Kind::Time => time(),
             Kind::Fixture => fixture(client),
+            Kind::Several => several(client),
         };
         let steps = [version, steps];
         let steps = steps.iter().flat_map(|steps| steps.as_array().expect("a list"));
@@ -199,6 +236,27 @@ fn fixture(client: Client) -> Value {
             "arguments": {"uri": watched}},
         {"do": "log", "tool": "test_tool_with_logging", "arguments": {}},
     ])
+}
+
+/// What is done with each of them alone, under full names.
+fn several(client: Client) -> Value {
+    let (mut steps, mut of_time) = (fixture(client), time());
+    for (prefix, steps) in [("fixture", &mut steps), ("time", &mut of_time)] {
+        for step in steps.as_array_mut().expect("a list") {
+            let full = |name: &mut Value| {
+                if let Some(own) = name.as_str() {
+                    *name = format!("{prefix}:{own}").into();
+                }
+            };
+            for member in ["tool", "name", "has"] {
+                step.get_mut(member).map(full);
+            }
+            step.get_mut("then").and_then(|then| then.get_mut("tool")).map(full);
+        }
+    }
+    let steps = [steps, of_time];
+    let steps = steps.iter().flat_map(|steps| steps.as_array().expect("a list"));
+    Value::Array(steps.cloned().collect())
 }
 
 /// A port that nobody has at this moment.

@@ -16,6 +16,7 @@ mod interrupted;
 mod lost;
 mod races;
 mod rounds;
+mod session_tasks;
 mod shadow;
 mod single;
 mod standing;

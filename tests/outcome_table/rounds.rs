@@ -195,6 +195,29 @@ fn a_client_that_leaves_has_cancelled() {
 }
 
 #[test]
+fn shadow_mode_charges_nothing_that_was_held_before_it() {
+    let paygate = start();
+    let (key, denied) = (used_key(&paygate), used_key(&paygate));
+    let (waiting, other) = (
+        Waiting::begin(&paygate, &key, &json!({"nonce": "n"})),
+        Waiting::begin(&paygate, &denied, &json!({"nonce": "o"})),
+    );
+    assert_eq!(Standing::of(&paygate, &key), reserved());
+    let setup = paygate.setup().clone();
+    paygate.admin_post("/keys/acl", &json!({"key": denied, "deniedTools": ["ask_more"]}));
+    paygate.stop().expect_success();
+    let shadow = config_with(&json!({"shadowMode": true, "maxAnswerBytes": 65_536}));
+    let paygate = setup.config(shadow).start();
+    for (key, waiting) in [(&key, waiting), (&denied, other)] {
+        let last = waiting.retry(&paygate, key);
+        assert!(last.tool_text().contains("had 1"), "{}", last.text());
+        assert_eq!(paygate.credits(key), 97);
+        assert_eq!(paygate.balance(key)["totalSpent"], 3);
+    }
+    stop_and_verify(paygate);
+}
+
+#[test]
 fn shadow_mode_goes_through_all_rounds() {
     let config = config_with(&json!({"shadowMode": true, "maxAnswerBytes": 65_536}));
     let paygate = Setup::new().env("SCRIPTED_ERA", "dual").config(config).start();

@@ -20,7 +20,11 @@ fn make(paygate: &Paygate, key: &str, arguments: &Value) -> Value {
     let result = made.json()["result"].clone();
     assert_eq!(result["resultType"], "task", "{}", made.text());
     assert!(made.header("X-PayGate-Call-Id").is_some());
-    assert!(!made.text().contains("task-0"), "the server's own id is never shown: {}", made.text());
+    assert!(
+        !made.text().contains("task-0"),
+        "the server's own id is never shown as it is: {}",
+        made.text()
+    );
     result["taskId"].clone()
 }
 
@@ -79,6 +83,33 @@ fn what_has_failed_or_was_cancelled_is_free() {
 }
 
 #[test]
+fn what_is_wrong_with_a_request_does_not_end_its_task() {
+    let paygate = start();
+    let key = used_key(&paygate);
+    let id = make(&paygate, &key, &json!({"ms": 600_000, "nonce": "n"}));
+    for method in ["tasks/update", "tasks/cancel"] {
+        let wrong = json!({"taskId": id, "inputResponses": "none"});
+        let refused = paygate.modern(&key, method, &wrong);
+        assert_eq!(refused.error_code(), -32602, "{}", refused.text());
+        assert_eq!(Standing::of(&paygate, &key), Standing::after(2, 2), "{method}");
+    }
+    task(&paygate, &key, "tasks/update", &id);
+    assert_eq!(status(&paygate, &key, &id), "completed");
+    // One hold, not one that was released and another.
+    assert_eq!(Standing::of(&paygate, &key), Standing::after(2, 2));
+    let gone = make(&paygate, &key, &json!({"ms": 600_000}));
+    assert_eq!(Standing::of(&paygate, &key), Standing::after(3, 3));
+    let setup = paygate.setup().clone();
+    paygate.stop().expect_success();
+    let paygate = setup.start();
+    // The server has forgotten it, whatever it is asked to do with it.
+    assert_eq!(task(&paygate, &key, "tasks/update", &gone).error_code(), -32602);
+    assert_eq!(paygate.balance(&key)["totalSpent"], 6);
+    assert_eq!(paygate.credits(&key), 94);
+    stop_and_verify(paygate);
+}
+
+#[test]
 fn a_task_is_its_customers_alone() {
     let paygate = start();
     let (key, other) = (used_key(&paygate), used_key(&paygate));
@@ -124,14 +155,15 @@ fn a_result_asked_for_after_its_hold_is_paid_by_another() {
     assert_eq!(Standing::of(&paygate, &key), Standing::after(3, 2));
     assert_eq!(status(&paygate, &key, &id), "completed");
     assert_eq!(Standing::of(&paygate, &key), Standing::after(3, 2));
-    let poor = paygate.create_key(&json!({"name": "poor", "credits": 3})).0;
+    let poor = paygate.create_key(&json!({"name": "poor", "credits": 4})).0;
     let id = make(&paygate, &poor, &json!({"ttl": 1, "nonce": "n"}));
-    eventually("the hold has run out", || paygate.credits(&poor) == 3);
+    eventually("the hold has run out", || paygate.credits(&poor) == 4);
     paygate.modern_call(&poor, "instant", &json!({}));
     let refused = task(&paygate, &poor, "tasks/get", &id);
     assert_eq!(refused.error_code(), -31402, "{}", refused.text());
     assert!(!refused.text().contains("result"), "{}", refused.text());
-    assert_eq!(paygate.credits(&poor), 0);
+    assert_eq!(refused.json()["error"]["data"]["remainingCredits"], 1, "{}", refused.text());
+    assert_eq!(paygate.credits(&poor), 1);
     stop_and_verify(paygate);
 }
 
@@ -143,6 +175,29 @@ fn without_refunds_what_has_failed_is_paid() {
     let id = make(&paygate, &key, &json!({"end": "failed"}));
     status(&paygate, &key, &id);
     assert_eq!(Standing::of(&paygate, &key), Standing::after(2, 2));
+    stop_and_verify(paygate);
+}
+
+/// A server that was started anew numbers its tasks from the beginning: the same id is another
+/// customer's then.
+#[test]
+fn a_task_belongs_to_one_life_of_its_server() {
+    let paygate = start();
+    let (first, second, third) = (used_key(&paygate), used_key(&paygate), used_key(&paygate));
+    let old = make(&paygate, &first, &json!({"ms": 600_000}));
+    let crashed = paygate.modern_call(&third, "crash", &json!({}));
+    assert_eq!(crashed.error_reason(), "upstream_exited");
+    eventually("the server is back", || {
+        paygate.modern_call(&third, "instant", &json!({})).json()["result"].is_object()
+    });
+    let new = make(&paygate, &second, &json!({"ms": 600_000, "nonce": "second's own"}));
+    for method in ["tasks/cancel", "tasks/get", "tasks/update"] {
+        let refused = task(&paygate, &first, method, &old);
+        assert_eq!(refused.error_code(), -32602, "{method}: {}", refused.text());
+    }
+    assert_eq!(status(&paygate, &second, &new), "working", "nobody else has cancelled it");
+    assert_eq!(Standing::of(&paygate, &first), Standing::after(2, 1), "its hold was released");
+    assert_eq!(Standing::of(&paygate, &second), Standing::after(2, 2));
     stop_and_verify(paygate);
 }
 

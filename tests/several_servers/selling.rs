@@ -152,3 +152,65 @@ fn one_of_them_may_be_remote_and_gets_no_header_of_the_others() {
     assert_eq!((paygate.credits(&key), elsewhere.credits(&resale)), (998, 9));
     paygate.stop().expect_success();
 }
+
+/// Opens a session of a key: its id, or why there is none.
+fn open(paygate: &Paygate, key: &str) -> Result<String, String> {
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params":
+        {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    let opened = paygate.send(&in_session(key, "").json(&hello));
+    opened.header("Mcp-Session-Id").map(str::to_owned).ok_or_else(|| opened.error_reason())
+}
+
+fn in_session(key: &str, session: &str) -> Request {
+    let request = Request::new("POST", "/mcp")
+        .header("Accept", "application/json, text/event-stream")
+        .header("X-API-Key", key);
+    if session.is_empty() { request } else { request.header("Mcp-Session-Id", session) }
+}
+
+#[test]
+fn a_session_takes_as_many_places_as_it_has_processes() {
+    let servers = [scripted("a"), scripted("b")];
+    for (places, sessions) in [(3, 1), (4, 2)] {
+        let paygate = setup(&servers, &json!({"maxChildren": places})).start();
+        let keys = [rich_key(&paygate), rich_key(&paygate), rich_key(&paygate)];
+        for key in &keys[..sessions] {
+            open(&paygate, key).unwrap();
+        }
+        assert_eq!(open(&paygate, &keys[sessions]), Err("sessions_full".to_owned()), "{places}");
+    }
+}
+
+#[test]
+fn a_task_carries_its_servers_prefix() {
+    let servers = [scripted("a"), scripted("b")];
+    let paygate = setup(&servers, &json!({})).env("SCRIPTED_TASKS", "1").start();
+    let key = rich_key(&paygate);
+    let session = open(&paygate, &key).unwrap();
+    let ask = |method: &str, params: Value| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        paygate.send(&in_session(&key, &session).json(&body)).json()
+    };
+    let later = |tool: &str, nonce: &str| {
+        let made = ask(
+            "tools/call",
+            json!({"name": tool, "arguments": {"nonce": nonce}, "task": {"ttl": 60_000}}),
+        );
+        made["result"]["task"]["taskId"].clone()
+    };
+    let ids = [later("a:later", "of a"), later("b:later", "of b")];
+    for (id, prefix) in ids.iter().zip(["a:", "b:"]) {
+        let id = id.as_str().unwrap();
+        assert!(id.starts_with(prefix) && id.ends_with(".task-0"), "{id}");
+    }
+    assert_eq!(paygate.credits(&key), 998, "reserved");
+    assert_eq!(ask("tasks/get", json!({"taskId": ids[0]}))["result"]["status"], "completed");
+    for (id, text) in ids.iter().zip(["of a", "of b"]) {
+        let result = ask("tasks/result", json!({"taskId": id}));
+        assert_eq!(result["result"]["content"][0]["text"], text, "{result}");
+    }
+    assert_eq!(paygate.credits(&key), 998);
+    let setup = paygate.setup().clone();
+    paygate.stop().expect_success();
+    setup.verify().expect_success();
+}

@@ -40,6 +40,24 @@ fn a_signal_ends_it_while_the_client_is_there() {
 }
 
 #[test]
+fn a_client_that_leaves_and_signals_at_once_has_told_it_once() {
+    for leaves_first in [true, false] {
+        let setup = setup();
+        let mut client = Client::begun(&setup, "2025-11-25");
+        client.call("late", "sleep", &json!({"ms": 1000, "nonce": "paid"}));
+        client.ask("p", "ping", &json!({}));
+        if leaves_first {
+            client.stdin = None;
+        }
+        signal(&client, Signal::TERM);
+        let gone = client.leave();
+        assert_eq!(gone.code, Some(0), "{leaves_first}: {}", gone.stderr);
+        assert!(gone.rest.iter().any(|line| line.contains("paid")), "{:?}", gone.rest);
+        assert_eq!(credits_left(&setup), 999);
+    }
+}
+
+#[test]
 fn a_client_that_takes_nothing_any_more_has_left() {
     let setup = setup();
     let mut command = setup.command();

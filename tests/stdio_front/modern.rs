@@ -72,6 +72,35 @@ fn a_cancelled_call_is_free_and_has_no_answer() {
 }
 
 #[test]
+fn two_requests_of_one_id_are_cancelled_together() {
+    let setup = dual();
+    let mut client = Client::start(&setup);
+    for _ in 0..2 {
+        client.modern_call("slow", "sleep", &json!({"ms": 60_000}));
+    }
+    client.modern_call("quick", "instant", &json!({}));
+    assert_eq!(client.next()["id"], "quick");
+    client.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": {"requestId": "slow"}}));
+    eventually("the server to hear of both", || {
+        setup.child_log().iter().filter(|(what, _)| what == "cancelled").count() == 2
+    });
+    let gone = client.leave();
+    assert_eq!((gone.code, gone.rest), (Some(0), vec![]), "{}", gone.stderr);
+    assert_eq!(credits_left(&setup), 999);
+}
+
+#[test]
+fn a_name_may_be_written_with_escapes() {
+    let mut client = Client::start(&dual());
+    let body = modern_body("server/discover", &json!({})).to_string();
+    client.write(format!("{}\n", body.replace('/', "\\/")).as_bytes());
+    let discovered = client.next();
+    assert!(discovered["result"]["supportedVersions"].is_array(), "{discovered}");
+    assert_eq!(client.leave().code, Some(0));
+}
+
+#[test]
 fn a_stream_of_changes_ends_with_the_client() {
     let mut client = Client::start(&dual());
     let filter = json!({"notifications": {"toolsListChanged": true}});
@@ -125,4 +154,21 @@ fn several_servers_of_this_era_are_one_and_of_both_eras_wait_for_a_handshake() {
     let refused = client.next();
     assert!(refused["id"] == "probe" && refused["error"]["code"].is_i64(), "{refused}");
     assert_eq!(client.leave().code, Some(0));
+}
+
+#[test]
+fn the_only_client_hears_what_the_server_logs_and_one_among_others_does_not() {
+    for (setup, is_alone) in [(dual(), true), (dual().args(["--port", "0"]), false)] {
+        let mut client = Client::start(&setup);
+        let meta = json!({"io.modelcontextprotocol/logLevel": "debug"});
+        client.modern(&json!("c"), "tools/call", &json!({"name": "log", "_meta": meta}));
+        let first = client.next();
+        if is_alone {
+            assert_eq!(first["method"], "notifications/message", "{first}");
+            assert_eq!(client.next()["id"], "c");
+        } else {
+            assert_eq!(first["id"], "c", "{first}");
+        }
+        assert_eq!(client.leave().code, Some(0));
+    }
 }

@@ -81,11 +81,19 @@ impl Expected {
 
     /// Everything that is listed for this way and is not meant to be so.
     pub fn listed(&self, way: &str) -> impl Iterator<Item = &Check> {
+        self.with_reason(way, |reason| !reason.starts_with(BY_DESIGN))
+    }
+
+    /// Everything that is listed for this way and will stay.
+    pub fn by_design(&self, way: &str) -> impl Iterator<Item = &Check> {
+        self.with_reason(way, |reason| reason.starts_with(BY_DESIGN))
+    }
+
+    fn with_reason(&self, way: &str, is_wanted: fn(&str) -> bool) -> impl Iterator<Item = &Check> {
         let is_here = move |found: &str| found == way || found == EVERY_WAY;
-        let is_lacking = move |((found, _), reason): &(&(String, Check), &String)| {
-            is_here(found) && !reason.starts_with(BY_DESIGN)
-        };
-        self.lines.iter().filter(is_lacking).map(|((_, check), _)| check)
+        let lines = self.lines.iter();
+        let wanted = lines.filter(move |((found, _), reason)| is_here(found) && is_wanted(reason));
+        wanted.map(|((_, check), _)| check)
     }
 
     fn rewritten(&self, ways: &[&str], lost: &BTreeMap<(String, Check), String>) -> String {

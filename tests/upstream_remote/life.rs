@@ -100,6 +100,33 @@ async fn credentials_that_are_refused_later_are_seen_in_the_status() {
     link.stop(CEILING).await;
 }
 
+/// One customer's many calls must not end those of the others.
+#[tokio::test]
+async fn a_server_that_takes_no_more_for_now_keeps_its_calls_in_flight() {
+    for status in [408, 429] {
+        let manners = Manners { refuses_pings: Some(status), ..Manners::default() };
+        let (link, server) = start(manners).await;
+        let waiting = send(&link, "never", &json!({}), CEILING);
+        until("the call has arrived", || {
+            !received(&server, |request| request.rpc() == "tools/call").is_empty()
+        })
+        .await;
+        let refused = call(&link, "status", json!({"status": status})).await;
+        assert_eq!(refused.unwrap_err(), Failure::Exited);
+        assert_eq!(call(&link, "hang_up", json!({})).await.unwrap_err(), Failure::Exited);
+        let pings = || received(&server, |request| request.rpc() == "ping").len();
+        until("the server is asked whether it is there", || pings() > 0).await;
+        // A server that is given up has no answer to these any more.
+        for _ in 0..2 {
+            result(&link, "echo", json!({})).await;
+        }
+        assert!(link.status().is_ready(), "{status}: {:?}", link.status());
+        assert_eq!(pings(), 1, "a refusal of the question is no reason to ask again");
+        let (answer, ()) = tokio::join!(waiting.answer(), link.stop(Duration::ZERO));
+        assert_eq!(answer.unwrap_err(), Failure::Exited);
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_start_says_why() {
     let html = "Content-Type: text/html\r\n";

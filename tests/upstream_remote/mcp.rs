@@ -26,6 +26,8 @@ pub struct Manners {
     pub modern: bool,
     /// Everything is answered with this status, headers and body.
     pub refuses: Option<(u16, &'static str, &'static str)>,
+    /// A ping is answered with this status.
+    pub refuses_pings: Option<u16>,
     /// Every session is over as soon as it is open.
     pub forgets: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Manners {
             older: None,
             modern: false,
             refuses: None,
+            refuses_pings: None,
             forgets: false,
         }
     }
@@ -125,6 +128,9 @@ impl Handler for Mcp {
                     self.end_sessions();
                 }
                 wire.answer(202, "", "").await;
+            }
+            _ if received.rpc() == "ping" && manners.refuses_pings.is_some() => {
+                wire.answer(manners.refuses_pings.unwrap_or_default(), "", "").await;
             }
             _ if received.rpc() == "tools/call" => self.call(&received, wire).await,
             _ => wire.json(200, "", &Self::result(&received)).await,

@@ -82,3 +82,40 @@ async fn one_stream_of_changes_is_a_stream_of_every_server() {
     .await;
     link.stop(CEILING).await;
 }
+
+#[tokio::test]
+async fn each_server_tells_of_its_own_tasks() {
+    let members = vec![server("a", &["modern"]), server("b", &["modern"])];
+    let (link, heard) = start_with(modern(members)).await;
+    let mut ids = Vec::new();
+    for (server, own) in [("a", "2"), ("b", "1")] {
+        let made = call(&link, &format!("{server}:make_task"), json!({})).await;
+        // The id of a task in this life of its server, here with another number.
+        let made = made["task"]["taskId"].as_str().unwrap().to_owned();
+        ids.push(format!("{}.{own}", made.rsplit_once('.').unwrap().0));
+    }
+    let filter = json!({"taskIds": [ids[1], ids[0]]});
+    let listen = send(&link, "subscriptions/listen", json!({"notifications": filter}));
+    let (acknowledged, _) = heard.first("notifications/subscriptions/acknowledged").await;
+    assert_eq!(acknowledged["params"]["notifications"], filter);
+    for ((server, own), id) in [("a", "2"), ("b", "1")].into_iter().zip(ids) {
+        let mut asked = Vec::new();
+        until("the stream at the server", async || {
+            asked = heard_by(&link, server, "subscriptions/listen").await;
+            !asked.is_empty()
+        })
+        .await;
+        assert_eq!(asked[0]["params"]["notifications"], json!({"taskIds": [own]}));
+        call(&link, &format!("{server}:end_task"), json!({"taskId": own})).await;
+        let task = json!(id);
+        until("the end of the task", async || {
+            heard.all().iter().any(|(message, on)| {
+                message["method"] == "notifications/tasks"
+                    && message["params"]["taskId"] == task
+                    && *on == Some(listen.id())
+            })
+        })
+        .await;
+    }
+    link.stop(CEILING).await;
+}

@@ -132,3 +132,26 @@ async fn stopping_leaves_no_call_and_no_server() {
     assert_eq!(link.reserve().unwrap_err(), Failure::Unavailable);
     assert_eq!(link.in_flight(), 0);
 }
+
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_server() {
+    let files = ["a", "b"].map(|name| File::new(&format!("again-{name}")));
+    let members = [("a", &files[0]), ("b", &files[1])]
+        .map(|(name, file)| server(name, &[&format!("again:{}", file.0.display())]));
+    let (link, _) = start(members.into()).await;
+    for tool in ["a:die", "b:die"] {
+        let died = ask(&link, "tools/call", json!({"name": tool})).await;
+        assert_eq!(died.unwrap_err(), Failure::Exited);
+    }
+    let hangs = |file: &File| {
+        let pid = std::fs::read_to_string(file.0.with_extension("pid"));
+        let stat = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    until("both of the next start to hang", async || files.iter().all(hangs)).await;
+    link.stop(Duration::ZERO).await;
+    assert!(!files.iter().any(hangs), "a server outlives its link");
+    for file in &files {
+        std::fs::remove_file(file.0.with_extension("pid")).unwrap();
+    }
+}

@@ -62,7 +62,9 @@ async fn other_notifications_pass_and_withdrawn_questions_keep_their_id() {
     assert_eq!(heard.first("notifications/resources/updated").await.0["params"], updated);
     let status = json!({"taskId": "1", "status": "working"});
     call(&link, "b:say", say("notifications/tasks/status", status)).await;
-    assert_eq!(heard.first("notifications/tasks/status").await.0["params"]["taskId"], "b:1");
+    let told = heard.first("notifications/tasks/status").await.0["params"]["taskId"].clone();
+    let told = told.as_str().unwrap();
+    assert!(told.starts_with("b:") && told.ends_with(".1"), "{told}");
 
     let _waits = send(&link, "tools/call", json!({"name": "b:ask"}));
     let (question, _) = heard.first("sampling/createMessage").await;

@@ -19,9 +19,6 @@ use crate::proxy::{EventId, Streaming};
 /// A comment: it shows that the stream is alive and means nothing.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-/// How soon a client whose stream has ended may come back, in milliseconds.
-const RETRY_MS: u32 = 1_000;
-
 /// With a `departure` the stream is dropped as soon as its client has left.
 pub(super) fn respond(
     streaming: Streaming,
@@ -59,7 +56,9 @@ async fn piece(streaming: &mut Streaming, denials: &DenialOptions) -> Option<Byt
 /// version knows that, a place to come back to.
 fn opening(place: Option<EventId>) -> Bytes {
     match place {
-        Some(place) => format!("id: {place}\nretry: {RETRY_MS}\ndata: \n\n").into(),
+        Some(place) => {
+            format!("id: {place}\nretry: {}\ndata: \n\n", bounds::STREAM_RETRY_MS).into()
+        }
         None => Bytes::from_static(KEEP_ALIVE),
     }
 }

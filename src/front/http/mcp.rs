@@ -16,6 +16,7 @@ use super::service::Service;
 use super::{body, events, modern, respond::empty};
 use crate::front::reply::{self, Written, whole_seconds};
 use crate::model::idempotency::IdempotencyKey;
+use crate::protocol::from_client::{self, Message};
 use crate::protocol::version;
 use crate::proxy::{Inbound, Reply, Shown};
 
@@ -41,10 +42,18 @@ pub(super) async fn serve(
         return method_not_allowed("GET, POST, DELETE");
     }
     // A drain waits for it from here on.
-    let Some(_inside) = service.doors().enter() else { return shutting_down() };
+    let inside = service.doors().enter();
     let (head, body) = request.into_parts();
+    let admitted = match &inside {
+        Some(_) => Admitted::All,
+        // The calls that a drain waits for may wait for their clients.
+        None if method == Method::POST && head.headers.contains_key(SESSION_ID) => {
+            Admitted::AnswersToServers
+        }
+        None => return shutting_down(),
+    };
     if method == Method::POST {
-        return message(service, &head.headers, body, address, departure).await;
+        return message(service, &head.headers, body, address, (departure, admitted)).await;
     }
     if modern::is_named(&head.headers) {
         return method_not_allowed("POST");
@@ -60,12 +69,24 @@ pub(super) async fn serve(
     }
 }
 
+/// Which messages may still come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admitted {
+    All,
+    /// While Paygate drains: what a client answers its server in a session.
+    AnswersToServers,
+}
+
+fn is_answer(body: &[u8]) -> bool {
+    matches!(from_client::read(body), Ok(from_client::Incoming::Single(Message::Response { .. })))
+}
+
 async fn message(
     service: &Service,
     headers: &HeaderMap,
     body: Incoming,
     address: IpAddr,
-    departure: Departure,
+    (departure, admitted): (Departure, Admitted),
 ) -> Response {
     let negotiated =
         negotiate(headers).and_then(|wrapping| Ok((wrapping, idempotency_key(headers)?)));
@@ -81,6 +102,9 @@ async fn message(
         },
         () = service.doors().bodies_are_late() => return shutting_down(),
     };
+    if admitted == Admitted::AnswersToServers && !is_answer(&body) {
+        return shutting_down();
+    }
     let (protocol_version, mirrored) = modern::read(headers, &body);
     // Who leaves the modern era's way cancels; the proxy sees it by what is dropped here.
     let departure = mirrored.is_some().then_some(departure);

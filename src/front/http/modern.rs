@@ -1,9 +1,8 @@
 //! The headers that repeat something of a body.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use memchr::memmem;
 
-use crate::protocol::modern::{Headers, Mirror, VERSION_KEY};
+use crate::protocol::modern::{self, Headers, Mirror};
 use crate::protocol::version;
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -23,7 +22,7 @@ pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<
     let known = version.text().filter(|version| version::age(version).is_some());
     let known = known.map(str::to_owned);
     let is_legacy = known.is_some() || version.is_absent();
-    if is_legacy && memmem::find(body, VERSION_KEY.as_bytes()).is_none() {
+    if is_legacy && !modern::may_be_claimed(body) {
         return (known, None);
     }
     let params = headers.keys().filter_map(|name| {
@@ -42,6 +41,7 @@ fn mirror(headers: &HeaderMap, name: &HeaderName) -> Mirror {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::modern::VERSION_KEY;
 
     #[test]
     fn headers_are_read_where_they_may_matter() {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use secrecy::ExposeSecret;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::StdioOptions;
 use super::lines::{Line, Lines};
@@ -19,7 +19,7 @@ use super::writer::Said;
 use crate::front::reply;
 use crate::model::bounds;
 use crate::protocol::from_client::{self, Incoming, Invalid, Message};
-use crate::protocol::modern::{Headers, VERSION_KEY};
+use crate::protocol::modern::{self, Headers};
 use crate::protocol::object::{Object, string};
 use crate::protocol::to_client::{self, NO_ID};
 use crate::proxy::{Inbound, Isolation, Proxy, Reply};
@@ -32,11 +32,12 @@ pub(super) struct Reader {
     version: Option<String>,
     lines: Lines,
     open: watch::Sender<usize>,
-    /// Messages in flight; each ends with its id if it can be cancelled here.
-    tasks: JoinSet<Option<Box<str>>>,
-    /// Requests of the modern era, by their id as it was written: whoever cancels one ends it, and
-    /// the proxy sees by that that nobody waits for it.
-    modern: HashMap<Box<str>, AbortHandle>,
+    /// Messages in flight.
+    tasks: JoinSet<()>,
+    /// Those that are requests of the modern era, with their ids as they were written: whoever cancels
+    /// one ends it, and the proxy sees by that that nobody waits for it. Nothing keeps a client from
+    /// giving two of them one id.
+    modern: HashMap<Id, (Box<str>, AbortHandle)>,
 }
 
 /// What every message of the client needs.
@@ -70,7 +71,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = wanted(&mut stop) => break,
-                Some(ended) = self.tasks.join_next() => self.ended(ended),
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 bytes = input.recv(), if has_room => {
                     let lines = match &bytes {
                         Some(bytes) => self.lines.take(bytes),
@@ -99,19 +100,29 @@ impl Reader {
 
     /// Waits for the answers to all that was read.
     pub(super) async fn finish(mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
             self.ended(ended);
         }
     }
 
-    fn ended(&mut self, ended: Result<Option<Box<str>>, JoinError>) {
-        match ended {
-            Ok(Some(id)) => drop(self.modern.remove(&id)),
-            Ok(None) => {}
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => tracing::error!(target: "front", %error, "a message failed in Paygate"),
-        }
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let task = match ended {
+            Ok((task, ())) => task,
+            Err(error) => {
+                if !error.is_cancelled() {
+                    tracing::error!(target: "front", %error, "a message failed in Paygate");
+                }
+                error.id()
+            }
+        };
+        self.modern.remove(&task);
         self.count();
+    }
+
+    /// Ends the requests of the modern era that have this id, if there are any.
+    fn cancel(&self, id: &str) -> bool {
+        let of_id = self.modern.values().filter(|(known, _)| **known == *id);
+        of_id.map(|(_, task)| task.abort()).count() > 0
     }
 
     fn count(&self) {
@@ -134,27 +145,22 @@ impl Reader {
         }
         let is_modern = inbound.headers.is_some();
         let seen = Seen::of(&inbound.body);
-        if let Some(Seen::Cancelled(id)) = &seen
-            && let Some(task) = self.modern.remove(id)
-        {
-            return task.abort();
+        if matches!(&seen, Some(Seen::Cancelled(id)) if self.cancel(id)) {
+            return;
         }
         let id = match seen {
             Some(Seen::Request(id)) if is_modern => Some(id),
             _ => None,
         };
-        let (client, name) = (Arc::clone(&self.client), id.clone());
-        let mut work: Pin<Box<dyn Future<Output = Option<Box<str>>> + Send>> =
-            Box::pin(async move {
-                client.handle(inbound).await;
-                name
-            });
+        let client = Arc::clone(&self.client);
+        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(async move { client.handle(inbound).await });
         // It gets as far as it can before the next message is looked at, so that a request is under
         // way when its cancellation comes.
         let first = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
         if first.is_pending() {
             let task = self.tasks.spawn(work);
-            self.modern.extend(id.map(|id| (id, task)));
+            self.modern.extend(id.map(|id| (task.id(), (id, task))));
             self.count();
         }
     }
@@ -187,7 +193,7 @@ impl Client {
         let has_own_server = session.is_some()
             && credential.is_some()
             && self.proxy.load().options().isolation == Isolation::Session;
-        let may_be_modern = memmem::find(&body, VERSION_KEY.as_bytes()).is_some();
+        let may_be_modern = modern::may_be_claimed(&body);
         Inbound {
             headers: may_be_modern.then(|| Box::new(Headers::none())),
             body,

@@ -1,5 +1,7 @@
 //! What headers repeat of a body, as values. The front reads them; nothing here knows HTTP.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -79,6 +81,17 @@ impl Mirror {
     }
 }
 
+/// A text as the value of a header: as it is, or in base64 if a header would not keep it.
+pub fn encoded(text: &str) -> Cow<'_, str> {
+    let is_kept = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
+    let looks_encoded = text.starts_with(BEGIN) && text.ends_with(END);
+    let is_plain = !text.is_empty() && text.trim() == text && text.bytes().all(is_kept);
+    if is_plain && !looks_encoded {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{BEGIN}{}{END}", STANDARD.encode(text)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +118,20 @@ mod tests {
         }
         let twice = Mirror::of([b"a".as_slice(), b"a"].into_iter());
         assert_eq!((twice.decoded(), twice.is_absent()), (None, false));
+    }
+
+    #[test]
+    fn header_values() {
+        for (text, expected) in [
+            ("plain text/1", "plain text/1"),
+            ("a\tb", "a\tb"),
+            ("", "=?base64??="),
+            ("a ", "=?base64?YSA=?="),
+            ("a\nb", "=?base64?YQpi?="),
+            ("=?base64?YQ==?=", "=?base64?PT9iYXNlNjQ/WVE9PT89?="),
+            ("€uro", "=?base64?4oKsdXJv?="),
+        ] {
+            assert_eq!(encoded(text), expected, "{text:?}");
+        }
     }
 }

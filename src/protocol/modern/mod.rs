@@ -6,11 +6,13 @@
 mod header;
 mod params;
 
+use memchr::memmem;
+
 use super::from_client::{Params, Request};
 use super::object::{Object, string};
 use super::version;
 
-pub use header::{Headers, Mirror};
+pub use header::{Headers, Mirror, encoded};
 pub use params::ParamHeaders;
 
 /// The member of `_meta` that says a request's version.
@@ -80,6 +82,14 @@ pub fn is_claimed(params: &Params<'_>) -> bool {
     claimed.is_some_and(|claimed| string(claimed).is_none_or(|it| version::age(&it).is_none()))
 }
 
+/// May a body make that claim, as far as its bytes show? Without an escape a name is spelled in one
+/// way.
+pub fn may_be_claimed(body: &[u8]) -> bool {
+    let is_escape = |at: usize| matches!(body.get(at.saturating_add(1)), Some(b'/' | b'u'));
+    memmem::find(body, VERSION_KEY.as_bytes()).is_some()
+        || memchr::memchr_iter(b'\\', body).any(is_escape)
+}
+
 fn meta<'m, 'a>(params: &'m Params<'a>) -> Option<&'m Object<'a>> {
     match params {
         Params::Object(params) => params.meta.as_ref(),
@@ -122,7 +132,7 @@ pub fn check(request: &Request<'_>, headers: &Headers) -> Result<String, Unfit> 
 }
 
 /// The parameter that `Mcp-Name` repeats, by method.
-fn named_by(method: &str) -> Option<&'static str> {
+pub fn named_by(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" => Some("uri"),
@@ -149,6 +159,11 @@ pub fn declares_extension(params: &Params<'_>, extension: &str) -> bool {
     let capabilities = meta(params).and_then(|meta| meta.get(CAPABILITIES_KEY)).and_then(read);
     let extensions = capabilities.and_then(|all| all.get("extensions").and_then(read));
     extensions.is_some_and(|all| all.has(extension))
+}
+
+/// May this request be answered with a task?
+pub fn takes_tasks(request: &Request<'_>) -> bool {
+    request.method == "tools/call" && declares_extension(&request.params, TASKS_EXTENSION)
 }
 
 #[cfg(test)]
@@ -221,6 +236,20 @@ mod tests {
         // Another version that header and body agree on is for the caller to judge.
         let old = format!("{{{}}}", META.replace("2026-07-28", "1900-01-01"));
         assert_eq!(checked("tools/list", &old, &list("1900-01-01")), Ok("1900-01-01".to_owned()));
+    }
+
+    #[test]
+    fn a_claim_may_be_escaped() {
+        for (body, expected) in [
+            (r#"{"io.modelcontextprotocol/protocolVersion":1}"#, true),
+            (r#"{"io.modelcontextprotocol\/protocolVersion":1}"#, true),
+            (r#"{"\u0069o.modelcontextprotocol/protocolVersion":1}"#, true),
+            (r#"{"a":"\n\"\\"}"#, false),
+            (r"\", false),
+            ("", false),
+        ] {
+            assert_eq!(may_be_claimed(body.as_bytes()), expected, "{body}");
+        }
     }
 
     #[test]

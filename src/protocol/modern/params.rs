@@ -3,11 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::outgoing::encoded;
-use super::{Headers, Mirror, Unfit};
-
-/// How deep in a schema an annotation is looked for: deeper than any real form, and no endless walk.
-const DEPTH_MAX: usize = 16;
+use super::{Headers, Mirror, Unfit, encoded};
+use crate::model::bounds::SCHEMA_DEPTH_MAX;
 
 /// Which headers repeat which arguments of one tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +46,8 @@ impl ParamHeaders {
         let arguments = object(arguments);
         let header = |header: &ParamHeader| {
             let value = header.value_in(&arguments).and_then(written)?;
+            let whole = header.is_integer.then(|| integer(&value)).flatten();
+            let value = whole.map_or(value, |whole| whole.to_string());
             Some((format!("mcp-param-{}", header.name), encoded(&value).into_owned()))
         };
         self.headers.iter().filter_map(header).collect()
@@ -120,7 +119,7 @@ fn collect(
     path: &mut Vec<String>,
     headers: &mut Vec<ParamHeader>,
 ) -> bool {
-    if path.len() > DEPTH_MAX {
+    if path.len() > SCHEMA_DEPTH_MAX {
         return false;
     }
     let Some(Value::Object(properties)) = schema.get("properties") else { return true };
@@ -224,6 +223,13 @@ mod tests {
         assert_eq!(sent.params.len(), 3);
         assert!(headers.check(Some(arguments), &sent).is_ok(), "{repeated:?}");
         assert_eq!(headers.of_arguments(Some(r#"{"region":null}"#)), []);
+        let written = headers.of_arguments(Some(r#"{"count":42.0,"region":"42.0"}"#));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            written,
+            [pair("mcp-param-count", "42"), pair("mcp-param-region", "42.0")],
+            "a server need not know how an integer was spelt"
+        );
     }
 
     #[test]

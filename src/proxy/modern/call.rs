@@ -7,11 +7,12 @@ use super::super::asked::{Asked, Ended, Form};
 use super::super::call::tool_name;
 use super::super::identify::Caller;
 use super::super::method::parameters;
+use super::super::parked::TaskForm;
 use super::super::repeat::Repeat;
 use super::super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
 use crate::protocol::from_client::{Params, ParamsObject, Request};
-use crate::protocol::modern::{self, TASKS_EXTENSION};
+use crate::protocol::{modern, sealed};
 use crate::protocol::{to_client, to_server};
 
 impl Proxy {
@@ -44,7 +45,8 @@ impl Proxy {
         caller: &Caller,
         request: &Request<'_>,
     ) -> Reply {
-        let repeat = match Repeat::read(caller, request, parameters(&request.params)) {
+        let lasting = parameters(&request.params, &sealed::OF_A_ROUND);
+        let repeat = match Repeat::read(caller, request, lasting) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
         };
@@ -76,10 +78,10 @@ impl Proxy {
         let fails = |error| Reply::error(request.id, &error, Shown::default());
         let Params::Object(params) = &request.params else { return Err(fails(fault::ours())) };
         let identity = self.identify(caller).await.map_err(|it| fails(fault::store(&it)))?;
-        let is_call = form == Form::Call;
-        let takes_tasks = is_call && modern::declares_extension(&request.params, TASKS_EXTENSION);
+        let takes_tasks = form == Form::Call && modern::takes_tasks(request);
+        let tasks = if takes_tasks { TaskForm::Extension } else { TaskForm::Not };
         let key = identity.usable_key_id();
-        let rounds = self.rounds(request, &params.object, key, takes_tasks);
+        let rounds = self.rounds(request, &params.object, key, tasks);
         let (rounds, inner) = rounds.map_err(fails)?;
         let sent = with_inner_state(request, params, inner.as_deref());
         let line =

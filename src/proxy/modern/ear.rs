@@ -1,15 +1,16 @@
 //! Hears a link of the modern era: progress goes to the client whose call it is about, and what
 //! belongs to a subscription to its subscriber. Everything else has no owner on a shared process and
-//! is dropped.
+//! is dropped, unless there is one client for all.
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::super::ear::Ear;
 use crate::model::bounds;
+use crate::protocol::modern::SUBSCRIPTION_KEY;
+use crate::protocol::object::Object;
 use crate::upstream::{Ask, Listener, Note};
 
 /// Hears one link. The link is made with it, so it exists first.
@@ -60,18 +61,22 @@ impl ModernEar {
     }
 }
 
-#[derive(Deserialize)]
-struct Params {
-    #[serde(rename = "_meta")]
-    meta: Option<Meta>,
-    #[serde(rename = "requestId")]
-    request: Option<u64>,
+/// The requests of ours that a notification names, as far as it does.
+struct Named {
+    cancelled: Option<u64>,
+    subscription: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Meta {
-    #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
-    subscription: Option<u64>,
+impl Named {
+    fn read(params: &str) -> Option<Self> {
+        let params = Object::read(params).ok()?;
+        let meta = params.get("_meta").and_then(|meta| Object::read(meta).ok());
+        let id = |text: &str| text.parse().ok();
+        Some(Self {
+            cancelled: params.get("requestId").and_then(id),
+            subscription: meta.and_then(|meta| meta.get(SUBSCRIPTION_KEY)).and_then(id),
+        })
+    }
 }
 
 impl Listener for ModernEar {
@@ -80,9 +85,9 @@ impl Listener for ModernEar {
         if note.method == "notifications/progress" || self.subscriptions.is_empty() {
             return self.calls.notified(note);
         }
-        let params = note.params.and_then(|it| serde_json::from_str::<Params>(it.get()).ok());
-        let Some(params) = params else { return self.calls.notified(note) };
-        match (note.method, params.request, params.meta.and_then(|meta| meta.subscription)) {
+        let named = note.params.and_then(|params| Named::read(params.get()));
+        let Some(named) = named else { return self.calls.notified(note) };
+        match (note.method, named.cancelled, named.subscription) {
             ("notifications/cancelled", Some(id), _) => self.tell(id, Told::Ended),
             (_, _, Some(id)) => self.tell(id, Told::Note(note.line.to_vec())),
             // Some transports tell which call it is about.

@@ -40,7 +40,7 @@ pub(in crate::proxy) struct ModernLink {
 
 impl ModernLink {
     fn new(link: Link, ear: Arc<ModernEar>) -> Self {
-        let connection = Connection::new(link.clone(), Arc::clone(ear.calls()));
+        let connection = Connection::shared(link.clone(), Arc::clone(ear.calls()));
         Self { link, ear, connection }
     }
 }
@@ -51,6 +51,8 @@ pub(in crate::proxy) struct Eras {
     server: Option<Server>,
     ready: OnceLock<ModernLink>,
     is_only: bool,
+    /// There is one client, which is told what otherwise has no owner.
+    has_one_client: bool,
     absent: Mutex<Option<Absent>>,
     /// Set once streams that nothing else ends are to end.
     closing: watch::Sender<bool>,
@@ -72,16 +74,19 @@ impl Absent {
 }
 
 impl Eras {
-    pub(in crate::proxy) fn new(side: ModernSide, link: &Link) -> Self {
+    pub(in crate::proxy) fn new(side: ModernSide, link: &Link, has_one_client: bool) -> Self {
         let (server, only) = match side {
             ModernSide::None => (None, None),
             ModernSide::Lazy(server) => (Some(server), None),
             ModernSide::Only(ear) => (None, Some(ModernLink::new(link.clone(), ear))),
         };
         let is_only = only.is_some();
+        if let Some(only) = only.as_ref().filter(|_| has_one_client) {
+            only.ear.calls().has_one_client();
+        }
         let ready = only.map_or_else(OnceLock::new, OnceLock::from);
         let (absent, closing) = (Mutex::default(), watch::Sender::new(false));
-        Self { server, ready, is_only, absent, closing }
+        Self { server, ready, is_only, has_one_client, absent, closing }
     }
 
     /// Does the server have no legacy side?
@@ -115,6 +120,9 @@ impl Eras {
             return None;
         }
         let ear = Arc::new(ModernEar::default());
+        if self.has_one_client {
+            ear.calls().has_one_client();
+        }
         let server = self.server.as_ref()?;
         match server.link(Hello::Discover, Arc::clone(&ear) as _).await {
             Ok(link) if *self.closing.borrow() => {

@@ -78,8 +78,8 @@ impl Proxy {
         request: &Request<'_>,
     ) -> Outcome {
         let connection = &caller.connection;
-        let place = Arc::clone(&connection.free_places).try_acquire_owned();
-        let _place = place.map_err(|_| Failure::Busy)?;
+        let place = connection.free_places.take(&caller.owner(identity));
+        let _place = place.ok_or(Failure::Busy)?;
         let link = &connection.link;
         let slot = link.reserve()?;
         let id = slot.id();

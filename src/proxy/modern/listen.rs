@@ -4,10 +4,10 @@
 //! A stream ends when its client leaves, when its key may not be used any more, when the server ends
 //! it or itself, or when Paygate stops. It is no call in flight: nothing waits for it to end.
 
+use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashmap::DashMap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::exchange::Exchange;
@@ -24,6 +24,7 @@ use crate::model::ids::KeyId;
 use crate::protocol::from_client::{Params, Request};
 use crate::protocol::modern::{self, SUBSCRIPTION_KEY, TASKS_EXTENSION};
 use crate::protocol::object::{Object, items, string};
+use crate::protocol::sealed::Task;
 use crate::protocol::to_client;
 use crate::protocol::to_server::{self, push_member, push_object};
 use crate::upstream::{Failure, Patience};
@@ -31,7 +32,7 @@ use crate::upstream::{Failure, Patience};
 /// Open streams, by key.
 #[derive(Clone, Debug, Default)]
 pub(in crate::proxy) struct Listens {
-    open: Arc<DashMap<KeyId, usize>>,
+    open: Arc<Mutex<HashMap<KeyId, usize>>>,
 }
 
 /// One open stream; it is counted until this is dropped.
@@ -43,23 +44,30 @@ struct Listening {
 impl Listens {
     /// Counts one more, if the key may have it and the link has room for it.
     fn enter(&self, key: &KeyId, most: usize) -> Option<Listening> {
-        let all = self.open.iter().fold(0_usize, |sum, open| sum.saturating_add(*open.value()));
-        let mut own = self.open.entry(key.clone()).or_default();
-        if *own >= bounds::LISTENS_PER_KEY_MAX || all >= most {
+        let mut open = self.lock();
+        let all: usize = open.values().sum();
+        let own = open.get(key).copied().unwrap_or_default();
+        if own >= bounds::LISTENS_PER_KEY_MAX || all >= most {
             return None;
         }
-        *own = own.saturating_add(1);
-        drop(own);
+        open.insert(key.clone(), own.saturating_add(1));
+        drop(open);
         Some(Listening { listens: self.clone(), key: key.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(mut own) = self.listens.open.get_mut(&self.key) {
+        let mut open = self.listens.lock();
+        if let Some(own) = open.get_mut(&self.key).filter(|own| **own > 1) {
             *own = own.saturating_sub(1);
+        } else {
+            open.remove(&self.key);
         }
-        self.listens.open.remove_if(&self.key, |_, own| *own == 0);
     }
 }
 
@@ -83,7 +91,7 @@ impl Proxy {
             return fails(fault::upstream(Failure::Unavailable));
         };
         let Params::Object(params) = &request.params else { return fails(fault::ours()) };
-        let names = match self.tasks_to_hear_of(request, &identity) {
+        let names = match self.tasks_to_hear_of(&caller, request, &identity) {
             Ok(names) => names,
             Err(error) => return fails(error),
         };
@@ -150,7 +158,7 @@ impl Listener<'_> {
         match end {
             End::Denied(end) => {
                 let (identity, denied) = *end;
-                proxy.denied_free(&identity, self.request_id, denied)
+                proxy.denied_free(&identity, self.request_id, denied).await
             }
             // The stream was promised to end with an answer, which this is.
             End::Left | End::Closing | End::Told => {
@@ -197,6 +205,7 @@ impl Proxy {
     /// The tasks that a stream is to tell of, all of them its customer's own.
     fn tasks_to_hear_of(
         &self,
+        caller: &Caller,
         request: &Request<'_>,
         identity: &Identity,
     ) -> Result<TaskNames, to_client::ErrorObjectOwned> {
@@ -210,7 +219,8 @@ impl Proxy {
         for id in ids {
             let task = self.task_of(identity, string(id).as_deref());
             // What is not one's own is not honoured, and not told of either.
-            if let Some(task) = task {
+            let is_here = |task: &Task| caller.connection.link.life() == Some(task.life);
+            if let Some(task) = task.filter(is_here) {
                 names.insert(task.inner, id.to_owned());
             }
         }
@@ -301,7 +311,10 @@ mod tests {
         assert!(listens.enter(&one, most).is_none());
         let last = listens.enter(&other, most).unwrap();
         assert!(listens.enter(&other, most).is_none());
+        let third = KeyId::from_random([3; 8]);
+        assert!(listens.enter(&third, most).is_none());
+        assert!(!listens.lock().contains_key(&third), "what is refused leaves nothing behind");
         drop((own, last));
-        assert!(listens.open.is_empty());
+        assert!(listens.lock().is_empty());
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::answering::Answering;
 use super::identify::Caller;
 use super::stream::{self, Outlet, Resuming, Streams};
 use super::{Answer, Inbound, Proxy, Reply, Shown};
@@ -47,9 +48,10 @@ impl Proxy {
         let (outlet, streaming) = Streams::new(Resuming::No).open(None);
         let proxy = Arc::clone(self);
         // The work outlives a client that leaves, to cancel it properly.
+        let answering = Answering::new(&outlet, &inbound.body);
         tokio::spawn(async move {
             let reply = proxy.modern_body(&inbound, &outlet).await;
-            outlet.answer(finished(reply));
+            answering.answer(finished(reply));
         });
         streaming.begin(stream::FIRST_WORD_WAIT).await
     }
@@ -132,7 +134,7 @@ impl Proxy {
             "tools/call" => self.modern_call(&caller, request).await,
             "tools/call_batch" => self.tool_batch(&caller, request).await,
             "subscriptions/listen" => self.subscribe(caller, request, &modern).await,
-            method if self.has_price(method) => self.modern_method(&caller, request).await,
+            method if self.has_price(&caller, method) => self.modern_method(&caller, request).await,
             method if self.resembles_one_with_price(method) => {
                 Reply::Malformed(Invalid::second_spelling(request.id).text())
             }

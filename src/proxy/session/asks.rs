@@ -17,6 +17,7 @@ pub(super) struct Asks {
 struct Table {
     last: u64,
     waiting: HashMap<u64, Asked>,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -27,10 +28,11 @@ struct Asked {
 }
 
 impl Asks {
-    /// An id of ours for a request. `None` if too many wait already.
+    /// An id of ours for a request. `None` if too many wait already, or nobody will answer any more.
     pub(super) fn enter(&self, own_id: &str, now: Instant) -> Option<u64> {
         let mut table = self.lock();
-        if table.waiting.len() >= bounds::SESSION_ASKS_MAX
+        if table.closed
+            || table.waiting.len() >= bounds::SESSION_ASKS_MAX
             || own_id.len() > bounds::RAW_ID_BYTES_MAX
         {
             return None;
@@ -61,6 +63,13 @@ impl Asks {
         let mut table = self.lock();
         let late = table.waiting.extract_if(|_, asked| asked.since <= since);
         late.map(|(_, asked)| asked.own_id).collect()
+    }
+
+    /// The server's own ids of all that waits. Nothing is asked from now on.
+    pub(super) fn close(&self) -> Vec<Box<str>> {
+        let mut table = self.lock();
+        table.closed = true;
+        table.waiting.drain().map(|(_, asked)| asked.own_id).collect()
     }
 
     /// Does nothing wait?
@@ -104,6 +113,9 @@ mod tests {
         assert!(asks.late(now - Duration::from_nanos(1)).is_empty());
         assert_eq!(asks.late(now), [Box::from("9")]);
         assert!(asks.late(now).is_empty());
+        assert!(asks.enter("10", now).is_some());
+        assert_eq!(asks.close(), [Box::from("10")]);
+        assert_eq!(asks.enter("11", now), None);
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use super::asks::Asks;
+use super::tasks::Tasks;
 use crate::protocol::object::Object;
-use crate::protocol::to_client;
+use crate::protocol::{lists::LISTS, to_client};
 use crate::proxy::stream::{Outlet, Resuming, Streams};
 use crate::upstream::{Ask, Note};
 
@@ -15,6 +16,8 @@ use crate::upstream::{Ask, Note};
 pub(in crate::proxy) struct Dialogue {
     pub(in crate::proxy) streams: Arc<Streams>,
     pub(super) asks: Asks,
+    /// Results that come later.
+    pub(in crate::proxy) tasks: Tasks,
     /// Set when the client has been told what the server can do.
     changes: OnceLock<Changes>,
 }
@@ -23,16 +26,12 @@ pub(in crate::proxy) struct Dialogue {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::proxy) struct Changes(Vec<&'static str>);
 
-/// Capabilities with a list, and what says that it has changed.
-const LISTS: [(&str, &str); 3] = [
-    ("tools", "notifications/tools/list_changed"),
-    ("resources", "notifications/resources/list_changed"),
-    ("prompts", "notifications/prompts/list_changed"),
-];
+/// Says where a task stands.
+const TASK_STATUS: &str = "notifications/tasks/status";
 
 /// Does this say that a list has changed?
 pub(in crate::proxy) fn is_list_change(method: &str) -> bool {
-    LISTS.iter().any(|(_, change)| method == *change)
+    LISTS.iter().any(|list| method == list.change)
 }
 
 impl Changes {
@@ -44,8 +43,8 @@ impl Changes {
             let capability = Object::read(offered.as_ref()?.get(capability)?).ok()?;
             capability.get("listChanged").map(|told| told == "true")
         };
-        let told = LISTS.iter().filter(|(capability, _)| tells(capability) == Some(true));
-        Self(told.map(|(_, change)| *change).collect())
+        let told = LISTS.iter().filter(|list| tells(list.capability) == Some(true));
+        Self(told.map(|list| list.change).collect())
     }
 
     /// The messages.
@@ -55,9 +54,10 @@ impl Changes {
 }
 
 impl Dialogue {
-    pub(super) fn new(resuming: Resuming) -> Arc<Self> {
+    pub(in crate::proxy) fn new(resuming: Resuming) -> Arc<Self> {
         let streams = Streams::new(resuming);
-        Arc::new(Self { streams, asks: Asks::default(), changes: OnceLock::new() })
+        let (asks, tasks, changes) = Default::default();
+        Arc::new(Self { streams, asks, tasks, changes })
     }
 
     /// The client has been told what the server can do.
@@ -77,7 +77,10 @@ impl Dialogue {
             method if is_list_change(method) => {
                 self.streams.tell(note.line.to_vec());
             }
-            _ => {
+            method => {
+                if let Some(task) = note.params.filter(|_| method == TASK_STATUS) {
+                    self.tasks.told(task.get());
+                }
                 self.streams.tell_with_oldest(note.line.to_vec());
             }
         }
@@ -109,6 +112,7 @@ impl Dialogue {
     /// Another process took the server's place: its lists may be others, and it has asked nothing.
     pub(in crate::proxy) fn restarted(&self) {
         self.asks.clear();
+        self.tasks.lose_all();
         for message in self.changes.get().into_iter().flat_map(Changes::messages) {
             self.streams.tell_once(&message.into());
         }

@@ -12,11 +12,13 @@ use crate::protocol::to_client::NO_ID;
 use crate::protocol::to_server;
 use crate::proxy::identify::{Caller, Sender};
 use crate::proxy::stream::EventId;
+use crate::proxy::survive::Survive;
 use crate::proxy::{Inbound, Proxy, Reply, Shown, fault};
 use crate::store::clock;
 
 impl Proxy {
-    /// The session that a body names, if it is its sender's. The error is the reply to give.
+    /// The session that a body names, if it is its sender's and that may use a key at all: to others,
+    /// from a wrong address too, there is no such session. The error is the reply to give.
     pub(in crate::proxy) async fn session_of(
         &self,
         inbound: &Inbound,
@@ -28,7 +30,7 @@ impl Proxy {
         let identity = self.identity_of(&sender).await;
         let identity = identity
             .map_err(|error| Reply::error(NO_ID, &fault::store(&error), Shown::default()))?;
-        if !session.belongs_to(identity.usable_key_id()) {
+        if !session.belongs_to(identity.entitled_key_id()) {
             return Err(Reply::NoSession);
         }
         if !session.speaks(inbound.protocol_version.as_deref()) {
@@ -52,16 +54,16 @@ impl Proxy {
             Err(reply) => return reply,
         };
         let (streams, busy) = (&session.dialogue.streams, session.begin(With::Stream));
-        match seen {
-            None => streams.attach(busy).map_or(Reply::NoSession, Reply::Stream),
-            Some(seen) => {
-                let stream = EventId::parse(seen).and_then(|seen| streams.attach_after(seen, busy));
-                stream.map_or_else(
-                    || refuse("the stream of this Last-Event-ID is not kept any more"),
-                    Reply::Stream,
-                )
-            }
-        }
+        let (stream, without) = match seen {
+            None => (streams.attach(busy), Reply::NoSession),
+            Some(seen) => (
+                EventId::parse(seen).and_then(|seen| streams.attach_after(seen, busy)),
+                refuse("the stream of this Last-Event-ID is not kept any more"),
+            ),
+        };
+        let Some(stream) = stream else { return without };
+        session.listens(Sender::of(inbound), &stream);
+        Reply::Stream(stream)
     }
 
     /// Ends a session for its client. `Accepted` if it did.
@@ -92,7 +94,9 @@ impl Proxy {
         match session.dialogue.asks.answered(id) {
             Some(own_id) => {
                 let line = to_server::response(text, id, &own_id);
-                session.connection.link.notify(line).await;
+                // It can be given once: a client that goes away does not take it back.
+                let server = session.connection.link.clone();
+                Survive::new(async move { server.notify(line).await }).await;
             }
             None => {
                 tracing::debug!(target: "proxy", session = %session.id(), "an answer to no question was dropped");
@@ -119,12 +123,15 @@ impl Proxy {
     }
 
     /// Looks after the sessions: ends those that are idle or whose key does not open anything any
-    /// more, and answers servers whose clients do not. To be called every second or so.
-    pub async fn tend_sessions(&self) {
+    /// more, and streams that could not be opened any more as they were; answers servers whose
+    /// clients do not, and settles what servers told of tasks. To be called every second or so.
+    pub async fn tend_sessions(self: &Arc<Self>) {
+        self.release_lost_tasks().await;
         let now = Instant::now();
         let mut usable = HashMap::new();
         for session in self.sessions.snapshot() {
             session.tend_asks(now, self.options.request_timeout_max);
+            self.tend_tasks(&session);
             let idle = session.idle(now).is_some_and(|idle| idle >= self.options.session_idle);
             if idle {
                 self.sessions.end(&session, "it was idle");
@@ -134,9 +141,23 @@ impl Proxy {
                     None => self.may_keep_sessions(key).await,
                 };
                 usable.insert(key.clone(), is_usable);
-                if !is_usable {
+                if is_usable {
+                    self.tend_listeners(&session).await;
+                } else {
                     self.sessions.end(&session, "its key opens nothing any more");
                 }
+            }
+        }
+    }
+
+    /// Ends the streams whose credential was replaced, or may not come from its address any more.
+    /// The stream of a request stays: its answer belongs to who was let in with it.
+    async fn tend_listeners(&self, session: &Session) {
+        for listener in session.listeners() {
+            // While the books are closed nobody can say; the stream stays.
+            let Ok(identity) = self.identity_of(&listener.sender).await else { continue };
+            if !session.belongs_to(identity.entitled_key_id()) {
+                session.dialogue.streams.turn_out(listener.reader);
             }
         }
     }

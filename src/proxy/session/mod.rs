@@ -3,8 +3,9 @@
 //!
 //! A session belongs to the key that its `initialize` carried, or to nobody; its id is a name and no
 //! secret. Reading order: `register` is all sessions, with their bounds and their end; `open` makes
-//! one; `enter` lets a message of its client in; `dialogue` is what is said beside requests and
-//! answers, with `asks` for what the server wants to know; `activity` says what is idle.
+//! one; `enter` lets a message of its client in, `listeners` is who reads what it is told; `dialogue` is
+//! what is said beside requests and answers, with `asks` for what the server wants to know; `tasks` and
+//! `task_calls` are results that come later; `activity` says what is idle.
 //!
 //! A front that is one client's alone (stdio) uses the same doors as HTTP: it hands in `initialize`,
 //! gets [`super::Reply::Opened`], takes everything that is told out of [`super::Proxy::listen`], hands
@@ -16,8 +17,11 @@ mod activity;
 mod asks;
 mod dialogue;
 mod enter;
+mod listeners;
 mod open;
 mod register;
+mod task_calls;
+mod tasks;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +37,7 @@ use crate::protocol::to_server;
 pub(super) use activity::{Busy, With};
 pub(super) use dialogue::{Changes, Dialogue, is_list_change};
 pub(super) use register::Sessions;
+pub(super) use tasks::OwnTask;
 
 /// One session.
 #[derive(Debug)]
@@ -44,14 +49,15 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) dialogue: Arc<Dialogue>,
     activity: Arc<activity::Activity>,
+    listeners: listeners::Listeners,
     has_own_server: bool,
     /// What it takes up, until it has ended.
     room: Mutex<Option<register::Room>>,
 }
 
-/// Whose a session is.
+/// Whose a session is, or anything that is shared out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Owner {
+pub(super) enum Owner {
     Key(KeyId),
     /// Nobody's; counted by where it came from.
     Address(IpAddr),
@@ -118,10 +124,18 @@ impl Session {
 
     /// Answers for the client what its server has asked until then.
     fn give_up_asks(&self, until: Instant) {
-        for own_id in self.dialogue.asks.late(until) {
-            tracing::debug!(target: "proxy", session = %self.id, "a client did not answer its server");
-            let line = to_server::unanswered(&own_id, "the client did not answer in time");
-            self.connection.link.tell(&line);
+        self.answer_for_client(self.dialogue.asks.late(until), "the client did not answer in time");
+    }
+
+    /// Answers for the client what its server has asked, and lets nothing more be asked.
+    fn close_asks(&self) {
+        self.answer_for_client(self.dialogue.asks.close(), "the client has ended its session");
+    }
+
+    fn answer_for_client(&self, own_ids: Vec<Box<str>>, why: &str) {
+        for own_id in own_ids {
+            tracing::debug!(target: "proxy", session = %self.id, why, "a server was answered for its client");
+            self.connection.link.tell(&to_server::unanswered(&own_id, why));
         }
     }
 }

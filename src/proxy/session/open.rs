@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::activity::Activity;
 use super::dialogue::Dialogue;
+use super::listeners::Listeners;
 use super::register::Room;
 use super::{Owner, Session, Sessions};
 use crate::model::ids::{KeyId, SessionId};
@@ -141,7 +142,7 @@ impl Sessions {
         let ear = Ear::of_one(&dialogue);
         let hello = Hello::Initialize(Some(params));
         let link = self.server.link(hello, Arc::clone(&ear) as _).await.map_err(not_started)?;
-        let connection = Connection::new(link, ear);
+        let connection = Connection::of_one(link, ear);
         let Some(said) = connection.link.first_answer() else { return Err(NotOpened::Ours) };
         let result = said.result_text().unwrap_or_default();
         let session = Session::begun(id, Owner::Key(key), room, connection, dialogue, result);
@@ -177,6 +178,17 @@ impl Session {
         dialogue.agreed(result);
         let activity = Activity::new();
         let (has_own_server, room) = (room.is_for_a_server(), Mutex::new(Some(room)));
-        Arc::new(Self { id, owner, version, connection, dialogue, activity, has_own_server, room })
+        let listeners = Listeners::default();
+        Arc::new(Self {
+            id,
+            owner,
+            version,
+            connection,
+            dialogue,
+            activity,
+            listeners,
+            has_own_server,
+            room,
+        })
     }
 }

@@ -4,7 +4,8 @@
 //! A plain value without clocks or waiting. Every message belongs to one stream and is never told on
 //! another. All streams of a client share one bound: beyond it the oldest messages go that were
 //! delivered or that nobody waits for, and what then has no room is dropped and counted. An answer
-//! always has room: a customer paid for it, and there are no more of them than calls in flight.
+//! always has room: a customer paid for it, and there are no more of them than calls in flight. Only one
+//! that nobody reads and that is longer than the bound is not kept.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +13,9 @@ use bytes::Bytes;
 
 use super::EventId;
 use crate::model::bounds;
-use crate::proxy::{Part, Reply};
+use crate::protocol::object::Object;
+use crate::protocol::to_client::{self, NO_ID};
+use crate::proxy::{Part, Reply, fault};
 
 /// The stream for what belongs to no request.
 pub(super) const STANDING: u64 = 0;
@@ -54,7 +57,7 @@ enum Event {
 
 /// Where a reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
+pub(in crate::proxy) struct Position {
     pub(super) stream: u64,
     pub(super) reader: u64,
     /// The number of the event to take next.
@@ -128,10 +131,12 @@ impl Log {
 
     /// Adds a message. False if the stream is not there or has no room.
     pub(super) fn push(&mut self, stream: u64, text: Bytes) -> bool {
-        let room = self
-            .streams
-            .get(&stream)
-            .is_some_and(|stream| !stream.ended && stream.untaken() < bounds::STREAM_MESSAGES_MAX);
+        let room = self.streams.get(&stream).is_some_and(|stream| {
+            let is_long = text.len() > bounds::SESSION_MESSAGE_BYTES_MAX;
+            !stream.ended
+                && stream.untaken() < bounds::STREAM_MESSAGES_MAX
+                && (stream.reader.is_some() || !is_long)
+        });
         if !room || !self.make_room(text.len()) {
             self.dropped = self.dropped.saturating_add(1);
             return false;
@@ -169,6 +174,7 @@ impl Log {
         let event = Event::Answer(Box::new(reply));
         self.make_room(event.size());
         self.add(stream, event);
+        self.shorten(stream);
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream.ended = true;
         }
@@ -226,6 +232,12 @@ impl Log {
         self.streams.get(&stream).is_some_and(|stream| stream.reader.is_some())
     }
 
+    /// Does this reader still read?
+    pub(super) fn is_read_by(&self, position: Position) -> bool {
+        let stream = self.streams.get(&position.stream);
+        stream.is_some_and(|stream| stream.reader == Some(position.reader))
+    }
+
     /// A reader leaves. `shown` says whether its client knows the stream, and may come back for it.
     pub(super) fn detach(&mut self, position: Position, shown: bool) {
         let Some(stream) = self.streams.get_mut(&position.stream) else { return };
@@ -233,9 +245,25 @@ impl Log {
             return;
         }
         stream.reader = None;
-        if position.stream != STANDING && !(shown && self.resumable) {
+        let is_over = stream.ended && stream.events.is_empty();
+        if position.stream != STANDING && (is_over || !(shown && self.resumable)) {
             while self.remove_first(position.stream).is_some() {}
             self.streams.remove(&position.stream);
+        }
+        self.shorten(position.stream);
+        self.make_room(0);
+    }
+
+    /// Without a reader, an answer that is longer than all that is kept gives way to an error that
+    /// says so: its client may come back late or never.
+    fn shorten(&mut self, number: u64) {
+        let stream = self.streams.get_mut(&number).filter(|stream| stream.reader.is_none());
+        let Some(Event::Answer(reply)) = stream.and_then(|it| it.events.back_mut()) else { return };
+        let before = size(reply);
+        if before > bounds::SESSION_MESSAGE_BYTES_MAX {
+            not_kept(reply);
+            self.bytes = self.bytes.saturating_sub(before).saturating_add(size(reply));
+            self.dropped = self.dropped.saturating_add(1);
         }
     }
 
@@ -368,6 +396,33 @@ fn size(reply: &Reply) -> usize {
         Reply::Malformed(text) => text.len(),
         Reply::Accepted | Reply::Denied(_) | Reply::NoSession | Reply::Stream(_) => 0,
     }
+}
+
+/// Puts errors into the place of answers.
+fn not_kept(reply: &mut Reply) {
+    match reply {
+        Reply::Message(answer) | Reply::Opened(_, answer) | Reply::Failed(answer, _) => {
+            not_kept_text(&mut answer.text);
+        }
+        Reply::Several(several) => {
+            for part in &mut several.parts {
+                if let Part::Message(answer) = part {
+                    not_kept_text(&mut answer.text);
+                }
+            }
+        }
+        Reply::Malformed(_)
+        | Reply::Accepted
+        | Reply::Denied(_)
+        | Reply::NoSession
+        | Reply::Stream(_) => {}
+    }
+}
+
+fn not_kept_text(text: &mut Vec<u8>) {
+    let message = std::str::from_utf8(text).ok().and_then(|text| Object::read(text).ok());
+    let id = message.as_ref().and_then(|message| message.get("id")).unwrap_or(NO_ID);
+    *text = to_client::error(id, &fault::answer_not_awaited());
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use super::Reply;
 use super::session::Busy;
 use crate::model::bounds;
 use crate::model::ids::CallId;
-use log::{Beginning, Log, Position, STANDING, Taken};
+use log::{Beginning, Log, STANDING, Taken};
+
+pub(super) use log::Position;
 
 /// How an answer looks.
 pub type Words<'a> = &'a (dyn Fn(Reply) -> Vec<u8> + Send + Sync);
@@ -158,6 +160,16 @@ impl Streams {
         self.lock().is_read()
     }
 
+    /// Does this reader still read?
+    pub(super) fn is_read_by(&self, reader: Position) -> bool {
+        self.lock().is_read_by(reader)
+    }
+
+    /// A reader may read no more. What it has not taken waits for the next one.
+    pub(super) fn turn_out(&self, reader: Position) {
+        self.change(|log| log.detach(reader, true));
+    }
+
     /// Messages that had no room.
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped()
@@ -218,6 +230,11 @@ impl Outlet {
         self.streams.lock().in_flight(self.stream, starts);
     }
 
+    /// The same for several requests with one stream, which is then about none of their calls.
+    pub(super) fn about_several(&self) -> Self {
+        Self { call: Arc::default(), ..self.clone() }
+    }
+
     /// Says which priced call it is about, before anything is sent for it.
     pub(super) fn is_about(&self, call: CallId) {
         // A stream is about one call; the first one named stays.
@@ -256,6 +273,11 @@ impl Streaming {
         }
         self.shown = true;
         Reply::Stream(self)
+    }
+
+    /// Which reader this is.
+    pub(super) const fn reader(&self) -> Position {
+        self.position
     }
 
     /// The priced call that this is about.

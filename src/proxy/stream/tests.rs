@@ -179,3 +179,48 @@ fn a_change_waits_once_and_a_closed_log_answers_still() {
     assert!(!log.push(STANDING, text("late")) && log.answer(one.stream, answer("end")));
     assert_eq!(read(&mut log, &mut one), ["1-1 end", "$"]);
 }
+
+#[test]
+fn what_nobody_reads_is_not_kept_beyond_the_bound() {
+    let huge = format!(
+        r#"{{"id":"mine","result":"{}"}}"#,
+        "x".repeat(2 * bounds::SESSION_MESSAGE_BYTES_MAX)
+    );
+    for leaves_first in [true, false] {
+        let mut log = Log::new(true);
+        let mut one = log.open();
+        log.push(one.stream, text("a"));
+        read(&mut log, &mut one);
+        if leaves_first {
+            log.detach(one, true);
+        }
+        assert!(log.answer(one.stream, answer(&huge)));
+        if !leaves_first {
+            assert!(log.bytes > bounds::SESSION_MESSAGE_BYTES_MAX, "its reader is still there");
+            log.detach(one, true);
+        }
+        assert!(!log.push(STANDING, text(&huge)));
+        assert!(log.bytes <= bounds::SESSION_MESSAGE_BYTES_MAX, "{} {leaves_first}", log.bytes);
+        let mut again = log.attach_after(seen("1-1")).unwrap();
+        let told = read(&mut log, &mut again);
+        let error = told.first().unwrap();
+        assert!(error.contains(r#""id":"mine""#) && error.contains("answer_not_kept"), "{error}");
+        assert_eq!(told.last().map(String::as_str), Some("$"));
+    }
+}
+
+#[test]
+fn a_stream_that_is_over_and_empty_goes_with_its_reader() {
+    let mut log = Log::new(true);
+    let mut one = log.open();
+    log.answer(one.stream, answer("end"));
+    assert_eq!(read(&mut log, &mut one), ["1-1 end", "$"]);
+    // Others need its room.
+    let mut two = log.open();
+    for _ in 0..bounds::SESSION_MESSAGES_MAX {
+        log.push(two.stream, text("more"));
+        read(&mut log, &mut two);
+    }
+    log.detach(one, true);
+    assert_eq!(log.streams.keys().copied().collect::<Vec<_>>(), [STANDING, two.stream]);
+}

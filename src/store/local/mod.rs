@@ -16,6 +16,7 @@ mod detail;
 mod file;
 mod kept;
 mod open;
+mod paid;
 mod parked;
 mod posting;
 mod queue;

@@ -5,7 +5,6 @@
 //! The row only says that a hold waits. What is reserved is in the journal, as for every hold.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -17,54 +16,36 @@ use crate::model::bounds::{PARKED_MAX, PARKED_PER_KEY_MAX};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
-use crate::store::{CallEnd, Durable, PaidTask, Parking, Reading, Resumed, Show, StoreError};
+use crate::store::{CallEnd, Durable, Parking, Reading, Resumed, Show, StoreError};
 
-/// How often paid tasks are looked through.
-const FORGET_EVERY: Duration = Duration::from_mins(1);
-
-/// The state of a row that is no hold any more: the task's result is paid.
-const PAID: &str = "paid";
-
-/// All holds that wait and all tasks that are paid, and how many each customer has.
+/// All holds that wait, and how many each customer has.
 #[derive(Debug, Default)]
 pub(super) struct Lot {
     waiting: IdMap<CallId, Parking>,
-    paid: IdMap<CallId, Parking>,
     by_key: IdMap<KeyId, usize>,
-    forget_at: Time,
 }
 
 impl Lot {
     fn has_room(&self, key: &KeyId) -> bool {
         let own = self.by_key.get(key).copied().unwrap_or(0);
-        self.waiting.len() + self.paid.len() < PARKED_MAX && own < PARKED_PER_KEY_MAX
-    }
-
-    pub(super) fn is_paid(&self, call: &CallId) -> bool {
-        self.paid.contains_key(call)
+        self.waiting.len() < PARKED_MAX && own < PARKED_PER_KEY_MAX
     }
 
     fn put(&mut self, parking: Parking) {
         let own = self.by_key.entry(parking.key.clone()).or_default();
         *own = own.saturating_add(1);
-        let is_paid = parking.state == PAID;
-        let lot = if is_paid { &mut self.paid } else { &mut self.waiting };
-        lot.insert(parking.call, parking);
+        self.waiting.insert(parking.call, parking);
     }
 
     fn take(&mut self, call: &CallId) -> Option<Parking> {
         let parking = self.waiting.remove(call)?;
-        self.gone(&parking);
-        Some(parking)
-    }
-
-    fn gone(&mut self, parking: &Parking) {
         if let Some(own) = self.by_key.get_mut(&parking.key) {
             *own = own.saturating_sub(1);
             if *own == 0 {
                 self.by_key.remove(&parking.key);
             }
         }
+        Some(parking)
     }
 }
 
@@ -80,6 +61,8 @@ impl Shared {
         if !state.parked.has_room(&parking.key) {
             return Err(StoreError::ParkedFull);
         }
+        // `until` is ledger time, so the distance of the clock from that is in it already.
+        let now = state.book.now().max(now);
         let Some(hold) = state.book.keep_until(now, parking.call, parking.until) else {
             return Err(StoreError::NotOpen);
         };
@@ -87,7 +70,7 @@ impl Shared {
         state.queue.push(Write::Parked(parking.clone()));
         let account = parking.key.account();
         state.parked.put(parking);
-        let reading = Reading::of(state.book.account(&account), show, state.book.now().max(now));
+        let reading = Reading::of(state.book.account(&account), show, now);
         if self.durability == Durability::None {
             return Ok((reading, Durable::NOW));
         }
@@ -124,40 +107,6 @@ impl State {
     pub(super) fn unpark(&mut self, call: CallId) {
         if self.parked.take(&call).is_some() {
             self.queue.push(Write::Unparked(call));
-        }
-    }
-
-    /// A task's result is paid.
-    pub(super) fn paid(&mut self, task: PaidTask) {
-        let PaidTask { call, key, until } = task;
-        let parking = Parking { call, key, until, state: PAID.to_owned() };
-        self.queue.push(Write::Parked(parking.clone()));
-        self.parked.put(parking);
-    }
-
-    /// Puts back what was noted of a task before a restart; false if that is a hold.
-    pub(super) fn reopen_paid(&mut self, parking: &Parking, now: Time) -> bool {
-        let is_paid = parking.state == PAID && now < parking.until;
-        if is_paid {
-            self.parked.put(parking.clone());
-        }
-        is_paid
-    }
-
-    /// Forgets paid tasks that nobody can ask for any more.
-    pub(super) fn forget_paid(&mut self, now: Time) {
-        let now = self.book.now().max(now);
-        if self.parked.paid.is_empty() || now < self.parked.forget_at {
-            return;
-        }
-        self.parked.forget_at = now.plus(FORGET_EVERY);
-        let old: Vec<CallId> =
-            self.parked.paid.values().filter(|it| now >= it.until).map(|it| it.call).collect();
-        for call in old {
-            if let Some(parking) = self.parked.paid.remove(&call) {
-                self.parked.gone(&parking);
-                self.queue.push(Write::Unparked(call));
-            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::model::team::Team;
 use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
-use crate::store::{CallEnd, Durable, Parking};
+use crate::store::{CallEnd, Durable, PaidTask, Parking};
 
 /// One thing to write.
 #[derive(Debug)]
@@ -34,6 +34,11 @@ pub(super) enum Write {
     Once(OnceRecord),
     Parked(Parking),
     Unparked(CallId),
+    /// Deletes some of those that are too old at this moment of ledger time.
+    Paid {
+        task: PaidTask,
+        now: Time,
+    },
     /// Right after the journal row that captured its call.
     Kept(KeptRow),
     Audit(Box<AuditEvent>),

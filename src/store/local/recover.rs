@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
 use super::kept::KeptUse;
+use super::paid;
 use super::parked::{self, FoundParked};
 use super::records::{forget_once, from_json, read_namespaces, read_once};
 use super::rows::{COLUMNS, End, ReadRow, inserting};
@@ -65,11 +66,10 @@ pub(super) fn recover(
         save(&transaction, id, account, seq)?;
     }
     let mut state = State::default();
-    for (call, parking) in &parked {
-        if !state.reopen_paid(parking, book.now().max(now)) {
-            parked::delete(&transaction, call)?;
-        }
+    for call in parked.keys() {
+        parked::delete(&transaction, call)?;
     }
+    paid::forget(&transaction, book.now())?;
     parked::note_open(&transaction, &found)?;
     set_meta(&transaction, "replay_after", seq)?;
     set_meta(&transaction, "clock", book.now().ms())?;

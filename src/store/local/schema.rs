@@ -5,14 +5,27 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] = &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED];
+const STEPS: &[&str] =
+    &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED, PAID_TASKS];
+
+/// Tasks whose result is paid, apart from the holds that wait, with which they were.
+const PAID_TASKS: &str = "
+    CREATE TABLE paid_tasks (
+        seq   INTEGER PRIMARY KEY,
+        call  BLOB NOT NULL UNIQUE,        -- the call that made it
+        until INTEGER NOT NULL             -- epoch ms of ledger time: it can be asked for
+    );
+    CREATE INDEX paid_tasks_by_until ON paid_tasks (until);
+    INSERT INTO paid_tasks (call, until) SELECT call, until FROM parked WHERE state = 'paid';
+    DELETE FROM parked WHERE state = 'paid';
+";
 
 /// What waits for its customer, and the key of what customers keep for us.
 const PARKED: &str = "
-    CREATE TABLE parked (                  -- open holds that wait, and paid tasks
+    CREATE TABLE parked (                  -- open holds that wait
         call  BLOB PRIMARY KEY,
         key   TEXT NOT NULL,
         state TEXT NOT NULL,

@@ -163,7 +163,8 @@ impl Shared {
         state.unpark(call);
         state.queue.ended(&hold, &resolution, charged, Some(ends));
         if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
-            state.paid(task);
+            let now = state.book.now();
+            state.paid(task, now);
         }
         let now = state.book.now().max(now);
         let reading = Reading::of(state.book.account(&key.account()), &show, now);
@@ -200,7 +201,6 @@ impl Shared {
         }
         let now = state.book.now().max(now);
         state.kept.sweep(now);
-        state.forget_paid(now);
         Ok(overdue.len())
     }
 

@@ -370,8 +370,8 @@ impl Store for LocalStore {
         self.shared.settle(settlement, Some(task), now)
     }
 
-    fn is_task_paid(&self, call: &CallId) -> bool {
-        self.shared.lock().parked.is_paid(call)
+    async fn is_task_paid(&self, task: PaidTask) -> Result<bool, StoreError> {
+        self.look_for_paid(task).await
     }
 
     fn seal_key(&self) -> SealKey {

@@ -11,7 +11,6 @@ use super::accounts::SavePass;
 use super::audit::{forget_audit, write_audit};
 use super::file::OwnFile;
 use super::kept::{self, Deleted};
-use super::parked;
 use super::queue::{Batch, Write};
 use super::records::{delete_key, write_key, write_once};
 use super::rows::{Effect, inserting};
@@ -19,7 +18,8 @@ use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
 use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
-use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, HOLD_ROW_DELAY};
+use super::{paid, parked};
+use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, EPHEMERAL_PAID_TASKS_MAX, HOLD_ROW_DELAY};
 use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
 use crate::model::time::Time;
@@ -90,6 +90,7 @@ impl Writer {
             | Write::Once(_)
             | Write::Parked(_)
             | Write::Unparked(_)
+            | Write::Paid { .. }
             | Write::Audit(_)
             | Write::ForgetAudit { .. }
             | Write::Token(_)
@@ -189,6 +190,7 @@ impl Writer {
                 Write::Once(once) => write_once(&transaction, once)?,
                 Write::Parked(parking) => parked::write(&transaction, parking)?,
                 Write::Unparked(call) => parked::delete(&transaction, call)?,
+                Write::Paid { task, now } => paid::write(&transaction, task, *now)?,
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
                 Write::Audit(event) => write_audit(&transaction, event)?,
                 Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
@@ -207,6 +209,7 @@ impl Writer {
         if self.own.is_none() {
             let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
             transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
+            paid::keep_newest(&transaction, EPHEMERAL_PAID_TASKS_MAX)?;
         }
         transaction.commit()?;
         self.seq = seq;

@@ -55,6 +55,8 @@ pub(super) struct Connection {
     broken: watch::Sender<Option<String>>,
     trouble: Mutex<Option<Trouble>>,
     troubles: AtomicU64,
+    /// How many of them show that the server is there.
+    refusals: AtomicU64,
 }
 
 impl Connection {
@@ -79,6 +81,7 @@ impl Connection {
             broken: watch::Sender::new(None),
             trouble: Mutex::new(None),
             troubles: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
         }
     }
 
@@ -215,8 +218,18 @@ impl Connection {
         } else {
             tracing::debug!(target: "upstream", server, "it {trouble}");
         }
+        let is_there = trouble.shows_that_it_is_there();
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
-        self.doubted.notify_one();
+        if is_there {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.doubted.notify_one();
+        }
+    }
+
+    /// How often the server has refused something and thereby shown that it is there.
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     /// What went wrong last.

@@ -33,7 +33,8 @@ enum Part {
     None,
 }
 
-/// The headers that repeat what a message says.
+/// The headers that repeat what a message says. They are made from the message alone: those of a
+/// client never get here, not even `Mcp-Param-*` that no tool of the server asks for.
 fn repeated(message: &Outgoing<'_>, tools: &ToolNames) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in message.mirrored() {

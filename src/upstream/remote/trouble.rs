@@ -54,6 +54,20 @@ impl Trouble {
         }
     }
 
+    /// Did the server itself refuse this one message? Then there is nothing to doubt: it may be too
+    /// many requests (429), or one that it does not like.
+    pub(super) fn shows_that_it_is_there(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => status.is_client_error() && !is_locked(*status),
+            Self::Connect(_)
+            | Self::Tls(_)
+            | Self::Cut(_)
+            | Self::Redirect { .. }
+            | Self::NotMcp(_)
+            | Self::SessionEnded => false,
+        }
+    }
+
     /// What everybody may read: nothing in it was said by the server.
     pub fn brief(&self) -> String {
         match self {
@@ -134,19 +148,20 @@ mod tests {
 
     #[test]
     fn a_status_ends_a_call_by_what_it_says_of_the_server() {
-        for (status, failure) in [
-            (400, Failure::Malformed),
-            (401, Failure::Exited),
-            (403, Failure::Exited),
-            (404, Failure::Malformed),
-            (408, Failure::Exited),
-            (429, Failure::Exited),
-            (500, Failure::Exited),
-            (503, Failure::Exited),
+        for (status, failure, is_there) in [
+            (400, Failure::Malformed, true),
+            (401, Failure::Exited, false),
+            (403, Failure::Exited, false),
+            (404, Failure::Malformed, true),
+            (408, Failure::Exited, true),
+            (429, Failure::Exited, true),
+            (500, Failure::Exited, false),
+            (503, Failure::Exited, false),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let trouble = Trouble::Status { status, error: None };
             assert_eq!(trouble.failure(), failure, "{status}");
+            assert_eq!(trouble.shows_that_it_is_there(), is_there, "{status}");
         }
     }
 }

@@ -42,8 +42,8 @@ pub(super) async fn reopen(connection: Arc<Connection>) {
     }
 }
 
-/// After a failure, which may concern everybody, asks the server something simple. Any answer will do;
-/// without one the generation is over.
+/// After a failure, which may concern everybody, asks the server something simple. Any answer will do,
+/// a refusal too; without one the generation is over.
 pub(super) async fn probe(connection: Arc<Connection>) {
     loop {
         connection.doubted.notified().await;
@@ -57,12 +57,14 @@ pub(super) async fn probe(connection: Arc<Connection>) {
     }
 }
 
+/// A refusal that comes while it is asked shows as much as an answer, whoever it is for: a server that
+/// takes no more requests at the moment ends nobody's calls.
 async fn is_there(connection: &Connection) -> bool {
     let Ok(slot) = Slot::own(&connection.shared, &connection.outbox, OnGiveUp::Cancel) else {
         // Its own requests are as many as there may be: somebody else is asking.
         return true;
     };
-    let id = slot.id();
+    let (id, refusals) = (slot.id(), connection.refusals());
     let line = if connection.is_modern {
         format!(
             r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{"_meta":{}}}}}"#,
@@ -71,5 +73,6 @@ async fn is_there(connection: &Connection) -> bool {
     } else {
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#)
     };
-    slot.send(line.into_bytes(), bounds::REMOTE_PROBE_TIMEOUT).answer().await.is_ok()
+    let answered = slot.send(line.into_bytes(), bounds::REMOTE_PROBE_TIMEOUT).answer().await;
+    answered.is_ok() || connection.refusals() != refusals
 }

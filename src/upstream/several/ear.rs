@@ -4,22 +4,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::message::{Body, Changes};
-use super::router::{Router, note};
-use super::subscriptions::SUBSCRIPTION_ID;
-use super::table::{Asked, Listening, numbered};
+use super::router::Router;
+use super::table::{Asked, numbered};
 use super::tasks;
+use crate::protocol::lists::LISTS;
+use crate::protocol::modern::SUBSCRIPTION_KEY;
 use crate::protocol::to_client;
 use crate::upstream::{Ask, Hello, Listener, Note};
-
-/// Does a modern client want to hear of a list?
-type Wants = fn(&Listening) -> bool;
-
-/// Lists whose change is told: capability, notification, and whether a modern client listens.
-const LISTS: [(&str, &str, Wants); 3] = [
-    ("tools", "notifications/tools/list_changed", |listening| listening.tools),
-    ("prompts", "notifications/prompts/list_changed", |listening| listening.prompts),
-    ("resources", "notifications/resources/list_changed", |listening| listening.resources),
-];
 
 /// Hears the server of this number.
 pub(super) struct MemberEar {
@@ -47,7 +38,7 @@ impl MemberEar {
     fn subscribed(&self, router: &Router, body: &Body<'_>, call: &str) {
         let call = call.parse().ok();
         if let Some(request) = self.request_of(router, call) {
-            let meta = vec![(SUBSCRIPTION_ID, request.to_string())];
+            let meta = vec![(SUBSCRIPTION_KEY, request.to_string())];
             let line = body.with(&Changes { meta, ..Changes::default() });
             router.take(&line, Some(request));
         }
@@ -86,10 +77,10 @@ impl Listener for MemberEar {
             }
             _ => {}
         }
-        let tasks = tasks::for_client(note.line, &router.options.names, self.server);
+        let tasks = tasks::for_client(note.line, &router.options.names, self.server, note.life);
         let line = tasks.as_deref().unwrap_or(note.line);
         let Some(body) = Body::read(line) else { return };
-        match body.meta(SUBSCRIPTION_ID) {
+        match body.meta(SUBSCRIPTION_KEY) {
             Some(call) => self.subscribed(&router, &body, call),
             None if note.method == "notifications/cancelled" => self.cancelled(&router, &body),
             None => router.take(line, request),
@@ -98,7 +89,7 @@ impl Listener for MemberEar {
 
     fn asked(&self, ask: &Ask<'_>) -> bool {
         let Some(router) = self.router.upgrade() else { return false };
-        let tasks = tasks::for_client(ask.line, &router.options.names, self.server);
+        let tasks = tasks::for_client(ask.line, &router.options.names, self.server, ask.life);
         let Some(body) = Body::read(tasks.as_deref().unwrap_or(ask.line)) else { return false };
         let asked = Asked {
             server: self.server,
@@ -123,25 +114,29 @@ impl Router {
     /// Tells clients that the lists are not what they were, because a server came or went.
     pub(super) fn tell_of_changed_lists(self: &Arc<Self>, server: usize) {
         let Some(server) = self.server(server) else { return };
-        for (capability, method, is_wanted) in LISTS {
-            if !server.offers(capability) {
+        for list in LISTS {
+            if !server.offers(list.capability) {
                 continue;
             }
             let listening: Vec<u64> = {
                 let table = self.table();
-                let wanted = table.listening.iter().filter(|(_, listening)| is_wanted(listening));
+                let wanted = table
+                    .listening
+                    .iter()
+                    .filter(|(_, listening)| listening.contains(&list.change));
                 wanted.map(|(request, _)| *request).collect()
             };
             for request in listening {
-                let meta = format!(r#"{{"{SUBSCRIPTION_ID}":{request}}}"#);
+                let meta = format!(r#"{{"{SUBSCRIPTION_KEY}":{request}}}"#);
                 let line = format!(
-                    r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{meta}}}}}"#
+                    r#"{{"jsonrpc":"2.0","method":"{}","params":{{"_meta":{meta}}}}}"#,
+                    list.change
                 );
                 self.take(line.as_bytes(), Some(request));
             }
             // Modern clients hear only what they listen for.
             if matches!(self.shared.options.hello, Hello::Initialize(_)) {
-                self.take(note(method).as_bytes(), None);
+                self.take(&to_client::notification(list.change), None);
             }
         }
     }

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::protocol::lists::LISTS;
 use crate::protocol::object::{Object, items, string};
 
 use super::message::json;
-
-/// Lists that clients are told may change: a server may go or come at any time.
-const LISTS: [&str; 3] = ["tools", "prompts", "resources"];
 
 /// Who answers for all of them.
 #[derive(Debug, Clone, Copy)]
@@ -110,10 +108,11 @@ fn instructions(objects: &[(&str, Object<'_>)]) -> String {
 
 fn capabilities(host: Host<'_>, values: &[&str]) -> String {
     let merged = values.iter().fold("{}".to_owned(), |merged, value| union(&merged, value));
-    LISTS.iter().fold(merged, |merged, list| {
+    // Clients are told that all lists may change: a server may go or come at any time.
+    LISTS.iter().map(|list| list.capability).fold(merged, |merged, list| {
         // Tools are what is sold: a client must look for them even if there are none yet.
         let absent =
-            if host.is_incomplete || *list == "tools" { Absent::Added } else { Absent::Stays };
+            if host.is_incomplete || list == "tools" { Absent::Added } else { Absent::Stays };
         let listed = |own: Option<&str>| {
             with_member(own.unwrap_or("{}"), "listChanged", |_| "true".to_owned(), Absent::Added)
         };
@@ -202,7 +201,7 @@ mod tests {
         let complete = merge(HOST, &[("a", result)]);
         assert_eq!(complete["capabilities"], serde_json::json!({"tools": {"listChanged": true}}));
         let incomplete = merge(Host { is_incomplete: true, ..HOST }, &[("a", result)]);
-        for list in LISTS {
+        for list in LISTS.map(|list| list.capability) {
             assert_eq!(incomplete["capabilities"][list]["listChanged"], true, "{list}");
         }
     }

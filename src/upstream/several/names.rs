@@ -3,8 +3,7 @@
 //! No prefix with its separator may begin another one, so a name belongs to one server at most,
 //! whatever characters the separator shares with prefixes and names.
 
-/// The longest name that every model vendor accepts.
-const ACCEPTED_NAME_BYTES_MAX: usize = 64;
+use crate::model::bounds::ACCEPTED_NAME_BYTES_MAX;
 
 /// The prefixes of several servers and what follows them.
 #[derive(Debug, Clone, PartialEq, Eq)]

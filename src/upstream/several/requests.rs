@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::message::{Body, Changes, Message, json};
 use super::pages::List;
-use super::router::{Router, Sent, answer_of, is_result, note, refusal, result};
+use super::router::{Router, Sent, answer_of, is_result, refusal, result};
 use super::tasks;
 use crate::model::bounds;
 use crate::protocol::from_server::Answer;
@@ -132,7 +132,12 @@ impl Router {
     }
 
     fn with_task_ids(&self, server: usize, answer: Answer) -> Outcome {
-        match tasks::for_client(answer.line().as_bytes(), &self.options.names, server) {
+        match tasks::for_client(
+            answer.line().as_bytes(),
+            &self.options.names,
+            server,
+            answer.life(),
+        ) {
             Some(line) => answer_of(&line),
             None => Ok(answer),
         }
@@ -189,17 +194,25 @@ impl Router {
         tasks: &mut JoinSet<()>,
     ) {
         let task = body.text("taskId").unwrap_or_default();
-        let Some((server, _)) = self.options.names.owner(&task) else {
-            let outcome = refusal(open.id, ErrorCode::InvalidParams.code(), "Unknown task");
-            return self.finish(open.id, outcome);
+        let life_of = |server: usize| self.server(server).and_then(|server| server.link.life());
+        let Some((server, lived)) = tasks::owner(&task, &self.options.names, life_of) else {
+            return self.finish(open.id, unknown_task(open.id));
         };
-        let own = tasks::for_server(line, &self.options.names, server);
+        let own = tasks::for_server(line, &self.options.names, server, lived);
         let own = own.as_deref().and_then(Body::read);
         let (body, wait) = (own.as_ref().unwrap_or(body), bounds::MEMBER_REQUEST_TIMEOUT);
         match self.send(server, open.id, body, Changes::default(), wait) {
             Ok(sent) => {
                 let router = Arc::clone(self);
-                let outcome = async move { router.with_task_ids(server, sent.answer().await?) };
+                let id = open.id;
+                let outcome = async move {
+                    let answer = sent.answer().await?;
+                    // It was started anew in between: the answer is about another task.
+                    if answer.life() != lived {
+                        return unknown_task(id);
+                    }
+                    router.with_task_ids(server, answer)
+                };
                 self.run(open, outcome, tasks);
             }
             Err(failure) => self.finish(open.id, Err(failure)),
@@ -272,8 +285,9 @@ impl Router {
             return;
         };
         let line = body.with(&Changes { id: Some(asked.id.into()), ..Changes::default() });
-        let own = tasks::for_server(&line, &self.options.names, asked.server);
         if let Some(server) = self.server(asked.server) {
+            let lived = server.link.life().unwrap_or_default();
+            let own = tasks::for_server(&line, &self.options.names, asked.server, lived);
             server.link.try_notify(&own.unwrap_or(line));
         }
     }
@@ -282,9 +296,13 @@ impl Router {
     pub(super) fn withdraw_asks_of(&self, server: usize) {
         let gone = self.table().forget_asks_of(server);
         for ask in gone {
-            let params = format!(r#"{{"requestId":{ask},"reason":"the server ended"}}"#);
-            let note = note("notifications/cancelled");
-            let line = format!(r#"{},"params":{params}}}"#, note.trim_end_matches('}'));
+            let line = format!(
+                concat!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","#,
+                    r#""params":{{"requestId":{},"reason":"the server ended"}}}}"#
+                ),
+                ask
+            );
             self.take(line.as_bytes(), None);
         }
     }
@@ -301,4 +319,8 @@ fn with_name(reference: &Object<'_>, own: &str) -> String {
         is_name
     });
     String::from_utf8(text).unwrap_or_default()
+}
+
+fn unknown_task(id: u64) -> Outcome {
+    refusal(id, ErrorCode::InvalidParams.code(), "Unknown task")
 }

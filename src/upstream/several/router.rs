@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, oneshot, watch};
 use super::SeveralOptions;
 use super::ear::MemberEar;
 use super::hello::{self, Host};
-use super::message::{Body, Changes, json};
+use super::message::{Body, Changes};
 use super::table::{Table, numbered};
 use super::uris::Uris;
 use crate::model::bounds;
@@ -244,9 +244,4 @@ pub(super) fn refusal(request: u64, code: i32, message: &str) -> Outcome {
 /// Is it a result, not an error?
 pub(super) fn is_result(outcome: &Outcome) -> bool {
     outcome.as_ref().is_ok_and(|answer: &Answer| !answer.is_error())
-}
-
-/// A notification of our own without anything more to say.
-pub(super) fn note(method: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","method":{}}}"#, json(method))
 }

@@ -16,6 +16,7 @@ use crate::upstream::handshake::Fault;
 use crate::upstream::inbox::Inbox;
 use crate::upstream::link::Shared;
 use crate::upstream::outbox::Outbox;
+use crate::upstream::supervise::{Stop, stop_wanted};
 use crate::upstream::{StartError, Status};
 
 /// Several running servers.
@@ -33,9 +34,14 @@ impl Running {
         options: &Arc<SeveralOptions>,
         outbox: &Arc<Outbox>,
         inbox: Inbox,
+        stop_wish: &mut Stop,
     ) -> Result<Self, StartError> {
         let (router, firsts) = Router::launch(shared, options, inbox);
-        if let Err(error) = enough_started(firsts).await {
+        let started = tokio::select! {
+            started = enough_started(firsts) => started,
+            _ = stop_wanted(stop_wish) => Err(StartError::given_up(&shared.options.server)),
+        };
+        if let Err(error) = started {
             stop(&router, Duration::ZERO).await;
             return Err(error);
         }

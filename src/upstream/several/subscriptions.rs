@@ -3,29 +3,24 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::message::{Body, Changes};
 use super::router::{Router, result};
 use super::table::Listening;
+use super::tasks;
 use crate::model::bounds;
+use crate::protocol::lists::LISTS;
+use crate::protocol::modern::SUBSCRIPTION_KEY;
 use crate::protocol::object::Object;
 use crate::upstream::calls::Outcome;
 use crate::upstream::{Failure, Status};
 
-/// The member of `_meta` that tells streams apart.
-pub(super) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
-
-impl Listening {
-    /// Reads what a client wants to hear of.
-    fn read(filter: &str) -> Self {
-        let filter = Object::read(filter).unwrap_or_default();
-        let wants = |name| filter.get(name) == Some("true");
-        Self {
-            tools: wants("toolsListChanged"),
-            prompts: wants("promptsListChanged"),
-            resources: wants("resourcesListChanged"),
-        }
-    }
+/// Reads which lists a client wants to hear of.
+fn listening(filter: &str) -> Listening {
+    let filter = Object::read(filter).unwrap_or_default();
+    let wanted = LISTS.iter().filter(|list| filter.get(list.filter) == Some("true"));
+    wanted.map(|list| list.change).collect()
 }
 
 impl Router {
@@ -37,13 +32,13 @@ impl Router {
             let Some(body) = Body::read(&line) else { return Err(Failure::Ours) };
             body.param("notifications").unwrap_or("{}").to_owned()
         };
-        self.table().listening.insert(id, Listening::read(&filter));
+        self.table().listening.insert(id, listening(&filter));
         let acknowledged = format!(
             concat!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","#,
                 r#""params":{{"_meta":{{"{}":{}}},"notifications":{}}}}}"#
             ),
-            SUBSCRIPTION_ID, id, filter
+            SUBSCRIPTION_KEY, id, filter
         );
         self.take(acknowledged.as_bytes(), Some(id));
         let mut streams = JoinSet::new();
@@ -51,7 +46,8 @@ impl Router {
             streams.spawn(Arc::clone(&self).listen_to(server, id, Arc::clone(&line)));
         }
         while streams.join_next().await.is_some() {}
-        let closed = format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
+        let closed =
+            format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_KEY}":{id}}}}}"#);
         result(id, closed.as_bytes())
     }
 
@@ -67,8 +63,9 @@ impl Router {
             }
             let sent = {
                 let Some(body) = Body::read(&line) else { return };
-                let wait = bounds::MEMBER_REQUEST_TIMEOUT;
-                self.send(server, id, &body, Changes::default(), wait)
+                let (changes, wait) =
+                    (self.own_tasks(server, &body), bounds::MEMBER_REQUEST_TIMEOUT);
+                self.send(server, id, &body, changes, wait)
             };
             let outcome = match sent {
                 Ok(sent) => sent.answer().await,
@@ -76,12 +73,28 @@ impl Router {
             };
             match outcome {
                 Err(Failure::Exited | Failure::Unavailable) => {}
+                Err(Failure::Busy) => {
+                    sleep(bounds::MEMBER_BUSY_PAUSE).await;
+                    continue;
+                }
                 _ => return,
             }
             if status.wait_for(|now| !now.is_ready()).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+impl Router {
+    /// A filter names tasks of any server; each is asked for its own, by its own ids.
+    fn own_tasks(&self, server: usize, body: &Body<'_>) -> Changes {
+        let filter = body.param("notifications").and_then(|filter| Object::read(filter).ok());
+        let life = self.server(server).and_then(|server| server.link.life()).unwrap_or_default();
+        let names = &self.options.names;
+        let filter = filter.and_then(|filter| tasks::of_server(filter, names, server, life));
+        let params = filter.map(|filter| ("notifications", Some(filter)));
+        Changes { params: params.into_iter().collect(), ..Changes::default() }
     }
 }
 

@@ -35,13 +35,8 @@ pub(super) struct Asked {
     pub(super) token: Option<Box<str>>,
 }
 
-/// Which lists a modern client wants to hear of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Listening {
-    pub(super) tools: bool,
-    pub(super) prompts: bool,
-    pub(super) resources: bool,
-}
+/// The lists that a modern client wants to hear of, by their notifications.
+pub(super) type Listening = Vec<&'static str>;
 
 impl Table {
     pub(super) fn open(&mut self, request: u64) {
