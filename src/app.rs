@@ -7,8 +7,10 @@
 
 mod background;
 mod books;
+mod discover;
 mod keys;
 mod options;
+mod reload;
 mod server;
 mod stop;
 
@@ -17,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
@@ -31,7 +34,10 @@ use crate::store::{Store, StoreError};
 use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
+pub use discover::discover;
 pub use keys::DEMO_CREDITS;
+pub use reload::Load;
+use reload::{Parts, Reloader};
 use server::Guarded;
 pub use stop::{Signals, Stopped};
 
@@ -44,6 +50,7 @@ pub struct App {
     proxy: Arc<Proxy>,
     store: Arc<dyn Store>,
     background: Background,
+    reloader: Arc<Reloader>,
     about: About,
 }
 
@@ -119,9 +126,10 @@ pub enum AppError {
 
 impl App {
     /// Starts everything. `environment` is what the guarded server inherits; `pipes` are those of the
-    /// client that started this process, if it is served.
+    /// client that started this process, if it is served; `load` reads the configuration anew.
     pub async fn start(
         config: &Config,
+        load: Load,
         environment: Vec<(OsString, OsString)>,
         pipes: Option<Pipes>,
     ) -> Result<Self, AppError> {
@@ -142,7 +150,7 @@ impl App {
         let link = guarded.link.clone();
         options::warn_of_names(config, &link);
         let fronts = Fronts { listener, pipes };
-        let started = Self::assemble(config, fronts, Arc::clone(&store), guarded).await;
+        let started = Self::assemble(config, load, fronts, Arc::clone(&store), guarded).await;
         if started.is_err() {
             link.stop(bounds::CHILD_STOP_GRACE).await;
             stop::books(store.as_ref()).await;
@@ -152,6 +160,7 @@ impl App {
 
     async fn assemble(
         config: &Config,
+        load: Load,
         fronts: Fronts,
         store: Arc<dyn Store>,
         guarded: Guarded,
@@ -163,17 +172,12 @@ impl App {
             Backend::Command(_) | Backend::Remote(_) | Backend::Several(_) => None,
         };
         let admin_key = keys::admin(config.admin_key.as_ref())?;
-        let policy = options::policy(config);
-        let proxy = Proxy::new(
-            options::proxy(config, policy.clone()),
-            Arc::clone(&store),
-            server,
-            link.clone(),
-            ear,
-        );
+        let proxy =
+            Proxy::new(options::proxy(config), Arc::clone(&store), server, link.clone(), ear);
         let proxy = Arc::new(proxy.with_modern(modern));
+        let reloader = Arc::new(Reloader::new(config, load));
         let admin = admin::router(
-            options::admin(config, policy, admin_key.secret.clone(), &proxy),
+            options::admin(config, admin_key.secret.clone(), &proxy, &reloader),
             Arc::clone(&store),
         );
         let served = Served {
@@ -191,15 +195,17 @@ impl App {
             demo_key,
             imported,
         };
+        let current = Arc::new(ArcSwap::new(Arc::clone(&proxy)));
         let stdio = fronts.pipes.map(|Pipes { input, output }| {
             let options = options::stdio(config, about.demo_key.as_deref());
-            StdioFront::start(options, Arc::clone(&proxy), input, output)
+            StdioFront::start(options, Arc::clone(&current), input, output)
         });
         let http = fronts
             .listener
             .map(|listener| HttpFront::start(listener, options::http(config), served));
-        let background = Background::start(&store, &proxy, config.retention.audit_days);
-        Ok(Self { http, stdio, proxy, store, background, about })
+        let background = Background::start(&store, &current, config.retention.audit_days);
+        reloader.serve(Parts { http: http.as_ref().map(HttpFront::renewal), proxy: current });
+        Ok(Self { http, stdio, proxy, store, background, reloader, about })
     }
 
     /// What to tell an operator.

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use paygate::admin::{self, AdminOptions};
+use paygate::admin::{self, AdminOptions, Terms};
 use paygate::gate::{self, CallFacts, Policy};
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::Key;
@@ -58,9 +58,10 @@ async fn numbers_are_shown_as_of_ledger_time() {
     let options = AdminOptions {
         admin_key: "admin".to_owned().into(),
         name: String::new(),
-        policy: Arc::new(policy),
-        refund_on_failure: true,
+        terms: Arc::new(Arc::new(Terms { policy, refund_on_failure: true }).into()),
         body_bytes_max: 1024,
+        config: Arc::new(|| Value::Null),
+        reload: Arc::new(|| Err(String::new())),
         denied: Arc::new(|_| Vec::new()),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);

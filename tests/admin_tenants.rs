@@ -98,6 +98,7 @@ fn every_operation_asks_for_its_role() {
                     "admin" => [false, true, true, true],
                     "owner" => [false, false, true, true],
                     "operator" => [false, true, true, false],
+                    "host" => [false, false, true, false],
                     other => panic!("what is {other}?"),
                 };
                 for (key, may) in [viewer, admin, owner, bound].into_iter().zip(expected) {

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use paygate::config::{
     Backend, Books, Command, Config, DenialStyle, Durability, Environment, Report, RequireKey,
-    ServerCommand, UnlistedTools, WrapFlags, load, parse, read_file, reference_page,
+    ServerCommand, UnlistedTools, WrapFlags, load, parse, read_file, reference_page, schema,
 };
 use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 
 fn flags(words: &[&str]) -> WrapFlags {
     let words = ["paygate", "wrap"].iter().chain(words);
@@ -328,6 +329,138 @@ fn the_reference_page_is_fresh() {
         "docs/reference/config.md is not what src/config/keys.rs says; run:\n  \
          UPDATE_REFERENCE=1 cargo test --test config"
     );
+}
+
+#[test]
+fn the_schema_is_fresh_and_the_examples_follow_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("docs/reference/config.schema.json");
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, schema()).expect("the schema is written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == schema(),
+        "docs/reference/config.schema.json is not what src/config says; run:\n  \
+         UPDATE_REFERENCE=1 cargo test --test config"
+    );
+    let schema: Value = serde_json::from_str(&committed).expect("JSON");
+    for example in ["paygate.example.json", "docs/examples/several-servers.json"] {
+        let text = std::fs::read_to_string(root.join(example)).expect("the example is there");
+        // JSON with comments, each on a line of its own.
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let text: String = lines.collect();
+        let example: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(schema_faults(&schema, &example), Vec::<String>::new());
+    }
+    for (wrong, fault) in [
+        (json!({"port": 65_536}), "port"),
+        (json!({"portt": 1}), "portt"),
+        (json!({"toolPricing": {"a": {"creditsPerCall": "1"}}}), "creditsPerCall"),
+        (json!({"durability": "soon"}), "durability"),
+        (json!({"servers": [{"prefix": 1}]}), "prefix"),
+        (json!({"redisUrl": "redis://x"}), "redisUrl"),
+    ] {
+        let faults = schema_faults(&schema, &wrong);
+        assert!(matches!(&faults[..], [one] if one.ends_with(fault)), "{wrong}: {faults:?}");
+    }
+}
+
+/// Where a value breaks a schema, by the words of JSON Schema that ours uses.
+fn schema_faults(schema: &Value, value: &Value) -> Vec<String> {
+    fn look(schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
+        let has_type = match schema["type"].as_str().expect("a type") {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64(),
+            "number" => value.is_number(),
+            other => panic!("no such type here: {other}"),
+        };
+        let least = schema["minimum"].as_f64().unwrap_or(f64::MIN);
+        let most = schema["maximum"].as_f64().unwrap_or(f64::MAX);
+        let is_within = value.as_f64().is_none_or(|number| (least..=most).contains(&number));
+        let words = schema["anyOf"][0]["enum"].as_array();
+        if !has_type || !is_within || words.is_some_and(|words| !words.contains(value)) {
+            faults.push(at.to_owned());
+        }
+        for (name, member) in value.as_object().into_iter().flatten() {
+            let at = format!("{at}.{name}");
+            match (&schema["properties"][name], &schema["additionalProperties"]) {
+                (Value::Null, Value::Bool(false)) => faults.push(at),
+                (Value::Null, any) => look(any, member, &at, faults),
+                (known, _) => look(known, member, &at, faults),
+            }
+        }
+        for element in value.as_array().into_iter().flatten() {
+            look(&schema["items"], element, at, faults);
+        }
+    }
+    let mut faults = Vec::new();
+    look(schema, value, "", &mut faults);
+    faults
+}
+
+#[test]
+fn values_may_come_from_the_environment_and_from_files() {
+    let file = r#"{"$schema":"./config.schema.json","serverCommand":"${PROGRAM} --at ${HOME}",
+        "childEnv":{"TOKEN":"${file:/run/secrets/token}","PLAIN":"$${PROGRAM}$"},
+        "durability":"${PAYGATE_HOW}","allowedHosts":["${HOST}:1"],
+        "adminKeyFile":"/run/secrets/admin"}"#;
+    let mut flags = flags(&[]);
+    flags.config = Some(PathBuf::from("paygate.json"));
+    let read = |path: &Path| match path.to_str() {
+        Some("paygate.json") => Ok(file.to_owned()),
+        Some("/run/secrets/token") => Ok("t0ken\r\n".to_owned()),
+        Some("/run/secrets/admin") => Ok("admin_0123456789abcdef\n".to_owned()),
+        other => panic!("{other:?} was read"),
+    };
+    let variables =
+        [("PROGRAM", "node"), ("HOME", "/root"), ("PAYGATE_HOW", "none"), ("HOST", "h")];
+    let (config, report) =
+        load(&flags, &Environment::from_pairs(variables), read).expect("it loads");
+    assert!(report.is_empty(), "{report}");
+    let command = command_of(&config).expect("a command");
+    assert_eq!((command.program.as_str(), command.args.join(" ")), ("node", "--at /root".into()));
+    assert_eq!(config.child_env["TOKEN"].expose_secret(), "t0ken");
+    assert_eq!(config.child_env["PLAIN"].expose_secret(), "${PROGRAM}$");
+    assert_eq!(config.durability, Durability::None);
+    assert_eq!(config.allowed_hosts, ["h:1"]);
+    let admin_key = config.admin_key.expect("a key");
+    assert_eq!(admin_key.expose_secret(), "admin_0123456789abcdef");
+}
+
+#[test]
+fn what_a_value_names_must_be_there_and_is_not_shown() {
+    let secret = "hush0123456789abcdef0123456789 ";
+    let variables = [("SECRET", secret), ("PAYGATE_ADMIN_KEY_FILE", "/none")];
+    for (file, expected) in [
+        (
+            r#"{"host":"${NOT_SET}"}"#,
+            "Invalid host: \"${NOT_SET}\". The variable NOT_SET is not set.",
+        ),
+        (r#"{"host":"${SECRET}"}"#, "[host] Invalid host: \"${SECRET}\". Must be an IP address"),
+        (r#"{"remoteUrl":"${SECRET}"}"#, "[remoteUrl] Invalid remoteUrl. Must be a valid URL."),
+        (r#"{"childEnv":{"A":"${SECRET"}}"#, "must be followed by a variable's name and \"}\"."),
+        (r#"{"adminKeyFile":"/none"}"#, "The file /none cannot be read: no such file."),
+        (r#"{"name":"${file:/none}"}"#, "The file /none cannot be read: no such file."),
+        (r#"{"adminKey":"${ADMIN}","adminKeyFile":"/admin"}"#, "Use one or the other."),
+        (r"{}", "[PAYGATE_ADMIN_KEY_FILE] Invalid file with the admin key. The file /none"),
+    ] {
+        let mut flags = flags(&[]);
+        flags.config = Some(PathBuf::from("paygate.json"));
+        let read = |path: &Path| match path.to_str() {
+            Some("paygate.json") => Ok(file.to_owned()),
+            Some("/admin") => Ok("admin_0123456789abcdef\n".to_owned()),
+            _ => Err(std::io::Error::other("no such file")),
+        };
+        let variables = variables.into_iter().chain([("ADMIN", "admin_0123456789abcdef")]);
+        let report = load(&flags, &Environment::from_pairs(variables), read);
+        let text = report.expect_err("it does not load").to_string();
+        assert!(text.contains(expected), "{expected} is missing in {text}");
+        assert!(!text.contains(secret.trim()), "{text}");
+    }
 }
 
 #[test]

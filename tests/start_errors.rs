@@ -61,7 +61,6 @@ fn flags_whose_feature_is_not_built() {
         ("--webhook-url", "https://hooks.example/", "webhooks"),
         ("--webhook-secret", "0123456789", "webhooks"),
         ("--webhook-retries", "3", "webhooks"),
-        ("--dry-run", "", ""),
     ];
     for (flag, value, feature) in cases {
         let args = [flag, value];

@@ -12,6 +12,7 @@ mod audit;
 mod auth;
 mod balance;
 mod body;
+mod config;
 mod csv;
 mod entropy;
 mod events;
@@ -46,6 +47,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -54,6 +56,7 @@ use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use secrecy::SecretString;
+use serde_json::Value;
 
 use crate::gate::Policy;
 use crate::model::ids::KeyId;
@@ -71,6 +74,22 @@ use routes::{Access, ROUTES, Route};
 /// How often each reason has refused a call since the start: in one namespace, or in all.
 pub type Denied = Arc<dyn Fn(Option<&str>) -> Vec<(&'static str, u64)> + Send + Sync>;
 
+/// The configuration that holds, as an owner may see it.
+pub type ShownConfig = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// Reads the configuration anew and takes it if it is good: what to tell an owner, or why the one
+/// before goes on.
+pub type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
+
+/// Prices and limits that hold for everybody.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Prices and limits.
+    pub policy: Policy,
+    /// Is a call that ends in an error free?
+    pub refund_on_failure: bool,
+}
+
 /// What the operator's API has to know.
 #[derive(Clone)]
 pub struct AdminOptions {
@@ -78,14 +97,16 @@ pub struct AdminOptions {
     pub admin_key: SecretString,
     /// Shown to people.
     pub name: String,
-    /// Prices and limits that hold for everybody.
-    pub policy: Arc<Policy>,
-    /// Is a call that ends in an error free?
-    pub refund_on_failure: bool,
+    /// What calls cost, as it is now.
+    pub terms: Arc<ArcSwap<Terms>>,
     /// Largest body of a request.
     pub body_bytes_max: usize,
     /// Refused calls by reason.
     pub denied: Denied,
+    /// The configuration that holds, without its secrets.
+    pub config: ShownConfig,
+    /// Reads the configuration anew.
+    pub reload: Reload,
 }
 
 impl fmt::Debug for AdminOptions {
@@ -180,7 +201,7 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let now = clock::now();
     let actor = match route.access {
         Access::Public => Actor::customer(),
-        Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
+        Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
             match admin.auth.check(&parts.headers, address, admin.store.as_ref()).await {
                 Ok(actor) => actor,
                 Err(refused) => {

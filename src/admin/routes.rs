@@ -8,8 +8,8 @@ use axum::http::Method;
 use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, audit, balance, expiry, ip, keys, limits, namespaces, openapi, quota,
-    refund, revoke, rotate, search, status, tags, teams, tokens, topup,
+    Admin, Call, acl, adjust, audit, balance, config, expiry, ip, keys, limits, namespaces,
+    openapi, quota, refund, revoke, rotate, search, status, tags, teams, tokens, topup,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -27,6 +27,8 @@ pub(super) enum Access {
     Owner,
     /// An admin who is bound to no tenant: what a tenant must not decide for itself.
     Operator,
+    /// An owner who is bound to no tenant: what is Paygate's own.
+    Host,
 }
 
 impl Access {
@@ -36,7 +38,7 @@ impl Access {
             Self::Public => return Ok(()),
             Self::Viewer => Role::Viewer,
             Self::Admin | Self::Operator => Role::Admin,
-            Self::Owner => Role::Owner,
+            Self::Owner | Self::Host => Role::Owner,
         };
         if actor.role < least {
             let (least, role) = (least.word(), actor.role.word());
@@ -45,7 +47,7 @@ impl Access {
             )));
         }
         match &actor.namespace {
-            Some(own) if self == Self::Operator => {
+            Some(own) if matches!(self, Self::Operator | Self::Host) => {
                 let message = format!(
                     "This needs a token that is bound to no namespace; yours is bound to \"{own}\""
                 );
@@ -150,6 +152,8 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
     route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
+    route!(GET "/config" Host config::show, "showConfig" "The configuration that holds, without its secrets", Nothing => 200 "Config"),
+    route!(POST "/config/reload" Host config::reload, "reloadConfig" "Read the configuration file anew", Body("NoMembers") => 200 "Reloaded"),
     route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
     route!(GET "/admin/tokens" Owner tokens::list, "listAdminTokens" "List admin tokens", Nothing => 200 "AdminTokens"),
     route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),
@@ -162,7 +166,9 @@ pub fn endpoints() -> impl Iterator<Item = (&'static str, String)> {
         let header = match route.access {
             Access::Public if *path == "/openapi.json" => "no auth",
             Access::Public => "X-API-Key",
-            Access::Viewer | Access::Admin | Access::Owner | Access::Operator => "X-Admin-Key",
+            Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
+                "X-Admin-Key"
+            }
         };
         (*name, format!("{method} {path} — {summary} ({header})"))
     })

@@ -12,7 +12,7 @@ use super::namespaces::{self, NamespaceView};
 use super::query::Query;
 use super::usage::Summary;
 use super::view::{KeyView, Moment};
-use super::{Admin, AdminOptions, Call};
+use super::{Admin, Call, Terms};
 use crate::gate::ToolPolicy;
 use crate::model::key::Key;
 
@@ -71,29 +71,29 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         let usage = usage.as_ref().unwrap_or(&all_usage);
         let denied = (admin.options.denied)(asked.as_deref());
         let tenants = admin.store.namespaces();
-        let options = &admin.options;
+        let (options, terms) = (&admin.options, admin.options.terms.load());
         Answer::pretty(&Status {
             name: &options.name,
-            shadow_mode: options.policy.shadow,
+            shadow_mode: terms.policy.shadow,
             active_keys: keys.iter().filter(|(key, _)| key.usable(call.now)).count(),
             keys: shown.iter().map(|(key, account)| KeyView::of(key, account, &moment)).collect(),
             usage: Summary::of(usage, &by_id, &denied),
             event_count: all_usage.iter().fold(0, |sum, row| row.calls.saturating_add(sum)),
             namespaces: namespaces::views(&keys, &tenants, seen.as_deref(), call.now),
             filtered_namespace: asked.as_deref(),
-            config: config(options),
+            config: config(&terms),
         })
     })
     .await
 }
 
-fn config(options: &AdminOptions) -> Config<'_> {
-    let policy = &options.policy;
+fn config(terms: &Terms) -> Config<'_> {
+    let policy = &terms.policy;
     Config {
         default_credits_per_call: policy.default_price,
         global_rate_limit_per_min: policy.key_rate,
         tool_pricing: policy.tools.iter().map(|(tool, of)| (tool.as_str(), pricing(of))).collect(),
-        refund_on_failure: options.refund_on_failure,
+        refund_on_failure: terms.refund_on_failure,
         webhook_url: None,
     }
 }

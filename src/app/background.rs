@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -25,7 +26,11 @@ pub(super) struct Background {
 
 impl Background {
     /// Entries of the audit log are kept for so many days; 0 is for ever.
-    pub(super) fn start(store: &Arc<dyn Store>, proxy: &Arc<Proxy>, audit_days: i64) -> Self {
+    pub(super) fn start(
+        store: &Arc<dyn Store>,
+        proxy: &Arc<ArcSwap<Proxy>>,
+        audit_days: i64,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
@@ -67,13 +72,13 @@ async fn expire_holds(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Ends sessions that nobody uses or may use any more.
-async fn tend_sessions(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
+async fn tend_sessions(proxy: Arc<ArcSwap<Proxy>>, mut stop: watch::Receiver<bool>) {
     let mut ticks = interval(bounds::SESSION_TEND_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = stop.changed() => return,
-            _ = ticks.tick() => proxy.tend_sessions().await,
+            _ = ticks.tick() => proxy.load_full().tend_sessions().await,
         }
     }
 }

@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::AppError;
-use crate::admin::AdminOptions;
+use super::reload::Reloader;
+use crate::admin::{AdminOptions, Terms};
 use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
@@ -57,14 +58,14 @@ pub(super) fn policy(config: &Config) -> Policy {
     }
 }
 
-pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
+pub(super) fn proxy(config: &Config) -> ProxyOptions {
     let tools = config.pricing.tools.iter();
     let timeouts = tools.filter_map(|(name, tool)| Some((name.clone(), tool.request_timeout?)));
     let methods = config.pricing.methods.iter();
     let method_timeouts =
         methods.filter_map(|(name, method)| Some((name.clone(), method.request_timeout?)));
     ProxyOptions {
-        policy,
+        policy: policy(config),
         refund_on_failure: config.refund_on_failure,
         request_timeout: config.request_timeout,
         tool_timeouts: timeouts.collect(),
@@ -86,21 +87,32 @@ pub(super) fn proxy(config: &Config, policy: Policy) -> ProxyOptions {
 
 pub(super) fn admin(
     config: &Config,
-    policy: Policy,
     admin_key: SecretString,
     proxy: &Arc<Proxy>,
+    reloader: &Arc<Reloader>,
 ) -> AdminOptions {
     AdminOptions {
         admin_key,
         name: config.name.clone(),
-        policy: Arc::new(policy),
-        refund_on_failure: config.refund_on_failure,
+        terms: reloader.terms(),
         body_bytes_max: config.body_bytes_max,
         denied: {
             let proxy = Arc::clone(proxy);
             Arc::new(move |namespace| proxy.denials().by_reason(namespace))
         },
+        config: {
+            let reloader = Arc::clone(reloader);
+            Arc::new(move || reloader.shown())
+        },
+        reload: {
+            let reloader = Arc::clone(reloader);
+            Arc::new(move || reloader.reload())
+        },
     }
+}
+
+pub(super) fn terms(config: &Config) -> Terms {
+    Terms { policy: policy(config), refund_on_failure: config.refund_on_failure }
 }
 
 pub(super) fn books(config: &Config) -> LocalOptions {

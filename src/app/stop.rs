@@ -26,11 +26,12 @@ pub enum Stopped {
     BooksNotClosed,
 }
 
-/// SIGTERM and SIGINT, from the moment this is made.
+/// SIGTERM and SIGINT, which end, and SIGHUP, which reads the configuration anew, from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -39,10 +40,19 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The next of either.
+    async fn wish(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::End,
+            _ = self.interrupt.recv() => Wish::End,
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+
+    /// The next that ends.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -51,15 +61,26 @@ impl Signals {
     }
 }
 
+/// What a signal asks for.
+enum Wish {
+    End,
+    Reload,
+}
+
 impl App {
     /// Runs until a signal comes or the client that started this process leaves, then stops.
     pub async fn run(mut self, signals: &mut Signals) -> Stopped {
-        let is_told = tokio::select! {
-            biased;
-            () = signals.next() => true,
-            () = client_left(self.stdio.as_mut()) => {
-                tracing::info!(target: "app", "the client on stdin and stdout has left");
-                false
+        let is_told = loop {
+            tokio::select! {
+                biased;
+                wish = signals.wish() => match wish {
+                    Wish::End => break true,
+                    Wish::Reload => self.reload().await,
+                },
+                () = client_left(self.stdio.as_mut()) => {
+                    tracing::info!(target: "app", "the client on stdin and stdout has left");
+                    break false;
+                }
             }
         };
         let proxy = Arc::clone(&self.proxy);
@@ -72,6 +93,15 @@ impl App {
                 timeout(bounds::FORCED_STOP_WAIT, proxy.stop(Duration::ZERO)).await.ok();
                 Stopped::Forced
             }
+        }
+    }
+
+    /// Reads the configuration anew; what came of it is in the log.
+    async fn reload(&self) {
+        let reloader = Arc::clone(&self.reloader);
+        let read = tokio::task::spawn_blocking(move || drop(reloader.reload())).await;
+        if let Err(why) = read {
+            tracing::error!(target: "app", %why, "the configuration could not be read anew");
         }
     }
 

@@ -1,11 +1,12 @@
 //! `paygate wrap`: guards a server until it is told to stop.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{banner, output};
-use crate::app::{App, Signals, Stopped};
+use super::{banner, dry_run, output};
+use crate::app::{App, Load, Signals, Stopped};
 use crate::config::{self, Config, Environment, WrapFlags};
 use crate::model::bounds;
 
@@ -18,16 +19,34 @@ pub(super) fn run(flags: &WrapFlags) -> Result<(), String> {
     output::start_log(&config.log);
     let runtime =
         Builder::new_multi_thread().enable_all().build().map_err(|why| no_runtime(&why))?;
-    let done = runtime.block_on(guard(&config));
+    let done = if flags.dry_run {
+        runtime.block_on(dry(&config))
+    } else {
+        runtime.block_on(guard(&config, load_again(flags)))
+    };
     end(runtime);
     done
 }
 
-async fn guard(config: &Config) -> Result<(), String> {
+async fn dry(config: &Config) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|why| no_runtime(&why))?;
+    tokio::select! {
+        done = dry_run::run(config) => done,
+        () = signals.next() => Err("paygate: told to stop before the tools were known".to_owned()),
+    }
+}
+
+/// The same sources, read when it is called.
+fn load_again(flags: &WrapFlags) -> Load {
+    let flags = flags.clone();
+    Arc::new(move || config::load(&flags, &Environment::read(), config::read_file))
+}
+
+async fn guard(config: &Config, load: Load) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|why| no_runtime(&why))?;
     let pipes = config.serves.stdio().then(output::protocol);
     let app = tokio::select! {
-        started = App::start(config, Environment::inherited(), pipes) => {
+        started = App::start(config, load, Environment::inherited(), pipes) => {
             started.map_err(|why| format!("paygate: {why}"))?
         }
         () = signals.next() => return Err("paygate: told to stop before it had started".to_owned()),

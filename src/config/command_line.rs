@@ -7,8 +7,9 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use clap_complete::shells;
 
-use super::flags::{Command, CommandLine, LedgerWords, Words};
+use super::flags::{Command, CommandLine, ConfigWords, LedgerWords, Shell, Words};
 use super::problem::shown;
 
 /// What to print instead of running, and with which code to exit.
@@ -40,9 +41,20 @@ where
     let parsed = CommandLine::try_parse_from(&arguments).map_err(|error| explain(&error, first))?;
     match parsed.command {
         Some(Words::Wrap(flags)) => Ok(Command::Wrap(flags)),
+        Some(Words::Validate(flags)) => Ok(Command::Validate(flags)),
         Some(Words::DemoServer) => Ok(Command::DemoServer),
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
+        Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
+        Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),
+        Some(Words::Backup(flags)) => Ok(Command::Backup(flags)),
+        Some(Words::Restore(flags)) => Ok(Command::Restore(flags)),
+        Some(Words::Keys(operator)) => Ok(Command::Keys(operator)),
+        Some(Words::Namespaces(operator)) => Ok(Command::Namespaces(operator)),
+        Some(Words::Teams(operator)) => Ok(Command::Teams(operator)),
+        Some(Words::Audit(flags)) => Ok(Command::Audit(flags)),
+        Some(Words::Status(flags)) => Ok(Command::Status(flags)),
+        Some(Words::Completions { shell }) => Ok(Command::Completions(shell)),
         Some(Words::Version) => Err(printed(CommandLine::command().render_version())),
         None => Err(printed(usage())),
     }
@@ -50,6 +62,26 @@ where
 
 fn is_misplaced_flag(word: &str) -> bool {
     word.starts_with('-') && !matches!(word, "-h" | "--help" | "-v" | "-V" | "--version")
+}
+
+/// Has this command commands of its own?
+fn has_commands(word: &str) -> bool {
+    word == "help"
+        || CommandLine::command()
+            .find_subcommand(word)
+            .is_some_and(|command| command.get_subcommands().next().is_some())
+}
+
+/// The script that completes commands in this shell.
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let (mut command, mut script) = (CommandLine::command(), Vec::new());
+    let generator = match shell {
+        Shell::Bash => shells::Shell::Bash,
+        Shell::Zsh => shells::Shell::Zsh,
+        Shell::Fish => shells::Shell::Fish,
+    };
+    clap_complete::generate(generator, &mut command, "paygate", &mut script);
+    script
 }
 
 fn usage() -> String {
@@ -69,7 +101,7 @@ fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => printed(text),
-        ErrorKind::InvalidSubcommand if first != Some("ledger") && first != Some("help") => {
+        ErrorKind::InvalidSubcommand if !first.is_some_and(has_commands) => {
             let name = first.map(shown).unwrap_or_default();
             let names: Vec<String> = CommandLine::command()
                 .get_subcommands()
@@ -82,6 +114,9 @@ fn explain(error: &clap::Error, first: Option<&str>) -> Printout {
                 .map(|near| format!("  tip: a similar command exists: {near}\n"))
                 .unwrap_or_default();
             with_usage(format!("Unknown command: {name}\n\n{tip}"))
+        }
+        ErrorKind::MissingRequiredArgument if first == Some("validate") => {
+            with_usage("Error: --config <path> is required for validate command.\n\n".to_owned())
         }
         _ => Printout { stdout: String::new(), stderr: text, exit_code: 1 },
     }

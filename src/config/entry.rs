@@ -7,14 +7,17 @@ use jsonc_parser::common::Ranged;
 
 use super::draft::Placed;
 use super::key::Kind;
+use super::named::Named;
 use super::number::{self, NumberFault};
 use super::problem::{Findings, Place, shown, unknown};
 use super::settings::Choice;
 
-/// The file's text, for positions and for repeating what was written.
+/// The file's text, for positions and for repeating what was written, and where values that are
+/// named in it come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) text: &'a str,
+    pub(super) named: Named<'a>,
 }
 
 impl Source<'_> {
@@ -128,8 +131,10 @@ impl<'a> Entry<'a> {
             self.refuse_type(findings, "a text in quotes");
             return None;
         };
-        match check(&literal.value) {
+        let filled = self.source.named.fill_in(&literal.value, findings);
+        match filled.and_then(|text| check(&text)) {
             Ok(value) => Some(value),
+            // What was put in is not repeated: it may be a secret.
             Err(rule) => {
                 let value = match self.kind {
                     Kind::Secret => String::new(),

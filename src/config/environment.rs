@@ -1,26 +1,35 @@
 //! The environment: the weakest source, and the best one for a secret.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
 use super::draft::{Draft, Placed};
+use super::named::Named;
 use super::problem::{Findings, Place, shown, unknown};
 
 /// The variable that holds the admin key.
 pub const ADMIN_KEY_VARIABLE: &str = "PAYGATE_ADMIN_KEY";
 
+/// The variable that names a file with the admin key.
+pub const ADMIN_KEY_FILE_VARIABLE: &str = "PAYGATE_ADMIN_KEY_FILE";
+
 /// The variable that holds the key of the client on stdin and stdout.
 pub const API_KEY_VARIABLE: &str = "PAYGATE_API_KEY";
+
+/// The variable that says where a running Paygate is, for the commands that speak to one.
+pub(super) const URL_VARIABLE: &str = "PAYGATE_URL";
 
 /// The variable that says which lines of the log are written.
 pub const LOG_VARIABLE: &str = "PAYGATE_LOG";
 
 /// Every variable that Paygate reads.
-const VARIABLES: &[&str] = &[ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE];
+const VARIABLES: &[&str] =
+    &[ADMIN_KEY_VARIABLE, ADMIN_KEY_FILE_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE];
 
 const PREFIX: &str = "PAYGATE_";
 
@@ -31,6 +40,13 @@ pub struct Environment {
     variables: Vec<(String, Option<SecretString>)>,
     /// All others, for values of the file that name them.
     others: BTreeMap<String, Option<SecretString>>,
+}
+
+/// Why a variable gives no text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unreadable {
+    NotSet,
+    NotUtf8,
 }
 
 impl Environment {
@@ -59,55 +75,22 @@ impl Environment {
         Self { variables, others: BTreeMap::from_iter(others) }
     }
 
-    /// Puts variables into a value that names them as `${NAME}`, and notes which.
-    fn fill_in(&self, value: &str, used: &mut BTreeSet<String>) -> Result<SecretString, String> {
-        let mut filled = String::new();
-        let mut rest = value;
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, after)) = after.split_once('}') else {
-                return Err("\"${\" must be followed by a variable's name and \"}\".".to_owned());
-            };
-            let own = || self.variables.iter().find(|(own, _)| own == name).map(|(_, value)| value);
-            let text = match self.others.get(name).or_else(own) {
-                Some(Some(text)) => text.expose_secret(),
-                Some(None) => return Err(format!("The variable {} is not UTF-8.", shown(name))),
-                None => return Err(format!("The variable {} is not set.", shown(name))),
-            };
-            used.insert(name.to_owned());
-            filled.push_str(before);
-            filled.push_str(text);
-            rest = after;
-        }
-        filled.push_str(rest);
-        check::upstream_header_value(&filled)?;
-        Ok(filled.into())
+    /// A variable's value.
+    pub(super) fn variable(&self, name: &str) -> Result<&SecretString, Unreadable> {
+        let own = || self.variables.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+        let value = self.others.get(name).or_else(own).ok_or(Unreadable::NotSet)?;
+        value.as_ref().ok_or(Unreadable::NotUtf8)
     }
 
-    /// Fills in the headers for a remote server. Returns the names of the variables that it used.
-    fn fill_headers(&self, draft: &mut Draft, findings: &mut Findings) -> BTreeSet<String> {
-        let mut used = BTreeSet::new();
-        let servers = draft.servers.iter_mut().flat_map(|servers| &mut servers.value).enumerate();
-        let of_servers = servers.flat_map(|(index, server)| {
-            let in_entry = move |header| (format!("servers[{index}]."), header);
-            server.upstream_headers.iter_mut().map(in_entry)
-        });
-        let of_one = draft.upstream_headers.iter_mut().map(|header| (String::new(), header));
-        for (entry, (name, value)) in of_one.chain(of_servers) {
-            match self.fill_in(value.value.expose_secret(), &mut used) {
-                Ok(filled) => value.value = filled,
-                Err(rule) => {
-                    let message = format!("Invalid value of \"{}\". {rule}", shown(name));
-                    let field = format!("{entry}upstreamHeaders.{}", shown(name));
-                    findings.error(value.place, field, message, None);
-                }
-            }
-        }
-        used
+    /// Where a running Paygate is, and the key to its admin API, for the commands that speak to one.
+    pub fn of_operator(&self) -> (Option<&str>, Option<&SecretString>) {
+        let given =
+            |name| self.variable(name).ok().filter(|value| !value.expose_secret().is_empty());
+        (given(URL_VARIABLE).map(ExposeSecret::expose_secret), given(ADMIN_KEY_VARIABLE))
     }
 
     /// Fills in what neither flags nor file gave.
-    pub(super) fn apply(&self, draft: &mut Draft, findings: &mut Findings) {
-        let used = self.fill_headers(draft, findings);
+    pub(super) fn apply(&self, draft: &mut Draft, named: Named<'_>, findings: &mut Findings) {
         for (name, value) in &self.variables {
             let text = match value {
                 // Compose files set what they have no value for to nothing.
@@ -117,25 +100,40 @@ impl Environment {
                     continue;
                 }
                 Some(value) => Ok(value.expose_secret()),
-                None => Err("Must be UTF-8.".to_owned()),
+                None => Err("Must be UTF-8."),
             };
             let (what, checked) = match name.as_str() {
                 ADMIN_KEY_VARIABLE => {
-                    let checked = text.and_then(check::admin_key).map(|value| {
-                        draft.admin_key.get_or_insert(Placed { value, place: Place::Nowhere });
-                    });
+                    let checked =
+                        text.map_err(str::to_owned).and_then(check::admin_key).map(|value| {
+                            draft.admin_key.get_or_insert(Placed { value, place: Place::Nowhere });
+                        });
                     ("admin key", checked)
                 }
-                API_KEY_VARIABLE => {
-                    let checked = text.and_then(check::raw_key).map(|value| {
-                        draft.api_key.get_or_insert(Placed { value, place: Place::Nowhere });
+                ADMIN_KEY_FILE_VARIABLE => {
+                    let content = text.map_err(str::to_owned);
+                    let content = content.and_then(|path| named.content(Path::new(path)));
+                    let checked = content.and_then(|text| check::admin_key(&text)).map(|value| {
+                        draft.admin_key.get_or_insert(Placed { value, place: Place::Nowhere });
                     });
+                    ("file with the admin key", checked)
+                }
+                API_KEY_VARIABLE => {
+                    let checked =
+                        text.map_err(str::to_owned).and_then(check::raw_key).map(|value| {
+                            draft.api_key.get_or_insert(Placed { value, place: Place::Nowhere });
+                        });
                     ("API key", checked)
                 }
-                LOG_VARIABLE => {
-                    ("log filter", text.and_then(check::log).map(|log| draft.log = Some(log)))
-                }
-                _ if used.contains(name) => continue,
+                LOG_VARIABLE => (
+                    "log filter",
+                    text.map_err(str::to_owned)
+                        .and_then(check::log)
+                        .map(|log| draft.log = Some(log)),
+                ),
+                // For other commands.
+                URL_VARIABLE => continue,
+                _ if findings.was_used(name) => continue,
                 _ => {
                     let message = unknown("environment variable", name, VARIABLES.iter().copied());
                     findings.warning(Place::Nowhere, shown(name), message, None);

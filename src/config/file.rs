@@ -17,6 +17,7 @@ use super::draft::Draft;
 use super::entry::{Entry, Source, unknown_key};
 use super::key::{Key, Kind, Read};
 use super::keys::TOP_LEVEL;
+use super::named::Named;
 use super::problem::{Findings, shown};
 use crate::model::bounds::CONFIG_FILE_BYTES_MAX;
 
@@ -32,9 +33,13 @@ pub fn read_file(path: &Path) -> io::Result<String> {
 }
 
 /// Checks the file's text. An error is the rest of a sentence that begins with the file's name.
-pub(super) fn parse(text: &str, findings: &mut Findings) -> Result<Draft, String> {
+pub(super) fn parse(
+    text: &str,
+    named: Named<'_>,
+    findings: &mut Findings,
+) -> Result<Draft, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let source = Source { text };
+    let source = Source { text, named };
     let tree = parse_to_ast(text, &CollectOptions::default(), &parse_options())
         .map_err(|fault| {
             let (line, column) = (fault.line_display(), fault.column_display());
@@ -55,10 +60,10 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Result<Draft, String
     let mut draft = Draft::default();
     let subject = |name: &str| name.to_owned();
     walk(object, &root, TOP_LEVEL, &subject, &mut draft, findings);
-    let names = |key: &str| object.get(key).is_some();
-    draft.backend_refused = (names("remoteUrl") && draft.remote_url.is_none())
-        || (names("servers") && draft.servers.is_none())
-        || (names("serverCommand") && draft.server_command.is_none());
+    let is_there = |key: &str| object.get(key).is_some();
+    draft.backend_refused = (is_there("remoteUrl") && draft.remote_url.is_none())
+        || (is_there("servers") && draft.servers.is_none())
+        || (is_there("serverCommand") && draft.server_command.is_none());
     Ok(draft)
 }
 

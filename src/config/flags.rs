@@ -7,20 +7,46 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
+
+use super::operator_flags::{
+    AuditFlags, KeysWords, NamespacesWords, Operator, Reach, StatusFlags, TeamsWords,
+};
 
 /// What to run.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Guard a server.
     Wrap(Box<WrapFlags>),
+    /// Check a configuration file and start nothing.
+    Validate(ValidateFlags),
     /// Be the demo server.
     DemoServer,
     /// Ask a running Paygate how it is.
     Health(HealthFlags),
     /// Check the books.
     LedgerVerify(VerifyFlags),
+    /// Copy the books.
+    Backup(BackupFlags),
+    /// Bring a copy of the books back.
+    Restore(RestoreFlags),
+    /// Print the JSON Schema of the configuration file.
+    ConfigSchema,
+    /// Look after keys.
+    Keys(Operator<KeysWords>),
+    /// Look after tenants.
+    Namespaces(Operator<NamespacesWords>),
+    /// Look after teams.
+    Teams(Operator<TeamsWords>),
+    /// Show what operators did.
+    Audit(AuditFlags),
+    /// Show keys and usage.
+    Status(StatusFlags),
+    /// Let a running Paygate read its configuration anew.
+    ConfigReload(Reach),
+    /// Print a script that completes commands.
+    Completions(Shell),
 }
 
 /// The whole command line.
@@ -65,6 +91,12 @@ pub(super) enum Words {
     /// Guard an MCP server and sell its tools
     #[command(after_help = WRAP_EXAMPLES, args_override_self = true)]
     Wrap(Box<WrapFlags>),
+    /// Check a configuration file: every problem at once, and nothing is started
+    #[command(args_override_self = true)]
+    Validate(ValidateFlags),
+    /// About the configuration file
+    #[command(subcommand)]
+    Config(ConfigWords),
     /// Run the small MCP server that `wrap --demo` guards, over stdin and stdout
     DemoServer,
     /// Ask a running Paygate whether it is healthy; exit code 0 says yes
@@ -73,8 +105,48 @@ pub(super) enum Words {
     /// Check the books
     #[command(subcommand)]
     Ledger(LedgerWords),
+    /// Copy the books, also while Paygate runs, and check the copy
+    #[command(args_override_self = true)]
+    Backup(BackupFlags),
+    /// Bring back a copy of the books that `paygate backup` made
+    #[command(args_override_self = true)]
+    Restore(RestoreFlags),
+    /// Create, show and change the keys of a running Paygate
+    Keys(Operator<KeysWords>),
+    /// List the tenants of a running Paygate, suspend and resume them
+    Namespaces(Operator<NamespacesWords>),
+    /// Look after the teams of a running Paygate
+    Teams(Operator<TeamsWords>),
+    /// Show what operators of a running Paygate did
+    Audit(AuditFlags),
+    /// Show the keys and the usage of a running Paygate
+    Status(StatusFlags),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigWords {
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
+    /// Let a running Paygate read its configuration anew
+    Reload(Reach),
+}
+
+/// A shell whose completion can be scripted.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    /// Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,6 +225,10 @@ pub struct WrapFlags {
     #[arg(long, conflicts_with = "db", help_heading = "Books")]
     pub ephemeral: bool,
 
+    /// Start the server, show its tools and their prices, and end; needs no port and no books
+    #[arg(long)]
+    pub dry_run: bool,
+
     /// Flags that this version refuses.
     #[command(flatten)]
     pub not_built: NotBuiltFlags,
@@ -174,8 +250,6 @@ pub struct NotBuiltFlags {
     pub webhook_retries: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub redis_url: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub dry_run: Option<Dropped>,
 }
 
 /// A value that was given and is not kept.
@@ -187,12 +261,42 @@ fn drop_value(_: &str) -> Result<Dropped, Infallible> {
     Ok(Dropped)
 }
 
+/// `paygate validate`.
+#[derive(Debug, Clone, Args)]
+pub struct ValidateFlags {
+    /// Configuration file to check
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
 /// `paygate health`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthFlags {
     /// Where to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3402/health")]
     pub url: String,
+}
+
+/// `paygate backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupFlags {
+    /// File for the copy; it must not be there yet
+    #[arg(value_name = "FILE")]
+    pub to: PathBuf,
+    /// File that keeps the books
+    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
+    pub db: PathBuf,
+}
+
+/// `paygate restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreFlags {
+    /// A copy that `paygate backup` made
+    #[arg(value_name = "FILE")]
+    pub from: PathBuf,
+    /// File that will keep the books; it must not be there yet
+    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
+    pub db: PathBuf,
 }
 
 /// `paygate ledger verify`.

@@ -3,8 +3,10 @@
 //! The order is that of the reference page. A key that is not here does not exist; a key that is
 //! here is read, documented and spell-checked. Add one by adding a row.
 
+use secrecy::SecretString;
+
 use super::check;
-use super::draft::Placed;
+use super::draft::{Draft, Placed};
 use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
 use super::keys_inside::{
@@ -50,6 +52,16 @@ const fn not_built<T>(name: &'static str, feature: &'static str) -> Key<T> {
 
 /// The keys of the file itself.
 pub(super) static TOP_LEVEL: &[TopKey] = &[
+    key(
+        "$schema",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "For editors: where the JSON Schema is that `paygate config schema` prints. Not looked at.",
+        |_, entry, findings| {
+            entry.text(findings, check::argument);
+        },
+    ),
     key(
         "serverCommand",
         Kind::Text,
@@ -266,7 +278,23 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         "Key of the admin API. Better kept in the environment, as `PAYGATE_ADMIN_KEY`.",
         |draft, entry, findings| {
             let admin_key = entry.text(findings, check::admin_key);
-            draft.admin_key = entry.placed(admin_key);
+            only_admin_key(draft, entry, admin_key, findings);
+        },
+    ),
+    key(
+        "adminKeyFile",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "File that holds the admin key, in the place of `adminKey`; also `PAYGATE_ADMIN_KEY_FILE`.",
+        |draft, entry, findings| {
+            let named = entry.source.named;
+            let admin_key = entry.text(findings, |path| {
+                check::file(path).and_then(|path| named.content(&path)).and_then(|key| {
+                    check::admin_key(&key).map_err(|rule| format!("What it holds: {rule}"))
+                })
+            });
+            only_admin_key(draft, entry, admin_key, findings);
         },
     ),
     key(
@@ -442,6 +470,20 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("metricsToken", "metrics"),
     not_built("tls", "TLS of its own"),
 ];
+
+/// Takes the admin key from the one key of the file that may give it.
+fn only_admin_key(
+    draft: &mut Draft,
+    entry: &Entry<'_>,
+    admin_key: Option<SecretString>,
+    findings: &mut Findings,
+) {
+    if draft.admin_key.is_some() {
+        let message = "Cannot specify both adminKey and adminKeyFile. Use one or the other.";
+        return entry.refuse(findings, message, None);
+    }
+    draft.admin_key = entry.placed(admin_key);
+}
 
 fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
     values.into_iter().flatten().map(|placed| placed.value).collect()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jsonc_parser::ast::Value;
 use secrecy::SecretString;
 
 use super::check;
@@ -162,8 +163,16 @@ pub(super) fn read_remote_url(draft: &mut Draft, entry: &Entry<'_>, findings: &m
 
 /// Reads where a remote server is.
 pub(super) fn remote_url(entry: &Entry<'_>, findings: &mut Findings) -> Option<Placed<String>> {
-    let text = entry.text(findings, check::argument)?;
-    let url = check::remote_url(&text).map_err(|message| entry.refuse(findings, message, None));
+    let mut is_filled = false;
+    let text = entry.text(findings, |text| {
+        is_filled = !matches!(entry.value, Value::StringLit(written) if written.value == text);
+        check::argument(text)
+    })?;
+    let url = check::remote_url(&text).map_err(|message| {
+        // What was put in may be a secret.
+        let hidden = "Invalid remoteUrl. Must be a valid URL.".to_owned();
+        entry.refuse(findings, if is_filled { hidden } else { message }, None);
+    });
     entry.placed(url.ok())
 }
 
@@ -189,7 +198,9 @@ pub(super) fn upstream_headers(
             member.refuse(findings, "Given twice, in other letters.", None);
             continue;
         }
-        let value = member.text(findings, check::argument).map(SecretString::from);
+        let value = member.text(findings, |text| {
+            check::upstream_header_value(text).map(|()| SecretString::from(text))
+        });
         headers.extend(member.placed(value).map(|value| (name.to_owned(), value)));
     }
 }

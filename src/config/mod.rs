@@ -24,29 +24,45 @@ mod key;
 mod keys;
 mod keys_inside;
 mod keys_servers;
+mod moving;
+mod named;
 mod number;
+mod operator_flags;
 mod overrides;
 mod problem;
 mod reference;
+mod schema;
 mod servers;
 mod settings;
+mod show;
 
 use std::io;
 use std::path::Path;
 
-pub use command_line::{Printout, parse};
-pub use environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE};
+pub use command_line::{Printout, completions, parse};
+pub use environment::{
+    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE,
+};
 pub use file::read_file;
-pub use flags::{Command, HealthFlags, VerifyFlags, WrapFlags};
+pub use flags::{
+    BackupFlags, Command, HealthFlags, RestoreFlags, Shell, ValidateFlags, VerifyFlags, WrapFlags,
+};
+pub use operator_flags::{
+    AuditFlags, KeysWords, NamespacesWords, NewKey, OfNamespace, OneKey, Operator, Reach,
+    StatusFlags, TeamsWords,
+};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
+pub use schema::schema;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
     Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Serves, Several, ToolPricing,
     UnlistedTools,
 };
+pub use show::{changed, show};
 
 use draft::Draft;
+use named::Named;
 use problem::Findings;
 
 /// Makes one checked configuration of all sources, or a report of every problem in them.
@@ -57,23 +73,45 @@ use problem::Findings;
 pub fn load(
     flags: &WrapFlags,
     environment: &Environment,
-    read_file: impl FnOnce(&Path) -> io::Result<String>,
+    read_file: impl Fn(&Path) -> io::Result<String>,
 ) -> Result<(Config, Report), Report> {
+    check(flags, environment, read_file).map(|(config, report, _)| (config, report))
+}
+
+/// What `paygate validate` says about a file, and whether Paygate could start with it.
+pub fn validate(
+    flags: &ValidateFlags,
+    environment: &Environment,
+    read_file: impl Fn(&Path) -> io::Result<String>,
+) -> Result<String, Report> {
+    let flags = WrapFlags { config: Some(flags.config.clone()), ..WrapFlags::default() };
+    let (_, report, moving) = check(&flags, environment, read_file)?;
+    Ok(format!("{report}{}", moving::section(&moving)))
+}
+
+/// The same with what a move from paygate-mcp changes.
+fn check(
+    flags: &WrapFlags,
+    environment: &Environment,
+    read_file: impl Fn(&Path) -> io::Result<String>,
+) -> Result<(Config, Report, Vec<&'static str>), Report> {
+    let named = Named { environment, read_file: &read_file };
     let mut findings = Findings::default();
     let mut draft = Draft::default();
     let file_name = flags.config.as_ref().map(|path| path.display().to_string());
     if let (Some(path), Some(name)) = (&flags.config, &file_name) {
         let text =
             read_file(path).map_err(|fault| Report::unreadable(&format!("{name}: {fault}")))?;
-        draft = file::parse(&text, &mut findings)
+        draft = file::parse(&text, named, &mut findings)
             .map_err(|fault| Report::unreadable(&format!("{name}{fault}")))?;
     }
     overrides::apply(flags, &mut draft, &mut findings);
-    environment.apply(&mut draft, &mut findings);
+    environment.apply(&mut draft, named, &mut findings);
+    let moving = moving::lines(&draft);
     let config = finish::finish(draft, &mut findings);
     let report = findings.into_report(file_name);
     match config {
-        Some(config) if !report.has_errors() => Ok((config, report)),
+        Some(config) if !report.has_errors() => Ok((config, report, moving)),
         _ => Err(report),
     }
 }

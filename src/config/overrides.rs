@@ -271,7 +271,6 @@ fn refuse_not_built(flags: &NotBuiltFlags, findings: &mut Findings) {
         ("--webhook-secret", flags.webhook_secret, "webhooks"),
         ("--webhook-retries", flags.webhook_retries, "webhooks"),
         ("--redis-url", flags.redis_url, "shared state in Redis"),
-        ("--dry-run", flags.dry_run, "a dry run"),
     ];
     for (flag, given, feature) in refused {
         if given.is_some() {

@@ -3,6 +3,7 @@
 //! The first line of each problem is the text that paygate-mcp printed where it knew the problem,
 //! so that a script that greps for it keeps working; place and hint follow on lines of their own.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::spelling::nearest;
@@ -153,9 +154,23 @@ impl Report {
 
 /// The problems found so far, in the order of finding.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Problem>);
+pub(super) struct Findings {
+    problems: Vec<Problem>,
+    /// Environment variables that values of the file named.
+    used: BTreeSet<String>,
+}
 
 impl Findings {
+    /// Notes that a value of the file named this variable.
+    pub(super) fn note_used(&mut self, variable: &str) {
+        self.used.insert(variable.to_owned());
+    }
+
+    /// Did a value of the file name this variable?
+    pub(super) fn was_used(&self, variable: &str) -> bool {
+        self.used.contains(variable)
+    }
+
     /// Adds an error.
     pub(super) fn error(
         &mut self,
@@ -164,7 +179,7 @@ impl Findings {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        self.0.push(Problem {
+        self.problems.push(Problem {
             severity: Severity::Error,
             field: field.into(),
             message: message.into(),
@@ -181,7 +196,7 @@ impl Findings {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        self.0.push(Problem {
+        self.problems.push(Problem {
             severity: Severity::Warning,
             field: field.into(),
             message: message.into(),
@@ -192,8 +207,8 @@ impl Findings {
 
     /// Sorts them: errors, then warnings; each as they come in the file, then in the flags.
     pub(super) fn into_report(mut self, file_name: Option<String>) -> Report {
-        self.0.sort_by_key(|problem| (problem.severity, position(problem.place)));
-        Report { file_name, outcome: Outcome::Read(self.0) }
+        self.problems.sort_by_key(|problem| (problem.severity, position(problem.place)));
+        Report { file_name, outcome: Outcome::Read(self.problems) }
     }
 }
 

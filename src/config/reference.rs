@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::environment::{ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE};
+use super::environment::{
+    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE,
+};
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
 use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
@@ -18,6 +20,16 @@ const INTRODUCTION: &str = "\
 allowed. A flag wins over the file, the file over the environment. Every mistake is reported at
 once, with its line and column, and Paygate does not start: an unknown key, a key given twice, a
 value out of range, a fraction of a credit. Zero means zero.
+
+`${NAME}` in any text is that environment variable, `${file:PATH}` the content of that file without the
+end of its last line, and `$${` stands for `${`. `paygate validate --config FILE` checks a file and
+starts nothing; [`config.schema.json`](config.schema.json), which `paygate config schema` prints, tells
+editors what may stand where.
+
+SIGHUP or `POST /config/reload` reads all of it again while calls go on. A file with a mistake changes
+nothing. A good one holds whole for every call that comes after it; what needs a new start (where it
+listens, the books, the server, the admin key, `maxRequestTimeoutMs`, sizes, `isolation`, `retention`)
+is named in the answer and in the log, and keeps its value.
 
 [`paygate.example.json`](../../paygate.example.json) shows most keys in use.
 ";
@@ -57,7 +69,9 @@ pub fn reference_page() -> String {
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\
          | `{ADMIN_KEY_VARIABLE}` | Key of the admin API, if neither flag nor file gives one. |\n\
+         | `{ADMIN_KEY_FILE_VARIABLE}` | File that holds that key. |\n\
          | `{API_KEY_VARIABLE}` | Key of the client on stdin and stdout (`--stdio`), if `--api-key` gives none. |\n\
+         | `{URL_VARIABLE}` | Where a running Paygate is, for the commands that speak to one. |\n\
          | `{LOG_VARIABLE}` | Which lines of the log go to stderr: `error`, `warn`, `info`, `debug` or \
          `trace`, or a filter such as `info,upstream=debug`. `{LOG_DEFAULT}` if it is not set. |\n\n\
          Any other variable that begins with `PAYGATE_` is warned about.\n"

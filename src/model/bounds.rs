@@ -328,6 +328,12 @@ pub const CLOSE_BOOKS_WAIT: Duration = Duration::from_secs(10);
 /// How often holds whose deadline has passed are released.
 pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a command of an operator waits for its answer: a list of all keys takes its time.
+pub const CLI_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Size of an answer that such a command takes: a list of 100,000 keys has some 60 MiB.
+pub const CLI_ANSWER_BYTES_MAX: usize = 256 << 20;
+
 /// How long `paygate health` waits.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -86,15 +86,15 @@ pub struct Proxy {
     sessions: Arc<Sessions>,
     calls: InFlight,
     repeats: Repeats,
-    denials: Denials,
-    exchanges: Exchanges,
+    denials: Arc<Denials>,
+    exchanges: Arc<Exchanges>,
     /// The server's modern side.
     eras: Arc<Eras>,
     /// Streams of modern clients that stay open.
     listens: Listens,
     seal_key: SealKey,
     /// Each task is settled by one request at a time.
-    task_turns: Turns,
+    task_turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -142,6 +142,26 @@ impl Proxy {
         let has_one_client = self.options.has_one_client;
         self.eras = Arc::new(Eras::new(side, &self.shared.link, has_one_client));
         self
+    }
+
+    /// The same with other options, for what comes from now on. All that goes on is shared; what has
+    /// begun ends by the options it began with.
+    #[must_use]
+    pub fn with_options(&self, options: ProxyOptions) -> Self {
+        Self {
+            options,
+            store: Arc::clone(&self.store),
+            shared: self.shared.clone(),
+            sessions: Arc::clone(&self.sessions),
+            calls: self.calls.clone(),
+            repeats: self.repeats.clone(),
+            denials: Arc::clone(&self.denials),
+            exchanges: Arc::clone(&self.exchanges),
+            eras: Arc::clone(&self.eras),
+            listens: self.listens.clone(),
+            seal_key: self.seal_key.clone(),
+            task_turns: Arc::clone(&self.task_turns),
+        }
     }
 
     /// Handles a body, from its bytes to what has to be written.

@@ -219,9 +219,9 @@ fn whole_reports() {
         ),
         (
             r#"{"stateFile": [1], "redisUrl": null, "serverCommand": "x"}"#,
-            &["--webhook-secret", "whsec", "--dry-run"],
+            &["--webhook-secret", "whsec"],
             &[],
-            "✗ 4 error(s):\n  \
+            "✗ 3 error(s):\n  \
              ERROR  [stateFile] This version of Paygate does not have this feature yet: the \
              import of state files.\n         \
              at paygate.json:1:2\n         \
@@ -233,10 +233,6 @@ fn whole_reports() {
              ERROR  [--webhook-secret] This version of Paygate does not have this feature yet: \
              webhooks.\n         \
              from --webhook-secret\n         \
-             hint: leave it out to start\n  \
-             ERROR  [--dry-run] This version of Paygate does not have this feature yet: a dry \
-             run.\n         \
-             from --dry-run\n         \
              hint: leave it out to start\n",
         ),
         (

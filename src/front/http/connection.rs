@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,7 +32,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response, std::convert::Infalli
 pub(super) async fn run(
     stream: TcpStream,
     peer: SocketAddr,
-    service: Arc<Service>,
+    service: Arc<ArcSwap<Service>>,
     mut stop: watch::Receiver<bool>,
 ) {
     if let Err(why) = stream.set_nodelay(true) {
@@ -40,7 +41,8 @@ pub(super) async fn run(
     let stream = Arc::new(stream);
     let departure = Departure(Arc::clone(&stream));
     let answer = move |request: Request<Incoming>| -> Answer {
-        let (service, departure) = (Arc::clone(&service), departure.clone());
+        // One request is served by one set of options, whatever is renewed meanwhile.
+        let (service, departure) = (service.load_full(), departure.clone());
         Box::pin(async move { Ok(service.serve(request, peer, departure).await) })
     };
     let stream = TokioIo::new(Patient::new(stream, bounds::WRITE_STALL_MAX));

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -75,7 +76,7 @@ impl Listener {
     /// Accepts until it is told to stop, then waits for the connections that are left.
     pub(super) async fn accept(
         self,
-        service: Arc<Service>,
+        service: Arc<ArcSwap<Service>>,
         connections_max: usize,
         mut stop: watch::Receiver<bool>,
     ) {

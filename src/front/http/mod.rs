@@ -24,10 +24,12 @@ mod patience;
 mod respond;
 mod service;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -77,12 +79,30 @@ pub struct Served {
 }
 
 /// A running front.
-#[derive(Debug)]
 pub struct HttpFront {
     address: SocketAddr,
+    service: Arc<ArcSwap<Service>>,
     doors: Arc<Doors>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
+}
+
+impl fmt::Debug for HttpFront {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpFront").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Renews the options of a front.
+pub struct HttpRenewal(Arc<ArcSwap<Service>>);
+
+impl HttpRenewal {
+    /// Serves every request from now on by these options and this proxy. Connections stay open, and
+    /// requests that have begun end as they began.
+    pub fn renew(&self, options: HttpOptions, proxy: Arc<Proxy>) {
+        let service = self.0.load().renewed(options, proxy);
+        self.0.store(Arc::new(service));
+    }
 }
 
 impl HttpFront {
@@ -93,8 +113,15 @@ impl HttpFront {
         let connections_max = options.connections_max;
         let service = Service::new(address, options, served, Arc::clone(&doors));
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(listener.accept(Arc::new(service), connections_max, stopped));
-        Self { address, doors, stop, accepting }
+        let service = Arc::new(ArcSwap::from_pointee(service));
+        let accepting =
+            tokio::spawn(listener.accept(Arc::clone(&service), connections_max, stopped));
+        Self { address, service, doors, stop, accepting }
+    }
+
+    /// What its options are renewed by, also where the front itself is out of reach.
+    pub fn renewal(&self) -> HttpRenewal {
+        HttpRenewal(Arc::clone(&self.service))
     }
 
     /// Where it listens.

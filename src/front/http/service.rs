@@ -25,6 +25,7 @@ use crate::upstream::Link;
 
 /// What every request of a front shares.
 pub(super) struct Service {
+    address: SocketAddr,
     options: HttpOptions,
     served: Served,
     guard: Guard,
@@ -46,7 +47,14 @@ impl Service {
             origins: options.allowed_origins.clone(),
         };
         let about = about::text(&options.name, options.shadow_mode).into();
-        Self { options, served, guard, about, doors, since: Instant::now() }
+        Self { address, options, served, guard, about, doors, since: Instant::now() }
+    }
+
+    /// The same for what comes from now on, with other options and this proxy.
+    pub(super) fn renewed(&self, options: HttpOptions, proxy: Arc<Proxy>) -> Self {
+        let served = Served { proxy, ..self.served.clone() };
+        let service = Self::new(self.address, options, served, Arc::clone(&self.doors));
+        Self { since: self.since, ..service }
     }
 
     /// Answers one request, whatever it is.

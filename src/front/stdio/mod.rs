@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use secrecy::SecretString;
 use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, watch};
@@ -55,10 +56,10 @@ impl fmt::Debug for StdioOptions {
 }
 
 impl StdioFront {
-    /// Begins to read. `input` gives what arrives, piece by piece; its end is the client's.
+    /// Begins to read. Each message is handled by the proxy that is there when it is read. `input` gives what arrives, piece by piece; its end is the client's.
     pub fn start(
         options: StdioOptions,
-        proxy: Arc<Proxy>,
+        proxy: Arc<ArcSwap<Proxy>>,
         input: mpsc::Receiver<Vec<u8>>,
         output: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Self {

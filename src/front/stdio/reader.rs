@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use memchr::memmem;
 use secrecy::ExposeSecret;
@@ -42,14 +43,14 @@ pub(super) struct Reader {
 /// What every message of the client needs.
 struct Client {
     options: StdioOptions,
-    proxy: Arc<Proxy>,
+    proxy: Arc<ArcSwap<Proxy>>,
     said: mpsc::Sender<Said>,
 }
 
 impl Reader {
     pub(super) fn new(
         options: StdioOptions,
-        proxy: Arc<Proxy>,
+        proxy: Arc<ArcSwap<Proxy>>,
         said: mpsc::Sender<Said>,
         open: watch::Sender<usize>,
     ) -> Self {
@@ -90,7 +91,11 @@ impl Reader {
     /// The client has closed its end: nothing that its server asks will be answered.
     async fn left(&self) {
         let (session, version) = (self.session.clone(), self.version.clone());
-        self.client.proxy.client_left(&self.client.inbound(Bytes::new(), session, version)).await;
+        self.client
+            .proxy
+            .load_full()
+            .client_left(&self.client.inbound(Bytes::new(), session, version))
+            .await;
     }
 
     /// Waits for the answers to all that was read.
@@ -162,14 +167,16 @@ impl Reader {
 
     /// Handles what may open a session.
     async fn begin(&mut self, inbound: Inbound) {
-        match self.client.proxy.handle(inbound).await {
+        match self.client.proxy.load_full().handle(inbound).await {
             Reply::Opened(session, answer) => {
                 self.version = agreed_version(&answer.text);
                 self.session = Some(session.to_string());
                 self.client.say(answer.text).await;
                 let inbound =
                     self.client.inbound(Bytes::new(), self.session.clone(), self.version.clone());
-                if let Reply::Stream(stream) = self.client.proxy.listen(&inbound, None).await {
+                if let Reply::Stream(stream) =
+                    self.client.proxy.load_full().listen(&inbound, None).await
+                {
                     self.client.said.send(Said::Stream(stream)).await.ok();
                 }
             }
@@ -185,7 +192,7 @@ impl Client {
         // A client that has the server to itself has one stream for everything.
         let has_own_server = session.is_some()
             && credential.is_some()
-            && self.proxy.options().isolation == Isolation::Session;
+            && self.proxy.load().options().isolation == Isolation::Session;
         let may_be_modern = modern::may_be_claimed(&body);
         Inbound {
             headers: may_be_modern.then(|| Box::new(Headers::none())),
@@ -202,10 +209,10 @@ impl Client {
     async fn handle(&self, inbound: Inbound) {
         let body = inbound.body.clone();
         let again = self.inbound(body.clone(), None, inbound.protocol_version.clone());
-        match self.proxy.handle(inbound).await {
+        match self.proxy.load_full().handle(inbound).await {
             // The session has ended, because its key opens nothing any more: the client is told so.
             Reply::NoSession => {
-                let reply = self.proxy.handle(again).await;
+                let reply = self.proxy.load_full().handle(again).await;
                 self.reply(reply).await;
             }
             // HTTP says by its status which request this is about.

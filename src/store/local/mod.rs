@@ -11,6 +11,7 @@
 
 mod accounts;
 mod audit;
+mod copy;
 mod detail;
 mod file;
 mod kept;
@@ -34,6 +35,7 @@ mod verify;
 mod writer;
 
 pub use accounts::SavePace;
+pub use copy::{CopyError, copy};
 pub use open::{LocalOptions, OpenError};
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};

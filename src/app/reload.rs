@@ -1,0 +1,151 @@
+//! Takes a new configuration while calls go on.
+//!
+//! It is read and checked first; if it is not good, nothing changes. Then everything that may change
+//! is put together anew beside what serves, and takes its place in one step per front: a request is
+//! judged by the one or by the other, never by half of each. What cannot change while Paygate runs
+//! keeps its value and is named.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+
+use super::options;
+use crate::admin::Terms;
+use crate::config::{self, Config, Report};
+use crate::front::http::HttpRenewal;
+use crate::proxy::Proxy;
+
+/// Reads the same sources again: file, environment and the flags of the start.
+pub type Load = Arc<dyn Fn() -> Result<(Config, Report), Report> + Send + Sync>;
+
+/// Keys that can change while Paygate runs. Any other needs a new start.
+const LIVE: [&str; 19] = [
+    "defaultCreditsPerCall",
+    "toolPricing",
+    "methodPricing",
+    "globalRateLimitPerMin",
+    "globalQuota",
+    "refundOnFailure",
+    "shadowMode",
+    "requireKey",
+    "denialStyle",
+    "unlistedTools",
+    "topUpUrl",
+    "forwardIdentity",
+    "idempotencyTtlSeconds",
+    "requestTimeoutMs",
+    "maxBatchCalls",
+    "sessionIdleSeconds",
+    "trustedProxies",
+    "allowedHosts",
+    "allowedOrigins",
+];
+
+/// What serves, and so what is put in another's place.
+pub(super) struct Parts {
+    pub(super) http: Option<HttpRenewal>,
+    /// For the client on stdin and stdout and for work in the background.
+    pub(super) proxy: Arc<ArcSwap<Proxy>>,
+}
+
+/// Takes new configurations.
+pub(super) struct Reloader {
+    load: Load,
+    running: Mutex<Config>,
+    terms: Arc<ArcSwap<Terms>>,
+    parts: OnceLock<Parts>,
+}
+
+impl Reloader {
+    pub(super) fn new(config: &Config, load: Load) -> Self {
+        let terms = Arc::new(ArcSwap::from_pointee(options::terms(config)));
+        Self { load, running: Mutex::new(config.clone()), terms, parts: OnceLock::new() }
+    }
+
+    /// To be called once, when everything serves.
+    pub(super) fn serve(&self, parts: Parts) {
+        // It is never called twice.
+        self.parts.set(parts).ok();
+    }
+
+    /// What holds, for the operator's reports.
+    pub(super) fn terms(&self) -> Arc<ArcSwap<Terms>> {
+        Arc::clone(&self.terms)
+    }
+
+    /// The configuration that holds, without its secrets.
+    pub(super) fn shown(&self) -> Value {
+        config::show(&self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the sources again and takes what is good. Reads files, so not for an async task.
+    pub(super) fn reload(&self) -> Result<Value, String> {
+        // Nothing in here panics half way; one at a time.
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(parts) = self.parts.get() else {
+            return Err("Paygate is still starting; try again".to_owned());
+        };
+        let (new, warnings) = (self.load)().map_err(|report| {
+            tracing::error!(target: "app", "the new configuration is not good; the one before goes on\n{report}");
+            format!("The new configuration is not good; the one before goes on.\n{report}")
+        })?;
+        let is_live = |key: &String| is_live(key, &running);
+        let (changed, fixed): (Vec<_>, Vec<_>) =
+            config::changed(&running, &new).into_iter().partition(is_live);
+        let next = merged(&running, new);
+        put_in_place(&next, parts);
+        self.terms.store(Arc::new(options::terms(&next)));
+        *running = next;
+        tracing::info!(target: "app", ?changed, "the configuration was read anew");
+        if !fixed.is_empty() {
+            tracing::warn!(target: "app", keys = ?fixed, "these keep their values until Paygate is started again");
+        }
+        let warnings = if warnings.is_empty() { String::new() } else { warnings.to_string() };
+        Ok(json!({
+            "message": "Configuration reloaded",
+            "changed": changed,
+            "needsRestart": fixed,
+            "warnings": warnings,
+        }))
+    }
+}
+
+/// The client on stdin and stdout has its answers written by what it was started with.
+fn is_live(key: &str, running: &Config) -> bool {
+    let is_of_stdio = matches!(key, "denialStyle" | "topUpUrl") && running.serves.stdio();
+    LIVE.contains(&key) && !is_of_stdio
+}
+
+/// What holds from now on: of the new one what may change, of the old one all else.
+fn merged(running: &Config, new: Config) -> Config {
+    let keeps_denials = running.serves.stdio();
+    Config {
+        pricing: new.pricing,
+        rate_limit_per_min: new.rate_limit_per_min,
+        global_quota: new.global_quota,
+        refund_on_failure: new.refund_on_failure,
+        shadow_mode: new.shadow_mode,
+        require_key: new.require_key,
+        denial_style: if keeps_denials { running.denial_style } else { new.denial_style },
+        unlisted_tools: new.unlisted_tools,
+        top_up_url: if keeps_denials { running.top_up_url.clone() } else { new.top_up_url },
+        forward_identity: new.forward_identity,
+        kept_ttl: new.kept_ttl,
+        request_timeout: new.request_timeout,
+        batch_calls_max: new.batch_calls_max,
+        session_idle: new.session_idle,
+        trusted_proxies: new.trusted_proxies,
+        allowed_hosts: new.allowed_hosts,
+        allowed_origins: new.allowed_origins,
+        ..running.clone()
+    }
+}
+
+fn put_in_place(config: &Config, parts: &Parts) {
+    let proxy = Arc::new(parts.proxy.load().with_options(options::proxy(config)));
+    if let Some(http) = &parts.http {
+        http.renew(options::http(config), Arc::clone(&proxy));
+    }
+    parts.proxy.store(proxy);
+}

@@ -1,0 +1,29 @@
+//! `paygate namespaces`.
+
+use serde_json::json;
+
+use super::client::{self, Ask};
+use super::table::Shown;
+use crate::config::{NamespacesWords, Operator};
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("NAMESPACE", "namespace"),
+    ("KEYS", "keyCount"),
+    ("ACTIVE", "activeKeys"),
+    ("CREDITS", "totalCredits"),
+    ("SPENT", "totalSpent"),
+    ("SUSPENDED", "suspended"),
+];
+
+pub(super) fn run(operator: &Operator<NamespacesWords>) -> Result<(), String> {
+    let suspend = |name: &str, is_suspended: bool| {
+        let body = json!({ "namespace": name, "suspended": is_suspended });
+        (Ask::post("/namespaces", Some(body)), Shown::Members)
+    };
+    let (ask, shown) = match &operator.words {
+        NamespacesWords::List => (Ask::get("/namespaces"), Shown::Table("/namespaces", COLUMNS)),
+        NamespacesWords::Suspend { name } => suspend(name, true),
+        NamespacesWords::Resume { name } => suspend(name, false),
+    };
+    client::show(&operator.reach, &ask, &shown)
+}

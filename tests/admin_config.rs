@@ -1,0 +1,45 @@
+//! `GET /config`: what holds, and no secret.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{ADMIN_KEY, Setup};
+
+#[test]
+fn what_holds_is_shown_without_secrets() {
+    let secret = "hush0123456789abcdef0123456789";
+    let config = json!({
+        "childEnv": {"TOKEN": "${SECRET}", "OTHER": secret},
+        "importKeys": {secret: 7},
+        "toolPricing": {"instant": {"creditsPerCall": 3, "creditsPerKbInput": 0.25}},
+        "denialStyle": "${STYLE}",
+    });
+    let setup = Setup::new().config(config).env("SECRET", secret).env("STYLE", "error");
+    let paygate = setup.args(["--price", "4"]).start();
+    let answer = paygate.admin_get("/config");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let shown = answer.json();
+    for (pointer, expected) in [
+        ("/defaultCreditsPerCall", json!(4)),
+        ("/toolPricing/instant/creditsPerCall", json!(3)),
+        ("/toolPricing/instant/creditsPerKbInput", json!(0.25)),
+        ("/denialStyle", json!("error")),
+        ("/durability", json!("answer")),
+        ("/adminKey", json!("***")),
+        ("/childEnv", json!({"TOKEN": "***", "OTHER": "***"})),
+        ("/importKeys", json!({"hush012345...6789": 7})),
+        ("/globalQuota/dailyCallLimit", json!(0)),
+    ] {
+        assert_eq!(shown.pointer(pointer), Some(&expected), "{pointer} in {shown}");
+    }
+    for hidden in [secret, ADMIN_KEY] {
+        assert!(!answer.text().contains(hidden), "{}", answer.text());
+    }
+    // Paygate's own, so not for the owner of a tenant.
+    let bound = json!({"name": "theirs", "role": "owner", "namespace": "acme"});
+    let token = paygate.admin_post("/admin/tokens", &bound).json();
+    let refused =
+        paygate.admin_as(token["token"].as_str().unwrap(), "GET", "/config", &Value::Null);
+    assert_eq!(refused.status, 403, "{}", refused.text());
+}
