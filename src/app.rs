@@ -198,7 +198,7 @@ impl App {
         let http = fronts
             .listener
             .map(|listener| HttpFront::start(listener, options::http(config), served));
-        let background = Background::start(&store, &proxy, config.retention.audit_days);
+        let background = Background::start(&store, &proxy, config.retention);
         Ok(Self { http, stdio, proxy, store, background, about })
     }
 

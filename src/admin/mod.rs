@@ -7,6 +7,7 @@
 mod acl;
 mod actor;
 mod adjust;
+mod analytics;
 mod answer;
 mod audit;
 mod auth;
@@ -20,6 +21,7 @@ mod fields;
 mod ip;
 mod keys;
 mod limits;
+mod metrics;
 mod namespaces;
 mod number;
 mod once;
@@ -40,6 +42,7 @@ mod teams;
 mod tokens;
 mod topup;
 mod usage;
+mod usage_list;
 mod view;
 
 use std::fmt;
@@ -55,21 +58,30 @@ use axum::routing::any;
 use bytes::Bytes;
 use secrecy::SecretString;
 
+use crate::events::metrics::Gauges;
 use crate::gate::Policy;
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
+use crate::model::usage::Refused;
 use crate::store::{Store, clock};
 use actor::Actor;
 use answer::{Answer, Problem};
 use auth::AdminAuth;
 use body::Members;
 use fields::KeyRef;
+use metrics::Scrapes;
 use refusals::Refusals;
-pub use routes::endpoints;
 use routes::{Access, ROUTES, Route};
+pub use routes::{endpoints, route_of};
 
-/// How often each reason has refused a call since the start: in one namespace, or in all.
-pub type Denied = Arc<dyn Fn(Option<&str>) -> Vec<(&'static str, u64)> + Send + Sync>;
+/// What only the running proxy knows.
+pub trait Live: Send + Sync {
+    /// Takes the refusals that are not in the database yet.
+    fn take_refused(&self) -> Vec<Refused>;
+
+    /// The page of `GET /metrics`, with what the books say.
+    fn metrics(&self, books: Gauges) -> String;
+}
 
 /// What the operator's API has to know.
 #[derive(Clone)]
@@ -84,8 +96,10 @@ pub struct AdminOptions {
     pub refund_on_failure: bool,
     /// Largest body of a request.
     pub body_bytes_max: usize,
-    /// Refused calls by reason.
-    pub denied: Denied,
+    /// Lets a scraper read the metrics from elsewhere.
+    pub metrics_token: Option<SecretString>,
+    /// The running proxy.
+    pub live: Arc<dyn Live>,
 }
 
 impl fmt::Debug for AdminOptions {
@@ -104,6 +118,7 @@ struct Admin {
     store: Arc<dyn Store>,
     auth: AdminAuth,
     refusals: Refusals,
+    scrapes: Scrapes,
 }
 
 /// One request, its body read.
@@ -150,7 +165,9 @@ impl Call {
 /// All endpoints of this part; any other path is answered with 404.
 pub fn router(options: AdminOptions, store: Arc<dyn Store>) -> Router {
     let auth = AdminAuth::new(&options.admin_key);
-    let admin = Arc::new(Admin { options, store, auth, refusals: Refusals::default() });
+    let scrapes = Scrapes::new(options.metrics_token.as_ref());
+    let refusals = Refusals::default();
+    let admin = Arc::new(Admin { options, store, auth, refusals, scrapes });
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
         let path = route.path;
@@ -180,7 +197,8 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let now = clock::now();
     let actor = match route.access {
         Access::Public => Actor::customer(),
-        Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
+        Access::Scraper if admin.scrapes.may(&parts.headers, address) => Actor::operator(),
+        Access::Scraper | Access::Viewer | Access::Admin | Access::Owner | Access::Operator => {
             match admin.auth.check(&parts.headers, address, admin.store.as_ref()).await {
                 Ok(actor) => actor,
                 Err(refused) => {

@@ -42,8 +42,8 @@ pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
-    Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Serves, Several, ToolPricing,
-    UnlistedTools,
+    Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
+    ToolPricing, UnlistedTools,
 };
 
 use draft::Draft;

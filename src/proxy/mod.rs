@@ -47,6 +47,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use crate::events::denials::Denials;
+use crate::events::metrics::Metrics;
 use crate::gate::Denied;
 use crate::model::bounds;
 use crate::model::idempotency::IdempotencyKey;
@@ -83,6 +84,7 @@ pub struct Proxy {
     calls: InFlight,
     repeats: Repeats,
     denials: Denials,
+    metrics: Arc<Metrics>,
     exchanges: Exchanges,
     /// The server's modern side.
     eras: Arc<Eras>,
@@ -109,7 +111,7 @@ impl Proxy {
         link: Link,
         ear: Arc<Ear>,
     ) -> Self {
-        let (calls, repeats, denials, exchanges) = Default::default();
+        let (calls, repeats, denials, metrics, exchanges) = Default::default();
         let last_call_wait = options.request_timeout_max.saturating_add(bounds::HOLD_MARGIN);
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
@@ -124,6 +126,7 @@ impl Proxy {
             calls,
             repeats,
             denials,
+            metrics,
             exchanges,
             eras,
             listens,
@@ -238,6 +241,16 @@ impl Proxy {
     /// Refusals since the start.
     pub fn denials(&self) -> &Denials {
         &self.denials
+    }
+
+    /// What is counted since the start.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// MCP sessions that are open.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.count()
     }
 
     /// The link to the guarded server.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::kept::KeptRow;
 use super::records::OnceRecord;
+use super::roll_up::RollUp;
 use super::rows::{End, JournalRow};
 use crate::ledger::{Book, Hold, Resolution};
 use crate::model::audit::AuditEvent;
@@ -20,6 +21,7 @@ use crate::model::team::Team;
 use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
+use crate::model::usage::Refused;
 use crate::store::{CallEnd, Durable, Parking};
 
 /// One thing to write.
@@ -38,6 +40,11 @@ pub(super) enum Write {
     Kept(KeptRow),
     Audit(Box<AuditEvent>),
     ForgetAudit {
+        before: Option<Time>,
+    },
+    RollUp(Box<RollUp>),
+    Refused(Vec<Refused>),
+    ForgetUsage {
         before: Option<Time>,
     },
     Token(Arc<AdminToken>),
@@ -95,6 +102,11 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.batch.writes.is_empty() && self.young.is_empty()
+    }
+
+    /// Changes that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.batch.writes.len()
     }
 
     pub(super) fn push(&mut self, write: Write) {

@@ -47,6 +47,8 @@ pub struct LocalStore {
     pub(super) reports: Reader,
     /// Held from the look for an earlier refund until the new one is on disk.
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the sums of usage are brought up to the present.
+    pub(super) rolling: tokio::sync::Mutex<()>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 

@@ -14,6 +14,7 @@ use super::kept::{self, Deleted};
 use super::parked;
 use super::queue::{Batch, Write};
 use super::records::{delete_key, write_key, write_once};
+use super::roll_up::{forget_usage, write_refused, write_roll_up};
 use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
@@ -92,6 +93,9 @@ impl Writer {
             | Write::Unparked(_)
             | Write::Audit(_)
             | Write::ForgetAudit { .. }
+            | Write::RollUp(_)
+            | Write::Refused(_)
+            | Write::ForgetUsage { .. }
             | Write::Token(_)
             | Write::DeletedToken(_)
             | Write::Namespace(_)
@@ -192,6 +196,9 @@ impl Writer {
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
                 Write::Audit(event) => write_audit(&transaction, event)?,
                 Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
+                Write::RollUp(more) => write_roll_up(&transaction, more)?,
+                Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
+                Write::ForgetUsage { before } => forget_usage(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
