@@ -214,3 +214,104 @@ impl LocalStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::super::usage::{read_usage, sums};
+    use super::*;
+    use crate::model::usage::UsageFilter;
+
+    const DAY: i64 = 24 * HOUR_MS;
+
+    fn call(connection: &Connection, seq: i64, at: i64) {
+        let detail = r#"{"calls":[["a",2,2,"result"],["b",1,0,"timeout"]]}"#;
+        let sql = "INSERT INTO journal VALUES (?1, ?2, 'call', x'00112233445566778899aabbccddeeff', 'key_1', 2, ?3)";
+        connection.execute(sql, params![seq, at, detail]).unwrap();
+    }
+
+    fn refused(at: i64) -> Refused {
+        let [key, namespace, tool] = ["", "", "a"].map(str::to_owned);
+        Refused { at: Time::from_ms(at), key, namespace, tool, reason: "invalid_api_key", count: 3 }
+    }
+
+    fn books() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::create(&mut connection).unwrap();
+        connection
+    }
+
+    fn listed(connection: &Connection) -> Vec<(i64, String, i64)> {
+        let page = read_usage(connection, &UsageFilter::default(), None, 100).unwrap();
+        assert_eq!(page.next, None);
+        page.events.into_iter().map(|one| (one.at.ms(), one.outcome, one.count)).collect()
+    }
+
+    #[test]
+    fn sums_have_every_row_once() {
+        let connection = books();
+        call(&connection, 1, 5);
+        call(&connection, 2, HOUR_MS + 5);
+        let more = fold(&connection).unwrap().unwrap();
+        write_roll_up(&connection, &more).unwrap();
+        // As after a crash, or two who do it at once.
+        write_roll_up(&connection, &more).unwrap();
+        assert!(fold(&connection).unwrap().is_none());
+        write_refused(&connection, &[refused(7)], 2).unwrap();
+        let mut found: Vec<_> = sums(&connection, None).unwrap();
+        found.sort_by(|one, other| (&one.tool, &one.reason).cmp(&(&other.tool, &other.reason)));
+        let found: Vec<_> = found.iter().map(|row| (&*row.tool, row.calls, row.credits)).collect();
+        assert_eq!(found, [("a", 2, 4), ("a", 3, 0), ("b", 2, 0)]);
+        let hours = "SELECT count(DISTINCT start) FROM usage_hours";
+        assert_eq!(connection.query_row(hours, [], |row| row.get::<_, i64>(0)), Ok(2));
+    }
+
+    #[test]
+    fn old_usage_is_forgotten_and_stays_so() {
+        let connection = books();
+        call(&connection, 1, 5);
+        write_refused(&connection, &[refused(6)], 1).unwrap();
+        call(&connection, 2, 3 * DAY);
+        write_refused(&connection, &[refused(3 * DAY + 1)], 2).unwrap();
+        write_roll_up(&connection, &fold(&connection).unwrap().unwrap()).unwrap();
+        assert_eq!(listed(&connection).len(), 6);
+        forget_usage(&connection, None).unwrap();
+        assert_eq!(listed(&connection).len(), 6);
+        forget_usage(&connection, Some(Time::from_ms(2 * DAY))).unwrap();
+        let word = |text: &str| text.to_owned();
+        let late = [
+            (3 * DAY, word("result"), 1),
+            (3 * DAY, word("timeout"), 1),
+            (3 * DAY + 1, word("invalid_api_key"), 3),
+        ];
+        assert_eq!(listed(&connection), late);
+        assert_eq!(sums(&connection, None).unwrap().iter().map(|row| row.calls).sum::<i64>(), 5);
+        forget_usage(&connection, Some(Time::from_ms(9 * DAY))).unwrap();
+        assert_eq!(listed(&connection), []);
+        assert_eq!(sums(&connection, None).unwrap(), []);
+        let kept = "SELECT count(*) FROM journal";
+        assert_eq!(connection.query_row(kept, [], |row| row.get::<_, i64>(0)), Ok(2));
+    }
+
+    #[test]
+    fn a_long_list_is_read_in_bounded_pieces() {
+        let connection = books();
+        let last = 2 * crate::model::bounds::USAGE_SCANNED_AT_ONCE;
+        connection.execute("BEGIN", []).unwrap();
+        for seq in 1..=last {
+            call(&connection, seq, 5);
+        }
+        let filter = UsageFilter { tool: Some("none".to_owned()), ..UsageFilter::default() };
+        let (mut after, mut reads) = (None, 0);
+        loop {
+            let page = read_usage(&connection, &filter, after, 100).unwrap();
+            assert_eq!(page.events, []);
+            reads += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!((2..=4).contains(&reads), "{reads}");
+    }
+}
