@@ -1,7 +1,6 @@
 //! Numbers in reports are those that the gate tests, also while the clock runs behind the books.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use http_body_util::BodyExt;
 use paygate::admin::{self, AdminOptions};
 use paygate::gate::{self, CallFacts, Policy};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, ToolList};
+use paygate::model::key::Key;
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::RawKey;
 use paygate::store::local::{LocalOptions, LocalStore};
@@ -28,26 +27,7 @@ async fn get(router: &Router, path: &str, header: (&str, &str)) -> Value {
 }
 
 fn key(raw: &RawKey) -> Key {
-    Key {
-        suspended: false,
-        team: None,
-        id: KeyId::from_random([1; 8]),
-        digest: raw.digest(),
-        ends: raw.ends(),
-        old: None,
-        name: "Ada".to_owned(),
-        namespace: "default".to_owned(),
-        created_at: clock::now(),
-        active: true,
-        spending_limit: 0,
-        allowed_tools: ToolList::default(),
-        denied_tools: ToolList::default(),
-        expires_at: None,
-        quota: None,
-        tags: BTreeMap::new(),
-        ip_allowlist: IpAllowlist::default(),
-        revision: 0,
-    }
+    Key::new(KeyId::from_random([1; 8]), raw, "Ada", clock::now())
 }
 
 #[tokio::test]

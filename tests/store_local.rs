@@ -18,7 +18,7 @@ use std::time::Duration;
 use paygate::gate::{self, CallFacts, Charge, Policy, Request, ToolPolicy};
 use paygate::ledger::{CreditKind, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, OldCredential, ToolList};
+use paygate::model::key::{IpAllowlist, Key, OldCredential};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
@@ -73,27 +73,12 @@ fn raw(number: u8) -> RawKey {
 }
 
 fn key(number: u8) -> Key {
-    let raw = raw(number);
-    Key {
-        suspended: false,
-        team: None,
-        id: KeyId::from_random([number; 8]),
-        digest: raw.digest(),
-        ends: raw.ends(),
-        old: None,
-        name: format!("customer {number}"),
-        namespace: "default".to_owned(),
-        created_at: now(),
-        active: true,
-        spending_limit: 0,
-        allowed_tools: ToolList::default(),
-        denied_tools: ToolList::default(),
-        expires_at: None,
-        quota: None,
-        tags: [("plan".to_owned(), "gold".to_owned())].into(),
-        ip_allowlist: IpAllowlist::parse(["10.0.0.0/8"].into_iter()).unwrap(),
-        revision: 1,
-    }
+    let id = KeyId::from_random([number; 8]);
+    let mut key = Key::new(id, &raw(number), &format!("customer {number}"), now());
+    key.tags = [("plan".to_owned(), "gold".to_owned())].into();
+    key.ip_allowlist = IpAllowlist::parse(["10.0.0.0/8"].into_iter()).unwrap();
+    key.revision = 1;
+    key
 }
 
 async fn made(store: &LocalStore, number: u8, credits: i64) -> Arc<Key> {

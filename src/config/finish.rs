@@ -22,7 +22,7 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 /// Fills in every default. `None` if there is nothing to guard; that and every other problem is
 /// among the findings.
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
-    let backend = backend(&draft, findings);
+    let (backend, serves) = (backend(&draft, findings), serves(&draft));
     let books = books(&draft, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
@@ -40,7 +40,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
         host: draft.host.unwrap_or(settings::HOST_DEFAULT),
         port: u16::try_from(draft.port.unwrap_or(settings::PORT_DEFAULT)).ok()?,
-        serves: serves(draft.stdio, draft.port.is_some()),
+        serves,
         api_key: draft.api_key.map(|key| key.value),
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
@@ -81,11 +81,11 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
 }
 
 /// Who wants stdio and names a port wants both.
-const fn serves(stdio: bool, names_a_port: bool) -> Serves {
-    match (stdio, names_a_port) {
-        (false, _) => Serves::Http,
-        (true, true) => Serves::Both,
-        (true, false) => Serves::Stdio,
+fn serves(draft: &Draft) -> Serves {
+    match draft.port {
+        _ if !draft.stdio => Serves::Http,
+        Some(_) => Serves::Both,
+        None => Serves::Stdio,
     }
 }
 

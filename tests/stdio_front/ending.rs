@@ -1,5 +1,7 @@
 //! The ways in which it ends.
 
+use std::time::Instant;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;

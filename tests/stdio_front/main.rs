@@ -1,6 +1,7 @@
 //! `paygate wrap --stdio`: one client on stdin and stdout, as a desktop client starts it. The real
 //! binary before the scripted child.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails a test panics")]
+#![allow(clippy::print_stderr, reason = "a failed test shows what Paygate said")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,10 +14,9 @@ mod talking;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -24,6 +24,9 @@ use support::{PATIENCE, Setup, eventually};
 
 /// The key of the client, which is worth 1000 credits.
 const KEY: &str = "pg_stdio_client_0123456789abcdef";
+
+/// More lines than any test leaves unread.
+const LINES_MAX: usize = 1 << 16;
 
 /// Paygate as a desktop client starts it, with the key in the environment.
 fn setup() -> Setup {
@@ -59,7 +62,7 @@ impl Client {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = Arc::new(Mutex::new(String::new()));
         let (said, sink) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&stderr));
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(LINES_MAX);
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -69,7 +72,9 @@ impl Client {
         });
         let listening_to_stderr = Some(thread::spawn(move || {
             for line in said.lines().map_while(Result::ok) {
-                sink.lock().unwrap().push_str(&format!("{line}\n"));
+                let mut said = sink.lock().unwrap();
+                said.push_str(&line);
+                said.push('\n');
             }
         }));
         let stdin = child.stdin.take();
@@ -126,14 +131,12 @@ impl Client {
     }
 
     fn wait(mut self) -> Gone {
-        let began = Instant::now();
-        let code = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status.code();
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
-            thread::sleep(std::time::Duration::from_millis(5));
-        };
+        let mut status = None;
+        eventually("its end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let code = status.unwrap().code();
         let mut rest = Vec::new();
         loop {
             match self.lines.recv_timeout(PATIENCE) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use paygate::gate::{self, CallFacts, Charge, Policy, Request};
 use paygate::ledger::{CreditKind, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, OldCredential, ToolList};
+use paygate::model::key::{Key, OldCredential};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::time::Time;
@@ -326,27 +326,8 @@ fn open(path: &Path, durability: Durability, random: &mut Random, now: i64) -> L
 }
 
 pub(crate) fn new_key(number: u8, now: Time) -> Key {
-    let raw = RawKey::from_random([number; 24]);
-    Key {
-        suspended: false,
-        team: None,
-        id: KeyId::from_random([number; 8]),
-        digest: raw.digest(),
-        ends: raw.ends(),
-        old: None,
-        name: format!("customer {number}"),
-        namespace: "default".to_owned(),
-        created_at: now,
-        active: true,
-        spending_limit: 0,
-        allowed_tools: ToolList::default(),
-        denied_tools: ToolList::default(),
-        expires_at: None,
-        quota: None,
-        tags: BTreeMap::new(),
-        ip_allowlist: IpAllowlist::default(),
-        revision: 1,
-    }
+    let (id, raw) = (KeyId::from_random([number; 8]), RawKey::from_random([number; 24]));
+    Key { revision: 1, ..Key::new(id, &raw, &format!("customer {number}"), now) }
 }
 
 pub(crate) fn charge(key: &Key, id: [u8; 16], tools: usize, now: Time) -> Charge {

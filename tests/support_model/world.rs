@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use paygate::gate::{CallFacts, Charge, Denied, Policy, Request, ToolPolicy, admit};
 use paygate::ledger::{Account, Book, CounterName, CreditKind, HoldError, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, Quota, ToolList};
+use paygate::model::key::{Key, Quota, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::RawKey;
 use paygate::model::team::{Team, TeamId};
@@ -32,26 +32,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let raw = RawKey::from_random([7; 24]);
         let now = Time::parse(NOON).expect("a moment");
-        let key = Key {
-            suspended: false,
-            team: None,
-            id: KeyId::from_random([1; 8]),
-            digest: raw.digest(),
-            ends: raw.ends(),
-            old: None,
-            name: "test".to_owned(),
-            namespace: "default".to_owned(),
-            created_at: now,
-            active: true,
-            spending_limit: 0,
-            allowed_tools: ToolList::default(),
-            denied_tools: ToolList::default(),
-            expires_at: None,
-            quota: None,
-            tags: BTreeMap::new(),
-            ip_allowlist: IpAllowlist::default(),
-            revision: 3,
-        };
+        let id = KeyId::from_random([1; 8]);
+        let key = Key { revision: 3, ..Key::new(id, &raw, "test", now) };
         let mut world = Self {
             policy: Policy { default_price: 10, ..Policy::default() },
             namespace: Namespace { revision: 5, ..Namespace::unwritten("default") },

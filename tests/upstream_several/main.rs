@@ -100,8 +100,8 @@ fn send(link: &Link, method: &str, mut params: Value) -> Pending {
     if method == "tools/call" {
         params["_meta"] = json!({"progressToken": slot.id(), "other": 1});
     }
-    let line = json!({"jsonrpc": "2.0", "id": slot.id(), "method": method, "params": params});
-    slot.send(line.to_string().into_bytes(), CEILING)
+    let asked = json!({"jsonrpc": "2.0", "id": slot.id(), "method": method, "params": params});
+    slot.send(asked.to_string().into_bytes(), CEILING)
 }
 
 async fn ask(link: &Link, method: &str, params: Value) -> Result<Answer, Failure> {

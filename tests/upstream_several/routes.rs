@@ -22,11 +22,11 @@ async fn a_call_reaches_its_server_as_the_client_wrote_it() {
     let (link, _) = start_two().await;
     let slot = link.reserve().unwrap();
     let arguments = r#"{"z":1.50e0, "a":{"name":"b:echo"},"big":123456789012345678901234567890}"#;
-    let line = format!(
+    let call = format!(
         r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{{"name":"b:echo","arguments":{arguments},"x":1}}}}"#,
         slot.id()
     );
-    let answer = slot.send(line.into_bytes(), CEILING).answer().await.unwrap();
+    let answer = slot.send(call.into_bytes(), CEILING).answer().await.unwrap();
     assert!(answer.result_text().unwrap().contains(r#""server": "b""#), "{}", answer.line());
     let heard = heard_by(&link, "b", "tools/call").await;
     let expected: Value =
