@@ -8,16 +8,31 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use paygate::admin::{self, AdminOptions};
+use paygate::admin::{self, AdminOptions, Live};
+use paygate::events::metrics::Gauges;
 use paygate::gate::{self, CallFacts, Policy};
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::Key;
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::RawKey;
+use paygate::model::usage::Refused;
 use paygate::store::local::{LocalOptions, LocalStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, clock, settlement};
 use serde_json::Value;
 use tower::ServiceExt;
+
+/// No proxy runs.
+struct Nothing;
+
+impl Live for Nothing {
+    fn take_refused(&self) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    fn metrics(&self, _: Gauges) -> String {
+        String::new()
+    }
+}
 
 async fn get(router: &Router, path: &str, header: (&str, &str)) -> Value {
     let request = Request::get(path).header(header.0, header.1).body(Body::empty()).unwrap();
@@ -61,7 +76,8 @@ async fn numbers_are_shown_as_of_ledger_time() {
         policy: Arc::new(policy),
         refund_on_failure: true,
         body_bytes_max: 1024,
-        denied: Arc::new(|_| Vec::new()),
+        metrics_token: None,
+        live: Arc::new(Nothing),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);
     let used = &get(&router, "/balance", ("x-api-key", raw.reveal())).await["quotaUsage"];

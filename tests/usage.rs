@@ -305,3 +305,51 @@ fn metrics_are_for_this_machine_or_for_who_has_a_right() {
     let keys = Request::new("GET", "/keys").header("Authorization", &right);
     assert_eq!(paygate.send(&keys).status, 401);
 }
+
+#[test]
+fn labels_are_kept_filtered_and_summed_up() {
+    let setup = Setup::new().without_child_log();
+    let paygate = setup.start();
+    let (raw, _) = paygate.create_key(&json!({"name": "Ada", "namespace": "acme"}));
+    let call = |labels: Value| {
+        let params = json!({"name": "instant", "arguments": {},
+            "_meta": {"dev.paygate/labels": labels}});
+        paygate.rpc(&raw, "tools/call", &params)
+    };
+    for labels in [
+        json!({"user": "u:1", "feature": "chat"}),
+        json!({"user": "u:1"}),
+        json!({"user": "u2", "feature": "chat"}),
+        json!({}),
+    ] {
+        let answer = call(labels);
+        assert!(answer.json()["result"].is_object(), "{}", answer.text());
+    }
+    for bad in
+        [json!([]), json!("x"), json!({"a": 1}), json!({"": "x"}), json!({"a": "x".repeat(101)})]
+    {
+        let refused = call(bad);
+        assert_eq!(refused.error_code(), -32602, "{}", refused.text());
+        assert!(refused.text().contains("dev.paygate/labels"), "{}", refused.text());
+    }
+    let modern = json!({"name": "instant", "arguments": {}, "_meta": {"dev.paygate/labels": 5}});
+    assert_eq!(paygate.rpc(&raw, "tools/call", &modern).error_code(), -32602);
+    assert!(paygate.admin_get("/usage").json()["count"].as_i64().is_some());
+    paygate.kill9();
+    let paygate = setup.start();
+    let of_one = events(&paygate, "label=user:u:1");
+    assert_eq!(count(&of_one), 2);
+    assert_eq!(of_one[0]["labels"], json!({"feature": "chat", "user": "u:1"}));
+    assert_eq!(events(&paygate, "label=user:nobody").len(), 0);
+    assert_eq!(count(&events(&paygate, "")), 4);
+    assert!(events(&paygate, "")[3].get("labels").is_none());
+    let csv = paygate.admin_get("/usage?format=csv&label=feature:chat").text();
+    assert!(csv.contains("\"{\"\"feature\"\":\"\"chat\"\""), "{csv}");
+    let by_user = get(&paygate, "/analytics?label=user&namespace=acme");
+    let expected = json!([{"value": "u:1", "calls": 2, "credits": 2},
+        {"value": "u2", "calls": 1, "credits": 1}]);
+    assert_eq!(by_user["labels"], expected);
+    assert_eq!(get(&paygate, "/analytics?label=user&namespace=zoo")["labels"], json!([]));
+    assert!(get(&paygate, "/analytics").get("labels").is_none());
+    assert_eq!(paygate.admin_get("/usage?label=user").status, 400);
+}

@@ -27,6 +27,16 @@ struct Report<'a> {
     top_consumers: Vec<ConsumerView<'a>>,
     trend: Trend,
     summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<LabelView<'a>>>,
+}
+
+/// Calls with one value of the label that was asked for.
+#[derive(Serialize)]
+struct LabelView<'a> {
+    value: &'a str,
+    calls: i64,
+    credits: i64,
 }
 
 #[derive(Serialize)]
@@ -115,10 +125,12 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
             "from and to are {buckets} buckets apart, which is more than {ANALYTICS_BUCKETS_MAX}: choose a shorter time or granularity=daily"
         )));
     }
+    let label = query.get("label").map(str::to_owned);
     let top = query.number("top")?.unwrap_or(TOP_DEFAULT).clamp(1, ANALYTICS_TOP_MAX);
     let namespace = call.actor.scope(query.namespace()?)?;
     admin.roll_up().await?;
-    let asked = ReportAsked { from: first, to: behind, bucket, namespace, top };
+    let asked =
+        ReportAsked { from: first, to: behind, bucket, namespace, label: label.clone(), top };
     let report = admin.store.usage_report(asked).await?;
     let UsageReport { current, previous, .. } = report;
     Answer::pretty(&Report {
@@ -145,6 +157,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
             unique_tools: report.tools_used,
             success_rate: percent(current.allowed, all(current)),
         },
+        labels: label.map(|_| report.labels.iter().map(label_view).collect()),
     })
 }
 
@@ -167,6 +180,10 @@ fn series(known: &[(i64, Tally)], first: i64, count: usize, bucket: Bucket) -> V
         start = end;
     }
     all_buckets
+}
+
+fn label_view((value, tally): &(String, Tally)) -> LabelView<'_> {
+    LabelView { value, calls: tally.allowed, credits: tally.credits }
 }
 
 fn tool_view(tool: &str, tally: Tally) -> ToolView<'_> {

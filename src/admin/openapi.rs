@@ -150,6 +150,7 @@ fn parameters() -> Value {
         "key": query("key", json!({ "type": "string" }), "Id of a key."),
         "team": query("team", json!({ "type": "string" }), "Id of a team: the keys that are in it now."),
         "tool": query("tool", json!({ "type": "string" }), "Exact name of a tool."),
+        "label": query("label", json!({ "type": "string" }), "Of `/usage`: name, colon and value of a label. Of `/analytics`: the name of a label to sum up by."),
         "outcome": query("outcome", json!({ "type": "string" }), "The word of an outcome or of a reason to refuse; `allowed` or `denied` for all such."),
         "offset": query("offset", json!({ "type": "integer", "minimum": 0 }), "Entries to leave out."),
         "format": query("format", json!({ "enum": ["json", "csv"] }), "How it is written."),

@@ -8,6 +8,7 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::answer::{Answer, Problem, to_json};
 use super::query::Query;
@@ -43,6 +44,8 @@ struct EventView<'a> {
     outcome: &'a str,
     price: i64,
     count: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a RawValue>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,11 @@ fn filter(admin: &Admin, call: &Call, query: &Query) -> Result<UsageFilter, Prob
         (None, Some(team)) => Some(team_keys(admin, call, team)?),
         (None, None) => None,
     };
+    let named = |text: &str| {
+        let label = text.split_once(':').filter(|(name, _)| !name.is_empty());
+        let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        label.ok_or_else(|| Problem::bad("label must be a name, a colon and a value"))
+    };
     Ok(UsageFilter {
         since: query.time("since")?,
         until: query.time("until")?,
@@ -107,6 +115,7 @@ fn filter(admin: &Admin, call: &Call, query: &Query) -> Result<UsageFilter, Prob
         keys,
         tool: query.get("tool").map(str::to_owned),
         outcome: query.get("outcome").map(str::to_owned),
+        label: query.get("label").map(named).transpose()?,
     })
 }
 
@@ -214,7 +223,7 @@ impl Source for List {
     }
 }
 
-const CSV_HEAD: [&str; 13] = [
+const CSV_HEAD: [&str; 14] = [
     "timestamp",
     "apiKey",
     "keyName",
@@ -228,6 +237,7 @@ const CSV_HEAD: [&str; 13] = [
     "outcome",
     "price",
     "count",
+    "labels",
 ];
 
 fn csv_line(event: &UsageEvent) -> String {
@@ -249,6 +259,7 @@ fn csv_line(event: &UsageEvent) -> String {
         outcome,
         &price,
         &count,
+        event.labels.as_deref().unwrap_or(""),
     ])
 }
 
@@ -276,5 +287,6 @@ fn view(event: &UsageEvent) -> EventView<'_> {
         outcome: &event.outcome,
         price: event.price,
         count: event.count,
+        labels: event.labels.as_deref().and_then(|text| serde_json::from_str(text).ok()),
     }
 }

@@ -260,7 +260,7 @@ impl<K: Eq + Hash + Ord + Clone, V: Default> Counters<K, V> {
     fn all<T>(&self, show: impl Fn(&K, &V) -> T) -> Vec<T> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = known.iter().collect();
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all.sort_by_key(|(key, _)| *key);
         all.into_iter().map(|(key, value)| show(key, value)).collect()
     }
 }

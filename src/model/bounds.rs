@@ -533,3 +533,12 @@ pub const ANALYTICS_BUCKETS_MAX: usize = 1_000;
 
 /// Tools and keys that one report names.
 pub const ANALYTICS_TOP_MAX: usize = 100;
+
+/// Labels of one request: what a call is for, not a record of it.
+pub const LABELS_MAX: usize = 8;
+
+/// Length of a label's name.
+pub const LABEL_NAME_CHARS_MAX: usize = 40;
+
+/// Length of a label's value: an id or a word.
+pub const LABEL_VALUE_CHARS_MAX: usize = 100;

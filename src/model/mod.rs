@@ -8,6 +8,7 @@ pub mod id_map;
 pub mod idempotency;
 pub mod ids;
 pub mod key;
+pub mod labels;
 pub mod namespace;
 pub mod secret;
 pub mod spelling;

@@ -37,6 +37,8 @@ pub struct UsageFilter {
     pub tool: Option<String>,
     /// The word of an outcome or of a refusal's reason; `allowed` and `denied` are all of a kind.
     pub outcome: Option<String>,
+    /// Name and value of a label.
+    pub label: Option<(String, String)>,
 }
 
 /// One call that ended, one refund, or refusals of one kind.
@@ -68,6 +70,8 @@ pub struct UsageEvent {
     pub allowed: bool,
     /// How many refusals; 1 for a call.
     pub count: i64,
+    /// What the client said that it was for, as a JSON object.
+    pub labels: Option<String>,
 }
 
 /// Length of the buckets of a report.
@@ -135,6 +139,8 @@ pub struct UsageReport {
     pub keys: i64,
     /// How many tools.
     pub tools_used: i64,
+    /// Values of the label that was asked for, by number of calls.
+    pub labels: Vec<(String, Tally)>,
 }
 
 /// What a report is on.
@@ -148,6 +154,8 @@ pub struct ReportAsked {
     pub bucket: Bucket,
     /// Whose tenant.
     pub namespace: Option<String>,
+    /// The name of a label to sum up by.
+    pub label: Option<String>,
     /// Most tools and keys by name.
     pub top: usize,
 }

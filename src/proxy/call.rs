@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::asked::{Asked, Form};
 use super::identify::Caller;
+use super::labels::labels;
 use super::repeat::Repeat;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
@@ -33,6 +34,10 @@ impl Proxy {
         }
         let arguments = request.param("arguments");
         let parts = [tool.as_ref(), arguments.unwrap_or_default()];
+        let labels = match labels(&request.params) {
+            Ok(labels) => labels,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
         let repeat = match Repeat::read(caller, request, parts.into_iter()) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
@@ -46,6 +51,7 @@ impl Proxy {
             form: Form::Call,
             calls: &calls,
             repeat,
+            labels,
             line: &line,
             token: &token,
             rounds: None,

@@ -26,6 +26,7 @@ mod hold;
 mod identify;
 mod in_flight;
 mod initialize;
+mod labels;
 mod list;
 mod method;
 mod modern;

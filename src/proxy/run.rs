@@ -203,7 +203,7 @@ impl Proxy {
             Err(why) => return Ran::NotHeld(why),
         };
         let is_left = run.leaves.as_ref().is_some_and(Outlet::is_left);
-        let sent = Instant::now();
+        let before = Instant::now();
         let (spent, outcomes) = if run.registration.is_cancelled() || is_left {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
@@ -213,7 +213,7 @@ impl Proxy {
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
-        let upstream = sent.elapsed();
+        let upstream = before.elapsed();
         if let Some((rounds, answer)) = run.rounds.zip(interim(&outcomes)) {
             let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
             if let Some(first) = run.first {

@@ -13,6 +13,7 @@ use crate::gate::CallFacts;
 use crate::protocol::from_client::{Params, ParamsObject, Request};
 use crate::protocol::modern::{self, TASKS_EXTENSION};
 use crate::protocol::{to_client, to_server};
+use crate::proxy::labels::labels;
 
 impl Proxy {
     pub(super) async fn modern_call(
@@ -90,6 +91,7 @@ impl Proxy {
             form,
             calls: &[call],
             repeat,
+            labels: labels(&request.params).map_err(fails)?,
             line: &line,
             token: &token,
             rounds: Some(&rounds),

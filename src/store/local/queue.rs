@@ -16,6 +16,7 @@ use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROW
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::labels::Labels;
 use crate::model::namespace::Namespace;
 use crate::model::team::Team;
 use crate::model::text::Text;
@@ -41,6 +42,11 @@ pub(super) enum Write {
     Audit(Box<AuditEvent>),
     ForgetAudit {
         before: Option<Time>,
+    },
+    Labels {
+        call: CallId,
+        at: Time,
+        labels: Labels,
     },
     RollUp(Box<RollUp>),
     Refused(Vec<Refused>),

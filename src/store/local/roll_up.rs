@@ -8,6 +8,8 @@ use super::queue::Write;
 use super::schema::{meta, set_meta};
 use super::state::{LocalStore, Shared};
 use crate::model::bounds::{REFUSED_ROWS_MAX, USAGE_FORGOTTEN_AT_ONCE, USAGE_ROLLED_AT_ONCE};
+use crate::model::ids::CallId;
+use crate::model::labels::Labels;
 use crate::model::time::Time;
 use crate::model::usage::{Bucket, HOUR_MS, Refused};
 use crate::store::{Durable, StoreError};
@@ -31,7 +33,11 @@ pub(super) struct RollUp {
     sums: Vec<Sum>,
     /// First row of each hour.
     marks: Vec<(i64, i64)>,
+    labels: Vec<LabelSum>,
 }
+
+/// Hour, namespace, name and value of a label, calls and credits.
+type LabelSum = (i64, String, String, String, i64, i64);
 
 #[derive(Debug)]
 struct Sum {
@@ -74,7 +80,39 @@ pub(super) fn fold(connection: &Connection) -> rusqlite::Result<Option<RollUp>> 
     let mut statement = connection.prepare_cached(&sql)?;
     let marks = statement.query_map([after, up_to], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let marks = marks.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(RollUp { after, up_to, sums, marks }))
+    let labels = fold_labels(connection, after, up_to)?;
+    Ok(Some(RollUp { after, up_to, sums, marks, labels }))
+}
+
+fn fold_labels(connection: &Connection, after: i64, up_to: i64) -> rusqlite::Result<Vec<LabelSum>> {
+    let sql = format!(
+        "SELECT journal.at - journal.at % {HOUR_MS},
+                coalesce((SELECT namespace FROM keys WHERE id = account),
+                         (SELECT namespace FROM deleted_keys WHERE id = account), ''),
+                label.key, label.value, sum(kind <> 'refund'), sum(call.value ->> 2)
+         FROM journal CROSS JOIN call_labels ON call_labels.call = journal.call
+         CROSS JOIN json_each(journal.detail, '$.calls') AS call
+         CROSS JOIN json_each(call_labels.labels) AS label
+         WHERE seq > ?1 AND seq <= ?2 AND kind IN {ENDS} GROUP BY 1, 2, 3, 4"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let sums = statement.query_map([after, up_to], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    })?;
+    sums.collect()
+}
+
+/// Writes what a call is for.
+pub(super) fn write_labels(
+    connection: &Connection,
+    call: &CallId,
+    at: Time,
+    labels: &Labels,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO call_labels VALUES (?1, ?2, ?3)")?
+        .execute(params![call.bytes().as_slice(), at.ms(), labels.as_str()])?;
+    Ok(())
 }
 
 /// Adds to the sums, unless they have these rows already.
@@ -89,6 +127,14 @@ pub(super) fn write_roll_up(connection: &Connection, more: &RollUp) -> rusqlite:
         connection.prepare_cached("INSERT OR IGNORE INTO usage_marks VALUES (?1, ?2)")?;
     for place in &more.marks {
         mark.execute(*place)?;
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO label_hours VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
+             credits = credits + excluded.credits",
+    )?;
+    for (start, namespace, name, value, calls, credits) in &more.labels {
+        insert.execute(params![start, namespace, name, value, calls, credits])?;
     }
     set_meta(connection, ROLLED, more.up_to)
 }
@@ -166,6 +212,13 @@ pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rus
     let old = "DELETE FROM refused WHERE (seq, n) IN
         (SELECT seq, n FROM refused WHERE at < ?1 ORDER BY seq, n LIMIT ?2)";
     connection.prepare_cached(old)?.execute([hour, at_once])?;
+    let labels = "DELETE FROM call_labels WHERE call IN
+        (SELECT call FROM call_labels WHERE at < ?1 ORDER BY at LIMIT ?2)";
+    connection.prepare_cached(labels)?.execute([hour, at_once])?;
+    let labels = "DELETE FROM label_hours WHERE (start, namespace, name, value) IN
+        (SELECT start, namespace, name, value FROM label_hours WHERE start < ?1
+         ORDER BY start LIMIT ?2)";
+    connection.prepare_cached(labels)?.execute([hour, at_once])?;
     for (table, bucket) in [("usage_hours", Bucket::Hour), ("usage_days", Bucket::Day)] {
         let sql = format!(
             "DELETE FROM {table} WHERE (start, key, tool, reason) IN

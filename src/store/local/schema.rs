@@ -49,6 +49,21 @@ const USAGE: &str = "
         count     INTEGER NOT NULL,
         PRIMARY KEY (seq, n)
     ) WITHOUT ROWID;
+    CREATE TABLE call_labels (             -- what clients say that their calls are for
+        call   BLOB PRIMARY KEY,
+        at     INTEGER NOT NULL,           -- epoch ms
+        labels TEXT NOT NULL               -- JSON object of texts
+    ) WITHOUT ROWID;
+    CREATE INDEX call_labels_by_time ON call_labels (at);
+    CREATE TABLE label_hours (
+        start     INTEGER NOT NULL,
+        namespace TEXT NOT NULL,
+        name      TEXT NOT NULL,
+        value     TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, namespace, name, value)
+    ) WITHOUT ROWID;
     INSERT INTO meta VALUES ('usage_seq', 0), ('usage_from', 0);
 ";
 

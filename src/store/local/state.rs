@@ -136,6 +136,10 @@ impl Shared {
             Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
+        if let Some(labels) = &charge.labels {
+            let labels = Write::Labels { call: charge.call, at: hold.at, labels: labels.clone() };
+            queue.push(labels);
+        }
         let calls = charge.items.iter().map(CallEnd::open).collect();
         queue.opened(charge.call, charge.key.account(), calls, began);
         if self.durability != Durability::Call {

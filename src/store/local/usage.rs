@@ -119,7 +119,7 @@ impl Conditions {
         }
         if let Some(keys) = &filter.keys {
             let places = vec!["?"; keys.len()].join(", ");
-            self.text.push_str(&format!(" AND {key} IN ({places})"));
+            self.text = format!("{} AND {key} IN ({places})", self.text);
             self.values.extend(keys.iter().cloned().map(Value::from));
         }
     }
@@ -149,12 +149,19 @@ fn ended(
         Some("denied") => return Ok(Vec::new()),
         Some(word) => all.and("c.value ->> 3 = ?", word.to_owned()),
     }
+    if let Some((name, value)) = &filter.label {
+        let label = "EXISTS (SELECT 1 FROM json_each(call_labels.labels) AS l WHERE l.key = ?";
+        all.and(label, name.clone());
+        all.and("l.value = ?)", value.clone());
+    }
     let sql = format!(
-        "SELECT {place}, journal.at, call, account, keys.record ->> 'name', keys.record ->> 'first',
+        "SELECT {place}, journal.at, journal.call, account, keys.record ->> 'name', keys.record ->> 'first',
                 coalesce(keys.namespace, deleted_keys.namespace, ''),
-                c.value ->> 0, c.value ->> 1, c.value ->> 2, c.value ->> 3
+                c.value ->> 0, c.value ->> 1, c.value ->> 2, c.value ->> 3,
+                call_labels.labels
          FROM journal CROSS JOIN json_each(journal.detail, '$.calls') AS c
          LEFT JOIN keys ON keys.id = account LEFT JOIN deleted_keys ON deleted_keys.id = account
+         LEFT JOIN call_labels ON call_labels.call = journal.call
          WHERE {} AND kind IN {ENDS} ORDER BY seq, c.key LIMIT ?",
         all.text
     );
@@ -167,6 +174,7 @@ fn ended(
             outcome: row.get(10)?,
             allowed: true,
             count: 1,
+            labels: row.get(11)?,
             ..event(row)?
         })
     })?;
@@ -179,6 +187,9 @@ fn refused(
     span: Span,
     limit: usize,
 ) -> rusqlite::Result<Vec<UsageEvent>> {
+    if filter.label.is_some() {
+        return Ok(Vec::new());
+    }
     let place = format!("(seq << {PLACE_BITS} | n)");
     let mut all = Conditions::new(span, &place);
     all.common(filter, "at", "key", "tool");
@@ -219,6 +230,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<UsageEvent> {
         outcome: String::new(),
         allowed: false,
         count: 0,
+        labels: None,
     })
 }
 
@@ -268,7 +280,23 @@ pub(super) fn report(
         .query_row(given, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (current, previous) = (total(given)?, total(before)?);
     let consumers = consumers(connection, &rows, given, top)?;
-    Ok(UsageReport { series, tools, consumers, current, previous, keys, tools_used })
+    let labels = labels(connection, asked)?;
+    Ok(UsageReport { series, tools, consumers, current, previous, keys, tools_used, labels })
+}
+
+fn labels(connection: &Connection, asked: &ReportAsked) -> rusqlite::Result<Vec<(String, Tally)>> {
+    let Some(name) = &asked.label else { return Ok(Vec::new()) };
+    let sql = "SELECT value, sum(calls), sum(credits) FROM label_hours
+         WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3) AND name = ?4
+         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?5";
+    let top = i64::try_from(asked.top).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(sql)?;
+    let given = (asked.from, asked.to, asked.namespace.as_deref(), name, top);
+    let found = statement.query_map(given, |row| {
+        let tally = Tally { allowed: row.get(1)?, denied: 0, credits: row.get(2)? };
+        Ok((row.get(0)?, tally))
+    })?;
+    found.collect()
 }
 
 fn consumers(
