@@ -198,7 +198,7 @@ impl Writer {
                 Write::Audit(event) => write_audit(&transaction, event)?,
                 Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
                 Write::Labels { call, at, labels } => {
-                    write_labels(&transaction, call, *at, labels)?
+                    write_labels(&transaction, call, *at, labels)?;
                 }
                 Write::RollUp(more) => write_roll_up(&transaction, more)?,
                 Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
