@@ -233,7 +233,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<KeysPage, StoreError>;
 
-    /// Calls, refusals and credits by key and tool, as far as they were rolled up; deleted keys too.
+    /// Calls, refusals and credits by key and tool, up to now; deleted keys too.
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
 
     /// Writes refusals down, and brings the sums of usage up to what has ended so far.

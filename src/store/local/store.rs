@@ -430,6 +430,8 @@ impl Store for LocalStore {
     }
 
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
+        // What ended before this question must be in the answer.
+        self.catch_up(Vec::new()).await?;
         let namespace = namespace.map(str::to_owned);
         self.reports.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
