@@ -8,16 +8,31 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use paygate::admin::{self, AdminOptions, Terms};
+use paygate::admin::{self, AdminOptions, Live, Terms};
+use paygate::events::metrics::Gauges;
 use paygate::gate::{self, CallFacts, Policy};
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::Key;
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::RawKey;
+use paygate::model::usage::Refused;
 use paygate::store::local::{LocalOptions, LocalStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, clock, settlement};
 use serde_json::Value;
 use tower::ServiceExt;
+
+/// No proxy runs.
+struct Nothing;
+
+impl Live for Nothing {
+    fn take_refused(&self) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    fn metrics(&self, _: Gauges) -> String {
+        String::new()
+    }
+}
 
 async fn get(router: &Router, path: &str, header: (&str, &str)) -> Value {
     let request = Request::get(path).header(header.0, header.1).body(Body::empty()).unwrap();
@@ -62,7 +77,8 @@ async fn numbers_are_shown_as_of_ledger_time() {
         body_bytes_max: 1024,
         config: Arc::new(|| Value::Null),
         reload: Arc::new(|| Err(String::new())),
-        denied: Arc::new(|_| Vec::new()),
+        metrics_token: None,
+        live: Arc::new(Nothing),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);
     let used = &get(&router, "/balance", ("x-api-key", raw.reveal())).await["quotaUsage"];

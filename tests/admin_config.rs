@@ -43,3 +43,22 @@ fn what_holds_is_shown_without_secrets() {
         paygate.admin_as(token["token"].as_str().unwrap(), "GET", "/config", &Value::Null);
     assert_eq!(refused.status, 403, "{}", refused.text());
 }
+
+/// A key that is added must be shown, or a change of it would go unseen by a reload.
+#[test]
+fn every_key_is_shown() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../docs/reference/config.schema.json")).unwrap();
+    let shown = Setup::new().start().admin_get("/config").json();
+    // For editors, another way to give a value, or only there with another kind of server.
+    let elsewhere =
+        ["$schema", "adminKeyFile", "metricsTokenFile", "remoteUrl", "servers", "toolSeparator"];
+    let keys =
+        |object: &Value| -> Vec<String> { object.as_object().unwrap().keys().cloned().collect() };
+    for key in keys(&schema["properties"]) {
+        assert!(elsewhere.contains(&key.as_str()) || shown.get(&key).is_some(), "{key}");
+    }
+    for key in keys(&schema["properties"]["retention"]["properties"]) {
+        assert!(shown["retention"].get(&key).is_some(), "retention.{key}");
+    }
+}

@@ -8,7 +8,9 @@ pub(super) fn line<'a>(fields: impl IntoIterator<Item = &'a str>) -> String {
         if index > 0 {
             line.push(',');
         }
-        let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let is_number =
+            field.strip_prefix('-').unwrap_or(field).bytes().all(|b| b.is_ascii_digit());
+        let is_formula = !is_number && field.starts_with(['=', '+', '-', '@', '\t', '\r']);
         let needs_quotes = is_formula || field.contains([',', '"', '\r', '\n']);
         if !needs_quotes {
             line.push_str(field);
@@ -31,10 +33,10 @@ mod tests {
 
     #[test]
     fn fields_are_quoted_and_harmless() {
-        let fields = ["plain", "a,b", "say \"hi\"", "two\nlines", "=cmd()", "-1", "", "é"];
+        let fields = ["plain", "a,b", "say \"hi\"", "two\nlines", "=cmd()", "-1", "-1+1", "", "é"];
         assert_eq!(
             line(fields),
-            "plain,\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\",\"'=cmd()\",\"'-1\",,é\r\n"
+            "plain,\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\",\"'=cmd()\",-1,\"'-1+1\",,é\r\n"
         );
     }
 }

@@ -7,6 +7,7 @@
 mod acl;
 mod actor;
 mod adjust;
+mod analytics;
 mod answer;
 mod audit;
 mod auth;
@@ -21,6 +22,7 @@ mod fields;
 mod ip;
 mod keys;
 mod limits;
+mod metrics;
 mod namespaces;
 mod number;
 mod once;
@@ -41,6 +43,7 @@ mod teams;
 mod tokens;
 mod topup;
 mod usage;
+mod usage_list;
 mod view;
 
 use std::fmt;
@@ -58,21 +61,30 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use crate::events::metrics::Gauges;
 use crate::gate::Policy;
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
+use crate::model::usage::Refused;
 use crate::store::{Store, clock};
 use actor::Actor;
 use answer::{Answer, Problem};
 use auth::AdminAuth;
 use body::Members;
 use fields::KeyRef;
+use metrics::Scrapes;
 use refusals::Refusals;
-pub use routes::endpoints;
 use routes::{Access, ROUTES, Route};
+pub use routes::{endpoints, route_of};
 
-/// How often each reason has refused a call since the start: in one namespace, or in all.
-pub type Denied = Arc<dyn Fn(Option<&str>) -> Vec<(&'static str, u64)> + Send + Sync>;
+/// What only the running proxy knows.
+pub trait Live: Send + Sync {
+    /// Takes the refusals that are not in the database yet.
+    fn take_refused(&self) -> Vec<Refused>;
+
+    /// The page of `GET /metrics`, with what the books say.
+    fn metrics(&self, books: Gauges) -> String;
+}
 
 /// The configuration that holds, as an owner may see it.
 pub type ShownConfig = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -101,12 +113,14 @@ pub struct AdminOptions {
     pub terms: Arc<ArcSwap<Terms>>,
     /// Largest body of a request.
     pub body_bytes_max: usize,
-    /// Refused calls by reason.
-    pub denied: Denied,
     /// The configuration that holds, without its secrets.
     pub config: ShownConfig,
     /// Reads the configuration anew.
     pub reload: Reload,
+    /// Lets a scraper read the metrics from elsewhere.
+    pub metrics_token: Option<SecretString>,
+    /// The running proxy.
+    pub live: Arc<dyn Live>,
 }
 
 impl fmt::Debug for AdminOptions {
@@ -125,6 +139,7 @@ struct Admin {
     store: Arc<dyn Store>,
     auth: AdminAuth,
     refusals: Refusals,
+    scrapes: Scrapes,
 }
 
 /// One request, its body read.
@@ -171,7 +186,9 @@ impl Call {
 /// All endpoints of this part; any other path is answered with 404.
 pub fn router(options: AdminOptions, store: Arc<dyn Store>) -> Router {
     let auth = AdminAuth::new(&options.admin_key);
-    let admin = Arc::new(Admin { options, store, auth, refusals: Refusals::default() });
+    let scrapes = Scrapes::new(options.metrics_token.as_ref());
+    let refusals = Refusals::default();
+    let admin = Arc::new(Admin { options, store, auth, refusals, scrapes });
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
         let path = route.path;
@@ -201,7 +218,13 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
     let now = clock::now();
     let actor = match route.access {
         Access::Public => Actor::customer(),
-        Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
+        Access::Scraper if admin.scrapes.may(&parts.headers, address) => Actor::operator(),
+        Access::Scraper
+        | Access::Viewer
+        | Access::Admin
+        | Access::Owner
+        | Access::Operator
+        | Access::Host => {
             match admin.auth.check(&parts.headers, address, admin.store.as_ref()).await {
                 Ok(actor) => actor,
                 Err(refused) => {

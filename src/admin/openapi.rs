@@ -51,6 +51,7 @@ fn document() -> Value {
                     "type": "apiKey", "in": "header", "name": "X-Admin-Key",
                     "description": "The configured admin key, or an admin token.",
                 },
+                "metricsToken": { "type": "http", "scheme": "bearer" },
                 "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
             },
         },
@@ -61,7 +62,10 @@ fn operation(route: &Route) -> Value {
     let schema = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let content = |name: &str| json!({ "application/json": { "schema": schema(name) } });
     let (status, gives) = route.gives;
-    let mut success = content(gives);
+    let mut success = match route.access {
+        Access::Scraper => json!({ "text/plain": { "schema": schema(gives) } }),
+        _ => content(gives),
+    };
     if matches!(route.takes, Takes::Query(names) if names.contains(&"format"))
         && let Some(success) = success.as_object_mut()
     {
@@ -88,6 +92,7 @@ fn operation(route: &Route) -> Value {
     let security = match route.access {
         Access::Public if route.path == "/openapi.json" => json!([]),
         Access::Public => json!([{ "apiKey": [] }]),
+        Access::Scraper => json!([{}, { "adminKey": [] }, { "metricsToken": [] }]),
         Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
             json!([{ "adminKey": [] }])
         }
@@ -108,6 +113,7 @@ fn operation(route: &Route) -> Value {
 const fn access_word(access: Access) -> &'static str {
     match access {
         Access::Public => "public",
+        Access::Scraper => "scraper",
         Access::Viewer => "viewer",
         Access::Admin => "admin",
         Access::Owner => "owner",
@@ -137,7 +143,16 @@ fn parameters() -> Value {
         "types": query("types", json!({ "type": "string" }), "Any of these words, with commas between."),
         "actor": query("actor", json!({ "type": "string" }), "A part of the name, or the id of a token."),
         "since": query("since", moment.clone(), "Not before: RFC 3339, or epoch milliseconds."),
-        "until": query("until", moment, "Not after."),
+        "until": query("until", moment.clone(), "Not after."),
+        "from": query("from", moment.clone(), "In the first hour or day; 24 hours before `to` if absent."),
+        "to": query("to", moment.clone(), "In the last hour or day; now if absent."),
+        "granularity": query("granularity", json!({ "enum": ["hourly", "daily"] }), "Length of the buckets, which begin with UTC hours or days."),
+        "top": query("top", json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Most tools and keys by name."),
+        "key": query("key", json!({ "type": "string" }), "Id of a key."),
+        "team": query("team", json!({ "type": "string" }), "Id of a team: the keys that are in it now."),
+        "tool": query("tool", json!({ "type": "string" }), "Exact name of a tool."),
+        "label": query("label", json!({ "type": "string" }), "Of `/usage`: name, colon and value of a label. Of `/analytics`: the name of a label to sum up by."),
+        "outcome": query("outcome", json!({ "type": "string" }), "The word of an outcome or of a reason to refuse; `allowed` or `denied` for all such."),
         "offset": query("offset", json!({ "type": "integer", "minimum": 0 }), "Entries to leave out."),
         "format": query("format", json!({ "enum": ["json", "csv"] }), "How it is written."),
         "limit": query(
@@ -147,7 +162,7 @@ fn parameters() -> Value {
         ),
         "cursor": query(
             "cursor",
-            json!({ "type": "string", "pattern": "^[0-9]{1,15}$" }),
+            json!({ "type": "string", "pattern": "^[0-9]{1,19}$" }),
             "X-Next-Cursor of the answer before: go on behind it.",
         ),
     })

@@ -8,8 +8,9 @@ use axum::http::Method;
 use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, audit, balance, config, expiry, ip, keys, limits, namespaces,
-    openapi, quota, refund, revoke, rotate, search, status, tags, teams, tokens, topup,
+    Admin, Call, acl, adjust, analytics, audit, balance, config, expiry, ip, keys, limits, metrics,
+    namespaces, openapi, quota, refund, revoke, rotate, search, status, tags, teams, tokens, topup,
+    usage_list,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -19,6 +20,8 @@ use Takes::{Body, Money, Nothing, Query};
 pub(super) enum Access {
     /// Anybody; the handler looks at the API key itself.
     Public,
+    /// A program on this machine, one that has the token for it, or whoever may read everything.
+    Scraper,
     /// Whoever may read.
     Viewer,
     /// Whoever may change keys and credits.
@@ -36,7 +39,7 @@ impl Access {
     pub(super) fn check(self, actor: &Actor) -> Result<(), Problem> {
         let least = match self {
             Self::Public => return Ok(()),
-            Self::Viewer => Role::Viewer,
+            Self::Viewer | Self::Scraper => Role::Viewer,
             Self::Admin | Self::Operator => Role::Admin,
             Self::Owner | Self::Host => Role::Owner,
         };
@@ -47,7 +50,7 @@ impl Access {
             )));
         }
         match &actor.namespace {
-            Some(own) if matches!(self, Self::Operator | Self::Host) => {
+            Some(own) if matches!(self, Self::Operator | Self::Host | Self::Scraper) => {
                 let message = format!(
                     "This needs a token that is bound to no namespace; yours is bound to \"{own}\""
                 );
@@ -149,6 +152,9 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/teams/assign" Admin teams::assign, "teamsAssign" "Put a key into a team", Body("TeamKey") => 200 "Done"),
     route!(POST "/teams/remove" Admin teams::remove, "teamsRemove" "Take a key out of a team", Body("TeamKey") => 200 "Done"),
     route!(GET "/teams/usage" Viewer teams::usage, "teamsUsage" "What a team and its keys have used", Query(&["teamId"]) => 200 "TeamUsage"),
+    route!(GET "/usage" Viewer usage_list::list, "usage" "What became of calls, oldest first", Query(&["namespace", "since", "until", "key", "team", "tool", "outcome", "label", "limit", "cursor", "format"]) => 200 "UsageList"),
+    route!(GET "/analytics" Viewer analytics::show, "analytics" "Usage by hour or day, by tool and by key", Query(&["namespace", "from", "to", "granularity", "label", "top"]) => 200 "Analytics"),
+    route!(GET "/metrics" Scraper metrics::show, "metrics" "Counters for Prometheus", Nothing => 200 "Metrics"),
     route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
     route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
@@ -159,6 +165,22 @@ pub(super) static ROUTES: &[Route] = &[
     route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),
 ];
 
+/// The route that a path belongs to.
+pub fn route_of(path: &str) -> Option<&'static str> {
+    let fits = |route: &str| {
+        let (mut pattern, mut given) = (route.split('/'), path.split('/'));
+        loop {
+            match (pattern.next(), given.next()) {
+                (None, None) => return true,
+                (Some("{id}"), Some(id)) if !id.is_empty() => {}
+                (Some(one), Some(other)) if one == other => {}
+                _ => return false,
+            }
+        }
+    };
+    ROUTES.iter().map(|route| route.path).find(|route| fits(route))
+}
+
 /// Name and one line of each endpoint, for `GET /`.
 pub fn endpoints() -> impl Iterator<Item = (&'static str, String)> {
     ROUTES.iter().map(|route| {
@@ -166,6 +188,7 @@ pub fn endpoints() -> impl Iterator<Item = (&'static str, String)> {
         let header = match route.access {
             Access::Public if *path == "/openapi.json" => "no auth",
             Access::Public => "X-API-Key",
+            Access::Scraper => "loopback, X-Admin-Key or the metrics token",
             Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
                 "X-Admin-Key"
             }

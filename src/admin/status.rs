@@ -57,6 +57,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     // What is seen at all, and what of it is asked for.
     let seen = call.actor.namespace.clone();
     let asked = call.actor.scope(asked)?;
+    admin.roll_up().await?;
     let keys = admin.store.keys(seen.as_deref()).await?;
     let all_usage = admin.store.usage(seen.as_deref()).await?;
     let usage = match &asked {
@@ -69,7 +70,6 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         let shown: Vec<_> = keys.iter().filter(|(key, _)| is_asked(key)).collect();
         let by_id = shown.iter().map(|(key, _)| (key.id.as_str(), &**key)).collect();
         let usage = usage.as_ref().unwrap_or(&all_usage);
-        let denied = (admin.options.denied)(asked.as_deref());
         let tenants = admin.store.namespaces();
         let (options, terms) = (&admin.options, admin.options.terms.load());
         Answer::pretty(&Status {
@@ -77,8 +77,11 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
             shadow_mode: terms.policy.shadow,
             active_keys: keys.iter().filter(|(key, _)| key.usable(call.now)).count(),
             keys: shown.iter().map(|(key, account)| KeyView::of(key, account, &moment)).collect(),
-            usage: Summary::of(usage, &by_id, &denied),
-            event_count: all_usage.iter().fold(0, |sum, row| row.calls.saturating_add(sum)),
+            usage: Summary::of(usage, &by_id),
+            event_count: all_usage
+                .iter()
+                .filter(|row| row.reason.is_empty())
+                .fold(0, |sum, row| row.calls.saturating_add(sum)),
             namespaces: namespaces::views(&keys, &tenants, seen.as_deref(), call.now),
             filtered_namespace: asked.as_deref(),
             config: config(&terms),

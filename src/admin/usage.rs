@@ -1,4 +1,4 @@
-//! Calls and credits by tool and key, from the journal's rows.
+//! Calls, refusals and credits by tool and key, from the sums of usage.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,22 +13,25 @@ use crate::store::UsageRow;
 pub(super) struct Summary<'a> {
     total_calls: i64,
     total_credits_spent: i64,
-    total_denied: u64,
+    total_denied: i64,
     per_tool: BTreeMap<&'a str, Tally>,
     per_key: BTreeMap<String, Tally>,
-    deny_reasons: BTreeMap<&'static str, u64>,
+    deny_reasons: BTreeMap<&'a str, i64>,
 }
 
-/// Denied calls are counted by reason only, not by tool or key.
 #[derive(Debug, Default, Serialize)]
 struct Tally {
     calls: i64,
     credits: i64,
-    denied: u64,
+    denied: i64,
 }
 
 impl Tally {
     fn add(&mut self, row: &UsageRow) {
+        if !row.reason.is_empty() {
+            self.denied = self.denied.saturating_add(row.calls);
+            return;
+        }
         self.calls = self.calls.saturating_add(row.calls);
         self.credits = self.credits.saturating_add(row.credits);
     }
@@ -36,23 +39,27 @@ impl Tally {
 
 impl<'a> Summary<'a> {
     /// Sums up the rows. `keys` are known by id; what deleted ones used counts too.
-    pub(super) fn of(
-        rows: &'a [UsageRow],
-        keys: &HashMap<&str, &Key>,
-        denied: &[(&'static str, u64)],
-    ) -> Self {
+    pub(super) fn of(rows: &'a [UsageRow], keys: &HashMap<&str, &Key>) -> Self {
         let mut summary = Self::default();
         for row in rows {
-            summary.total_calls = summary.total_calls.saturating_add(row.calls);
-            summary.total_credits_spent = summary.total_credits_spent.saturating_add(row.credits);
-            summary.per_tool.entry(&row.tool).or_default().add(row);
+            if row.reason.is_empty() {
+                summary.total_calls = summary.total_calls.saturating_add(row.calls);
+                summary.total_credits_spent =
+                    summary.total_credits_spent.saturating_add(row.credits);
+            } else {
+                summary.total_denied = summary.total_denied.saturating_add(row.calls);
+                let of_reason = summary.deny_reasons.entry(&row.reason).or_default();
+                *of_reason = of_reason.saturating_add(row.calls);
+            }
+            if !row.tool.is_empty() {
+                summary.per_tool.entry(&row.tool).or_default().add(row);
+            }
+            if row.key.is_empty() {
+                continue;
+            }
             let label =
                 keys.get(row.key.as_str()).map_or_else(|| row.key.clone(), |key| label(key));
             summary.per_key.entry(label).or_default().add(row);
-        }
-        for (reason, count) in denied.iter().filter(|(_, count)| *count > 0) {
-            summary.total_denied = summary.total_denied.saturating_add(*count);
-            summary.deny_reasons.insert(reason, *count);
         }
         summary
     }

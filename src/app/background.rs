@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::config::Retention;
 use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::{Store, clock};
@@ -22,20 +23,21 @@ pub(super) struct Background {
     expiry: JoinHandle<()>,
     sessions: JoinHandle<()>,
     forgetting: JoinHandle<()>,
+    usage: JoinHandle<()>,
 }
 
 impl Background {
-    /// Entries of the audit log are kept for so many days; 0 is for ever.
     pub(super) fn start(
         store: &Arc<dyn Store>,
         proxy: &Arc<ArcSwap<Proxy>>,
-        audit_days: i64,
+        retention: Retention,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
-        let forgetting = tokio::spawn(forget_audit(Arc::clone(store), audit_days, stopped));
-        Self { stop, expiry, sessions, forgetting }
+        let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
+        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped));
+        Self { stop, expiry, sessions, forgetting, usage }
     }
 
     /// Ends them, each after what it is doing.
@@ -48,7 +50,10 @@ impl Background {
             tracing::error!(target: "app", %why, "sessions were not looked after any more");
         }
         if let Err(why) = self.forgetting.await {
-            tracing::error!(target: "app", %why, "old entries of the audit log were not forgotten any more");
+            tracing::error!(target: "app", %why, "old entries were not forgotten any more");
+        }
+        if let Err(why) = self.usage.await {
+            tracing::error!(target: "app", %why, "usage was not rolled up any more");
         }
     }
 }
@@ -83,10 +88,37 @@ async fn tend_sessions(proxy: Arc<ArcSwap<Proxy>>, mut stop: watch::Receiver<boo
     }
 }
 
-/// Forgets old entries of the audit log, a few at a time.
-async fn forget_audit(store: Arc<dyn Store>, days: i64, mut stop: watch::Receiver<bool>) {
+/// How long something is kept; for ever without days.
+fn span(days: i64) -> Option<Duration> {
     let hours = u64::try_from(days).unwrap_or(0).saturating_mul(24);
-    let kept = (hours > 0).then(|| Duration::from_hours(hours.min(HOURS_MAX)));
+    (hours > 0).then(|| Duration::from_hours(hours.min(HOURS_MAX)))
+}
+
+/// Brings the sums of usage up to the present, the refusals too, once more at the end.
+async fn roll_up(
+    store: Arc<dyn Store>,
+    proxy: Arc<ArcSwap<Proxy>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut ticks = interval(bounds::USAGE_ROLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let is_end = tokio::select! {
+            _ = stop.changed() => true,
+            _ = ticks.tick() => false,
+        };
+        if let Err(why) = store.roll_up_usage(proxy.load().denials().take()).await {
+            tracing::debug!(target: "app", %why, "usage could not be rolled up");
+        }
+        if is_end {
+            return;
+        }
+    }
+}
+
+/// Forgets old entries of the audit log and old usage, a few at a time.
+async fn forget(store: Arc<dyn Store>, retention: Retention, mut stop: watch::Receiver<bool>) {
+    let (audit, usage) = (span(retention.audit_days), span(retention.usage_days));
     let mut ticks = interval(bounds::AUDIT_FORGET_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -94,8 +126,11 @@ async fn forget_audit(store: Arc<dyn Store>, days: i64, mut stop: watch::Receive
             _ = stop.changed() => return,
             _ = ticks.tick() => {}
         }
-        let before = kept.map(|kept| clock::now().minus(kept));
-        if let Err(why) = store.forget_audit(before).await {
+        let before = |kept: Option<Duration>| kept.map(|kept| clock::now().minus(kept));
+        if let Err(why) = store.forget_usage(before(usage)).await {
+            tracing::debug!(target: "app", %why, "old usage could not be forgotten");
+        }
+        if let Err(why) = store.forget_audit(before(audit)).await {
             tracing::debug!(target: "app", %why, "old entries of the audit log could not be forgotten");
         }
     }

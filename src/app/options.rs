@@ -5,20 +5,23 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::AppError;
 use super::reload::Reloader;
-use crate::admin::{AdminOptions, Terms};
+use crate::admin::{AdminOptions, Live, Terms};
 use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
+use crate::events::metrics::Gauges;
 use crate::front::http::HttpOptions;
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::front::stdio::StdioOptions;
 use crate::gate::{Policy, ToolPolicy};
 use crate::model::bounds;
 use crate::model::key::Quota;
+use crate::model::usage::Refused;
 use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
 use crate::upstream::{
@@ -96,10 +99,6 @@ pub(super) fn admin(
         name: config.name.clone(),
         terms: reloader.terms(),
         body_bytes_max: config.body_bytes_max,
-        denied: {
-            let proxy = Arc::clone(proxy);
-            Arc::new(move |namespace| proxy.denials().by_reason(namespace))
-        },
         config: {
             let reloader = Arc::clone(reloader);
             Arc::new(move || reloader.shown())
@@ -108,6 +107,26 @@ pub(super) fn admin(
             let reloader = Arc::clone(reloader);
             Arc::new(move || reloader.reload())
         },
+        metrics_token: config.metrics_token.clone(),
+        live: Arc::new(ProxyNow { proxy: Arc::clone(proxy), since: Instant::now() }),
+    }
+}
+
+/// What the operator API shows of a proxy.
+struct ProxyNow {
+    proxy: Arc<Proxy>,
+    since: Instant,
+}
+
+impl Live for ProxyNow {
+    fn take_refused(&self) -> Vec<Refused> {
+        self.proxy.denials().take()
+    }
+
+    fn metrics(&self, gauges: Gauges) -> String {
+        let sessions = self.proxy.open_sessions();
+        let gauges = Gauges { uptime: self.since.elapsed(), sessions, ..gauges };
+        self.proxy.metrics().text(&self.proxy.denials().snapshot(), &gauges)
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) struct Draft {
     pub(super) allowed_hosts: Vec<String>,
     pub(super) allowed_origins: Vec<String>,
     pub(super) top_up_url: Option<String>,
+    pub(super) metrics_token: Option<SecretString>,
 }
 
 /// A tool's entry, before defaults.

@@ -76,6 +76,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         allowed_hosts: draft.allowed_hosts,
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
+        metrics_token: draft.metrics_token,
     })
 }
 

@@ -467,7 +467,14 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("redis", "shared state in Redis"),
     not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
-    not_built("metricsToken", "metrics"),
+    key(
+        "metricsToken",
+        Kind::Secret,
+        Fallback::Words("none"),
+        "",
+        "Lets a scraper read `GET /metrics` from elsewhere, as `Authorization: Bearer TOKEN`.",
+        |draft, entry, findings| draft.metrics_token = entry.text(findings, check::admin_key),
+    ),
     not_built("tls", "TLS of its own"),
 ];
 

@@ -13,7 +13,7 @@ use super::file::walk;
 use super::key::{Fallback, Key, Kind};
 use super::keys::key;
 use super::problem::{Findings, masked, shown};
-use super::settings::{AUDIT_DAYS_DEFAULT, ImportKey, Quota, Retention};
+use super::settings::{AUDIT_DAYS_DEFAULT, ImportKey, Quota, Retention, USAGE_DAYS_DEFAULT};
 
 /// The keys of an entry of `toolPricing`.
 pub(super) static TOOL_PRICING: &[Key<ToolDraft>] = &[
@@ -105,16 +105,29 @@ pub(super) static GLOBAL_QUOTA: &[Key<Quota>] = &[
 ];
 
 /// The keys of `retention`.
-pub(super) static RETENTION: &[Key<Retention>] = &[key(
-    "auditDays",
-    Kind::Limit,
-    Fallback::Number(AUDIT_DAYS_DEFAULT),
-    "",
-    "Days after which entries of the audit log are forgotten.",
-    |retention, entry, findings| {
-        retention.audit_days = entry.number(findings).unwrap_or(AUDIT_DAYS_DEFAULT);
-    },
-)];
+pub(super) static RETENTION: &[Key<Retention>] = &[
+    key(
+        "auditDays",
+        Kind::Limit,
+        Fallback::Number(AUDIT_DAYS_DEFAULT),
+        "",
+        "Days after which entries of the audit log are forgotten.",
+        |retention, entry, findings| {
+            retention.audit_days = entry.number(findings).unwrap_or(AUDIT_DAYS_DEFAULT);
+        },
+    ),
+    key(
+        "usageDays",
+        Kind::Limit,
+        Fallback::Number(USAGE_DAYS_DEFAULT),
+        "",
+        "Days after which usage is forgotten: its list and its sums. What calls cost stays in the \
+         journal.",
+        |retention, entry, findings| {
+            retention.usage_days = entry.number(findings).unwrap_or(USAGE_DAYS_DEFAULT);
+        },
+    ),
+];
 
 pub(super) fn read_retention(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
     let subject = |name: &str| name.to_owned();

@@ -56,8 +56,8 @@ pub use reference::reference_page;
 pub use schema::schema;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
-    Quota, RemoteUrl, RequireKey, Server, ServerCommand, ServerKind, Serves, Several, ToolPricing,
-    UnlistedTools,
+    Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
+    ToolPricing, UnlistedTools,
 };
 pub use show::{changed, show};
 

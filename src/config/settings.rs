@@ -105,6 +105,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Where a customer can buy credits, shown in denials.
     pub top_up_url: Option<String>,
+    /// Lets a scraper read the metrics from elsewhere.
+    pub metrics_token: Option<SecretString>,
 }
 
 /// Which clients are served.
@@ -258,17 +260,21 @@ pub struct Quota {
 
 /// `retention.auditDays`: a year, so that last year's books can be explained.
 pub(super) const AUDIT_DAYS_DEFAULT: i64 = 365;
+/// `retention.usageDays`: as long.
+pub(super) const USAGE_DAYS_DEFAULT: i64 = 365;
 
 /// How long what happened is remembered, in days; 0 is for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// The audit log.
     pub audit_days: i64,
+    /// Usage: what is listed and its sums.
+    pub usage_days: i64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { audit_days: AUDIT_DAYS_DEFAULT }
+        Self { audit_days: AUDIT_DAYS_DEFAULT, usage_days: USAGE_DAYS_DEFAULT }
     }
 }
 

@@ -51,7 +51,11 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             "dailyCreditLimit": config.global_quota.daily_credits,
             "monthlyCreditLimit": config.global_quota.monthly_credits,
         },
-        "retention": { "auditDays": config.retention.audit_days },
+        "retention": {
+            "auditDays": config.retention.audit_days,
+            "usageDays": config.retention.usage_days,
+        },
+        "metricsToken": config.metrics_token.as_ref().map(|token| secret(token.expose_secret())),
         "refundOnFailure": config.refund_on_failure,
         "shadowMode": config.shadow_mode,
         "adminKey": config.admin_key.as_ref().map(|key| secret(key.expose_secret())),

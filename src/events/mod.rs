@@ -1,3 +1,5 @@
 //! What happened, and who is told.
 
 pub mod denials;
+pub mod metrics;
+pub mod text_form;

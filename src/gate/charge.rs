@@ -5,6 +5,7 @@ use crate::ledger::{Bound, Demand, Hold, Posting, Refund, Refusal, names};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
+use crate::model::labels::Labels;
 use crate::model::team::TeamId;
 use crate::model::text::Text;
 use crate::model::time::Time;
@@ -37,6 +38,8 @@ pub struct Charge {
     pub in_batch: bool,
     /// The calls, in order.
     pub items: Vec<Item>,
+    /// What the client says that they are for.
+    pub labels: Option<Labels>,
     /// Sum of their prices.
     pub total: i64,
     /// What the ledger is asked for, in order of precedence.
@@ -95,6 +98,13 @@ impl Denied {
 }
 
 impl Charge {
+    /// The same with what its client says that it is for.
+    #[must_use]
+    pub fn labelled(mut self, labels: Option<Labels>) -> Self {
+        self.labels = labels;
+        self
+    }
+
     /// One call that is held already, as it is to be settled. What it holds was judged when it was
     /// held, so nothing of it can be refused.
     pub fn of_hold(key: KeyId, item: Item, hold: &Hold) -> Self {
@@ -118,6 +128,7 @@ impl Charge {
             namespace_revision: 0,
             team: None,
             in_batch: false,
+            labels: None,
             total: item.price,
             items: vec![item],
             demands: hold.postings.iter().map(demand).collect(),

@@ -48,6 +48,7 @@ pub(super) fn charge(
     }
 
     Charge {
+        labels: None,
         call,
         key: key.id.clone(),
         namespace: key.namespace.as_str().into(),

@@ -577,3 +577,43 @@ pub const STDIO_ANSWERS_QUEUED_MAX: usize = 64;
 
 /// Pieces of stdin that wait to be looked at, each of up to [`CHILD_READ_BYTES`].
 pub const STDIO_PIECES_QUEUED_MAX: usize = 16;
+
+/// Kinds of refusals (key, tool and reason) that are told apart between two looks of the writer; the
+/// rest is counted by its reason alone, so that no flood makes rows without end.
+pub const REFUSED_KINDS_MAX: usize = 1_000;
+
+/// Refusals in a list of usage: older ones are then only in the sums.
+pub const REFUSED_ROWS_MAX: i64 = 1_000_000;
+
+/// How often usage is rolled up and refusals are written down. A crash loses the refusals since.
+pub const USAGE_ROLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Journal rows that one commit adds to the sums of usage, so that no answer waits for it noticeably.
+pub const USAGE_ROLLED_AT_ONCE: i64 = 2_000;
+
+/// Journal rows that one read of usage looks at, whatever it finds: other reports get their turn.
+pub const USAGE_SCANNED_AT_ONCE: i64 = 20_000;
+
+/// Reads for one page of usage: so many rows are looked at, then the page ends with what was found.
+pub const USAGE_READS_MAX: usize = 50;
+
+/// Rows of usage that one commit forgets.
+pub const USAGE_FORGOTTEN_AT_ONCE: usize = 5_000;
+
+/// How old the sums over all keys may be that a scrape of the metrics shows.
+pub const METRICS_SUMS_AGE: Duration = Duration::from_secs(15);
+
+/// Hours or days of one report.
+pub const ANALYTICS_BUCKETS_MAX: usize = 1_000;
+
+/// Tools and keys that one report names.
+pub const ANALYTICS_TOP_MAX: usize = 100;
+
+/// Labels of one request: what a call is for, not a record of it.
+pub const LABELS_MAX: usize = 8;
+
+/// Length of a label's name.
+pub const LABEL_NAME_CHARS_MAX: usize = 40;
+
+/// Length of a label's value: an id or a word.
+pub const LABEL_VALUE_CHARS_MAX: usize = 100;

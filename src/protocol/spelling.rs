@@ -16,8 +16,11 @@ pub const PARAMS: &[&str] =
 /// Where a client names its request, so that it may send it again.
 pub const IDEMPOTENCY_META: &str = "dev.paygate/idempotencyKey";
 
+/// Where a client says what its call is for.
+pub const LABELS_META: &str = "dev.paygate/labels";
+
 /// Members with a meaning in `_meta`.
-pub const META: &[&str] = &["progressToken", IDEMPOTENCY_META];
+pub const META: &[&str] = &["progressToken", IDEMPOTENCY_META, LABELS_META];
 
 /// What the names of Paygate's own members of `_meta` begin with.
 const OWN_META: &str = "dev.paygate/";

@@ -9,6 +9,7 @@ use super::repeat::Repeat;
 use super::{Proxy, Shown};
 use crate::gate::CallFacts;
 use crate::model::ids::CallId;
+use crate::model::labels::Labels;
 use crate::protocol::from_server::FromServer;
 use crate::protocol::to_client::ErrorObjectOwned;
 use crate::store::Show;
@@ -26,6 +27,8 @@ pub(super) struct Asked<'a> {
     pub(super) calls: &'a [CallFacts<'a>],
     /// How it may be repeated.
     pub(super) repeat: Option<Repeat>,
+    /// What it is for.
+    pub(super) labels: Option<Labels>,
     pub(super) line: &'a WriteLine<'a>,
     /// The progress token of a call (by index), as JSON text.
     pub(super) token: &'a (dyn Fn(usize) -> Option<&'a str> + Sync),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::asked::{Answered, Asked, Form, Outcomes};
 use super::call::{is_too_long, too_long};
 use super::identify::Caller;
+use super::labels::labels;
 use super::repeat::Repeat;
 use super::settle::was_cancelled;
 use super::{Answer, Proxy, Reply, Shown, fault};
@@ -54,6 +55,10 @@ impl Proxy {
             meta.and_then(|meta| meta.get("progressToken"))
         };
         let parts = facts.iter().flat_map(|call| [call.tool, call.arguments.unwrap_or_default()]);
+        let labels = match labels(&request.params) {
+            Ok(labels) => labels,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
         let repeat = match Repeat::read(caller, request, parts) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
@@ -66,6 +71,7 @@ impl Proxy {
             form: Form::Batch,
             calls: &facts,
             repeat,
+            labels,
             line: &line,
             token: &token,
             rounds: None,

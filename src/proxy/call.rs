@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::asked::{Asked, Form};
 use super::identify::Caller;
+use super::labels::labels;
 use super::parked::Rounds;
 use super::repeat::Repeat;
 use super::{Answer, Proxy, Reply, Shown, fault};
@@ -39,6 +40,10 @@ impl Proxy {
         if rounds.is_some() {
             parts.extend(request.param("task").into_iter().chain(session.as_deref()));
         }
+        let labels = match labels(&request.params) {
+            Ok(labels) => labels,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
         let repeat = match Repeat::read(caller, request, parts.into_iter()) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
@@ -52,6 +57,7 @@ impl Proxy {
             form: Form::Call,
             calls: &calls,
             repeat,
+            labels,
             line: &line,
             token: &token,
             rounds: rounds.as_ref(),

@@ -17,7 +17,8 @@ impl Proxy {
         let tool = tool.filter(|_| asked.form != Form::Method);
         let tools = self.shared.link.tools();
         let tool = tool.filter(|tool| tools.contains(tool));
-        self.denials.count(denied.denial.word(), tool, identity.namespace_name());
+        let key = identity.key.as_deref();
+        self.denials.count(denied.denial.word(), tool, key, identity.now);
         let shown = self.shown_for(identity, asked).await;
         Reply::Denied(Box::new(Refused {
             id: asked.id.to_owned(),
@@ -32,7 +33,7 @@ impl Proxy {
 
     /// The reply to a free method that is refused. Only who has passed as a customer sees numbers.
     pub(super) async fn denied_free(&self, identity: &Identity, id: &str, denied: Denied) -> Reply {
-        self.denials.count(denied.denial.word(), None, identity.namespace_name());
+        self.denials.count(denied.denial.word(), None, identity.key.as_deref(), identity.now);
         Reply::Denied(Box::new(Refused {
             id: id.to_owned(),
             denied,

@@ -55,14 +55,17 @@ impl Proxy {
         call: CallId,
     ) -> Result<Allowed, Denied> {
         let policy = &self.options.policy;
-        let admit = |identity: &Identity| match asked.form {
-            Form::Call | Form::Batch => {
-                gate::admit(policy, &identity.request(asked.calls, asked.in_batch()), call)
-            }
-            Form::Method => {
-                let request = identity.request(&[], false);
-                gate::admit_method(policy, &request, asked.first_name(), call)
-            }
+        let admit = |identity: &Identity| -> Result<Charge, Denied> {
+            let charge = match asked.form {
+                Form::Call | Form::Batch => {
+                    gate::admit(policy, &identity.request(asked.calls, asked.in_batch()), call)
+                }
+                Form::Method => {
+                    let request = identity.request(&[], false);
+                    gate::admit_method(policy, &request, asked.first_name(), call)
+                }
+            };
+            charge.map(|charge| charge.labelled(asked.labels.clone()))
         };
         let admitted = admit(identity);
         if !policy.shadow {

@@ -203,11 +203,6 @@ impl Identity {
         }
     }
 
-    /// The tenant of the key, if there is one.
-    pub(super) fn namespace_name(&self) -> Option<&str> {
-        self.key.as_ref().map(|key| key.namespace.as_str())
-    }
-
     /// May it use what needs a key?
     pub(super) fn admitted(&self) -> Result<(), Denied> {
         gate::admit_free(&self.request(&[], false))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::asked::{Asked, Form};
 use super::free::is_of_a_connection;
 use super::identify::Caller;
+use super::labels::labels;
 use super::repeat::Repeat;
 use super::{Answer, Proxy, Reply, Shown, fault};
 use crate::gate::CallFacts;
@@ -35,6 +36,10 @@ impl Proxy {
         caller: &Caller,
         request: &Request<'_>,
     ) -> Reply {
+        let labels = match labels(&request.params) {
+            Ok(labels) => labels,
+            Err(error) => return Reply::error(request.id, &error, Shown::default()),
+        };
         let repeat = match Repeat::read(caller, request, parameters(&request.params, &["_meta"])) {
             Ok(repeat) => repeat,
             Err(error) => return Reply::error(request.id, &error, Shown::default()),
@@ -45,7 +50,8 @@ impl Proxy {
         let token = |_: usize| request.params.progress_token();
         let form = Form::Method;
         let (id, calls) = (request.id, &calls);
-        let asked = Asked { id, form, calls, repeat, line: &line, token: &token, rounds: None };
+        let asked =
+            Asked { id, form, calls, repeat, labels, line: &line, token: &token, rounds: None };
         let ended = match self.charged(caller, &asked).await {
             Ok(ended) => ended,
             Err(reply) => return reply,

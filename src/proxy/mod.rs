@@ -27,6 +27,7 @@ mod hold;
 mod identify;
 mod in_flight;
 mod initialize;
+mod labels;
 mod list;
 mod method;
 mod modern;
@@ -49,6 +50,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use crate::events::denials::Denials;
+use crate::events::metrics::Metrics;
 use crate::gate::Denied;
 use crate::model::bounds;
 use crate::model::idempotency::IdempotencyKey;
@@ -87,6 +89,7 @@ pub struct Proxy {
     calls: InFlight,
     repeats: Repeats,
     denials: Arc<Denials>,
+    metrics: Arc<Metrics>,
     exchanges: Arc<Exchanges>,
     /// The server's modern side.
     eras: Arc<Eras>,
@@ -113,7 +116,7 @@ impl Proxy {
         link: Link,
         ear: Arc<Ear>,
     ) -> Self {
-        let (calls, repeats, denials, exchanges) = Default::default();
+        let (calls, repeats, denials, metrics, exchanges) = Default::default();
         let last_call_wait = options.request_timeout_max.saturating_add(bounds::HOLD_MARGIN);
         let sessions = Sessions::new(server, last_call_wait);
         ear.serve(&sessions, link.first_result().as_deref());
@@ -128,6 +131,7 @@ impl Proxy {
             calls,
             repeats,
             denials,
+            metrics,
             exchanges,
             eras,
             listens,
@@ -156,6 +160,7 @@ impl Proxy {
             calls: self.calls.clone(),
             repeats: self.repeats.clone(),
             denials: Arc::clone(&self.denials),
+            metrics: Arc::clone(&self.metrics),
             exchanges: Arc::clone(&self.exchanges),
             eras: Arc::clone(&self.eras),
             listens: self.listens.clone(),
@@ -266,6 +271,16 @@ impl Proxy {
     /// Refusals since the start.
     pub fn denials(&self) -> &Denials {
         &self.denials
+    }
+
+    /// What is counted since the start.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// MCP sessions that are open.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.count()
     }
 
     /// The link to the guarded server.

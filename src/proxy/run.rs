@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::asked::{Asked, Ended, Form, Outcomes, Told};
 use super::connection::Connection;
@@ -49,6 +50,8 @@ struct Run {
     sendings: Vec<(Slot, Vec<u8>, Patience)>,
     /// Others may wait for it.
     first: Option<First>,
+    /// When the request arrived.
+    began: Instant,
 }
 
 /// What a server is told of a call whose client has left.
@@ -70,7 +73,7 @@ impl Proxy {
             outlet.is_about(asked.earlier_call().unwrap_or(id));
         }
         // A record may change between the judgement and the hold: then both are done once more.
-        let mut was_stale = false;
+        let (mut was_stale, began) = (false, Instant::now());
         loop {
             let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
             let allowed = match self.allow(&identity, asked, id).await {
@@ -90,6 +93,7 @@ impl Proxy {
                 }
             };
             run.first = first;
+            run.began = began;
             let (proxy, exchange) = (Arc::clone(self), caller.exchange.clone());
             let ran = Survive::new(async move {
                 let _exchange = exchange;
@@ -171,6 +175,7 @@ impl Proxy {
             rounds: asked.rounds.cloned(),
             sendings,
             first: None,
+            began: Instant::now(),
         })
     }
 
@@ -198,6 +203,7 @@ impl Proxy {
             Err(why) => return Ran::NotHeld(why),
         };
         let is_left = run.leaves.as_ref().is_some_and(Outlet::is_left);
+        let before = Instant::now();
         let (spent, outcomes) = if run.registration.is_cancelled() || is_left {
             (Spent { held }, vec![Err(Failure::Cancelled); run.sendings.len()])
         } else {
@@ -207,6 +213,7 @@ impl Proxy {
             (spent, outcomes(pendings, &run.connection.link, takes_tasks, run.leaves).await)
         };
         drop((run.registration, run.hearings));
+        let upstream = before.elapsed();
         let interim = run.rounds.and_then(|rounds| Some((interim(&outcomes, &rounds)?, rounds)));
         if let Some((answer, rounds)) = interim {
             let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
@@ -228,6 +235,7 @@ impl Proxy {
             Settled::TooLate => (Told::Withheld(fault::upstream(Failure::Timeout), call), None),
             Settled::Unbooked(error) => (Told::Withheld(fault::store(&error), call), None),
         };
+        self.metrics.took(upstream, run.began.elapsed().saturating_sub(upstream));
         if let Some(first) = run.first {
             first.tell(&told);
         }

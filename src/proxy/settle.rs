@@ -6,7 +6,7 @@ use super::tasks::Seen;
 use crate::ledger::ResolutionKind;
 use crate::protocol::from_server;
 use crate::protocol::result_kind::ResultKind;
-use crate::store::{self, ItemEnd, Keep, Reading, Settlement, Show, StoreError, clock};
+use crate::store::{self, CallEnd, ItemEnd, Keep, Reading, Settlement, Show, StoreError, clock};
 use crate::upstream::{Failure, Outcome};
 
 /// What became of the books.
@@ -97,12 +97,19 @@ impl Proxy {
         let Some(charge) = held.charge() else { return Settled::Booked(None) };
         let settlement = Settlement { keep, ..store::settlement(charge, ends, show) };
         let captured = settlement.kind == ResolutionKind::Captured;
+        let ended = settlement.ends.clone();
         match self.store.settle(settlement, clock::now()).await {
             Ok((reading, durable)) if captured => match durable.wait().await {
-                Ok(()) => Settled::Booked(Some(reading)),
+                Ok(()) => {
+                    self.count_ended(&ended);
+                    Settled::Booked(Some(reading))
+                }
                 Err(error) => Settled::Unbooked(error),
             },
-            Ok((reading, _)) => Settled::Booked(Some(reading)),
+            Ok((reading, _)) => {
+                self.count_ended(&ended);
+                Settled::Booked(Some(reading))
+            }
             Err(error) if !captured => {
                 // The hold ends by itself, at its deadline or at the next start.
                 tracing::warn!(target: "proxy", call = %charge.call, %error, "a release could not be booked");
@@ -110,6 +117,15 @@ impl Proxy {
             }
             Err(StoreError::NotOpen) => Settled::TooLate,
             Err(error) => Settled::Unbooked(error),
+        }
+    }
+}
+
+impl Proxy {
+    /// Counts calls whose end is booked.
+    pub(super) fn count_ended(&self, ended: &[CallEnd]) {
+        for CallEnd { tool, price, charged, .. } in ended {
+            self.metrics.call(tool.as_str(), *price, *charged);
         }
     }
 }

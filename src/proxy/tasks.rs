@@ -341,9 +341,15 @@ impl Proxy {
         let Some(charge) = held.charge() else { return Ok(()) };
         let settlement = store::settlement(charge, &[end], Show::BALANCE);
         let captured = settlement.kind == ResolutionKind::Captured;
+        let ended = settlement.ends.clone();
         match self.store.settle_task(settlement, paid, clock::now()).await {
-            Ok((_, durable)) if captured => durable.wait().await.map_err(|it| unavailable(&it)),
-            Ok(_) => Ok(()),
+            Ok((_, durable)) => {
+                if captured {
+                    durable.wait().await.map_err(|it| unavailable(&it))?;
+                }
+                self.count_ended(&ended);
+                Ok(())
+            }
             // A release that could not be booked: the hold ends by itself.
             Err(_) if !captured => Ok(()),
             Err(error) => Err(unavailable(&error)),

@@ -10,6 +10,7 @@ use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::text::Text;
 use crate::model::time::Time;
+use crate::model::usage::UsageEvent;
 
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -298,13 +299,33 @@ impl Durable {
     }
 }
 
+/// What is under way in a store.
+#[derive(Clone, Copy, Debug)]
+pub struct BooksLoad {
+    /// Holds that are open.
+    pub open_holds: usize,
+    /// Changes that are not on disk yet.
+    pub waiting: usize,
+}
+
+/// Some usage, and where to go on.
+#[derive(Debug)]
+pub struct UsagePage {
+    /// In the order of time; there may be few or none although more follow.
+    pub events: Vec<UsageEvent>,
+    /// The place to go on behind, if there is more to look at.
+    pub next: Option<i64>,
+}
+
 /// Calls and credits of one key on one tool, with one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
-    /// Key id.
+    /// Key id; empty for refusals without a valid key.
     pub key: String,
-    /// Tool name.
+    /// Tool name; empty for refusals of none that a server lists.
     pub tool: String,
+    /// Why they were refused; empty for calls that ended.
+    pub reason: String,
     /// Number of calls.
     pub calls: i64,
     /// Credits charged for them.

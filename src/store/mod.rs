@@ -22,10 +22,12 @@ use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
+use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
-    Assigned, AuditOrder, AuditPage, CallEnd, CallState, Deed, Durable, FoundCall, ItemEnd, Keep,
-    Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsageRow,
+    Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Deed, Durable, FoundCall,
+    ItemEnd, Keep, Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsagePage,
+    UsageRow,
 };
 
 pub use parked::{PaidTask, Parking, Resumed};
@@ -231,8 +233,28 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<KeysPage, StoreError>;
 
-    /// Calls and credits by key and tool, from the journal; deleted keys too.
+    /// Calls, refusals and credits by key and tool, up to now; deleted keys too.
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// Writes refusals down, and brings the sums of usage up to what has ended so far.
+    async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError>;
+
+    /// Some usage behind a place, oldest first.
+    async fn usage_events(
+        &self,
+        filter: UsageFilter,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<UsagePage, StoreError>;
+
+    /// Sums of whole hours or days, as far as they were rolled up.
+    async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError>;
+
+    /// Forgets some of the usage before a moment. The journal itself stays.
+    async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// What is under way at this moment.
+    fn load(&self) -> BooksLoad;
 
     /// `Err` once the store has closed itself because it could not write.
     fn health(&self) -> Result<(), StoreError>;

@@ -16,7 +16,8 @@ use super::doors::Doors;
 use super::guard::Guard;
 use super::respond::{Response, empty, json, method_not_allowed};
 use super::{HttpOptions, Served, about, cors, health, mcp};
-use crate::admin::ClientAddress;
+use crate::admin::{ClientAddress, route_of};
+use crate::events::metrics::HttpRequest;
 use crate::front::reply::DenialOptions;
 use crate::model::address::unmapped;
 use crate::proxy::Proxy;
@@ -70,7 +71,11 @@ impl Service {
             Err(refusal) => return *refusal,
         };
         let cors = origin.zip(cors::methods(request.uri().path()));
+        let counted = counted(request.method(), request.uri().path());
         let mut response = self.route(request, peer_address, departure).await;
+        let (method, path) = counted;
+        let status = response.status().as_u16();
+        self.proxy().metrics().http(HttpRequest { method, path, status });
         if let Some((origin, methods)) = cors {
             cors::allow(response.headers_mut(), origin, methods);
         }
@@ -134,4 +139,12 @@ impl Service {
     pub(super) fn link(&self) -> &Link {
         &self.served.link
     }
+}
+
+/// Method and route as they are counted: only those that exist.
+fn counted(method: &Method, path: &str) -> (&'static str, &'static str) {
+    let methods = ["GET", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"];
+    let method = methods.into_iter().find(|known| *known == method.as_str());
+    let own = ["/mcp", "/health", "/"].into_iter().find(|own| *own == path);
+    (method.unwrap_or("other"), own.or_else(|| route_of(path)).unwrap_or("other"))
 }

@@ -14,6 +14,7 @@ use crate::gate::CallFacts;
 use crate::protocol::from_client::{Params, ParamsObject, Request};
 use crate::protocol::{modern, sealed};
 use crate::protocol::{to_client, to_server};
+use crate::proxy::labels::labels;
 
 impl Proxy {
     pub(super) async fn modern_call(
@@ -92,6 +93,7 @@ impl Proxy {
             form,
             calls: &[call],
             repeat,
+            labels: labels(&request.params).map_err(fails)?,
             line: &line,
             token: &token,
             rounds: Some(&rounds),

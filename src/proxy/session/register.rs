@@ -79,6 +79,11 @@ impl Sessions {
         self.open.get(id).map(|session| Arc::clone(&session))
     }
 
+    /// How many are open now.
+    pub(in crate::proxy) fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// All that are open now.
     pub(super) fn snapshot(&self) -> Vec<Arc<Session>> {
         self.open.iter().map(|session| Arc::clone(&session)).collect()

@@ -24,6 +24,7 @@ mod read;
 mod records;
 mod recover;
 mod refunds;
+mod roll_up;
 mod rows;
 mod schema;
 mod slow;
@@ -31,6 +32,7 @@ mod state;
 mod store;
 mod teams;
 mod tokens;
+mod usage;
 mod verify;
 mod writer;
 

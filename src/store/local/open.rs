@@ -128,7 +128,15 @@ impl LocalStore {
         let thread = thread.spawn(move || writer.run());
         let thread = thread
             .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })?;
-        Ok(Self { shared, lookups, loads, reports, refunds, writer: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            lookups,
+            loads,
+            reports,
+            refunds,
+            rolling: tokio::sync::Mutex::default(),
+            writer: Mutex::new(Some(thread)),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::kept::KeptRow;
 use super::records::OnceRecord;
+use super::roll_up::RollUp;
 use super::rows::{End, JournalRow};
 use crate::ledger::{Book, Hold, Resolution};
 use crate::model::audit::AuditEvent;
@@ -15,11 +16,13 @@ use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROW
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::Key;
+use crate::model::labels::Labels;
 use crate::model::namespace::Namespace;
 use crate::model::team::Team;
 use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
+use crate::model::usage::Refused;
 use crate::store::{CallEnd, Durable, PaidTask, Parking};
 
 /// One thing to write.
@@ -43,6 +46,16 @@ pub(super) enum Write {
     Kept(KeptRow),
     Audit(Box<AuditEvent>),
     ForgetAudit {
+        before: Option<Time>,
+    },
+    Labels {
+        call: CallId,
+        at: Time,
+        labels: Labels,
+    },
+    RollUp(Box<RollUp>),
+    Refused(Vec<Refused>),
+    ForgetUsage {
         before: Option<Time>,
     },
     Token(Arc<AdminToken>),
@@ -100,6 +113,11 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.batch.writes.is_empty() && self.young.is_empty()
+    }
+
+    /// Changes that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.batch.writes.len()
     }
 
     pub(super) fn push(&mut self, write: Write) {

@@ -14,7 +14,7 @@ use crate::model::bounds::READ_TURN_WAIT;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::secret::Digest;
-use crate::store::{StoreError, UsageRow};
+use crate::store::StoreError;
 
 /// A connection that only reads, one read at a time. In an ephemeral store it is the writer's.
 pub(super) struct Reader {
@@ -114,33 +114,6 @@ pub(super) fn keys_page(
     rows.truncate(limit);
     let next = rows.last().map(|(_, place)| *place).filter(|_| has_more);
     Ok((rows.into_iter().map(|(row, _)| row).collect(), next))
-}
-
-/// Calls and credits by key and tool: the ends of all calls in the journal.
-pub(super) fn usage(
-    connection: &Connection,
-    namespace: Option<&str>,
-) -> rusqlite::Result<Vec<UsageRow>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT journal.account, call.value ->> 0, sum(journal.kind <> 'refund'),
-                sum(call.value ->> 2)
-         FROM journal, json_each(journal.detail, '$.calls') AS call
-         WHERE journal.kind IN ('call', 'capture', 'release', 'expire', 'recover',
-                                'refund')
-           AND (?1 IS NULL OR journal.account IN (
-             SELECT id FROM keys WHERE namespace = ?1
-             UNION ALL SELECT id FROM deleted_keys WHERE namespace = ?1))
-         GROUP BY 1, 2 ORDER BY min(journal.seq)",
-    )?;
-    let rows = statement.query_map([namespace], |row| {
-        Ok(UsageRow {
-            key: row.get(0)?,
-            tool: row.get(1)?,
-            calls: row.get(2)?,
-            credits: row.get(3)?,
-        })
-    })?;
-    rows.collect()
 }
 
 #[cfg(test)]

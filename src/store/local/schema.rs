@@ -5,11 +5,11 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 9;
+pub(super) const VERSION: i64 = 10;
 
 /// What was added since the first version, in order. A step that was released never changes.
 const STEPS: &[&str] =
-    &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED, PAID_TASKS];
+    &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED, PAID_TASKS, USAGE];
 
 /// Tasks whose result is paid, apart from the holds that wait, with which they were.
 const PAID_TASKS: &str = "
@@ -21,6 +21,62 @@ const PAID_TASKS: &str = "
     CREATE INDEX paid_tasks_by_until ON paid_tasks (until);
     INSERT INTO paid_tasks (call, until) SELECT call, until FROM parked WHERE state = 'paid';
     DELETE FROM parked WHERE state = 'paid';
+";
+
+/// Usage by hour and day, rolled up from the journal, and what was refused. `reason` is empty for calls
+/// that ended; `key` and `tool` are empty where nobody may be named.
+const USAGE: &str = "
+    CREATE TABLE usage_hours (
+        start     INTEGER NOT NULL,        -- epoch ms
+        key       TEXT NOT NULL,
+        tool      TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, key, tool, reason)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_days (
+        start     INTEGER NOT NULL,
+        key       TEXT NOT NULL,
+        tool      TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, key, tool, reason)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage_marks (             -- the first journal row of each hour
+        start INTEGER PRIMARY KEY,
+        seq   INTEGER NOT NULL
+    );
+    CREATE TABLE refused (
+        seq       INTEGER NOT NULL,        -- the journal row that it came after
+        n         INTEGER NOT NULL,
+        at        INTEGER NOT NULL,        -- epoch ms of the first of them
+        key       TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        tool      TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        count     INTEGER NOT NULL,
+        PRIMARY KEY (seq, n)
+    ) WITHOUT ROWID;
+    CREATE TABLE call_labels (             -- what clients say that their calls are for
+        call   BLOB PRIMARY KEY,
+        at     INTEGER NOT NULL,           -- epoch ms
+        labels TEXT NOT NULL               -- JSON object of texts
+    ) WITHOUT ROWID;
+    CREATE INDEX call_labels_by_time ON call_labels (at);
+    CREATE TABLE label_hours (
+        start     INTEGER NOT NULL,
+        namespace TEXT NOT NULL,
+        name      TEXT NOT NULL,
+        value     TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, namespace, name, value)
+    ) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('usage_seq', 0), ('usage_from', 0);
 ";
 
 /// What waits for its customer, and the key of what customers keep for us.

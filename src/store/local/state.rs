@@ -47,6 +47,8 @@ pub struct LocalStore {
     pub(super) reports: Reader,
     /// Held from the look for an earlier refund until the new one is on disk.
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the sums of usage are brought up to the present.
+    pub(super) rolling: tokio::sync::Mutex<()>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -134,6 +136,10 @@ impl Shared {
             Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
+        if let Some(labels) = &charge.labels {
+            let labels = Write::Labels { call: charge.call, at: hold.at, labels: labels.clone() };
+            queue.push(labels);
+        }
         let calls = charge.items.iter().map(CallEnd::open).collect();
         queue.opened(charge.call, charge.key.account(), calls, began);
         if self.durability != Durability::Call {

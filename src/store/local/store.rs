@@ -11,7 +11,7 @@ use super::audit;
 use super::read::{self, KeyAndAccount};
 use super::records::was_deleted;
 use super::state::LocalStore;
-use super::{kept, refunds};
+use super::{kept, refunds, usage};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
@@ -23,10 +23,11 @@ use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
+use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    Assigned, AuditPage, CallState, Creation, Credited, Deed, Durable, FoundCall, HoldRefused,
-    Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
-    UsageRow,
+    Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable, FoundCall,
+    HoldRefused, Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show,
+    Store, StoreError, UsagePage, UsageRow,
 };
 
 impl LocalStore {
@@ -40,7 +41,7 @@ impl LocalStore {
     }
 
     /// Makes sure that a key and its account are in memory.
-    async fn load(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+    async fn key_loaded(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
         if let Some(key) = self.shared.lock().key(id) {
             return Ok(Some(Arc::clone(key)));
         }
@@ -86,7 +87,7 @@ impl Store for LocalStore {
     }
 
     async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
-        self.load(id).await
+        self.key_loaded(id).await
     }
 
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
@@ -147,7 +148,7 @@ impl Store for LocalStore {
     async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
         if !team.active {
             for member in &team.members {
-                self.load(member).await?;
+                self.key_loaded(member).await?;
             }
         }
         let (team, durable) = self.shared.update_team(team, deed)?;
@@ -161,14 +162,14 @@ impl Store for LocalStore {
         team: &TeamId,
         deed: Deed,
     ) -> Result<Assigned, StoreError> {
-        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(key).await?.ok_or(StoreError::NotFound)?;
         let (assigned, durable) = self.shared.assign_key(key, team, deed)?;
         durable.wait().await?;
         Ok(assigned)
     }
 
     async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError> {
-        self.load(key).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(key).await?.ok_or(StoreError::NotFound)?;
         match self.shared.remove_key(key, team, deed)? {
             Some(durable) => durable.wait().await.map(|()| true),
             None => Ok(false),
@@ -223,14 +224,14 @@ impl Store for LocalStore {
     }
 
     async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError> {
-        self.load(&key.id).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(&key.id).await?.ok_or(StoreError::NotFound)?;
         let (key, durable) = self.shared.update_key(key, deed)?;
         durable.wait().await?;
         Ok(key)
     }
 
     async fn delete_key(&self, id: &KeyId, deed: Deed, now: Time) -> Result<(), StoreError> {
-        self.load(id).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(id).await?.ok_or(StoreError::NotFound)?;
         let alone = Arc::clone(&self.loads).write_owned().await;
         let durable = self.shared.delete_key(id, deed, now)?;
         // Whoever asked for it may go away; nobody may read the key again before it is gone.
@@ -249,7 +250,7 @@ impl Store for LocalStore {
         deed: Deed,
         now: Time,
     ) -> Result<Credited, StoreError> {
-        self.load(id).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(id).await?.ok_or(StoreError::NotFound)?;
         let (credited, durable) = self.shared.credit(id, amount, kind, deed, now)?;
         durable.wait().await?;
         Ok(credited)
@@ -266,7 +267,7 @@ impl Store for LocalStore {
         deed: Deed,
         now: Time,
     ) -> Result<Credited, StoreError> {
-        self.load(&found.key).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(&found.key).await?.ok_or(StoreError::NotFound)?;
         let alone = Arc::clone(&self.refunds).lock_owned().await;
         let (call, seen) = (found.call, found.seen);
         let look = move |connection: &Connection| refunds::refunded_since(connection, call, seen);
@@ -383,14 +384,14 @@ impl Store for LocalStore {
     }
 
     async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
-        self.load(id).await?;
+        self.key_loaded(id).await?;
         let state = self.shared.lock();
         state.open_for_reading()?;
         Ok(Reading::of(state.book.account(&id.account()), &show, state.book.now().max(now)))
     }
 
     async fn account(&self, id: &KeyId) -> Result<Account, StoreError> {
-        self.load(id).await?.ok_or(StoreError::NotFound)?;
+        self.key_loaded(id).await?.ok_or(StoreError::NotFound)?;
         let state = self.shared.lock();
         state.open_for_reading()?;
         Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
@@ -430,9 +431,37 @@ impl Store for LocalStore {
 
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
         // What ended before this question must be in the answer.
-        self.shared.flush()?.wait().await?;
+        self.catch_up(Vec::new()).await?;
         let namespace = namespace.map(str::to_owned);
-        self.reports.read(move |connection| read::usage(connection, namespace.as_deref())).await
+        self.reports.read(move |connection| usage::sums(connection, namespace.as_deref())).await
+    }
+
+    async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.catch_up(refused).await
+    }
+
+    async fn usage_events(
+        &self,
+        filter: UsageFilter,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<UsagePage, StoreError> {
+        self.reports
+            .read(move |connection| usage::read_usage(connection, &filter, after, limit))
+            .await
+    }
+
+    async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError> {
+        self.reports.read(move |connection| usage::report(connection, &asked)).await
+    }
+
+    async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {
+        self.shared.forget_usage(before)?.wait().await
+    }
+
+    fn load(&self) -> BooksLoad {
+        let state = self.shared.lock();
+        BooksLoad { open_holds: state.book.holds().len(), waiting: state.queue.waiting() }
     }
 
     fn health(&self) -> Result<(), StoreError> {

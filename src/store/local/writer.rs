@@ -13,6 +13,7 @@ use super::file::OwnFile;
 use super::kept::{self, Deleted};
 use super::queue::{Batch, Write};
 use super::records::{delete_key, write_key, write_once};
+use super::roll_up::{forget_usage, write_labels, write_refused, write_roll_up};
 use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
@@ -93,6 +94,10 @@ impl Writer {
             | Write::Paid { .. }
             | Write::Audit(_)
             | Write::ForgetAudit { .. }
+            | Write::Labels { .. }
+            | Write::RollUp(_)
+            | Write::Refused(_)
+            | Write::ForgetUsage { .. }
             | Write::Token(_)
             | Write::DeletedToken(_)
             | Write::Namespace(_)
@@ -194,6 +199,12 @@ impl Writer {
                 Write::Kept(kept) => kept.insert(&transaction, seq)?,
                 Write::Audit(event) => write_audit(&transaction, event)?,
                 Write::ForgetAudit { before } => forget_audit(&transaction, *before)?,
+                Write::Labels { call, at, labels } => {
+                    write_labels(&transaction, call, *at, labels)?;
+                }
+                Write::RollUp(more) => write_roll_up(&transaction, more)?,
+                Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
+                Write::ForgetUsage { before } => forget_usage(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
@@ -207,8 +218,7 @@ impl Writer {
         };
         self.saves.write(&transaction, seq)?;
         if self.own.is_none() {
-            let gone = seq - EPHEMERAL_JOURNAL_ROWS_MAX;
-            transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
+            trim(&transaction, seq - EPHEMERAL_JOURNAL_ROWS_MAX)?;
             paid::keep_newest(&transaction, EPHEMERAL_PAID_TASKS_MAX)?;
         }
         transaction.commit()?;
@@ -225,6 +235,16 @@ impl Writer {
 
 fn close(shared: &Shared, why: String) {
     shared.lock().close(why);
+}
+
+/// An ephemeral store forgets its oldest rows, so that it does not grow for ever.
+fn trim(connection: &Connection, gone: i64) -> rusqlite::Result<()> {
+    if gone > 0 {
+        connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
+        let labels = "DELETE FROM call_labels WHERE at < (SELECT at FROM journal LIMIT 1)";
+        connection.prepare_cached(labels)?.execute([])?;
+    }
+    Ok(())
 }
 
 /// Nobody must wait for a writer that is not there any more.

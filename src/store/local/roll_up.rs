@@ -1,0 +1,370 @@
+//! The sums of usage. They follow the journal by its row numbers: what a row adds is written in one
+//! commit with the number up to which they are true, so a crash neither loses nor repeats any of it,
+//! and no call waits for them.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::queue::Write;
+use super::schema::{meta, set_meta};
+use super::state::{LocalStore, Shared};
+use crate::model::bounds::{REFUSED_ROWS_MAX, USAGE_FORGOTTEN_AT_ONCE, USAGE_ROLLED_AT_ONCE};
+use crate::model::ids::CallId;
+use crate::model::labels::Labels;
+use crate::model::time::Time;
+use crate::model::usage::{Bucket, HOUR_MS, Refused};
+use crate::store::{Durable, StoreError};
+
+/// The number up to which the sums are true.
+const ROLLED: &str = "usage_seq";
+/// The first journal row that is still told of.
+pub(super) const FROM: &str = "usage_from";
+
+/// The kinds of journal rows that say how calls ended.
+pub(super) const ENDS: &str = "('call', 'capture', 'release', 'expire', 'recover', 'refund')";
+
+/// `n` of the first refusal after a journal row; below are the calls of the row itself.
+const REFUSED_FIRST: i64 = 1 << 16;
+
+/// What some journal rows add to the sums.
+#[derive(Debug)]
+pub(super) struct RollUp {
+    after: i64,
+    up_to: i64,
+    sums: Vec<Sum>,
+    /// First row of each hour.
+    marks: Vec<(i64, i64)>,
+    labels: Vec<LabelSum>,
+}
+
+/// Hour, namespace, name and value of a label, calls and credits.
+type LabelSum = (i64, String, String, String, i64, i64);
+
+#[derive(Debug)]
+struct Sum {
+    hour: i64,
+    key: String,
+    tool: String,
+    calls: i64,
+    credits: i64,
+}
+
+/// The next rows that the sums do not have yet; `None` if they have all.
+pub(super) fn fold(connection: &Connection) -> rusqlite::Result<Option<RollUp>> {
+    let after = meta(connection, ROLLED)?;
+    let up_to: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(seq) FROM (SELECT seq FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
+        )?
+        .query_row([after, USAGE_ROLLED_AT_ONCE], |row| row.get(0))?;
+    let Some(up_to) = up_to else { return Ok(None) };
+    let sql = format!(
+        "SELECT at - at % {HOUR_MS}, account, call.value ->> 0, sum(kind <> 'refund'),
+                sum(call.value ->> 2)
+         FROM journal, json_each(journal.detail, '$.calls') AS call
+         WHERE seq > ?1 AND seq <= ?2 AND kind IN {ENDS} GROUP BY 1, 2, 3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let sums = statement.query_map([after, up_to], |row| {
+        Ok(Sum {
+            hour: row.get(0)?,
+            key: row.get(1)?,
+            tool: row.get(2)?,
+            calls: row.get(3)?,
+            credits: row.get(4)?,
+        })
+    })?;
+    let sums = sums.collect::<rusqlite::Result<_>>()?;
+    let sql = format!(
+        "SELECT at - at % {HOUR_MS}, min(seq) FROM journal WHERE seq > ?1 AND seq <= ?2 GROUP BY 1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let marks = statement.query_map([after, up_to], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let marks = marks.collect::<rusqlite::Result<_>>()?;
+    let labels = fold_labels(connection, after, up_to)?;
+    Ok(Some(RollUp { after, up_to, sums, marks, labels }))
+}
+
+fn fold_labels(connection: &Connection, after: i64, up_to: i64) -> rusqlite::Result<Vec<LabelSum>> {
+    let sql = format!(
+        "SELECT journal.at - journal.at % {HOUR_MS},
+                coalesce((SELECT namespace FROM keys WHERE id = account),
+                         (SELECT namespace FROM deleted_keys WHERE id = account), ''),
+                label.key, label.value, sum(kind <> 'refund'), sum(call.value ->> 2)
+         FROM journal CROSS JOIN call_labels ON call_labels.call = journal.call
+         CROSS JOIN json_each(journal.detail, '$.calls') AS call
+         CROSS JOIN json_each(call_labels.labels) AS label
+         WHERE seq > ?1 AND seq <= ?2 AND kind IN {ENDS} GROUP BY 1, 2, 3, 4"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let sums = statement.query_map([after, up_to], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    })?;
+    sums.collect()
+}
+
+/// Writes what a call is for.
+pub(super) fn write_labels(
+    connection: &Connection,
+    call: &CallId,
+    at: Time,
+    labels: &Labels,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO call_labels VALUES (?1, ?2, ?3)")?
+        .execute(params![call.bytes().as_slice(), at.ms(), labels.as_str()])?;
+    Ok(())
+}
+
+/// Adds to the sums, unless they have these rows already.
+pub(super) fn write_roll_up(connection: &Connection, more: &RollUp) -> rusqlite::Result<()> {
+    if meta(connection, ROLLED)? != more.after {
+        return Ok(());
+    }
+    for sum in &more.sums {
+        add(connection, sum.hour, (&sum.key, &sum.tool, ""), None, (sum.calls, sum.credits))?;
+    }
+    let mut mark =
+        connection.prepare_cached("INSERT OR IGNORE INTO usage_marks VALUES (?1, ?2)")?;
+    for place in &more.marks {
+        mark.execute(*place)?;
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO label_hours VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
+             credits = credits + excluded.credits",
+    )?;
+    for (start, namespace, name, value, calls, credits) in &more.labels {
+        insert.execute(params![start, namespace, name, value, calls, credits])?;
+    }
+    set_meta(connection, ROLLED, more.up_to)
+}
+
+fn add(
+    connection: &Connection,
+    at: i64,
+    (key, tool, reason): (&str, &str, &str),
+    namespace: Option<&str>,
+    (calls, credits): (i64, i64),
+) -> rusqlite::Result<()> {
+    for (table, bucket) in [("usage_hours", Bucket::Hour), ("usage_days", Bucket::Day)] {
+        let sql = format!(
+            "INSERT INTO {table} (start, key, tool, reason, namespace, calls, credits)
+             VALUES (?1, ?2, ?3, ?4, coalesce(?5, (SELECT namespace FROM keys WHERE id = ?2),
+                 (SELECT namespace FROM deleted_keys WHERE id = ?2), ''), ?6, ?7)
+             ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
+                 credits = credits + excluded.credits"
+        );
+        let start = bucket.start(Time::from_ms(at));
+        connection
+            .prepare_cached(&sql)?
+            .execute(params![start, key, tool, reason, namespace, calls, credits])?;
+    }
+    Ok(())
+}
+
+/// Writes refusals after the last journal row, and adds them to the sums.
+pub(super) fn write_refused(
+    connection: &Connection,
+    refused: &[Refused],
+    seq: i64,
+) -> rusqlite::Result<()> {
+    let last = "SELECT max(n) FROM refused WHERE seq = ?1";
+    let last: Option<i64> = connection.prepare_cached(last)?.query_row([seq], |row| row.get(0))?;
+    let first = last.map_or(REFUSED_FIRST, |last| last.saturating_add(1));
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO refused (seq, n, at, key, namespace, tool, reason, count)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (n, kind) in (first..REFUSED_ROWS_MAX).zip(refused) {
+        let Refused { at, key, namespace, tool, reason, count } = kind;
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        insert.execute(params![seq, n, at.ms(), key, namespace, tool, reason, count])?;
+    }
+    for Refused { at, key, namespace, tool, reason, count } in refused {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        add(connection, at.ms(), (key, tool, reason), Some(namespace), (count, 0))?;
+    }
+    Ok(())
+}
+
+/// Forgets a part of the usage before a moment, in whole hours and days. The journal stays: it is
+/// what balances are proved with.
+pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rusqlite::Result<()> {
+    let beyond = "DELETE FROM refused WHERE (seq, n) IN
+        (SELECT seq, n FROM refused ORDER BY seq, n LIMIT max(0, min(?1, (SELECT count(*) FROM refused) - ?2)))";
+    let at_once = i64::try_from(USAGE_FORGOTTEN_AT_ONCE).unwrap_or(i64::MAX);
+    connection.prepare_cached(beyond)?.execute([at_once, REFUSED_ROWS_MAX])?;
+    let Some(before) = before else { return Ok(()) };
+    let hour = Bucket::Hour.start(before);
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM usage_marks WHERE start >= ?1 ORDER BY start LIMIT 1")?
+        .query_row([hour], |row| row.get(0))
+        .optional()?;
+    // Without a row since then, all that the sums have seen is older.
+    let first = match first {
+        Some(first) => first,
+        None => meta(connection, ROLLED)?.saturating_add(1),
+    };
+    if first > meta(connection, FROM)? {
+        set_meta(connection, FROM, first)?;
+    }
+    connection.prepare_cached("DELETE FROM usage_marks WHERE start < ?1")?.execute([hour])?;
+    let old = "DELETE FROM refused WHERE (seq, n) IN
+        (SELECT seq, n FROM refused WHERE at < ?1 ORDER BY seq, n LIMIT ?2)";
+    connection.prepare_cached(old)?.execute([hour, at_once])?;
+    let labels = "DELETE FROM call_labels WHERE call IN
+        (SELECT call FROM call_labels WHERE at < ?1 ORDER BY at LIMIT ?2)";
+    connection.prepare_cached(labels)?.execute([hour, at_once])?;
+    let labels = "DELETE FROM label_hours WHERE (start, namespace, name, value) IN
+        (SELECT start, namespace, name, value FROM label_hours WHERE start < ?1
+         ORDER BY start LIMIT ?2)";
+    connection.prepare_cached(labels)?.execute([hour, at_once])?;
+    for (table, bucket) in [("usage_hours", Bucket::Hour), ("usage_days", Bucket::Day)] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE (start, key, tool, reason) IN
+             (SELECT start, key, tool, reason FROM {table} WHERE start < ?1
+              ORDER BY start, key, tool, reason LIMIT ?2)"
+        );
+        connection.prepare_cached(&sql)?.execute([bucket.start(before), at_once])?;
+    }
+    Ok(())
+}
+
+impl Shared {
+    /// Queues something about usage.
+    fn usage(&self, write: Write) -> Result<Durable, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        state.queue.push(write);
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(durable)
+    }
+
+    pub(super) fn forget_usage(&self, before: Option<Time>) -> Result<Durable, StoreError> {
+        self.usage(Write::ForgetUsage { before })
+    }
+}
+
+impl LocalStore {
+    /// Writes refusals down and brings the sums up to the present.
+    pub(super) async fn catch_up(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        if !refused.is_empty() {
+            self.shared.usage(Write::Refused(refused))?.wait().await?;
+        }
+        let _alone = self.rolling.lock().await;
+        self.shared.flush()?.wait().await?;
+        let last = "SELECT coalesce(max(seq), 0) FROM journal";
+        let last = move |connection: &Connection| connection.query_row(last, [], |row| row.get(0));
+        let last: i64 = self.reports.read(last).await?;
+        while let Some(more) = self.reports.read(fold).await? {
+            let is_there = more.up_to >= last;
+            self.shared.usage(Write::RollUp(Box::new(more)))?.wait().await?;
+            if is_there {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::super::usage::{read_usage, sums};
+    use super::*;
+    use crate::model::usage::UsageFilter;
+
+    const DAY: i64 = 24 * HOUR_MS;
+
+    fn call(connection: &Connection, seq: i64, at: i64) {
+        let detail = r#"{"calls":[["a",2,2,"result"],["b",1,0,"timeout"]]}"#;
+        let sql = "INSERT INTO journal VALUES (?1, ?2, 'call', x'00112233445566778899aabbccddeeff', 'key_1', 2, ?3)";
+        connection.execute(sql, params![seq, at, detail]).unwrap();
+    }
+
+    fn refused(at: i64) -> Refused {
+        let [key, namespace, tool] = ["", "", "a"].map(str::to_owned);
+        Refused { at: Time::from_ms(at), key, namespace, tool, reason: "invalid_api_key", count: 3 }
+    }
+
+    fn books() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::create(&mut connection).unwrap();
+        connection
+    }
+
+    fn listed(connection: &Connection) -> Vec<(i64, String, i64)> {
+        let page = read_usage(connection, &UsageFilter::default(), None, 100).unwrap();
+        assert_eq!(page.next, None);
+        page.events.into_iter().map(|one| (one.at.ms(), one.outcome, one.count)).collect()
+    }
+
+    #[test]
+    fn sums_have_every_row_once() {
+        let connection = books();
+        call(&connection, 1, 5);
+        call(&connection, 2, HOUR_MS + 5);
+        let more = fold(&connection).unwrap().unwrap();
+        write_roll_up(&connection, &more).unwrap();
+        // As after a crash, or two who do it at once.
+        write_roll_up(&connection, &more).unwrap();
+        assert!(fold(&connection).unwrap().is_none());
+        write_refused(&connection, &[refused(7)], 2).unwrap();
+        let mut found: Vec<_> = sums(&connection, None).unwrap();
+        found.sort_by(|one, other| (&one.tool, &one.reason).cmp(&(&other.tool, &other.reason)));
+        let found: Vec<_> = found.iter().map(|row| (&*row.tool, row.calls, row.credits)).collect();
+        assert_eq!(found, [("a", 2, 4), ("a", 3, 0), ("b", 2, 0)]);
+        let hours = "SELECT count(DISTINCT start) FROM usage_hours";
+        assert_eq!(connection.query_row(hours, [], |row| row.get::<_, i64>(0)), Ok(2));
+    }
+
+    #[test]
+    fn old_usage_is_forgotten_and_stays_so() {
+        let connection = books();
+        call(&connection, 1, 5);
+        write_refused(&connection, &[refused(6)], 1).unwrap();
+        call(&connection, 2, 3 * DAY);
+        write_refused(&connection, &[refused(3 * DAY + 1)], 2).unwrap();
+        write_roll_up(&connection, &fold(&connection).unwrap().unwrap()).unwrap();
+        assert_eq!(listed(&connection).len(), 6);
+        forget_usage(&connection, None).unwrap();
+        assert_eq!(listed(&connection).len(), 6);
+        forget_usage(&connection, Some(Time::from_ms(2 * DAY))).unwrap();
+        let word = |text: &str| text.to_owned();
+        let late = [
+            (3 * DAY, word("result"), 1),
+            (3 * DAY, word("timeout"), 1),
+            (3 * DAY + 1, word("invalid_api_key"), 3),
+        ];
+        assert_eq!(listed(&connection), late);
+        assert_eq!(sums(&connection, None).unwrap().iter().map(|row| row.calls).sum::<i64>(), 5);
+        forget_usage(&connection, Some(Time::from_ms(9 * DAY))).unwrap();
+        assert_eq!(listed(&connection), []);
+        assert_eq!(sums(&connection, None).unwrap(), []);
+        let kept = "SELECT count(*) FROM journal";
+        assert_eq!(connection.query_row(kept, [], |row| row.get::<_, i64>(0)), Ok(2));
+    }
+
+    #[test]
+    fn a_long_list_is_read_in_bounded_pieces() {
+        let connection = books();
+        let last = 2 * crate::model::bounds::USAGE_SCANNED_AT_ONCE;
+        connection.execute("BEGIN", []).unwrap();
+        for seq in 1..=last {
+            call(&connection, seq, 5);
+        }
+        let filter = UsageFilter { tool: Some("none".to_owned()), ..UsageFilter::default() };
+        let (mut after, mut reads) = (None, 0);
+        loop {
+            let page = read_usage(&connection, &filter, after, 100).unwrap();
+            assert_eq!(page.events, []);
+            reads += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!((2..=4).contains(&reads), "{reads}");
+    }
+}

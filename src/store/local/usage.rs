@@ -1,0 +1,333 @@
+//! Usage as it is read: the ends of calls from the journal with the refusals between them, and
+//! reports from the sums.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use super::roll_up::{ENDS, FROM};
+use super::schema::meta;
+use crate::model::bounds::USAGE_SCANNED_AT_ONCE;
+use crate::model::time::Time;
+use crate::model::usage::{
+    Bucket, Consumer, ReportAsked, Tally, UsageEvent, UsageFilter, UsageReport,
+};
+use crate::store::{UsagePage, UsageRow};
+
+/// A place is a journal row and a number after it.
+const PLACE_BITS: u32 = 20;
+const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
+
+/// Calls, refusals and credits by key, tool and reason of refusal.
+pub(super) fn sums(
+    connection: &Connection,
+    namespace: Option<&str>,
+) -> rusqlite::Result<Vec<UsageRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, tool, reason, sum(calls), sum(credits) FROM usage_days
+         WHERE ?1 IS NULL OR namespace = ?1 GROUP BY 1, 2, 3",
+    )?;
+    let rows = statement.query_map([namespace], |row| {
+        Ok(UsageRow {
+            key: row.get(0)?,
+            tool: row.get(1)?,
+            reason: row.get(2)?,
+            calls: row.get(3)?,
+            credits: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The next events behind a place, at most `limit`; fewer if a read would take too long.
+pub(super) fn read_usage(
+    connection: &Connection,
+    filter: &UsageFilter,
+    after: Option<i64>,
+    limit: usize,
+) -> rusqlite::Result<UsagePage> {
+    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+    let newest: i64 = connection.query_row(newest, [], |row| row.get(0))?;
+    let (first, last) = rows_between(connection, filter, newest)?;
+    let after = after.unwrap_or(-1).max((first << PLACE_BITS) - 1);
+    let (begin, end) =
+        (after >> PLACE_BITS, last.min((after >> PLACE_BITS) + USAGE_SCANNED_AT_ONCE));
+    let mut events = ended(connection, filter, (after, begin, end), limit)?;
+    events.extend(refused(connection, filter, (after, begin, end), limit)?);
+    events.sort_by_key(|event| event.place);
+    let is_full = events.len() >= limit;
+    events.truncate(limit);
+    let next = match events.last() {
+        Some(event) if is_full => Some(event.place),
+        _ => (end < last).then_some((end << PLACE_BITS) | PLACE_MASK),
+    };
+    Ok(UsagePage { events, next })
+}
+
+/// The journal rows among which the filter's time lies.
+fn rows_between(
+    connection: &Connection,
+    filter: &UsageFilter,
+    newest: i64,
+) -> rusqlite::Result<(i64, i64)> {
+    let mark = |sql: &str, at: i64| {
+        connection.prepare_cached(sql)?.query_row([at], |row| row.get::<_, i64>(0)).optional()
+    };
+    let mut first = meta(connection, FROM)?;
+    if let Some(since) = filter.since {
+        let sql = "SELECT seq FROM usage_marks WHERE start <= ?1 ORDER BY start DESC LIMIT 1";
+        // Refusals come behind the row before them.
+        let found = mark(sql, since.ms())?.unwrap_or(0).saturating_sub(1);
+        first = first.max(found);
+    }
+    let last = match filter.until {
+        Some(until) => {
+            let sql = "SELECT seq FROM usage_marks WHERE start > ?1 ORDER BY start LIMIT 1";
+            mark(sql, until.ms())?.unwrap_or(newest)
+        }
+        None => newest,
+    };
+    Ok((first, last))
+}
+
+/// Conditions with their values in order.
+struct Conditions {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn new((after, begin, end): (i64, i64, i64), place: &str) -> Self {
+        let text = format!("seq >= ? AND seq <= ? AND {place} > ?");
+        Self { text, values: vec![begin.into(), end.into(), after.into()] }
+    }
+
+    fn and(&mut self, condition: &str, value: impl Into<Value>) {
+        self.text.push_str(" AND ");
+        self.text.push_str(condition);
+        self.values.push(value.into());
+    }
+
+    fn common(&mut self, filter: &UsageFilter, at: &str, key: &str, tool: &str) {
+        if let Some(since) = filter.since {
+            self.and(&format!("{at} >= ?"), since.ms());
+        }
+        if let Some(until) = filter.until {
+            self.and(&format!("{at} <= ?"), until.ms());
+        }
+        if let Some(tool_asked) = &filter.tool {
+            self.and(&format!("{tool} = ?"), tool_asked.clone());
+        }
+        if let Some(keys) = &filter.keys {
+            let places = vec!["?"; keys.len()].join(", ");
+            self.text = format!("{} AND {key} IN ({places})", self.text);
+            self.values.extend(keys.iter().cloned().map(Value::from));
+        }
+    }
+
+    fn limit(mut self, limit: usize) -> Vec<Value> {
+        self.values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+        self.values
+    }
+}
+
+type Span = (i64, i64, i64);
+
+fn ended(
+    connection: &Connection,
+    filter: &UsageFilter,
+    span: Span,
+    limit: usize,
+) -> rusqlite::Result<Vec<UsageEvent>> {
+    let place = format!("(seq << {PLACE_BITS} | c.key)");
+    let mut all = Conditions::new(span, &place);
+    all.common(filter, "journal.at", "account", "c.value ->> 0");
+    if let Some(namespace) = &filter.namespace {
+        all.and("coalesce(keys.namespace, deleted_keys.namespace) = ?", namespace.clone());
+    }
+    match filter.outcome.as_deref() {
+        None | Some("allowed") => {}
+        Some("denied") => return Ok(Vec::new()),
+        Some(word) => all.and("c.value ->> 3 = ?", word.to_owned()),
+    }
+    if let Some((name, value)) = &filter.label {
+        let label = "EXISTS (SELECT 1 FROM json_each(call_labels.labels) AS l WHERE l.key = ?";
+        all.and(label, name.clone());
+        all.and("l.value = ?)", value.clone());
+    }
+    let sql = format!(
+        "SELECT {place}, journal.at, journal.call, account, keys.record ->> 'name', keys.record ->> 'first',
+                coalesce(keys.namespace, deleted_keys.namespace, ''),
+                c.value ->> 0, c.value ->> 1, c.value ->> 2, c.value ->> 3,
+                call_labels.labels
+         FROM journal CROSS JOIN json_each(journal.detail, '$.calls') AS c
+         LEFT JOIN keys ON keys.id = account LEFT JOIN deleted_keys ON deleted_keys.id = account
+         LEFT JOIN call_labels ON call_labels.call = journal.call
+         WHERE {} AND kind IN {ENDS} ORDER BY seq, c.key LIMIT ?",
+        all.text
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(all.limit(limit)), |row| {
+        Ok(UsageEvent {
+            call: row.get(2)?,
+            price: row.get(8)?,
+            charged: row.get(9)?,
+            outcome: row.get(10)?,
+            allowed: true,
+            count: 1,
+            labels: row.get(11)?,
+            ..event(row)?
+        })
+    })?;
+    rows.collect()
+}
+
+fn refused(
+    connection: &Connection,
+    filter: &UsageFilter,
+    span: Span,
+    limit: usize,
+) -> rusqlite::Result<Vec<UsageEvent>> {
+    if filter.label.is_some() {
+        return Ok(Vec::new());
+    }
+    let place = format!("(seq << {PLACE_BITS} | n)");
+    let mut all = Conditions::new(span, &place);
+    all.common(filter, "at", "key", "tool");
+    if let Some(namespace) = &filter.namespace {
+        all.and("refused.namespace = ?", namespace.clone());
+    }
+    match filter.outcome.as_deref() {
+        None | Some("denied") => {}
+        Some("allowed") => return Ok(Vec::new()),
+        Some(word) => all.and("reason = ?", word.to_owned()),
+    }
+    let sql = format!(
+        "SELECT {place}, at, NULL, key, keys.record ->> 'name', keys.record ->> 'first',
+                refused.namespace, tool, reason, count
+         FROM refused LEFT JOIN keys ON keys.id = key WHERE {} ORDER BY seq, n LIMIT ?",
+        all.text
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(all.limit(limit)), |row| {
+        Ok(UsageEvent { outcome: row.get(8)?, count: row.get(9)?, ..event(row)? })
+    })?;
+    rows.collect()
+}
+
+/// What both have in the same columns.
+fn event(row: &Row<'_>) -> rusqlite::Result<UsageEvent> {
+    Ok(UsageEvent {
+        place: row.get(0)?,
+        at: Time::from_ms(row.get(1)?),
+        call: None,
+        key: row.get(3)?,
+        key_name: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+        key_first: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
+        namespace: row.get(6)?,
+        tool: row.get(7)?,
+        price: 0,
+        charged: 0,
+        outcome: String::new(),
+        allowed: false,
+        count: 0,
+        labels: None,
+    })
+}
+
+const TALLY: &str = "coalesce(sum(calls) FILTER (WHERE reason = ''), 0) AS all_allowed,
+    coalesce(sum(calls) FILTER (WHERE reason <> ''), 0) AS all_denied,
+    coalesce(sum(credits), 0) AS all_credits";
+
+fn tally(row: &Row<'_>, first: usize) -> rusqlite::Result<Tally> {
+    Ok(Tally {
+        allowed: row.get(first)?,
+        denied: row.get(first + 1)?,
+        credits: row.get(first + 2)?,
+    })
+}
+
+/// Sums of whole hours or days.
+pub(super) fn report(
+    connection: &Connection,
+    asked: &ReportAsked,
+) -> rusqlite::Result<UsageReport> {
+    let table = match asked.bucket {
+        Bucket::Hour => "usage_hours",
+        Bucket::Day => "usage_days",
+    };
+    let rows =
+        format!("FROM {table} WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3)");
+    let given = (asked.from, asked.to, asked.namespace.as_deref());
+    let before = (asked.from - (asked.to - asked.from), asked.from, given.2);
+    let top = asked.top;
+    let mut all = connection.prepare_cached(&format!("SELECT start, {TALLY} {rows} GROUP BY 1"))?;
+    let series = all.query_map(given, |row| Ok((row.get(0)?, tally(row, 1)?)))?;
+    let series = series.collect::<rusqlite::Result<_>>()?;
+    let mut all = connection.prepare_cached(&format!(
+        "SELECT tool, {TALLY} {rows} AND tool <> '' GROUP BY 1 ORDER BY sum(calls) DESC, 1 LIMIT {top}"
+    ))?;
+    let tools = all.query_map(given, |row| Ok((row.get(0)?, tally(row, 1)?)))?;
+    let tools = tools.collect::<rusqlite::Result<_>>()?;
+    let total = |span: (i64, i64, Option<&str>)| {
+        connection
+            .prepare_cached(&format!("SELECT {TALLY} {rows}"))?
+            .query_row(span, |row| tally(row, 0))
+    };
+    let (keys, tools_used) = connection
+        .prepare_cached(&format!(
+            "SELECT count(DISTINCT nullif(key, '')), count(DISTINCT nullif(tool, '')) {rows}"
+        ))?
+        .query_row(given, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (current, previous) = (total(given)?, total(before)?);
+    let consumers = consumers(connection, &rows, given, top)?;
+    let labels = labels(connection, asked)?;
+    Ok(UsageReport { series, tools, consumers, current, previous, keys, tools_used, labels })
+}
+
+fn labels(connection: &Connection, asked: &ReportAsked) -> rusqlite::Result<Vec<(String, Tally)>> {
+    let Some(name) = &asked.label else { return Ok(Vec::new()) };
+    let sql = "SELECT value, sum(calls), sum(credits) FROM label_hours
+         WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3) AND name = ?4
+         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?5";
+    let top = i64::try_from(asked.top).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(sql)?;
+    let given = (asked.from, asked.to, asked.namespace.as_deref(), name, top);
+    let found = statement.query_map(given, |row| {
+        let tally = Tally { allowed: row.get(1)?, denied: 0, credits: row.get(2)? };
+        Ok((row.get(0)?, tally))
+    })?;
+    found.collect()
+}
+
+fn consumers(
+    connection: &Connection,
+    rows: &str,
+    given: (i64, i64, Option<&str>),
+    top: usize,
+) -> rusqlite::Result<Vec<Consumer>> {
+    let sql = format!(
+        "WITH top AS (SELECT key AS top_key, {TALLY} {rows} AND key <> '' GROUP BY key
+                      ORDER BY all_credits DESC, key LIMIT {top}),
+              tools AS (SELECT key, tool, row_number() OVER (
+                            PARTITION BY key ORDER BY sum(calls) DESC, tool) AS rank
+                        {rows} AND tool <> '' AND key IN (SELECT top_key FROM top)
+                        GROUP BY key, tool)
+         SELECT top.*, keys.record ->> 'name', keys.record ->> 'first', tools.tool
+         FROM top LEFT JOIN keys ON keys.id = top_key
+         LEFT JOIN tools ON tools.key = top_key AND tools.rank = 1
+         ORDER BY all_credits DESC, top_key"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map(given, |row| {
+        let key: String = row.get(0)?;
+        let name = row.get::<_, Option<String>>(4)?.filter(|name| !name.is_empty());
+        let first = row.get::<_, Option<String>>(5)?.map(|first| format!("{first}..."));
+        Ok(Consumer {
+            name: name.or(first).unwrap_or_else(|| key.clone()),
+            key,
+            tally: tally(row, 1)?,
+            top_tool: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
+        })
+    })?;
+    found.collect()
+}
