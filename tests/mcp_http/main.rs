@@ -23,19 +23,7 @@ mod spelling;
 mod streams;
 mod transport;
 
-use serde_json::{Value, json};
-
-use support::{Paygate, Request, Response, Setup};
-
-/// Paygate with this configuration and nothing on disk.
-fn start(config: Value) -> Paygate {
-    Setup::new().ephemeral().config(config).start()
-}
-
-/// A key with enough credits.
-fn rich_key(paygate: &Paygate) -> String {
-    paygate.create_key(&json!({"credits": 1000})).0
-}
+use support::{Paygate, Request, Response, rich_key, start};
 
 /// A body to `/mcp`, byte for byte. An empty key sends no key header.
 fn raw_request(key: &str, body: impl Into<Vec<u8>>) -> Request {

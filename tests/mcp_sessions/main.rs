@@ -22,19 +22,7 @@ mod resume;
 mod shared;
 mod streams;
 
-use serde_json::{Value, json};
-
-use support::{Paygate, Setup};
-
-/// Paygate with this configuration and nothing on disk.
-fn start(config: Value) -> Paygate {
-    Setup::new().ephemeral().config(config).start()
-}
-
-/// A key with enough credits.
-fn rich_key(paygate: &Paygate) -> String {
-    paygate.create_key(&json!({"credits": 1000})).0
-}
+use support::{Paygate, rich_key, start};
 
 /// The scripted children that run for a Paygate: its own children, the shared one among them.
 fn children(paygate: &Paygate) -> Vec<i32> {

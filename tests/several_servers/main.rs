@@ -13,7 +13,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use support::{Paygate, Setup, eventually, scripted_child};
+use support::{Paygate, Setup, eventually, rich_key, scripted_child};
 
 /// An entry of `servers` with the scripted child.
 fn scripted(prefix: &str) -> Value {
@@ -34,10 +34,6 @@ fn setup(servers: &[Value], more: &Value) -> Setup {
     let members = config.as_object_mut().unwrap();
     members.extend(more.as_object().unwrap().clone());
     Setup::new().without_server().config(config)
-}
-
-fn rich_key(paygate: &Paygate) -> String {
-    paygate.create_key(&json!({"credits": 1000})).0
 }
 
 /// The names of the tools that a client is shown.

@@ -37,6 +37,8 @@ pub use tools::{Background, in_repository, node, npm, python, tool};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 /// The admin key of every Paygate under test.
 pub const ADMIN_KEY: &str = "test-admin-key-0123456789";
 
@@ -50,4 +52,14 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Paygate before the scripted child, with this configuration and nothing on disk.
+pub fn start(config: Value) -> Paygate {
+    Setup::new().ephemeral().config(config).start()
+}
+
+/// A key with enough credits.
+pub fn rich_key(paygate: &Paygate) -> String {
+    paygate.create_key(&json!({"credits": 1000})).0
 }

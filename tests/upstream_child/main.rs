@@ -9,6 +9,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "../support/link.rs"]
+mod link;
+
 mod calls;
 mod life;
 
@@ -17,15 +20,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use link::{CEILING, call, result, send, wait_for};
 use paygate::model::bounds;
-use paygate::protocol::from_server::Answer;
-use paygate::upstream::{
-    ChildOptions, Failure, Kind, Link, LinkOptions, Pending, StartError, Status,
-};
+use paygate::upstream::{ChildOptions, Failure, Kind, Link, LinkOptions, StartError, Status};
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-const CEILING: Duration = Duration::from_secs(30);
 
 fn child(mode: &str) -> ChildOptions {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/upstream_child.py");
@@ -75,28 +74,6 @@ async fn start_with(options: LinkOptions) -> Running<RwLockReadGuard<'static, ()
 async fn start_alone(mode: &str) -> Running<RwLockWriteGuard<'static, ()>> {
     let guard = BESIDE.write().await;
     Running { link: Link::start(options(mode)).await.unwrap(), guard }
-}
-
-fn send(link: &Link, tool: &str, arguments: &Value, timeout: Duration) -> Pending {
-    let slot = link.reserve().unwrap();
-    let line = json!({"jsonrpc": "2.0", "id": slot.id(), "method": "tools/call",
-        "params": {"name": tool, "arguments": arguments}});
-    slot.send(line.to_string().into_bytes(), timeout)
-}
-
-async fn call(link: &Link, tool: &str, arguments: Value) -> Result<Answer, Failure> {
-    send(link, tool, &arguments, CEILING).answer().await
-}
-
-async fn result(link: &Link, tool: &str, arguments: Value) -> Value {
-    let answer = call(link, tool, arguments).await.unwrap();
-    serde_json::from_str(answer.result_text().unwrap()).unwrap()
-}
-
-async fn wait_for(link: &Link, wanted: impl Fn(&Status) -> bool) -> Status {
-    let mut status = link.watch();
-    let found = tokio::time::timeout(CEILING, status.wait_for(wanted)).await;
-    found.expect("the status in time").unwrap().clone()
 }
 
 /// Asks until the condition holds.

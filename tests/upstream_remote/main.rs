@@ -14,6 +14,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/link.rs"]
+mod link;
+
 mod calls;
 mod http;
 mod life;
@@ -27,15 +30,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{Listening, Received, listen};
+use link::{CEILING, call, result, send, wait_for};
 use mcp::{Manners, Mcp};
-use paygate::protocol::from_server::Answer;
 use paygate::upstream::{
-    Ask, Failure, Hello, Kind, Link, LinkOptions, Listener, Note, Pending, RemoteOptions,
-    RemoteSetup, StartError, Status, Trouble,
+    Ask, Failure, Hello, Kind, Link, LinkOptions, Listener, Note, RemoteOptions, RemoteSetup,
+    StartError, Status, Trouble,
 };
 use serde_json::{Value, json};
-
-const CEILING: Duration = Duration::from_secs(30);
 
 type Server = Listening<Mcp>;
 
@@ -93,28 +94,6 @@ async fn start_heard(manners: Manners) -> (Link, Server, Arc<Heard>) {
     let mut options = options(&server);
     options.listener = Some(Arc::clone(&heard) as Arc<dyn Listener>);
     (Link::start(options).await.unwrap(), server, heard)
-}
-
-fn send(link: &Link, tool: &str, arguments: &Value, timeout: Duration) -> Pending {
-    let slot = link.reserve().unwrap();
-    let line = json!({"jsonrpc": "2.0", "id": slot.id(), "method": "tools/call",
-        "params": {"name": tool, "arguments": arguments}});
-    slot.send(line.to_string().into_bytes(), timeout)
-}
-
-async fn call(link: &Link, tool: &str, arguments: Value) -> Result<Answer, Failure> {
-    send(link, tool, &arguments, CEILING).answer().await
-}
-
-async fn result(link: &Link, tool: &str, arguments: Value) -> Value {
-    let answer = call(link, tool, arguments).await.unwrap();
-    serde_json::from_str(answer.result_text().unwrap_or_else(|| panic!("{answer:?}"))).unwrap()
-}
-
-async fn wait_for(link: &Link, wanted: impl Fn(&Status) -> bool) -> Status {
-    let mut status = link.watch();
-    let found = tokio::time::timeout(CEILING, status.wait_for(wanted)).await;
-    found.expect("the status in time").unwrap().clone()
 }
 
 /// Asks until the condition holds.
