@@ -7,6 +7,7 @@ pub mod clock;
 mod contract;
 pub mod local;
 mod parked;
+mod record;
 
 use std::sync::Arc;
 

@@ -1,0 +1,122 @@
+-- What operators do: records, credits, refunds, with their rows in the journal; all of it or nothing, and
+-- once for an id.
+--
+-- KEYS: meta, due, journal, once, then whatever the plan names.
+-- ARGV: clock, epoch, seen; journal's length; the plan:
+--   once     {id, request, note, ttl, most}; what was done under this id is not done again
+--   expect   [[key, revision]...]; '' for a record that must not be there and never was
+--   refund   {key, call, account, held_at, postings, accounts: [KEYS by place], done: key, amount, detail}
+--   credits  [{key, account, amount or "rest", kind, detail}...]
+--   put      [[key, field, value...]...], drop [[key, field...]...]
+--   order    [[key, place, member]...], leave [[key, member]...]
+--   rows     [[kind, account, detail]...], audit: text
+--   show     the key whose balance is told
+
+if has_lost() then
+  return reply('lost')
+end
+local plan = cjson.decode(ARGV[5])
+
+local function available()
+  return plan.show and redis.call('HGET', KEYS[plan.show], 'balance@l') or '0'
+end
+
+if plan.refund and redis.call('HEXISTS', KEYS[plan.refund.done], plan.refund.call) == 1 then
+  return reply('refunded', available())
+end
+
+local once = plan.once
+if once then
+  local till, request, balance, note =
+    string.match(redis.call('HGET', KEYS[4], once.id) or '', '^(%d+) (%x+) (%-?%d+)\n(.*)$')
+  if till and now < tonumber(till) then
+    return reply(request == once.request and 'again' or 'other', balance, note)
+  end
+  if redis.call('HLEN', KEYS[4]) >= once.most then
+    return reply('full')
+  end
+end
+
+for _, expected in ipairs(plan.expect or {}) do
+  local found = redis.call('HMGET', KEYS[expected[1]], 'rev', 'gone')
+  if expected[2] == '' then
+    if found[1] or found[2] then
+      return reply('there')
+    end
+  elseif (found[1] or '0') ~= expected[2] then
+    return reply((found[1] or expected[1] == 1) and 'changed' or 'missing')
+  end
+end
+
+local refund = plan.refund
+local refund_accounts
+if refund then
+  local cells
+  cells, refund_accounts =
+    cells_of(refund.postings, function(place) return KEYS[refund.accounts[place + 1]] end)
+  for _, one in ipairs(cells) do
+    one.cell.asked = one.cell.asked + one.amount
+    if one.field == 'balance@l' and one.cell.value + one.account.held + one.amount > MOST then
+      return reply('range')
+    end
+  end
+end
+
+local balances = {}
+for _, credit in ipairs(plan.credits or {}) do
+  local found = redis.call('HMGET', KEYS[credit.key], 'balance@l', 'held')
+  local balance, held = balances[credit.key] or tonumber(found[1] or 0), tonumber(found[2] or 0)
+  if credit.amount == 'rest' then
+    credit.amount = -balance
+  end
+  local after = balance + credit.amount
+  if balance + held + credit.amount > MOST or after > MOST or after < -MOST then
+    return reply('range')
+  end
+  balances[credit.key] = after
+end
+
+-- All is checked: from here on it is done.
+if refund then
+  apply(refund_accounts, refund.held_at)
+  write_accounts(refund_accounts)
+  redis.call('HSET', KEYS[refund.done], refund.call, whole(now))
+  journal(KEYS[3], ARGV[4], 'kind', 'refund', 'call', refund.call, 'account', refund.account,
+    'amount', whole(refund.amount), 'detail', refund.detail)
+end
+for key, balance in pairs(balances) do
+  redis.call('HSET', KEYS[key], 'balance@l', whole(balance))
+end
+for _, credit in ipairs(plan.credits or {}) do
+  if credit.amount ~= 0 then
+    journal(KEYS[3], ARGV[4], 'kind', credit.kind, 'account', credit.account,
+      'amount', whole(credit.amount), 'detail', credit.detail)
+  end
+end
+for _, put in ipairs(plan.put or {}) do
+  redis.call('HSET', KEYS[put[1]], unpack(put, 2))
+end
+for _, drop in ipairs(plan.drop or {}) do
+  redis.call('HDEL', KEYS[drop[1]], unpack(drop, 2))
+end
+for _, order in ipairs(plan.order or {}) do
+  redis.call('ZADD', KEYS[order[1]], order[2], order[3])
+end
+for _, leave in ipairs(plan.leave or {}) do
+  redis.call('ZREM', KEYS[leave[1]], leave[2])
+end
+for _, row in ipairs(plan.rows or {}) do
+  journal(KEYS[3], ARGV[4], 'kind', row[1], 'account', row[2], 'amount', '0', 'detail', row[3])
+end
+local balance = available()
+if plan.audit then
+  journal(KEYS[3], ARGV[4], 'kind', 'audit', 'amount', balance, 'detail', plan.audit)
+end
+if once then
+  local till = whole(now + once.ttl)
+  redis.call('HSET', KEYS[4], once.id,
+    till .. ' ' .. once.request .. ' ' .. balance .. '\n' .. once.note)
+  redis.call('ZADD', KEYS[2], till, 'once:' .. once.id)
+end
+save_time()
+return reply('done', balance)
