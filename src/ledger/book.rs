@@ -266,7 +266,8 @@ impl Book {
         match entry {
             Entry::Credit { at, account, amount, kind } => {
                 self.advance(*at);
-                if *kind == CreditKind::Grant && *amount < 0 {
+                let is_exact = (-COUNTER_MAX..=COUNTER_MAX).contains(amount);
+                if !is_exact || (*kind == CreditKind::Grant && *amount < 0) {
                     return Err(LedgerError::OutOfRange);
                 }
                 if !takes(account) {

@@ -617,3 +617,42 @@ pub const LABEL_NAME_CHARS_MAX: usize = 40;
 
 /// Length of a label's value: an id or a word.
 pub const LABEL_VALUE_CHARS_MAX: usize = 100;
+
+/// Redis is near: one that takes longer to let us in is down.
+pub const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A script runs for microseconds. Whoever waits longer is better off with a clear refusal.
+pub const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often something is asked for whose answer was lost with its connection.
+pub const REDIS_TRIES: u32 = 3;
+
+/// Commands under way on the one connection: as many as calls can be.
+pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
+
+/// For so long a record is believed without asking again. Calls that cost something do not rely on it.
+pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(2);
+
+/// Records of keys that one instance keeps at hand.
+pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
+
+/// How often lists of teams, tenants and tokens are looked at for changes.
+pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
+
+/// Rows of one tenant's journal that stay in Redis; instances copy them long before.
+pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
+
+/// How long it is remembered that something was done, for whoever lost the answer.
+pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// Holds that one look for those that are late names, and what it forgets beside.
+pub const REDIS_SWEPT_AT_ONCE: usize = 200;
+
+/// A credential that was claimed for a key which is not there is free again after this.
+pub const REDIS_CLAIM_AGE: Duration = Duration::from_mins(1);
+
+/// What nobody waits for and is not in Redis yet.
+pub const REDIS_NOTES_MAX: usize = 1_024;
+
+/// How often a change of several records is tried again that others changed meanwhile.
+pub const REDIS_CONFLICT_TRIES: u32 = 5;

@@ -49,6 +49,9 @@ pub enum StoreError {
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
     OutOfRange,
+    /// Books that several instances share cannot be reached, or must not be trusted.
+    #[error("the shared books are not available: {0}; try again in a moment")]
+    Unavailable(String),
     /// A read failed.
     #[error("the database could not be read: {0}")]
     Read(String),

@@ -1,13 +1,16 @@
 //! The only code that changes durable state. [`Store`] is what the rest sees; `local/` keeps the
-//! books in an embedded database, one process per file.
+//! books in an embedded database, one process per file; `redis/` shares them among several.
 //!
 //! A store knows counters and bounds, never prices or rules: those are in the gate.
 
 pub mod clock;
 mod contract;
+mod detail;
 pub mod local;
 mod parked;
+mod posting;
 mod record;
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -79,7 +82,7 @@ pub trait Store: Send + Sync + 'static {
     fn teams(&self) -> Vec<Arc<Team>>;
 
     /// A team's account.
-    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
+    async fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
 
     /// Makes a team, durably.
     async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
@@ -204,8 +207,8 @@ pub trait Store: Send + Sync + 'static {
         now: Time,
     ) -> Result<(Reading, Durable), StoreError>;
 
-    /// Is the result of a task paid, durably? To be asked once its hold waits no longer.
-    async fn is_task_paid(&self, task: PaidTask) -> Result<bool, StoreError>;
+    /// Is the result of a key's task paid, durably? To be asked once its hold waits no longer.
+    async fn is_task_paid(&self, key: &KeyId, task: PaidTask) -> Result<bool, StoreError>;
 
     /// What this database seals with what clients keep for it.
     fn seal_key(&self) -> SealKey;

@@ -21,6 +21,7 @@ mod modern;
 mod paths;
 mod paygate;
 mod process;
+mod redis;
 mod setup;
 mod tools;
 
@@ -31,6 +32,7 @@ pub use modern::{MODERN, TASKS, modern_body, modern_meta, modern_request};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::Ended;
+pub use redis::RedisServer;
 pub use setup::Setup;
 pub use tools::{Background, in_repository, node, npm, python, tool};
 

@@ -12,12 +12,12 @@ use std::ops::Range;
 use rusqlite::{CachedStatement, Connection, Row, Statement};
 use serde::Deserialize;
 
-use super::detail::DetailText;
-use super::posting::PostingRow;
 use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind, Reversal};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
+use crate::store::detail::DetailText;
+use crate::store::posting::PostingRow;
 
 /// One row to write. Its `detail` is a piece of its batch's text: written down where the change is
 /// made, so that the writer only copies it and no thread frees what another one has allocated.
@@ -227,7 +227,8 @@ impl ReadRow {
     }
 }
 
-fn entries(
+/// A row as entries, and what its calls say that they were charged.
+pub(in crate::store) fn entries(
     at: Time,
     kind: &str,
     call: Option<&[u8]>,

@@ -133,7 +133,7 @@ impl Store for LocalStore {
         self.shared.teams()
     }
 
-    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError> {
+    async fn team_account(&self, id: &TeamId) -> Result<Account, StoreError> {
         let state = self.shared.lock();
         state.open_for_reading()?;
         Ok(state.book.account(&id.account()).cloned().unwrap_or_default())
@@ -371,7 +371,7 @@ impl Store for LocalStore {
         self.shared.settle(settlement, Some(task), now)
     }
 
-    async fn is_task_paid(&self, task: PaidTask) -> Result<bool, StoreError> {
+    async fn is_task_paid(&self, _: &KeyId, task: PaidTask) -> Result<bool, StoreError> {
         self.look_for_paid(task).await
     }
 

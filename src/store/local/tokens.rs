@@ -21,7 +21,11 @@ pub(super) type Tokens = HashMap<Digest, Arc<AdminToken>>;
 pub(super) fn write_token(connection: &Connection, token: &AdminToken) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT INTO admin_tokens (id, digest, record) VALUES (?1, ?2, ?3)")?
-        .execute(params![token.id.as_str(), token.digest.bytes().as_slice(), to_json(&TokenRecord::of(token))?])?;
+        .execute(params![
+            token.id.as_str(),
+            token.digest.bytes().as_slice(),
+            to_json(&TokenRecord::of(token))?
+        ])?;
     Ok(())
 }
 

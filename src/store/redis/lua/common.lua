@@ -26,8 +26,11 @@ if clock == 0 then
 end
 local now = math.max(clock, tonumber(meta[1] or 0))
 
+-- The last moment seen, as it is kept.
+local saved = tonumber(meta[1] or 0)
+
 local function reply(status, ...)
-  return { status, whole(now), whole(seq), epoch, ... }
+  return { status, whole(now), whole(saved), whole(seq), epoch, ... }
 end
 
 -- Redis has come back with less than the caller has seen.
@@ -36,6 +39,7 @@ local function has_lost()
 end
 
 local function save_time()
+  saved = now
   redis.call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq))
 end
 

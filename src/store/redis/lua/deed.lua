@@ -4,7 +4,7 @@
 -- KEYS: meta, due, journal, once, then whatever the plan names.
 -- ARGV: clock, epoch, seen; journal's length; the plan:
 --   once     {id, request, note, ttl, most}; what was done under this id is not done again
---   expect   [[key, revision]...]; '' for a record that must not be there and never was
+--   expect   [[key, revision]...]; '' for a record that must not be there and never was, '*' for any
 --   refund   {key, call, account, held_at, postings, accounts: [KEYS by place], done: key, amount, detail}
 --   credits  [{key, account, amount or "rest", kind, detail}...]
 --   put      [[key, field, value...]...], drop [[key, field...]...]
@@ -43,8 +43,10 @@ for _, expected in ipairs(plan.expect or {}) do
     if found[1] or found[2] then
       return reply('there')
     end
-  elseif (found[1] or '0') ~= expected[2] then
-    return reply((found[1] or expected[1] == 1) and 'changed' or 'missing')
+  elseif not found[1] and expected[1] > 1 then
+    return reply('missing')
+  elseif expected[2] ~= '*' and (found[1] or '0') ~= expected[2] then
+    return reply('changed')
   end
 end
 

@@ -1,5 +1,5 @@
--- Reserves all that a call asks for, or nothing. A hold that is there already is left as it is: whoever
--- did not hear the answer may ask again.
+-- Reserves all that a call asks for, or nothing; or only says which (`is_check`). A hold that is there
+-- already is left as it is: whoever did not hear the answer may ask again.
 --
 -- KEYS: meta, holds, due, then the payer's hash and those of the other accounts.
 -- ARGV: clock, epoch, seen; call, length in ms, {"revs":[[key, revision]...],"bounds":[...]},
@@ -10,19 +10,20 @@ local call, length = ARGV[4], tonumber(ARGV[5])
 if has_lost() then
   return reply('lost')
 end
-local before = redis.call('HGET', KEYS[2], call)
+local before = not is_check and redis.call('HGET', KEYS[2], call)
 if before then
   return reply('held', before)
 end
 local asked = cjson.decode(ARGV[6])
 local cells, accounts = cells_of(cjson.decode(ARGV[7]), function(place) return KEYS[4 + place] end)
 for _, expected in ipairs(asked.revs) do
-  local key, rev = expected[1], meta[4]
+  -- Only a tenant may have no record.
+  local key, rev = expected[1], meta[4] or '0'
   if key > 1 then
     local account = accounts[key - 4]
     rev = account and account.rev or redis.call('HGET', KEYS[key], 'rev')
   end
-  if (rev or '0') ~= expected[2] then
+  if rev ~= expected[2] then
     return reply('stale')
   end
 end
@@ -35,12 +36,17 @@ for index, one in ipairs(cells) do
   local fits = after <= MOST and after >= -MOST
     and (not bound or (bound[1] == 1 and after <= bound[2]) or (bound[1] == -1 and after >= bound[2]))
   if not fits then
-    save_time()
+    if not is_check then
+      save_time()
+    end
     return reply('refused', whole(index - 1), whole(value), cell.text or '')
   end
   cell.asked = cell.asked + one.amount
 end
 
+if is_check then
+  return reply('fits')
+end
 apply(accounts, now)
 for _, account in pairs(accounts) do
   account.last = math.max(account.last, now)

@@ -1,0 +1,49 @@
+//! Books that several instances share: all numbers are in Redis, and only there. See
+//! `docs/decisions/006-books-in-redis.md`.
+//!
+//! Every change is one script in Redis, all checks before all writes. What is decided there is whether
+//! a sum of whole numbers stays within its bounds; which counters there are, what they are for and
+//! what bounds them comes with the call, from the gate. Records are read into memory and believed for
+//! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
+//!
+//! Not all of [`Store`](crate::store::Store) is here yet: usage, reports and the audit log are written to
+//! the journal but not read from it (issue 5). Nothing starts Paygate on these books until they are whole.
+
+mod answers;
+mod books;
+mod calls;
+mod counters;
+mod credits;
+mod deeds;
+mod journal;
+mod keys;
+mod link;
+mod lists;
+mod memory;
+mod names;
+mod store;
+mod teams;
+mod tenants;
+
+use secrecy::SecretString;
+
+pub use books::RedisStore;
+
+/// Where the books are.
+#[derive(Debug)]
+pub struct RedisOptions {
+    /// `redis://[user][:password]@host[:port][/database]`
+    pub url: SecretString,
+    /// Whose time it is.
+    pub clock: RedisClock,
+}
+
+/// Whose time it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedisClock {
+    /// Redis's own, one for all instances.
+    #[default]
+    Server,
+    /// The one that each request brings with it: for tests.
+    Passed,
+}
