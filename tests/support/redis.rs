@@ -1,6 +1,7 @@
 //! A redis-server of a test's own: on a free port, with nothing in it, gone with the test.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -44,6 +45,11 @@ impl RedisServer {
     /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Where it keeps its files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Runs a command through redis-cli; what it prints.

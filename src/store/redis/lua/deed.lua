@@ -79,6 +79,7 @@ for _, credit in ipairs(plan.credits or {}) do
 end
 
 -- All is checked: from here on it is done.
+local moves = refund and true
 if refund then
   apply(refund_accounts, refund.held_at)
   write_accounts(refund_accounts)
@@ -91,6 +92,7 @@ for key, balance in pairs(balances) do
 end
 for _, credit in ipairs(plan.credits or {}) do
   if credit.amount ~= 0 then
+    moves = true
     journal(KEYS[3], ARGV[4], 'kind', credit.kind, 'account', credit.account,
       'amount', whole(credit.amount), 'detail', credit.detail)
   end
@@ -120,5 +122,10 @@ if once then
     till .. ' ' .. once.request .. ' ' .. balance .. '\n' .. once.note)
   redis.call('ZADD', KEYS[2], till, 'once:' .. once.id)
 end
-save_time()
+-- Ledger time is the time of money.
+if moves then
+  save_time()
+else
+  redis.call('HSET', KEYS[1], 'seq', whole(seq))
+end
 return reply('done', balance)
