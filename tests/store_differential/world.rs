@@ -7,7 +7,7 @@ use std::time::Duration;
 use paygate::gate::{self, CallFacts, Charge, Item, Policy, Request};
 use paygate::ledger::{Bound, CreditKind, Demand, Refund, ResolutionKind, Window, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::Key;
+use paygate::model::key::{Key, OldCredential};
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::team::{Team, TeamId};
 use paygate::model::time::Time;
@@ -82,6 +82,11 @@ fn raw(number: u8) -> RawKey {
     RawKey::from_random([number; 24])
 }
 
+fn once(id: u8, request: i64) -> Once {
+    let request = Digest::of(request.to_string().as_bytes());
+    Once { id: Digest::of(&[id]), request, note: String::new() }
+}
+
 impl World {
     pub(crate) async fn new(server: &RedisServer) -> Self {
         let dir = TempDir::new();
@@ -127,16 +132,7 @@ impl World {
             Step::Change { key } => {
                 self.change(*key, |key| Key { spending_limit: key.spending_limit + 1, ..key }).await
             }
-            Step::Rotate { key } => {
-                self.next += 1;
-                let (raw, until) = (raw(100 + self.next), self.clock.plus(Duration::from_secs(60)));
-                self.change(*key, move |key| {
-                    let old =
-                        Some(paygate::model::key::OldCredential { digest: key.digest, until });
-                    Key { digest: raw.digest(), ends: raw.ends(), old, ..key }
-                })
-                .await
-            }
+            Step::Rotate { key } => self.rotate(*key).await,
             Step::HoldStale { key, shape } => {
                 let Some(judged) = self.key(*key).await? else { return Ok(()) };
                 self.change(*key, |key| Key { name: format!("{}x", key.name), ..key }).await?;
@@ -157,26 +153,17 @@ impl World {
                 }
                 Ok(())
             }
-            Step::Once { key, id, amount } => {
-                let once = self.once(*id, *amount);
-                let (key, at) = (&self.keys[*key], self.at());
-                same!(self, |store| store.repeated(&once, at).await);
-                let deed = || Deed { once: Some(once.clone()), ..Deed::default() };
-                same!(self, |store| store
-                    .credit(key, *amount, CreditKind::Grant, deed(), at)
-                    .await);
-                Ok(())
-            }
+            Step::Once { key, id, amount } => self.once(*key, *id, *amount).await,
             Step::Park { pick, lasts_ms } => self.park(*pick, *lasts_ms).await,
             Step::Resume { pick, lasts_ms } => self.resume(*pick, *lasts_ms).await,
             Step::Keep { pick, id } => {
-                let once = self.once(*id, 0);
+                let once = once(*id, 0);
                 let answer = Some(format!("\"{id}\n\"").into_bytes());
                 let keep = Keep { once, answer, ttl: Duration::from_secs(90) };
                 self.end(*pick, ResolutionKind::Captured, |_| true, Some(keep)).await
             }
             Step::Recall { key, id } => {
-                let once = self.once(*id, 0);
+                let once = once(*id, 0);
                 let (key, at) = (&self.keys[*key], self.at());
                 same!(self, |store| store.recall(key, &once, at).await);
                 Ok(())
@@ -193,9 +180,23 @@ impl World {
         }
     }
 
-    fn once(&self, id: u8, request: i64) -> Once {
-        let request = Digest::of(request.to_string().as_bytes());
-        Once { id: Digest::of(&[id]), request, note: String::new() }
+    async fn rotate(&mut self, key: usize) -> Checked {
+        self.next += 1;
+        let (raw, until) = (raw(100 + self.next), self.clock.plus(Duration::from_mins(1)));
+        self.change(key, move |key| {
+            let old = Some(OldCredential { digest: key.digest, until });
+            Key { digest: raw.digest(), ends: raw.ends(), old, ..key }
+        })
+        .await
+    }
+
+    async fn once(&self, key: usize, id: u8, amount: i64) -> Checked {
+        let once = once(id, amount);
+        let (key, at) = (&self.keys[key], self.at());
+        same!(self, |store| store.repeated(&once, at).await);
+        let deed = || Deed { once: Some(once.clone()), ..Deed::default() };
+        same!(self, |store| store.credit(key, amount, CreditKind::Grant, deed(), at).await);
+        Ok(())
     }
 
     /// A key's record, of which both have the same.

@@ -41,10 +41,10 @@ impl RedisStore {
         let memory = Mutex::default();
         let books = Arc::new(Books { link, clock: options.clock, memory });
         books.read_lists().await?;
-        let (notes, noted) = mpsc::channel(REDIS_NOTES_MAX);
+        let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
-            tokio::spawn(Arc::clone(&books).write_notes(noted)),
+            tokio::spawn(Arc::clone(&books).write_notes(to_write)),
         ];
         Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks) })
     }
@@ -174,8 +174,8 @@ impl Books {
     }
 
     /// Writes what nobody waits for.
-    async fn write_notes(self: Arc<Self>, mut noted: mpsc::Receiver<AuditEvent>) {
-        while let Some(event) = noted.recv().await {
+    async fn write_notes(self: Arc<Self>, mut notes: mpsc::Receiver<AuditEvent>) {
+        while let Some(event) = notes.recv().await {
             if let Err(error) = self.note(&event).await {
                 tracing::warn!(target: "store", %error, "an entry of the audit log was not written");
             }

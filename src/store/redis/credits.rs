@@ -22,7 +22,7 @@ impl Plan {
         &mut self,
         place: usize,
         account: &AccountId,
-        amount: serde_json::Value,
+        amount: &serde_json::Value,
         kind: &'static str,
         reason: Option<&str>,
     ) {
@@ -55,7 +55,7 @@ impl Books {
         let mut plan = Plan::new(&names, &key.namespace, deed.once)?;
         let account = plan.key(names.account(&id.account()));
         if amount != 0 {
-            plan.credit(account, &id.account(), json!(amount), word, deed.reason.as_deref());
+            plan.credit(account, &id.account(), &json!(amount), word, deed.reason.as_deref());
         }
         plan.is_there(account);
         plan.audit(deed.audit);

@@ -189,7 +189,7 @@ impl Books {
         let account = plan.put_key(&names, &key)?;
         plan.expect.push((account, String::new()));
         if credits != 0 {
-            plan.credit(account, &key.id.account(), json!(credits), "grant", reason.as_deref());
+            plan.credit(account, &key.id.account(), &json!(credits), "grant", reason.as_deref());
         }
         let keys = plan.key(names.keys());
         plan.order.push((keys, place.to_string(), key.id.to_string()));
@@ -297,7 +297,7 @@ impl Books {
         let account = plan.key(names.account(&id.account()));
         plan.expect.push((account, key.revision.to_string()));
         let reason = deed.reason.as_deref().or(Some("key deleted"));
-        plan.credit(account, &id.account(), json!("rest"), "adjust", reason);
+        plan.credit(account, &id.account(), &json!("rest"), "adjust", reason);
         plan.put.push(vec![json!(account), json!("gone"), json!("1")]);
         plan.drop.push(vec![
             json!(account),

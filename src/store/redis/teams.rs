@@ -153,7 +153,9 @@ impl Books {
         self.act(plan, self.present()).await?;
         {
             let mut memory = self.memory();
-            released.iter().for_each(|member| memory.forget_key(member));
+            for member in &released {
+                memory.forget_key(member);
+            }
             memory.teams.insert(team.id.clone(), Arc::clone(&team));
         }
         self.changed().await?;

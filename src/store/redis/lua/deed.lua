@@ -50,6 +50,12 @@ for _, expected in ipairs(plan.expect or {}) do
   end
 end
 
+-- The attempt has been seen, whatever becomes of it.
+local function out_of_range()
+  save_time()
+  return reply('range')
+end
+
 local refund = plan.refund
 local refund_accounts
 if refund then
@@ -59,7 +65,7 @@ if refund then
   for _, one in ipairs(cells) do
     one.cell.asked = one.cell.asked + one.amount
     if one.field == 'balance@l' and one.cell.value + one.account.held + one.amount > MOST then
-      return reply('range')
+      return out_of_range()
     end
   end
 end
@@ -73,7 +79,7 @@ for _, credit in ipairs(plan.credits or {}) do
   end
   local after = balance + credit.amount
   if balance + held + credit.amount > MOST or after > MOST or after < -MOST then
-    return reply('range')
+    return out_of_range()
   end
   balances[credit.key] = after
 end
