@@ -656,3 +656,8 @@ pub const REDIS_NOTES_MAX: usize = 1_024;
 
 /// How often a change of several records is tried again that others changed meanwhile.
 pub const REDIS_CONFLICT_TRIES: u32 = 5;
+
+/// Answers that are kept in Redis for one key: Redis is memory, and all customers share it.
+pub const REDIS_KEPT_ANSWERS_PER_KEY_MAX: u64 = 10_000;
+/// The same in bytes.
+pub const REDIS_KEPT_BYTES_PER_KEY_MAX: u64 = 64 << 20;

@@ -87,6 +87,11 @@ fn once(id: u8, request: i64) -> Once {
     Once { id: Digest::of(&[id]), request, note: String::new() }
 }
 
+/// An idempotency key of one customer.
+fn once_of(key: &KeyId, id: u8) -> Once {
+    Once { id: Digest::of(format!("{key} {id}").as_bytes()), ..once(id, 0) }
+}
+
 impl World {
     pub(crate) async fn new(server: &RedisServer) -> Self {
         let dir = TempDir::new();
@@ -157,13 +162,14 @@ impl World {
             Step::Park { pick, lasts_ms } => self.park(*pick, *lasts_ms).await,
             Step::Resume { pick, lasts_ms } => self.resume(*pick, *lasts_ms).await,
             Step::Keep { pick, id } => {
-                let once = once(*id, 0);
+                let Some(index) = self.pick(*pick, |call| !call.ended) else { return Ok(()) };
+                let once = once_of(&self.keys[self.opened[index].key], *id);
                 let answer = Some(format!("\"{id}\n\"").into_bytes());
                 let keep = Keep { once, answer, ttl: Duration::from_secs(90) };
                 self.end(*pick, ResolutionKind::Captured, |_| true, Some(keep)).await
             }
             Step::Recall { key, id } => {
-                let once = once(*id, 0);
+                let once = once_of(&self.keys[*key], *id);
                 let (key, at) = (&self.keys[*key], self.at());
                 same!(self, |store| store.recall(key, &once, at).await);
                 Ok(())

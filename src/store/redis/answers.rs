@@ -2,7 +2,7 @@
 
 use super::books::Books;
 use super::names::Names;
-use crate::model::bounds::{KEPT_ANSWERS_MAX, KEPT_BYTES_MAX, KEPT_SHARE_DIVISOR};
+use crate::model::bounds::{REDIS_KEPT_ANSWERS_PER_KEY_MAX, REDIS_KEPT_BYTES_PER_KEY_MAX};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::{Kept, Once, StoreError};
@@ -11,6 +11,7 @@ use crate::store::{Kept, Once, StoreError};
 struct Record<'a> {
     until: Time,
     request: &'a str,
+    payer: &'a str,
     kept: Kept,
 }
 
@@ -22,9 +23,10 @@ impl<'a> Record<'a> {
         let until = Time::from_ms(words.next()?.parse().ok()?);
         let request = words.next()?;
         let call = CallId::parse(&format!("call_{}", words.next()?))?;
+        let payer = words.next()?;
         let (sign, answer) = rest.get(1..)?.split_first()?;
         let answer = (*sign == b'+').then(|| answer.to_vec());
-        Some(Self { until, request, kept: Kept { call, answer } })
+        Some(Self { until, request, payer, kept: Kept { call, answer } })
     }
 }
 
@@ -44,10 +46,16 @@ impl Books {
         commands.cmd("HGET").arg(names.kept()).arg(&id);
         commands.cmd("HMGET").arg(names.kept()).arg(&[&answers, &bytes]);
         commands.cmd("HGET").arg(names.meta()).arg("now");
-        let (record, used, ledger): (Option<Vec<u8>>, Vec<Option<u64>>, Option<i64>) =
-            self.link.ask_all(&commands).await?;
+        commands.cmd("HEXISTS").arg(names.account(&key.account())).arg("rev");
+        type Found = (Option<Vec<u8>>, Vec<Option<u64>>, Option<i64>, bool);
+        let (record, used, ledger, is_there): Found = self.link.ask_all(&commands).await?;
+        if !is_there {
+            return Ok(None);
+        }
         let now = self.ledger_now(now).max(Time::from_ms(ledger.unwrap_or(0)));
-        let record = record.as_deref().and_then(Record::read).filter(|record| now < record.until);
+        let record = record.as_deref().and_then(Record::read);
+        // Nobody is shown what somebody else has paid for.
+        let record = record.filter(|record| now < record.until && record.payer == key.as_str());
         if let Some(record) = record {
             return if record.request == hex::encode(once.request.bytes()) {
                 Ok(Some(record.kept))
@@ -56,9 +64,8 @@ impl Books {
             };
         }
         let used = |index: usize| used.get(index).copied().flatten().unwrap_or(0);
-        // Redis is memory, and others share it: one account has a share of what a file may hold.
-        let is_full = used(0) >= KEPT_ANSWERS_MAX / KEPT_SHARE_DIVISOR
-            || used(1) >= KEPT_BYTES_MAX / KEPT_SHARE_DIVISOR;
+        let is_full =
+            used(0) >= REDIS_KEPT_ANSWERS_PER_KEY_MAX || used(1) >= REDIS_KEPT_BYTES_PER_KEY_MAX;
         if is_full { Err(StoreError::OnceFull) } else { Ok(None) }
     }
 }
