@@ -12,11 +12,14 @@ mod calls;
 mod parked;
 #[path = "store_contract/records.rs"]
 mod records;
+#[path = "store_contract/reports.rs"]
+mod reports;
 #[path = "store_contract/shared.rs"]
 mod shared;
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use paygate::gate::{self, CallFacts, Charge, Policy, Request, ToolPolicy};
@@ -74,7 +77,11 @@ impl Place {
 
 /// One more instance on the same Redis.
 async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
-    RedisStore::open(&RedisOptions { url: server.url().into(), clock }).await.unwrap()
+    // A file of its own for each.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let copy = server.dir().join(format!("copy-{number}.db"));
+    RedisStore::open(&RedisOptions { url: server.url().into(), clock, copy }).await.unwrap()
 }
 
 fn raw(number: u8) -> RawKey {

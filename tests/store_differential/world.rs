@@ -47,6 +47,7 @@ pub(crate) struct World {
     team: TeamId,
     opened: Vec<Opened>,
     next: u8,
+    instances: u32,
 }
 
 /// Runs the same on both and compares what they say.
@@ -73,8 +74,9 @@ macro_rules! same {
     }};
 }
 
-async fn open_redis(url: &str) -> RedisStore {
-    let options = RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed };
+async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
+    let copy = dir.path().join(format!("copy-{number}.db"));
+    let options = RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed, copy };
     RedisStore::open(&options).await.unwrap()
 }
 
@@ -99,7 +101,7 @@ impl World {
         let options =
             LocalOptions { path: Some(dir.path().join("books.db")), durability: Durability::None };
         let local = LocalStore::open(&options, clock).unwrap();
-        let redis = open_redis(&server.url()).await;
+        let redis = open_redis(&server.url(), &dir, 0).await;
         let team = TeamId::from_random([9; 8]);
         let keys: Vec<KeyId> = (0..2).map(|number| KeyId::from_random([number + 1; 8])).collect();
         for store in [&local as &dyn Store, &redis] {
@@ -123,8 +125,8 @@ impl World {
             store.create_team(team, Deed::default()).await.unwrap();
         }
         let url = server.url();
-        let (opened, next) = (Vec::new(), 0);
-        Self { url, dir, local, redis, clock, keys, team, opened, next }
+        let (opened, next, instances) = (Vec::new(), 0, 0);
+        Self { url, dir, local, redis, clock, keys, team, opened, next, instances }
     }
 
     fn at(&self) -> Time {
@@ -175,7 +177,8 @@ impl World {
                 Ok(())
             }
             Step::Instance => {
-                self.redis = open_redis(&self.url).await;
+                self.instances += 1;
+                self.redis = open_redis(&self.url, &self.dir, self.instances).await;
                 Ok(())
             }
             Step::Delete { key } => {

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod audit;
+pub(in crate::store) mod copied;
 mod copy;
 mod file;
 mod kept;
@@ -21,9 +22,9 @@ mod queue;
 mod read;
 mod records;
 mod recover;
-pub(in crate::store) mod refunds;
+mod refunds;
 mod roll_up;
-pub(in crate::store) mod rows;
+mod rows;
 mod schema;
 mod slow;
 mod state;

@@ -36,7 +36,7 @@ pub(super) fn find_call(
 }
 
 /// A call that is put together from its rows, the newest first.
-pub(in crate::store) struct Found {
+struct Found {
     call: CallId,
     end: Option<Resolution>,
     is_refunded: bool,
@@ -44,12 +44,12 @@ pub(in crate::store) struct Found {
 }
 
 impl Found {
-    pub(in crate::store) const fn new(call: CallId) -> Self {
+    const fn new(call: CallId) -> Self {
         Self { call, end: None, is_refunded: false, tools: Vec::new() }
     }
 
     /// Takes the next row; the call, if that was its hold.
-    pub(in crate::store) fn row(
+    fn row(
         &mut self,
         payer: &AccountId,
         detail: &str,

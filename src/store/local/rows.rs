@@ -228,7 +228,7 @@ impl ReadRow {
 }
 
 /// A row as entries, and what its calls say that they were charged.
-pub(in crate::store) fn entries(
+fn entries(
     at: Time,
     kind: &str,
     call: Option<&[u8]>,

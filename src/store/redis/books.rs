@@ -14,6 +14,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::bounds::REDIS_NOTES_MAX;
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
+use crate::store::local::copied::JournalCopy;
 use crate::store::{StoreError, clock};
 
 const LOST: &str = "Redis has come back with less than this instance has seen of it";
@@ -31,6 +32,9 @@ pub(super) struct Books {
     pub(super) link: Link,
     clock: RedisClock,
     memory: Mutex<Memory>,
+    pub(super) copy: JournalCopy,
+    /// Held while the journals are copied.
+    pub(super) copying: tokio::sync::Mutex<()>,
 }
 
 impl RedisStore {
@@ -38,8 +42,9 @@ impl RedisStore {
     pub async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
         let link = Link::open(&options.url).await?;
         let seal_key = seal_key(&link).await?;
-        let memory = Mutex::default();
-        let books = Arc::new(Books { link, clock: options.clock, memory });
+        let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
+        let copy = JournalCopy::open(&options.copy)?;
+        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = vec![

@@ -234,7 +234,9 @@ impl Books {
         get.arg(Names::of(&namespace).holds()).arg(call_text(&call));
         let record: Option<String> = self.link.ask(&get).await?;
         let record = record.and_then(|record| Record::read(call, &record));
-        Ok(record.map(|record| record.open(&namespace)))
+        // Whether one that is not there has ended is for the script to say.
+        let gone = || OpenHold { namespace: namespace.to_string(), accounts: vec![key.account()] };
+        Ok(Some(record.map_or_else(gone, |record| record.open(&namespace))))
     }
 
     /// Releases the holds of one tenant whose deadline has passed; how many.

@@ -59,7 +59,7 @@ impl Books {
         }
         plan.is_there(account);
         plan.audit(deed.audit);
-        plan.show = Some(account);
+        (plan.show, plan.tells) = (Some(account), true);
         match self.act(plan, now).await? {
             Done::Now(balance) => Ok(Credited::Made(balance)),
             Done::Before(balance, _) | Done::Refunded(balance) => Ok(Credited::Repeated(balance)),
@@ -101,7 +101,7 @@ impl Books {
         }));
         plan.is_there(account);
         plan.audit(deed.audit);
-        plan.show = Some(account);
+        (plan.show, plan.tells) = (Some(account), true);
         match self.act(plan, now).await? {
             Done::Now(balance) => Ok(Credited::Made(balance)),
             Done::Before(balance, _) | Done::Refunded(balance) => Ok(Credited::Repeated(balance)),

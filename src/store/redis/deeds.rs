@@ -35,6 +35,9 @@ pub(super) struct Plan {
     audit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) show: Option<usize>,
+    /// The audit log says what is left.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) tells: bool,
     #[serde(skip)]
     keys: Vec<String>,
     #[serde(skip)]
@@ -101,6 +104,7 @@ impl Plan {
             rows: Vec::new(),
             audit: None,
             show: None,
+            tells: false,
             keys,
             namespace: namespace.to_owned(),
             is_once,

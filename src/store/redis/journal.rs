@@ -1,5 +1,4 @@
-//! The journal of a tenant as its stream has it: read back for the little that needs it. Instances are
-//! to copy it into a database of their own (issue 5); until then a call is looked for in the stream.
+//! The journal of a tenant as its stream has it.
 
 use redis::cmd;
 
@@ -8,28 +7,29 @@ use super::calls::call_text;
 use super::names::Names;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
-use crate::store::local::refunds::Found;
-use crate::store::local::rows::entries;
-use crate::store::{FoundCall, StoreError};
+use crate::store::StoreError;
 
 /// Rows that are read at once.
-const ROWS: usize = 1_000;
+pub(super) const ROWS: usize = 1_000;
 
 /// One entry of a stream.
-type Entry = (String, Vec<(String, String)>);
+pub(super) type Entry = (String, Vec<(String, String)>);
 
 /// A row of the journal.
 pub(super) struct Row {
-    at: Time,
+    pub(super) at: Time,
     pub(super) kind: String,
     pub(super) call: String,
-    account: AccountId,
-    amount: i64,
+    pub(super) account: AccountId,
+    pub(super) amount: i64,
     pub(super) detail: String,
+    pub(super) labels: String,
+    /// What is left after it, where it changed that.
+    pub(super) balance: String,
 }
 
 impl Row {
-    fn read((_, fields): &Entry) -> Option<Self> {
+    pub(super) fn read((_, fields): &Entry) -> Option<Self> {
         let field = |name: &str| {
             let found = fields.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone())
@@ -41,6 +41,8 @@ impl Row {
             account: AccountId::new(&field("account").unwrap_or_default()),
             amount: field("amount")?.parse().ok()?,
             detail: field("detail")?,
+            labels: field("labels").unwrap_or_default(),
+            balance: field("balance").unwrap_or_default(),
         })
     }
 
@@ -70,46 +72,6 @@ impl Books {
             }
             match rows.last() {
                 Some((id, _)) if rows.len() == ROWS => after = format!("({id}"),
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    /// The call with an id, whosever it is.
-    pub(super) async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
-        let known = self.memory().known.clone();
-        for namespace in known {
-            if let Some(found) = self.find_call_in(&namespace, call).await? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// From the newest row back, because most refunds are of late calls.
-    async fn find_call_in(
-        &self,
-        namespace: &str,
-        call: CallId,
-    ) -> Result<Option<FoundCall>, StoreError> {
-        let (names, text) = (Names::of(namespace), call_text(&call));
-        let (mut found, mut before) = (Found::new(call), "+".to_owned());
-        loop {
-            let mut range = cmd("XREVRANGE");
-            range.arg(names.journal()).arg(&before).arg("-").arg("COUNT").arg(ROWS);
-            let rows: Vec<Entry> = self.link.ask(&range).await?;
-            let theirs = rows.iter().filter_map(Row::read).filter(|row| row.call == text);
-            for row in theirs {
-                let (at, amount) = (row.at, row.amount);
-                let read =
-                    entries(at, &row.kind, Some(call.bytes()), &row.account, amount, &row.detail);
-                let Some((entries, _)) = read else { continue };
-                if let Some(whole) = found.row(&row.account, &row.detail, entries, 0) {
-                    return Ok(Some(whole));
-                }
-            }
-            match rows.last() {
-                Some((id, _)) if rows.len() == ROWS => before = format!("({id}"),
                 _ => return Ok(None),
             }
         }

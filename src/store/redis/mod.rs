@@ -6,12 +6,12 @@
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
 //!
-//! Not all of [`Store`](crate::store::Store) is here yet: usage, reports and the audit log are written to
-//! the journal but not read from it (issue 5). Nothing starts Paygate on these books until they are whole.
+//! Nothing starts Paygate on these books until they are whole (issue 5).
 
 mod answers;
 mod books;
 mod calls;
+mod copy;
 mod counters;
 mod credits;
 mod deeds;
@@ -25,6 +25,8 @@ mod store;
 mod teams;
 mod tenants;
 
+use std::path::PathBuf;
+
 use secrecy::SecretString;
 
 pub use books::RedisStore;
@@ -36,6 +38,8 @@ pub struct RedisOptions {
     pub url: SecretString,
     /// Whose time it is.
     pub clock: RedisClock,
+    /// This instance's own copy of the journals, for reports: a file that nobody else has open.
+    pub copy: PathBuf,
 }
 
 /// Whose time it is.

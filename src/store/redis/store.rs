@@ -22,11 +22,6 @@ use crate::store::{
     UsagePage, UsageRow,
 };
 
-/// What is written to the journal and not read from it yet (issue 5).
-fn not_yet<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable("usage and the audit log are not read from Redis yet".to_owned()))
-}
-
 #[async_trait]
 impl Store for RedisStore {
     async fn key_by_digest(
@@ -123,16 +118,22 @@ impl Store for RedisStore {
         }
     }
 
-    async fn audit(&self, _: AuditFilter, _: AuditPage) -> Result<Vec<AuditRow>, StoreError> {
-        not_yet()
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.books.catch_up().await?;
+        self.books.copy.audit(filter, page).await
     }
 
-    async fn audit_totals(&self, _: AuditFilter) -> Result<AuditTotals, StoreError> {
-        not_yet()
+    async fn audit_totals(&self, filter: AuditFilter) -> Result<AuditTotals, StoreError> {
+        self.books.catch_up().await?;
+        self.books.copy.audit_totals(filter).await
     }
 
-    async fn forget_audit(&self, _: Option<Time>) -> Result<(), StoreError> {
-        not_yet()
+    async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
+        self.books.copy.forget_audit(before).await
     }
 
     async fn create_key(
@@ -165,7 +166,8 @@ impl Store for RedisStore {
     }
 
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
-        self.books.find_call(call).await
+        self.books.catch_up().await?;
+        self.books.copy.find_call(call).await
     }
 
     async fn refund(&self, call: FoundCall, deed: Deed, now: Time) -> Result<Credited, StoreError> {
@@ -272,29 +274,32 @@ impl Store for RedisStore {
         self.books.keys_page(namespace, after, limit).await
     }
 
-    async fn usage(&self, _: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
-        not_yet()
+    async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
+        self.books.catch_up().await?;
+        self.books.copy.roll_up(Vec::new()).await?;
+        self.books.copy.sums(namespace).await
     }
 
-    async fn roll_up_usage(&self, _: Vec<Refused>) -> Result<(), StoreError> {
-        not_yet()
+    async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.books.catch_up().await?;
+        self.books.copy.roll_up(refused).await
     }
 
     async fn usage_events(
         &self,
-        _: UsageFilter,
-        _: Option<i64>,
-        _: usize,
+        filter: UsageFilter,
+        after: Option<i64>,
+        limit: usize,
     ) -> Result<UsagePage, StoreError> {
-        not_yet()
+        self.books.copy.events(filter, after, limit).await
     }
 
-    async fn usage_report(&self, _: ReportAsked) -> Result<UsageReport, StoreError> {
-        not_yet()
+    async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError> {
+        self.books.copy.report(asked).await
     }
 
-    async fn forget_usage(&self, _: Option<Time>) -> Result<(), StoreError> {
-        not_yet()
+    async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {
+        self.books.copy.forget_usage(before).await
     }
 
     fn load(&self) -> BooksLoad {

@@ -9,7 +9,7 @@
 --   credits  [{key, account, amount or "rest", kind, detail}...]
 --   put      [[key, field, value...]...], drop [[key, field...]...]
 --   order    [[key, place, member]...], leave [[key, member]...]
---   rows     [[kind, account, detail]...], audit: text
+--   rows     [[kind, account, detail]...], audit: text, with the balance after it if it `tells`
 --   show     the key whose balance is told
 
 if has_lost() then
@@ -120,7 +120,7 @@ for _, row in ipairs(plan.rows or {}) do
 end
 local balance = available()
 if plan.audit then
-  journal(KEYS[3], ARGV[4], 'kind', 'audit', 'amount', balance, 'detail', plan.audit)
+  journal(KEYS[3], ARGV[4], 'kind', 'audit', 'amount', '0', 'detail', plan.audit, 'balance', plan.tells and balance or '')
 end
 if once then
   local till = whole(now + once.ttl)
