@@ -15,6 +15,9 @@ struct Record<'a> {
     kept: Kept,
 }
 
+/// The record, what the key uses of its room, ledger time, and whether the key is there.
+type Asked = (Option<Vec<u8>>, Vec<Option<u64>>, Option<i64>, bool);
+
 impl<'a> Record<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let end = memchr::memchr(b'\n', bytes)?;
@@ -47,8 +50,7 @@ impl Books {
         commands.cmd("HMGET").arg(names.kept()).arg(&[&answers, &bytes]);
         commands.cmd("HGET").arg(names.meta()).arg("now");
         commands.cmd("HEXISTS").arg(names.account(&key.account())).arg("rev");
-        type Found = (Option<Vec<u8>>, Vec<Option<u64>>, Option<i64>, bool);
-        let (record, used, ledger, is_there): Found = self.link.ask_all(&commands).await?;
+        let (record, used, ledger, is_there): Asked = self.link.ask_all(&commands).await?;
         if !is_there {
             return Ok(None);
         }
