@@ -7,7 +7,7 @@ use std::time::Duration;
 use paygate::ledger::names;
 use paygate::model::ids::CallId;
 use paygate::model::key::Key;
-use paygate::store::redis::RedisClock;
+use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
 use paygate::store::{HoldRefused, Show, Store, StoreError, clock, settlement};
 
 use super::support::{RedisServer, eventually};
@@ -132,6 +132,28 @@ async fn a_redis_that_has_lost_something_sells_nothing() {
         assert!(health.contains("come back with less"), "{health}");
         assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "0");
     }
+}
+
+#[tokio::test]
+async fn a_restart_forgets_nothing_that_was_seen() {
+    let server = RedisServer::start();
+    let copy = server.dir().join("kept.db");
+    let open = async || {
+        let (url, clock) = (server.url().into(), RedisClock::Passed);
+        RedisStore::open(&RedisOptions { url, clock, copy: copy.clone() }).await.unwrap()
+    };
+    let store = open().await;
+    let key = made(&store, 1, 100).await;
+    super::call(&store, &key, 1, &["a"], &[PAID]).await;
+    store.usage(None).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    // An older state of the same books.
+    server.cli(&["HINCRBY", "pg:{default}:meta", "seq", "-1"]);
+    let store = open().await;
+    let held = store.hold(&charge(&key, 2, &["a"]), now(), deadline()).await;
+    let refused = matches!(held, Err(HoldRefused::Unavailable(StoreError::Unavailable(_))));
+    assert!(refused, "{held:?}");
 }
 
 #[tokio::test]

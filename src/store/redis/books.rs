@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::link::{Link, Reply};
-use super::memory::Memory;
+use super::memory::{Memory, Seen};
 use super::names::{self, Names};
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
@@ -45,6 +45,7 @@ impl RedisStore {
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let copy = JournalCopy::open(&options.copy)?;
         let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = vec![
@@ -87,6 +88,19 @@ impl Books {
     /// The memory. It is only copies: a thread that panicked with it harmed nothing.
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was copied before this start was seen before it.
+    async fn remember_copied(&self) -> Result<(), StoreError> {
+        let followed = self.copy.followed().await?;
+        let mut memory = self.memory();
+        for (journal, (epoch, last)) in followed {
+            let seq = last.split('-').next().and_then(|seq| seq.parse().ok());
+            if let Some((namespace, seq)) = Names::of_journal(&journal).zip(seq) {
+                memory.seen.insert(namespace.to_owned(), Seen { epoch, seq });
+            }
+        }
+        Ok(())
     }
 
     /// Runs a script on a tenant's books, which must have all that this instance has seen.

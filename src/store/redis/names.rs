@@ -43,6 +43,11 @@ impl Names {
         Self(format!("pg:{{{namespace}}}:"))
     }
 
+    /// The tenant whose journal has this name.
+    pub(super) fn of_journal(journal: &str) -> Option<&str> {
+        journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
+    }
+
     fn name(&self, what: &str) -> String {
         format!("{}{what}", self.0)
     }
