@@ -1,12 +1,15 @@
 //! What operators read: usage, reports and the audit log. On shared books an instance answers from its
 //! copy of the journals, which has all that happened before the question, on any instance.
 
+use std::sync::Arc;
+
 use paygate::ledger::CreditKind;
 use paygate::model::audit::{AuditEvent, AuditFilter};
+use paygate::model::key::Key;
 use paygate::model::labels::Labels;
 use paygate::model::time::Time;
 use paygate::model::usage::{Bucket, Refused, ReportAsked, UsageFilter};
-use paygate::store::{AuditOrder, AuditPage, Deed, Settlement, Show, UsageRow, settlement};
+use paygate::store::{AuditOrder, AuditPage, Deed, Settlement, Show, Store, UsageRow, settlement};
 
 use super::{FREE, NOW, PAID, Place, call, charge, deadline, made, now};
 
@@ -15,20 +18,26 @@ fn row(key: &str, tool: &str, reason: &str, calls: i64, credits: i64) -> UsageRo
     UsageRow { key: text(key), tool: text(tool), reason: text(reason), calls, credits }
 }
 
+/// A key that was used: three calls, one with a label, and the first refunded.
+async fn used(store: &dyn Store) -> Arc<Key> {
+    let key = made(store, 1, 100).await;
+    call(store, &key, 1, &["a"], &[PAID]).await;
+    call(store, &key, 2, &["a", "dear", "a"], &[PAID, FREE, PAID]).await;
+    let labels = Labels::parse(r#"{"project":"x \"y\""}"#).unwrap();
+    let labelled = charge(&key, 3, &["b"]).labelled(labels);
+    store.hold(&labelled, now(), deadline()).await.unwrap();
+    let end: Settlement = settlement(&labelled, &[PAID], Show::BALANCE);
+    store.settle(end, now()).await.unwrap().1.wait().await.unwrap();
+    let found = store.find_call(charge(&key, 1, &["a"]).call).await.unwrap().unwrap();
+    store.refund(found, None.into(), now()).await.unwrap();
+    key
+}
+
 #[tokio::test]
 async fn usage_is_summed_up_and_listed() {
     for place in Place::all() {
         let store = place.open().await;
-        let key = made(&*store, 1, 100).await;
-        call(&*store, &key, 1, &["a"], &[PAID]).await;
-        call(&*store, &key, 2, &["a", "dear", "a"], &[PAID, FREE, PAID]).await;
-        let labels = Labels::parse(r#"{"project":"x \"y\""}"#).unwrap();
-        let labelled = charge(&key, 3, &["b"]).labelled(labels);
-        store.hold(&labelled, now(), deadline()).await.unwrap();
-        let end: Settlement = settlement(&labelled, &[PAID], Show::BALANCE);
-        store.settle(end, now()).await.unwrap().1.wait().await.unwrap();
-        let found = store.find_call(charge(&key, 1, &["a"]).call).await.unwrap().unwrap();
-        store.refund(found, None.into(), now()).await.unwrap();
+        let key = used(&*store).await;
         let store = place.again(store).await;
         let refused = Refused {
             at: now(),

@@ -8,23 +8,28 @@ local MOST = 9007199254740991
 local DAY_MS = 86400000
 local BUCKETS = 60
 
+-- Looked up once: a script runs for microseconds.
+local call = redis.call
+local format, match, sub, byte, find = string.format, string.match, string.sub, string.byte, string.find
+local floor, max, min = math.floor, math.max, math.min
+
 -- Never tostring() or `..` on a number: both round beyond 14 digits.
 local function whole(number)
-  return string.format('%d', number)
+  return format('%d', number)
 end
 
 -- What is not there is false in Lua.
-local meta = redis.call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev')
+local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev')
 local seq = tonumber(meta[2] or 0)
 local epoch = meta[3] or ''
 
 -- Ledger time: the later of the clock and the last moment seen, so it never runs backwards.
 local clock = tonumber(ARGV[1])
 if clock == 0 then
-  local time = redis.call('TIME')
-  clock = time[1] * 1000 + math.floor(time[2] / 1000)
+  local time = call('TIME')
+  clock = time[1] * 1000 + floor(time[2] / 1000)
 end
-local now = math.max(clock, tonumber(meta[1] or 0))
+local now = max(clock, tonumber(meta[1] or 0))
 
 -- The last moment seen, as it is kept.
 local saved = tonumber(meta[1] or 0)
@@ -40,18 +45,17 @@ end
 
 local function save_time()
   saved = now
-  redis.call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq))
+  call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq))
 end
 
 -- Appends a row to the journal. Its id is its number, so that a gap shows.
 local function journal(key, most, ...)
   seq = seq + 1
-  redis.call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', whole(now), ...)
+  call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', whole(now), ...)
 end
 
 -- The UTC month of a moment, counted from January of year 0.
 local function month_of(ms)
-  local floor = math.floor
   local day = floor(ms / DAY_MS) + 719468
   local era = floor(day / 146097)
   local of_era = day - era * 146097
@@ -77,28 +81,28 @@ end
 --   rolling    sum newest:count bucket:count ...    (the older buckets oldest first)
 local function period_of(window, ms)
   if window == 'd' then
-    return math.floor(ms / DAY_MS)
+    return floor(ms / DAY_MS)
   end
   return month(ms)
 end
 
 local function bucket_of(window, ms)
-  local width = math.max(1, math.floor((tonumber(window) + BUCKETS - 1) / BUCKETS))
-  return math.floor(ms / width)
+  local width = max(1, floor((tonumber(window) + BUCKETS - 1) / BUCKETS))
+  return floor(ms / width)
 end
 
 local function read_rolling(cell, text)
   local present = bucket_of(cell.window, now)
   cell.sum, cell.newest, cell.count, cell.older = 0, present, 0, ''
   if text then
-    local sum, newest, count, older = string.match(text, '^(%-?%d+) (%d+):(%-?%d+)(.*)$')
+    local sum, newest, count, older = match(text, '^(%-?%d+) (%d+):(%-?%d+)(.*)$')
     local first = present - BUCKETS
     if tonumber(newest) >= first then
       sum = tonumber(sum)
       -- The oldest stand in front: all that has left the window goes, mostly nothing.
       local from = 1
       while true do
-        local bucket, leaving, behind = string.match(older, '^ (%d+):(%-?%d+)()', from)
+        local bucket, leaving, behind = match(older, '^ (%d+):(%-?%d+)()', from)
         if not bucket or tonumber(bucket) >= first then
           break
         end
@@ -106,7 +110,7 @@ local function read_rolling(cell, text)
         from = behind
       end
       if from > 1 then
-        older = string.sub(older, from)
+        older = sub(older, from)
       end
       cell.sum, cell.newest, cell.count, cell.older = sum, tonumber(newest), tonumber(count), older
     end
@@ -115,12 +119,12 @@ local function read_rolling(cell, text)
 end
 
 local function read_counter(field, text)
-  local window = string.match(field, '@([^@]*)$')
+  local window = byte(field, -2) == 64 and sub(field, -1) or match(field, '@([^@]*)$')
   local cell = { window = window, text = text, asked = 0 }
   if window == 'l' then
     cell.value = tonumber(text or 0)
   elseif window == 'd' or window == 'm' then
-    local period, value = string.match(text or '-1:0', '^(%-?%d+):(%-?%d+)$')
+    local period, value = match(text or '-1:0', '^(%-?%d+):(%-?%d+)$')
     cell.period, cell.counted = tonumber(period), tonumber(value)
     cell.value = cell.period == period_of(window, now) and cell.counted or 0
   else
@@ -143,12 +147,12 @@ local function add_rolling(cell, bucket, amount)
   end
   -- Given back to an older bucket; one that has left the window gets nothing.
   local head = ' ' .. whole(bucket) .. ':'
-  local from, to = string.find(cell.older, head, 1, true)
+  local from, to = find(cell.older, head, 1, true)
   if from then
-    local count, behind = string.match(cell.older, '^(%-?%d+)()', to + 1)
+    local count, behind = match(cell.older, '^(%-?%d+)()', to + 1)
     count = tonumber(count) + amount
     local kept = count ~= 0 and head .. whole(count) or ''
-    cell.older = string.sub(cell.older, 1, from - 1) .. kept .. string.sub(cell.older, behind)
+    cell.older = sub(cell.older, 1, from - 1) .. kept .. sub(cell.older, behind)
     cell.sum = cell.sum + amount
   end
 end
@@ -184,7 +188,10 @@ local function cells_of(postings, key_at)
   local accounts, cells = {}, {}
   for index, posting in ipairs(postings) do
     local place = posting[3] or 0
-    local field = string.gsub(posting[1], '!$', '')
+    local field = posting[1]
+    if byte(field, -1) == 33 then
+      field = sub(field, 1, -2)
+    end
     local account = accounts[place]
     if not account then
       account = { key = key_at(place), fields = {}, cells = {} }
@@ -197,7 +204,7 @@ local function cells_of(postings, key_at)
     cells[index] = { account = account, field = field, amount = posting[2] }
   end
   for _, account in pairs(accounts) do
-    local found = redis.call('HMGET', account.key, 'rev', 'held', 'last', unpack(account.fields))
+    local found = call('HMGET', account.key, 'rev', 'held', 'last', unpack(account.fields))
     account.rev = found[1] or nil
     account.held, account.last = tonumber(found[2] or 0), tonumber(found[3] or 0)
     for index, field in ipairs(account.fields) do
@@ -231,18 +238,18 @@ local function write_accounts(accounts)
         values[#values + 1] = write_counter(cell)
       end
     end
-    redis.call('HSET', account.key, unpack(values))
+    call('HSET', account.key, unpack(values))
   end
 end
 
 -- Takes out an answer that was kept, and what it counted for.
 local function forget_answer(key, id)
-  local payer, answer = string.match(redis.call('HGET', key, id) or '', '^%d+ %x+ %x+ (%S+)\n.(.*)$')
+  local payer, answer = match(call('HGET', key, id) or '', '^%d+ %x+ %x+ (%S+)\n.(.*)$')
   if payer then
-    redis.call('HINCRBY', key, 'bytes:' .. payer, -#answer)
-    if redis.call('HINCRBY', key, 'answers:' .. payer, -1) <= 0 then
-      redis.call('HDEL', key, 'answers:' .. payer, 'bytes:' .. payer)
+    call('HINCRBY', key, 'bytes:' .. payer, -#answer)
+    if call('HINCRBY', key, 'answers:' .. payer, -1) <= 0 then
+      call('HDEL', key, 'answers:' .. payer, 'bytes:' .. payer)
     end
-    redis.call('HDEL', key, id)
+    call('HDEL', key, id)
   end
 end

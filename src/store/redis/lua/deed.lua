@@ -18,27 +18,27 @@ end
 local plan = cjson.decode(ARGV[5])
 
 local function available()
-  return plan.show and redis.call('HGET', KEYS[plan.show], 'balance@l') or '0'
+  return plan.show and call('HGET', KEYS[plan.show], 'balance@l') or '0'
 end
 
-if plan.refund and redis.call('HEXISTS', KEYS[plan.refund.done], plan.refund.call) == 1 then
+if plan.refund and call('HEXISTS', KEYS[plan.refund.done], plan.refund.call) == 1 then
   return reply('refunded', available())
 end
 
 local once = plan.once
 if once then
   local till, request, balance, note =
-    string.match(redis.call('HGET', KEYS[4], once.id) or '', '^(%d+) (%x+) (%-?%d+)\n(.*)$')
+    match(call('HGET', KEYS[4], once.id) or '', '^(%d+) (%x+) (%-?%d+)\n(.*)$')
   if till and now < tonumber(till) then
     return reply(request == once.request and 'again' or 'other', balance, note)
   end
-  if redis.call('HLEN', KEYS[4]) >= once.most then
+  if call('HLEN', KEYS[4]) >= once.most then
     return reply('full')
   end
 end
 
 for _, expected in ipairs(plan.expect or {}) do
-  local found = redis.call('HMGET', KEYS[expected[1]], 'rev', 'gone')
+  local found = call('HMGET', KEYS[expected[1]], 'rev', 'gone')
   if expected[2] == '' then
     if found[1] or found[2] then
       return reply('there')
@@ -72,7 +72,7 @@ end
 
 local balances = {}
 for _, credit in ipairs(plan.credits or {}) do
-  local found = redis.call('HMGET', KEYS[credit.key], 'balance@l', 'held')
+  local found = call('HMGET', KEYS[credit.key], 'balance@l', 'held')
   local balance, held = balances[credit.key] or tonumber(found[1] or 0), tonumber(found[2] or 0)
   if credit.amount == 'rest' then
     credit.amount = -balance
@@ -89,12 +89,12 @@ local moves = refund and true
 if refund then
   apply(refund_accounts, refund.held_at)
   write_accounts(refund_accounts)
-  redis.call('HSET', KEYS[refund.done], refund.call, whole(now))
+  call('HSET', KEYS[refund.done], refund.call, whole(now))
   journal(KEYS[3], ARGV[4], 'kind', 'refund', 'call', refund.call, 'account', refund.account,
     'amount', whole(refund.amount), 'detail', refund.detail)
 end
 for key, balance in pairs(balances) do
-  redis.call('HSET', KEYS[key], 'balance@l', whole(balance))
+  call('HSET', KEYS[key], 'balance@l', whole(balance))
 end
 for _, credit in ipairs(plan.credits or {}) do
   if credit.amount ~= 0 then
@@ -104,16 +104,16 @@ for _, credit in ipairs(plan.credits or {}) do
   end
 end
 for _, put in ipairs(plan.put or {}) do
-  redis.call('HSET', KEYS[put[1]], unpack(put, 2))
+  call('HSET', KEYS[put[1]], unpack(put, 2))
 end
 for _, drop in ipairs(plan.drop or {}) do
-  redis.call('HDEL', KEYS[drop[1]], unpack(drop, 2))
+  call('HDEL', KEYS[drop[1]], unpack(drop, 2))
 end
 for _, order in ipairs(plan.order or {}) do
-  redis.call('ZADD', KEYS[order[1]], order[2], order[3])
+  call('ZADD', KEYS[order[1]], order[2], order[3])
 end
 for _, leave in ipairs(plan.leave or {}) do
-  redis.call('ZREM', KEYS[leave[1]], leave[2])
+  call('ZREM', KEYS[leave[1]], leave[2])
 end
 for _, row in ipairs(plan.rows or {}) do
   journal(KEYS[3], ARGV[4], 'kind', row[1], 'account', row[2], 'amount', '0', 'detail', row[3])
@@ -124,14 +124,14 @@ if plan.audit then
 end
 if once then
   local till = whole(now + once.ttl)
-  redis.call('HSET', KEYS[4], once.id,
+  call('HSET', KEYS[4], once.id,
     till .. ' ' .. once.request .. ' ' .. balance .. '\n' .. once.note)
-  redis.call('ZADD', KEYS[2], till, 'once:' .. once.id)
+  call('ZADD', KEYS[2], till, 'once:' .. once.id)
 end
 -- Ledger time is the time of money.
 if moves then
   save_time()
 else
-  redis.call('HSET', KEYS[1], 'seq', whole(seq))
+  call('HSET', KEYS[1], 'seq', whole(seq))
 end
 return reply('done', balance)

@@ -6,11 +6,11 @@
 --       postings, and the lines of the hold's record from the second on: an empty one, payer, calls,
 --       labels, postings, accounts.
 
-local call, length = ARGV[4], tonumber(ARGV[5])
+local id, length = ARGV[4], tonumber(ARGV[5])
 if has_lost() then
   return reply('lost')
 end
-local before = not is_check and redis.call('HGET', KEYS[2], call)
+local before = not is_check and call('HGET', KEYS[2], id)
 if before then
   return reply('held', before)
 end
@@ -21,7 +21,7 @@ for _, expected in ipairs(asked.revs) do
   local key, rev = expected[1], meta[4] or '0'
   if key > 1 then
     local account = accounts[key - 4]
-    rev = account and account.rev or redis.call('HGET', KEYS[key], 'rev')
+    rev = account and account.rev or call('HGET', KEYS[key], 'rev')
   end
   if rev ~= expected[2] then
     return reply('stale')
@@ -49,14 +49,14 @@ if is_check then
 end
 apply(accounts, now)
 for _, account in pairs(accounts) do
-  account.last = math.max(account.last, now)
+  account.last = max(account.last, now)
   local balance = account.cells['balance@l']
   account.held = account.held - (balance and balance.asked or 0)
 end
 write_accounts(accounts)
-local deadline = math.max(0, now + length)
+local deadline = max(0, now + length)
 local hold = whole(now) .. ' ' .. whole(deadline) .. ' -\n' .. ARGV[8]
-redis.call('HSET', KEYS[2], call, hold)
-redis.call('ZADD', KEYS[3], whole(deadline), 'hold:' .. call)
+call('HSET', KEYS[2], id, hold)
+call('ZADD', KEYS[3], whole(deadline), 'hold:' .. id)
 save_time()
 return reply('held', hold)

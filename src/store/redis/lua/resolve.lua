@@ -11,12 +11,12 @@ if has_lost() then
 end
 
 local function refused(one)
-  local record = redis.call('HGET', KEYS[2], one.call)
+  local record = call('HGET', KEYS[2], one.call)
   if not record then
     return 'ended'
   end
   local at, deadline, state, payer, calls, labels, postings, others =
-    string.match(record, '^(%d+) (%d+) %S+\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
+    match(record, '^(%d+) (%d+) %S+\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
   one.at, one.deadline, one.state, one.payer = tonumber(at), deadline, state, payer
   one.labels, one.postings_text, one.others = labels, postings, others
   if one.kind == 'capture' and now >= tonumber(deadline) then
@@ -30,27 +30,33 @@ local function refused(one)
   end
   for index, posting in ipairs(one.postings) do
     local amount, kept = posting[2], one.kept[index]
-    if kept < math.min(amount, 0) or kept > math.max(amount, 0) or not one.accounts[(posting[3] or 0) + 1] then
+    if kept < min(amount, 0) or kept > max(amount, 0) or not one.accounts[(posting[3] or 0) + 1] then
       return 'unfit'
     end
   end
 end
 
+-- Only counters that something goes back to are read; a call that is paid for whole reads none.
 local function give_back(one)
-  local cells, accounts =
-    cells_of(one.postings, function(place) return KEYS[one.accounts[place + 1]] end)
-  local is_whole = true
-  for index, posting in ipairs(cells) do
-    local kept = one.kept[index]
-    is_whole = is_whole and kept == posting.amount
-    posting.cell.asked = posting.cell.asked + kept - posting.amount
-    if posting.field == 'balance@l' then
-      posting.account.held = posting.account.held + posting.amount
+  local back = {}
+  for index, posting in ipairs(one.postings) do
+    local amount, kept, place = posting[2], one.kept[index], posting[3] or 0
+    if kept ~= amount then
+      back[#back + 1] = { posting[1], kept - amount, place }
+    end
+    if posting[1] == 'balance@l' then
+      call('HINCRBY', KEYS[one.accounts[place + 1]], 'held', whole(amount))
     end
   end
-  apply(accounts, one.at)
-  write_accounts(accounts)
-  return is_whole
+  if #back > 0 then
+    local cells, accounts = cells_of(back, function(place) return KEYS[one.accounts[place + 1]] end)
+    for _, posting in ipairs(cells) do
+      posting.cell.asked = posting.cell.asked + posting.amount
+    end
+    apply(accounts, one.at)
+    write_accounts(accounts)
+  end
+  return #back == 0
 end
 
 -- The row says all of the call: what it held, when and until when, and how it ended.
@@ -79,10 +85,10 @@ local function keep_answer(one)
   local size = keep.answer > 0 and #ARGV[keep.answer] or 0
   forget_answer(KEYS[5], keep.id)
   local head = till .. ' ' .. keep.request .. ' ' .. one.call .. ' ' .. one.payer .. '\n'
-  redis.call('HSET', KEYS[5], keep.id, head .. answer)
-  redis.call('HINCRBY', KEYS[5], 'answers:' .. one.payer, 1)
-  redis.call('HINCRBY', KEYS[5], 'bytes:' .. one.payer, whole(size))
-  redis.call('ZADD', KEYS[3], till, 'kept:' .. keep.id)
+  call('HSET', KEYS[5], keep.id, head .. answer)
+  call('HINCRBY', KEYS[5], 'answers:' .. one.payer, 1)
+  call('HINCRBY', KEYS[5], 'bytes:' .. one.payer, whole(size))
+  call('ZADD', KEYS[3], till, 'kept:' .. keep.id)
 end
 
 local results = {}
@@ -90,21 +96,21 @@ for index, one in ipairs(cjson.decode(ARGV[5])) do
   local why = refused(one)
   if not why then
     local is_whole = give_back(one)
-    redis.call('HDEL', KEYS[2], one.call)
-    redis.call('ZREM', KEYS[3], 'hold:' .. one.call)
+    call('HDEL', KEYS[2], one.call)
+    call('ZREM', KEYS[3], 'hold:' .. one.call)
     local payer = KEYS[one.accounts[1]]
     if one.state ~= '' then
-      redis.call('HINCRBY', payer, 'parked', -1)
-      redis.call('HINCRBY', KEYS[1], 'parked', -1)
+      call('HINCRBY', payer, 'parked', -1)
+      call('HINCRBY', KEYS[1], 'parked', -1)
     end
     write_row(one, is_whole)
     if one.kind == 'capture' and one.keep then
       keep_answer(one)
     end
     if one.kind == 'capture' and one.paid then
-      redis.call('ZADD', KEYS[3], whole(one.paid), 'paid:' .. one.paid_call)
+      call('ZADD', KEYS[3], whole(one.paid), 'paid:' .. one.paid_call)
     end
-    local shown = redis.call('HMGET', payer, 'balance@l', one.show)
+    local shown = call('HMGET', payer, 'balance@l', one.show)
     results[index] = { 'done', shown[1] or '0', shown[2] or '' }
   else
     results[index] = { why }

@@ -6,19 +6,19 @@ if has_lost() then
   return reply('lost')
 end
 local late = {}
-local due = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', whole(now), 'LIMIT', 0, ARGV[4])
+local due = call('ZRANGEBYSCORE', KEYS[3], '-inf', whole(now), 'LIMIT', 0, ARGV[4])
 for _, member in ipairs(due) do
-  local kind, id = string.match(member, '^(%l+):(.*)$')
+  local kind, id = match(member, '^(%l+):(.*)$')
   if kind == 'hold' then
     late[#late + 1] = id
-    late[#late + 1] = redis.call('HGET', KEYS[2], id) or ''
+    late[#late + 1] = call('HGET', KEYS[2], id) or ''
   else
     if kind == 'kept' then
       forget_answer(KEYS[4], id)
     elseif kind == 'once' then
-      redis.call('HDEL', KEYS[5], id)
+      call('HDEL', KEYS[5], id)
     end
-    redis.call('ZREM', KEYS[3], member)
+    call('ZREM', KEYS[3], member)
   end
 end
 return reply('done', late, #due == tonumber(ARGV[4]) and 1 or 0)
