@@ -29,7 +29,7 @@ use paygate::model::secret::RawKey;
 use paygate::model::team::Team;
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, settlement};
 
 use support::{RedisServer, TempDir};
@@ -81,7 +81,14 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
-    RedisStore::open(&RedisOptions { url: server.url().into(), clock, copy }).await.unwrap()
+    RedisStore::open(&RedisOptions {
+        url: server.url().into(),
+        reach: RedisReach::default(),
+        clock,
+        copy,
+    })
+    .await
+    .unwrap()
 }
 
 fn raw(number: u8) -> RawKey {

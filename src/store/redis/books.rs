@@ -6,7 +6,8 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::link::{Link, Reply};
+use super::link::{Failed, Link, RedisStanding, Reply};
+use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
 use super::{RedisClock, RedisOptions};
@@ -25,6 +26,7 @@ pub struct RedisStore {
     pub(super) seal_key: SealKey,
     pub(super) notes: mpsc::Sender<AuditEvent>,
     pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
+    standing: RedisStanding,
 }
 
 /// What the store's methods and its tasks share.
@@ -35,24 +37,34 @@ pub(super) struct Books {
     pub(super) copy: JournalCopy,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
+    /// Calls whose end is not known.
+    pub(super) loose_ends: LooseEnds,
 }
 
 impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
     pub async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
-        let link = Link::open(&options.url).await?;
+        let link = Link::open(options).await?;
+        let standing = link.standing().await?;
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let copy = JournalCopy::open(&options.copy)?;
-        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        let (clock, loose_ends) = (options.clock, LooseEnds::default());
+        let books = Arc::new(Books { link, clock, memory, copy, copying, loose_ends });
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).write_notes(to_write)),
+            tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ];
-        Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks) })
+        Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks), standing })
+    }
+
+    /// What an outage of this Redis can lose.
+    pub const fn standing(&self) -> &RedisStanding {
+        &self.standing
     }
 
     pub(super) fn stop(&self) {
@@ -112,6 +124,18 @@ impl Books {
         now: Time,
         args: &[&[u8]],
     ) -> Result<Reply, StoreError> {
+        Ok(self.run_once(namespace, script, keys, now, args).await?)
+    }
+
+    /// The same, and whether it may have been done if there is no answer.
+    pub(super) async fn run_once(
+        &self,
+        namespace: &str,
+        script: &Script,
+        keys: &[String],
+        now: Time,
+        args: &[&[u8]],
+    ) -> Result<Reply, Failed> {
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         let clock = match self.clock {
             RedisClock::Server => 0,
@@ -120,10 +144,14 @@ impl Books {
         let (clock, seq) = (clock.to_string(), seen.seq.to_string());
         let head = [clock.as_bytes(), seen.epoch.as_bytes(), seq.as_bytes()];
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
+        let sent = clock::now();
         let reply = self.link.run(script, keys, &args).await;
         let trouble = match &reply {
             Ok(reply) if reply.status == "lost" => Some(LOST.to_owned()),
-            Err(StoreError::Unavailable(why)) => Some(why.clone()),
+            Err(Failed { error: StoreError::Unavailable(why), is_away: false, .. }) => {
+                Some(why.clone())
+            }
+            // That it is away, the link says for itself.
             Ok(_) | Err(_) => None,
         };
         self.memory().trouble = trouble;
@@ -133,13 +161,14 @@ impl Books {
                 target: "store", %namespace, seen = seen.seq, found = reply.seq,
                 "Redis has come back with less than this instance has seen"
             );
-            return Err(StoreError::Unavailable(LOST.to_owned()));
+            let error = StoreError::Unavailable(LOST.to_owned());
+            return Err(Failed { error, may_be_done: false, is_away: false });
         }
-        self.saw(namespace, &reply);
+        self.saw(namespace, &reply, sent);
         Ok(reply)
     }
 
-    fn saw(&self, namespace: &str, reply: &Reply) {
+    fn saw(&self, namespace: &str, reply: &Reply, sent: Time) {
         let mut memory = self.memory();
         let seen = match memory.seen.get_mut(namespace) {
             Some(seen) => seen,
@@ -150,11 +179,20 @@ impl Books {
         }
         seen.seq = seen.seq.max(reply.seq);
         memory.saw_time(reply.saved);
+        memory.redis_ahead_ms = reply.now.ms().saturating_sub(sent.ms());
+    }
+
+    /// Redis's time after which nothing that is asked now may be done any more; none where time is passed.
+    pub(super) fn latest(&self) -> Option<Time> {
+        let ahead_ms = self.memory().redis_ahead_ms;
+        let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
+        (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
     }
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        self.memory().trouble.clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let trouble = self.link.trouble().or_else(|| self.memory().trouble.clone());
+        trouble.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

@@ -29,15 +29,15 @@ pub(super) fn call_text(call: &CallId) -> String {
 }
 
 /// What a charge asks for, as the script reads it.
-struct Asked {
-    accounts: Vec<AccountId>,
+pub(super) struct Asked {
+    pub(super) accounts: Vec<AccountId>,
     conditions: String,
     postings: String,
     others: String,
 }
 
 impl Asked {
-    fn of(charge: &Charge) -> Self {
+    pub(super) fn of(charge: &Charge) -> Self {
         let payer = charge.key.account();
         let postings: Vec<Posting> = charge.demands.iter().map(posting).collect();
         let mut text = String::new();
@@ -125,8 +125,7 @@ impl Books {
         let namespace = charge.namespace.as_str().to_owned();
         let open = OpenHold { namespace, accounts: asked.accounts };
         self.memory().open.insert(charge.call, open);
-        let script = &self.link.scripts.hold;
-        let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await;
+        let reply = self.run_hold(charge, &keys, now, args).await;
         let held = reply.map_err(HoldRefused::from).and_then(|reply| match &*reply.status {
             "held" => Ok(()),
             "stale" => {
@@ -134,6 +133,10 @@ impl Books {
                 Err(HoldRefused::Stale)
             }
             "refused" => Err(HoldRefused::Refused(refusal(charge, &reply))),
+            "late" => {
+                let why = "Redis answers later than anybody waits".to_owned();
+                Err(StoreError::Unavailable(why).into())
+            }
             strange => {
                 Err(StoreError::Read(format!("the hold's script answered {strange}")).into())
             }
@@ -158,7 +161,7 @@ impl Books {
         };
         let keys = Self::hold_keys(&names, &asked.accounts);
         let call = call_text(&charge.call);
-        let args = [&*call, "0", &*asked.conditions, &*asked.postings, ""].map(str::as_bytes);
+        let args = [&*call, "0", &*asked.conditions, &*asked.postings, "", "0"].map(str::as_bytes);
         let script = &self.link.scripts.check;
         let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await?;
         Ok(match &*reply.status {
@@ -189,39 +192,59 @@ impl Books {
         task: Option<PaidTask>,
         now: Time,
     ) -> Result<Reading, StoreError> {
-        let call = settlement.call;
-        let open = self.open_hold(&settlement.key, call).await?.ok_or(StoreError::NotOpen)?;
-        let names = Names::of(&open.namespace);
-        let before = self.memory().seen.get(&open.namespace).map_or(0, |seen| seen.seq);
-        let end = End::of(&settlement, task, open.accounts.len());
-        let (keys, answer) = (resolve_keys(&names, &open.accounts), end.answer);
-        let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", end.text));
-        let args = [most.as_bytes(), ends.as_bytes(), answer.unwrap_or_default()];
-        let script = &self.link.scripts.resolve;
-        let reply = self.run(&open.namespace, script, &keys, now, &args).await?;
-        let results = results(&reply);
-        let result = results.first().map(Vec::as_slice).unwrap_or_default();
-        match result {
-            [done, available, counter] if done == "done" => {
-                self.memory().open.remove(&call);
-                let account = counters::shown(available, &shown_field(&settlement.show), counter);
-                Ok(Reading::of(Some(&account), &settlement.show, reply.now))
-            }
-            [ended] if ended == "ended" => {
-                self.memory().open.remove(&call);
-                if !reply.is_repeated {
-                    return Err(StoreError::NotOpen);
+        let (call, is_task) = (settlement.call, task.is_some());
+        let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
+        let ended = match self.end(&settlement, task, now).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                // What a task costs is asked for again, with the task.
+                if matches!(error, StoreError::Unavailable(_)) && !is_task {
+                    self.leave_open(settlement, before);
                 }
+                return Err(error);
+            }
+        };
+        match ended.words.as_slice() {
+            [done, available, counter] if done == "done" => {
+                let account = counters::shown(available, &shown_field(&settlement.show), counter);
+                Ok(Reading::of(Some(&account), &settlement.show, ended.now))
+            }
+            [word] if word == "ended" && ended.is_repeated => {
                 // The attempt whose answer was lost may have ended it.
+                let names = Names::of(&ended.namespace);
                 let found = self.ended_since(&names, before, call).await?;
                 if found.as_deref() != Some(settlement.kind.word()) {
                     return Err(StoreError::NotOpen);
                 }
                 self.read(&settlement.key, settlement.show, now).await
             }
-            [late] if late == "late" => Err(StoreError::NotOpen),
+            [word] if word == "ended" || word == "late" => Err(StoreError::NotOpen),
             other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),
         }
+    }
+
+    /// Asks Redis to end a hold; what it says.
+    pub(super) async fn end(
+        &self,
+        settlement: &Settlement,
+        task: Option<PaidTask>,
+        now: Time,
+    ) -> Result<Ended, StoreError> {
+        let call = settlement.call;
+        let open = self.open_hold(&settlement.key, call).await?.ok_or(StoreError::NotOpen)?;
+        let names = Names::of(&open.namespace);
+        let end = End::of(settlement, task, open.accounts.len());
+        let (keys, answer) = (resolve_keys(&names, &open.accounts), end.answer);
+        let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", end.text));
+        let args = [most.as_bytes(), ends.as_bytes(), answer.unwrap_or_default()];
+        let script = &self.link.scripts.resolve;
+        let reply = self.run(&open.namespace, script, &keys, now, &args).await?;
+        let words = results(&reply).into_iter().next().unwrap_or_default();
+        if words.first().is_some_and(|word| matches!(word.as_str(), "done" | "ended")) {
+            self.memory().open.remove(&call);
+        }
+        let Reply { now, is_repeated, .. } = reply;
+        Ok(Ended { words, now, is_repeated, namespace: open.namespace })
     }
 
     /// The tenant and the accounts of an open hold: from memory, or as Redis has it.
@@ -230,13 +253,28 @@ impl Books {
             return Ok(Some(open));
         }
         let Some(namespace) = self.place_of(key).await? else { return Ok(None) };
-        let mut get = cmd("HGET");
-        get.arg(Names::of(&namespace).holds()).arg(call_text(&call));
-        let record: Option<String> = self.link.ask(&get).await?;
-        let record = record.and_then(|record| Record::read(call, &record));
+        let record = self.record_of(&namespace, call).await?;
         // Whether one that is not there has ended is for the script to say.
         let gone = || OpenHold { namespace: namespace.to_string(), accounts: vec![key.account()] };
         Ok(Some(record.map_or_else(gone, |record| record.open(&namespace))))
+    }
+
+    async fn record_of(&self, namespace: &str, call: CallId) -> Result<Option<Record>, StoreError> {
+        let mut get = cmd("HGET");
+        get.arg(Names::of(namespace).holds()).arg(call_text(&call));
+        let record: Option<String> = self.link.ask(&get).await?;
+        Ok(record.and_then(|record| Record::read(call, &record)))
+    }
+
+    /// What stays of each amount of an open hold if it is released.
+    pub(super) async fn kept_by_release(
+        &self,
+        key: &KeyId,
+        call: CallId,
+    ) -> Result<Option<Vec<i64>>, StoreError> {
+        let Some(namespace) = self.place_of(key).await? else { return Ok(None) };
+        let record = self.record_of(&namespace, call).await?;
+        Ok(record.map(|record| record.hold.kept_by_release()))
     }
 
     /// Releases the holds of one tenant whose deadline has passed; how many.
@@ -382,6 +420,16 @@ impl Books {
         let found: Option<f64> = self.link.ask(&score).await?;
         Ok(found.is_some())
     }
+}
+
+/// What Redis says of a hold that was to be ended.
+pub(super) struct Ended {
+    /// One, or `done` and two numbers.
+    pub(super) words: Vec<String>,
+    pub(super) now: Time,
+    /// An answer was lost before this one.
+    is_repeated: bool,
+    pub(super) namespace: String,
 }
 
 /// What to do with a hold that waits.

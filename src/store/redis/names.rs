@@ -10,14 +10,14 @@ pub(super) const NAMESPACES: &str = "pg:namespaces";
 pub(super) const KEYS: &str = "pg:keys";
 /// The last place given.
 pub(super) const ORDER: &str = "pg:order";
-/// Admin tokens by id.
-pub(super) const TOKENS: &str = "pg:tokens";
+/// Admin tokens by id. In one slot with the journal, so that both change at once; no tenant has that name.
+pub(super) const TOKENS: &str = "pg:{_}:tokens";
 /// Raised after every change of what instances keep in memory.
 pub(super) const CHANGES: &str = "pg:changes";
 /// What messages are sealed with that clients keep for any instance.
 pub(super) const SEAL: &str = "pg:seal";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
-pub(super) const JOURNAL: &str = "pg:journal";
+pub(super) const JOURNAL: &str = "pg:{_}:journal";
 
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
@@ -45,6 +45,9 @@ impl Names {
 
     /// The tenant whose journal has this name.
     pub(super) fn of_journal(journal: &str) -> Option<&str> {
+        if journal == JOURNAL {
+            return None;
+        }
         journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
     }
 
