@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::config::{Backend, Config};
-use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::front::http::{BindError, HttpFront, Listener, Served, TlsError};
 use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::proxy::Proxy;
@@ -93,6 +93,9 @@ pub enum AppError {
     /// No port.
     #[error(transparent)]
     Listen(#[from] BindError),
+    /// No certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No books.
     #[error(transparent)]
     Books(#[from] OpenError),
@@ -133,11 +136,7 @@ impl App {
         environment: Vec<(OsString, OsString)>,
         pipes: Option<Pipes>,
     ) -> Result<Self, AppError> {
-        let listener = if config.serves.http() {
-            Some(Listener::bind(config.host, config.port).await?)
-        } else {
-            None
-        };
+        let listener = if config.serves.http() { Some(listen(config).await?) } else { None };
         let store = books::open(config)?;
         let server = Server::new(options::server(config, environment)?, config.children_max);
         let guarded = match server::start(server).await {
@@ -212,4 +211,14 @@ impl App {
     pub fn about(&self) -> &About {
         &self.about
     }
+}
+
+/// Takes the port, with the certificate if there is one.
+async fn listen(config: &Config) -> Result<Listener, AppError> {
+    let certificate = options::certificate(config)?;
+    let listener = Listener::bind(config.host, config.port).await?;
+    Ok(match certificate {
+        Some(certificate) => listener.with_tls(certificate),
+        None => listener,
+    })
 }

@@ -15,7 +15,7 @@ use super::reload::Reloader;
 use crate::admin::{AdminOptions, Live, Terms};
 use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::events::metrics::Gauges;
-use crate::front::http::HttpOptions;
+use crate::front::http::{Certificate, HttpOptions, TlsError, TlsFiles};
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::front::stdio::StdioOptions;
 use crate::gate::{Policy, ToolPolicy};
@@ -159,6 +159,16 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         allowed_origins: config.allowed_origins.clone(),
         denials: denials(config),
     }
+}
+
+/// The certificate to serve with, if there is one. Reads its files.
+pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>, TlsError> {
+    let Some(config::TlsFiles { cert, key }) = &config.tls else { return Ok(None) };
+    let certificate = Certificate::read(&TlsFiles { cert: cert.clone(), key: key.clone() })?;
+    for warning in &certificate.warnings {
+        tracing::warn!(target: "app", "{warning}");
+    }
+    Ok(Some(certificate))
 }
 
 /// For the client that started this process. Without a key of its own it tries the demo with the

@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use super::options;
 use crate::admin::Terms;
 use crate::config::{self, Config, Report};
-use crate::front::http::HttpRenewal;
+use crate::front::http::{Certificate, HttpRenewal, TlsError};
 use crate::proxy::Proxy;
 
 /// Reads the same sources again: file, environment and the flags of the start.
 pub type Load = Arc<dyn Fn() -> Result<(Config, Report), Report> + Send + Sync>;
 
 /// Keys that can change while Paygate runs. Any other needs a new start.
-const LIVE: [&str; 19] = [
+const LIVE: [&str; 20] = [
     "defaultCreditsPerCall",
     "toolPricing",
     "methodPricing",
@@ -40,6 +40,7 @@ const LIVE: [&str; 19] = [
     "trustedProxies",
     "allowedHosts",
     "allowedOrigins",
+    "tls",
 ];
 
 /// What serves, and so what is put in another's place.
@@ -90,11 +91,21 @@ impl Reloader {
             tracing::error!(target: "app", "the new configuration is not good; the one before goes on\n{report}");
             format!("The new configuration is not good; the one before goes on.\n{report}")
         })?;
-        let is_live = |key: &String| is_live(key, &running);
-        let (changed, fixed): (Vec<_>, Vec<_>) =
+        let certificate = certificate(&running, &new).map_err(|why| {
+            tracing::error!(target: "app", "the new configuration is not good; the one before goes on: {why}");
+            format!("The new configuration is not good; the one before goes on.\n{why}")
+        })?;
+        let is_live = |key: &String| is_live(key, (&running, &new));
+        let (mut changed, fixed): (Vec<_>, Vec<_>) =
             config::changed(&running, &new).into_iter().partition(is_live);
         let next = merged(&running, new);
         put_in_place(&next, parts);
+        // Its files may hold another one although their names are the same.
+        let renewed = certificate.zip(parts.http.as_ref());
+        let is_new = renewed.is_some_and(|(certificate, http)| http.renew_certificate(certificate));
+        if is_new && !changed.iter().any(|name| name == "tls") {
+            changed.push("tls".to_owned());
+        }
         self.terms.store(Arc::new(options::terms(&next)));
         *running = next;
         tracing::info!(target: "app", ?changed, "the configuration was read anew");
@@ -111,10 +122,18 @@ impl Reloader {
     }
 }
 
-/// The client on stdin and stdout has its answers written by what it was started with.
-fn is_live(key: &str, running: &Config) -> bool {
+/// The client on stdin and stdout has its answers written by what it was started with, and a port that
+/// has begun with TLS or without goes on so.
+fn is_live(key: &str, (running, new): (&Config, &Config)) -> bool {
     let is_of_stdio = matches!(key, "denialStyle" | "topUpUrl") && running.serves.stdio();
-    LIVE.contains(&key) && !is_of_stdio
+    let turns_tls = key == "tls" && running.tls.is_some() != new.tls.is_some();
+    LIVE.contains(&key) && !is_of_stdio && !turns_tls
+}
+
+/// The certificate that the port is to show from now on, if it speaks TLS and goes on to.
+fn certificate(running: &Config, new: &Config) -> Result<Option<Certificate>, TlsError> {
+    let goes_on = running.serves.http() && running.tls.is_some();
+    if goes_on { options::certificate(new) } else { Ok(None) }
 }
 
 /// What holds from now on: of the new one what may change, of the old one all else.
@@ -138,6 +157,7 @@ fn merged(running: &Config, new: Config) -> Config {
         trusted_proxies: new.trusted_proxies,
         allowed_hosts: new.allowed_hosts,
         allowed_origins: new.allowed_origins,
+        tls: running.tls.as_ref().and(new.tls).or_else(|| running.tls.clone()),
         ..running.clone()
     }
 }

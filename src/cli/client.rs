@@ -1,7 +1,7 @@
 //! Speaks to a running Paygate over its admin API, for all commands of operators.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -10,15 +10,13 @@ use hyper::{Method, Request, StatusCode};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::output;
 use super::table::Shown;
+use super::{output, trust};
 use crate::config::{Environment, Reach};
 use crate::model::bounds;
 
@@ -99,9 +97,11 @@ fn answer(reach: &Reach, ask: &Ask) -> Result<String, String> {
     })?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| format!("The system does not let it run: {why}"))?;
-    let (status, body) = runtime.block_on(send(request)).map_err(|why| {
+    let ca = reach.ca.clone().or_else(|| environment.ca_of_operator());
+    let (status, body) = runtime.block_on(send(request, ca.as_deref())).map_err(|why| {
+        let advice = trust::advice(&why);
         format!(
-            "{url} does not answer ({why}); check that Paygate runs there, and --url or PAYGATE_URL"
+            "{url} does not answer ({why}); check that Paygate runs there, and --url or PAYGATE_URL{advice}"
         )
     })?;
     let body = String::from_utf8_lossy(&body).into_owned();
@@ -113,10 +113,13 @@ fn answer(reach: &Reach, ask: &Ask) -> Result<String, String> {
     Err(format!("{} ({status})", said.unwrap_or("This was refused")))
 }
 
-async fn send(request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
-    let client = Client::builder(TokioExecutor::new()).build(
-        HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().build(),
-    );
+async fn send(
+    request: Request<Full<Bytes>>,
+    ca: Option<&Path>,
+) -> Result<(StatusCode, Bytes), String> {
+    let https = HttpsConnectorBuilder::new().with_tls_config(trust::client(ca)?);
+    let client =
+        Client::builder(TokioExecutor::new()).build(https.https_or_http().enable_http1().build());
     let exchange = async {
         let response = client.request(request).await.map_err(|error| why(&error))?;
         let status = response.status();
@@ -127,16 +130,6 @@ async fn send(request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Stri
     timeout(bounds::CLI_TIMEOUT, exchange)
         .await
         .unwrap_or_else(|_| Err(format!("nothing came within {} s", bounds::CLI_TIMEOUT.as_secs())))
-}
-
-/// Trusts what the system trusts.
-fn tls() -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder =
-        builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The innermost reason: the outer ones only say where it happened.

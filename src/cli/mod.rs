@@ -14,6 +14,7 @@ mod output;
 mod status;
 mod table;
 mod teams;
+mod trust;
 mod validate;
 mod wrap;
 

@@ -44,6 +44,8 @@ pub(super) struct Draft {
     pub(super) host: Option<IpAddr>,
     pub(super) port: Option<i64>,
     pub(super) log: Option<String>,
+    pub(super) tls: Option<Placed<TlsDraft>>,
+    pub(super) state_file: Option<Placed<PathBuf>>,
     pub(super) db: Option<Placed<PathBuf>>,
     pub(super) ephemeral: Option<Placed<bool>>,
     pub(super) default_credits: Option<i64>,
@@ -78,6 +80,13 @@ pub(super) struct Draft {
     pub(super) allowed_origins: Vec<String>,
     pub(super) top_up_url: Option<String>,
     pub(super) metrics_token: Option<SecretString>,
+}
+
+/// The files of a certificate.
+#[derive(Debug, Default)]
+pub(super) struct TlsDraft {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 /// A tool's entry, before defaults.

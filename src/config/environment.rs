@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -24,12 +24,21 @@ pub const API_KEY_VARIABLE: &str = "PAYGATE_API_KEY";
 /// The variable that says where a running Paygate is, for the commands that speak to one.
 pub(super) const URL_VARIABLE: &str = "PAYGATE_URL";
 
+/// The variable that names a file of certificates, for the commands that speak to a running Paygate.
+pub(super) const CA_VARIABLE: &str = "PAYGATE_CA";
+
 /// The variable that says which lines of the log are written.
 pub const LOG_VARIABLE: &str = "PAYGATE_LOG";
 
 /// Every variable that Paygate reads.
-const VARIABLES: &[&str] =
-    &[ADMIN_KEY_VARIABLE, ADMIN_KEY_FILE_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE];
+const VARIABLES: &[&str] = &[
+    ADMIN_KEY_VARIABLE,
+    ADMIN_KEY_FILE_VARIABLE,
+    API_KEY_VARIABLE,
+    CA_VARIABLE,
+    LOG_VARIABLE,
+    URL_VARIABLE,
+];
 
 const PREFIX: &str = "PAYGATE_";
 
@@ -89,6 +98,12 @@ impl Environment {
         (given(URL_VARIABLE).map(ExposeSecret::expose_secret), given(ADMIN_KEY_VARIABLE))
     }
 
+    /// The authority of a running Paygate's certificate, for the same commands.
+    pub fn ca_of_operator(&self) -> Option<PathBuf> {
+        let ca = self.variable(CA_VARIABLE).ok()?.expose_secret();
+        (!ca.is_empty()).then(|| PathBuf::from(ca))
+    }
+
     /// Fills in what neither flags nor file gave.
     pub(super) fn apply(&self, draft: &mut Draft, named: Named<'_>, findings: &mut Findings) {
         for (name, value) in &self.variables {
@@ -132,7 +147,7 @@ impl Environment {
                         .map(|log| draft.log = Some(log)),
                 ),
                 // For other commands.
-                URL_VARIABLE => continue,
+                URL_VARIABLE | CA_VARIABLE => continue,
                 _ if findings.was_used(name) => continue,
                 _ => {
                     let message = unknown("environment variable", name, VARIABLES.iter().copied());

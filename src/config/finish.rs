@@ -13,7 +13,7 @@ use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
-use super::settings::{ServerCommand, Serves, ToolPricing};
+use super::settings::{ServerCommand, Serves, TlsFiles, ToolPricing};
 use crate::model::bounds;
 
 /// An admin key shorter than this, in bytes, is within reach of guessing.
@@ -24,6 +24,7 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let (backend, serves) = (backend(&draft, findings), serves(&draft));
     let books = books(&draft, findings);
+    let state_file = state_file(&draft, &books, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
     let request_timeout = timeout(
@@ -44,6 +45,10 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         api_key: draft.api_key.map(|key| key.value),
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
+        state_file,
+        tls: draft
+            .tls
+            .and_then(|tls| Some(TlsFiles { cert: tls.value.cert?, key: tls.value.key? })),
         pricing,
         rate_limit_per_min: draft
             .rate_limit_per_min
@@ -218,6 +223,18 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
     }
 }
 
+/// What customers spend would be forgotten with books in memory, and their credits come back with the
+/// file at every start.
+fn state_file(draft: &Draft, books: &Books, findings: &mut Findings) -> Option<PathBuf> {
+    let given = draft.state_file.as_ref()?;
+    if *books == Books::Ephemeral {
+        let message = "The books are kept in memory, so every start would give these keys what they have spent again.";
+        let hint = "keep the books in a file: leave --ephemeral and --demo out".to_owned();
+        findings.error(given.place, "stateFile", message, Some(hint));
+    }
+    Some(given.value.clone())
+}
+
 /// A tool's entry without a price has the default one; a method's costs nothing.
 fn pricing(draft: &Draft, request_timeout_max: Duration, findings: &mut Findings) -> Pricing {
     let default_credits = draft.default_credits.unwrap_or(settings::CREDITS_PER_CALL_DEFAULT);
@@ -321,6 +338,10 @@ fn warn(draft: &Draft, findings: &mut Findings) {
     if let Some(shadow) = draft.shadow_mode.as_ref().filter(|shadow| shadow.value) {
         let message = "Shadow mode is enabled. Payment will not be enforced.";
         findings.warning(shadow.place, "shadowMode", message, None);
+    }
+    if let Some(tls) = draft.tls.as_ref().filter(|_| serves(draft) == Serves::Stdio) {
+        let message = "tls is set but no port is. It has no effect on stdin and stdout.";
+        findings.warning(tls.place, "tls", message, None);
     }
     if let Some(key) = &draft.admin_key
         && key.value.expose_secret().len() < ADMIN_KEY_BYTES_MIN

@@ -225,6 +225,10 @@ pub struct WrapFlags {
     #[arg(long, conflicts_with = "db", help_heading = "Books")]
     pub ephemeral: bool,
 
+    /// State file of paygate-mcp, whose keys are brought into books that are empty; else left alone
+    #[arg(long, value_name = "FILE", help_heading = "Books")]
+    pub state_file: Option<PathBuf>,
+
     /// Start the server, show its tools and their prices, and end; needs no port and no books
     #[arg(long)]
     pub dry_run: bool,
@@ -238,8 +242,6 @@ pub struct WrapFlags {
 /// as a misspelling; their values, some of them secrets, are dropped at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NotBuiltFlags {
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub state_file: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub stripe_secret: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
@@ -275,6 +277,9 @@ pub struct HealthFlags {
     /// Where to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3402/health")]
     pub url: String,
+    /// File with the authority of its certificate, in PEM form [default: PAYGATE_CA]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// `paygate backup`.

@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
 use super::keys_inside::{
     read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
-    read_retention, read_tool_pricing, read_upstream_headers,
+    read_retention, read_tls, read_tool_pricing, read_upstream_headers,
 };
 use super::keys_servers::read_servers;
 use super::problem::Findings;
@@ -457,7 +457,26 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
             draft.allowed_origins = plain(entry.texts(findings, check::allowed_origin));
         },
     ),
-    not_built("stateFile", "the import of state files"),
+    key(
+        "stateFile",
+        Kind::Text,
+        Fallback::Words("none"),
+        "--state-file",
+        "State file of paygate-mcp: its keys are brought into the books once, while these are empty; \
+         from then on it is left alone.",
+        |draft, entry, findings| {
+            let path = entry.text(findings, check::file);
+            draft.state_file = entry.placed(path);
+        },
+    ),
+    key(
+        "tls",
+        Kind::Shape("object"),
+        Fallback::Words("plain HTTP"),
+        "",
+        "Serve HTTPS with a certificate of yours, see below.",
+        read_tls,
+    ),
     not_built("stripeWebhookSecret", "payments through Stripe"),
     not_built("webhookUrl", "webhooks"),
     not_built("webhookSecret", "webhooks"),
@@ -475,7 +494,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         "Lets a scraper read `GET /metrics` from elsewhere, as `Authorization: Bearer TOKEN`.",
         |draft, entry, findings| draft.metrics_token = entry.text(findings, check::admin_key),
     ),
-    not_built("tls", "TLS of its own"),
 ];
 
 /// Takes the admin key from the one key of the file that may give it.
@@ -498,7 +516,7 @@ fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
+    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
     use super::super::keys_servers::SERVERS;
     use super::super::settings::Choice;
     use super::*;
@@ -518,6 +536,7 @@ mod tests {
             names(GLOBAL_QUOTA),
             names(SERVERS),
             names(RETENTION),
+            names(TLS),
         ];
         for names in all {
             let mut once = names.clone();

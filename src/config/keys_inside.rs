@@ -7,7 +7,7 @@ use jsonc_parser::ast::Value;
 use secrecy::SecretString;
 
 use super::check;
-use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, TlsDraft, ToolDraft};
 use super::entry::Entry;
 use super::file::walk;
 use super::key::{Fallback, Key, Kind};
@@ -134,6 +134,38 @@ pub(super) fn read_retention(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
     if let Some(object) = entry.object(findings) {
         walk(object, entry, RETENTION, &subject, &mut draft.retention, findings);
     }
+}
+
+/// The keys of `tls`.
+pub(super) static TLS: &[Key<TlsDraft>] = &[
+    key(
+        "cert",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "File with the certificate in PEM form, followed by those that lead to its authority.",
+        |tls, entry, findings| tls.cert = entry.text(findings, check::file),
+    ),
+    key(
+        "key",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "File with its private key in PEM form, without a password.",
+        |tls, entry, findings| tls.key = entry.text(findings, check::file),
+    ),
+];
+
+pub(super) fn read_tls(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    let subject = |name: &str| format!("tls.{name}");
+    let Some(object) = entry.object(findings) else { return };
+    let mut tls = TlsDraft::default();
+    walk(object, entry, TLS, &subject, &mut tls, findings);
+    let has = |name| object.properties.iter().any(|property| property.name.as_str() == name);
+    if !has("cert") || !has("key") {
+        entry.refuse(findings, "Both cert and key are needed: the files of a certificate.", None);
+    }
+    draft.tls = entry.placed(Some(tls));
 }
 
 const fn quota(

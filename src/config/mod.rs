@@ -57,7 +57,7 @@ pub use schema::schema;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
     Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
-    ToolPricing, UnlistedTools,
+    TlsFiles, ToolPricing, UnlistedTools,
 };
 pub use show::{changed, show};
 

@@ -1,5 +1,7 @@
 //! The command line of those commands that speak to a running Paygate.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
@@ -12,6 +14,9 @@ pub struct Reach {
     /// Its admin key or an admin token [default: PAYGATE_ADMIN_KEY]
     #[arg(long, value_name = "KEY", global = true)]
     pub admin_key: Option<SecretString>,
+    /// File with the authority of its certificate, in PEM form [default: PAYGATE_CA]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
     /// Print the answer as JSON, as the HTTP API gives it
     #[arg(long, global = true)]
     pub json: bool,

@@ -97,6 +97,13 @@ fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findin
         draft.db = path.and_then(|path| placed("--db", path));
         draft.ephemeral = None;
     }
+    if let Some(path) = &flags.state_file {
+        let path = match path.to_str() {
+            Some(text) => flag_text("--state-file", "stateFile", text, check::file, findings),
+            None => Some(path.clone()),
+        };
+        draft.state_file = path.and_then(|path| placed("--state-file", path));
+    }
     if flags.ephemeral {
         draft.db = None;
         draft.ephemeral = placed("--ephemeral", true);
@@ -265,7 +272,6 @@ fn split_pair(item: &str) -> Option<(&str, &str)> {
 
 fn refuse_not_built(flags: &NotBuiltFlags, findings: &mut Findings) {
     let refused = [
-        ("--state-file", flags.state_file, "the import of state files"),
         ("--stripe-secret", flags.stripe_secret, "payments through Stripe"),
         ("--webhook-url", flags.webhook_url, "webhooks"),
         ("--webhook-secret", flags.webhook_secret, "webhooks"),

@@ -39,6 +39,8 @@ pub struct Config {
     pub host: IpAddr,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// The certificate to serve HTTPS with.
+    pub tls: Option<TlsFiles>,
     /// Which clients are served.
     pub serves: Serves,
     /// The key of the client on stdin and stdout.
@@ -47,6 +49,8 @@ pub struct Config {
     pub log: String,
     /// Where the books are kept.
     pub books: Books,
+    /// What paygate-mcp has left, for books that are empty.
+    pub state_file: Option<PathBuf>,
     /// What calls cost.
     pub pricing: Pricing,
     /// Admitted calls per key in any minute; 0 is unlimited.
@@ -107,6 +111,15 @@ pub struct Config {
     pub top_up_url: Option<String>,
     /// Lets a scraper read the metrics from elsewhere.
     pub metrics_token: Option<SecretString>,
+}
+
+/// Where a certificate and its private key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that lead to its authority.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// Which clients are served.

@@ -35,6 +35,11 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         "name": config.name,
         "host": config.host.to_string(),
         "port": config.port,
+        "tls": config.tls.as_ref().map(|tls| json!({
+            "cert": tls.cert.display().to_string(),
+            "key": tls.key.display().to_string(),
+        })),
+        "stateFile": config.state_file.as_ref().map(|path| path.display().to_string()),
         "db": match &config.books {
             Books::File(path) => json!(path.display().to_string()),
             Books::Ephemeral => Value::Null,

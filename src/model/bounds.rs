@@ -284,6 +284,21 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
 
+/// How long a TLS handshake may take, the wait for its turn included: seconds on a slow line.
+pub const TLS_HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// TLS handshakes under way: each costs about a millisecond of a core, and a client that stops in
+/// the middle of one keeps its turn until its time is over.
+pub const TLS_HANDSHAKES_MAX: usize = 512;
+
+const _: () = assert!(TLS_HANDSHAKES_MAX < CONNECTIONS_MAX);
+
+/// Size of a file with certificates or a key: a chain has a few KiB.
+pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How often a client over TLS that has sent more than was asked is looked at: has it left?
+pub const DEPARTURE_LOOK: Duration = Duration::from_millis(250);
+
 /// How long the head of a request may take; so also how long a connection may be idle.
 pub const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
