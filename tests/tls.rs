@@ -395,7 +395,7 @@ fn no_call_fails_while_certificates_change() {
 #[test]
 fn a_client_of_the_modern_era_that_leaves_cancels() {
     let files = Files::new();
-    let paygate = files.setup().start();
+    let paygate = files.setup().env("SCRIPTED_ERA", "dual").start();
     let client = files.client();
     let made = client.send(&paygate.address, &admin("POST", "/keys", &json!({"credits": 10})));
     let key = made.unwrap().json()["key"].as_str().unwrap().to_owned();
