@@ -8,6 +8,7 @@
 mod background;
 mod books;
 mod discover;
+mod import;
 mod keys;
 mod options;
 mod reload;
@@ -17,6 +18,7 @@ mod stop;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -35,6 +37,7 @@ use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use discover::discover;
+pub use import::{Import, ImportError, ImportReport, import};
 pub use keys::DEMO_CREDITS;
 pub use reload::Load;
 use reload::{Parts, Reloader};
@@ -85,6 +88,8 @@ pub struct About {
     pub demo_key: Option<String>,
     /// Keys that were imported at this start.
     pub imported: usize,
+    /// What became of the state file, if one is named.
+    pub state_file: Option<String>,
 }
 
 /// Why it did not start. Each says what, where and what to do.
@@ -99,6 +104,17 @@ pub enum AppError {
     /// No books.
     #[error(transparent)]
     Books(#[from] OpenError),
+    /// Keys that could not be brought over.
+    #[error(
+        "stateFile: {} cannot be brought over whole ({why}); nothing was imported; mend it, or bring over the rest \
+         with `paygate import`, or leave the key out", .path.display()
+    )]
+    StateFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// No server to guard.
     #[error(transparent)]
     Server(#[from] StartError),
@@ -137,7 +153,7 @@ impl App {
         pipes: Option<Pipes>,
     ) -> Result<Self, AppError> {
         let listener = if config.serves.http() { Some(listen(config).await?) } else { None };
-        let store = books::open(config)?;
+        let (store, state_file) = books::open(config).await?;
         let server = Server::new(options::server(config, environment)?, config.children_max);
         let guarded = match server::start(server).await {
             Ok(guarded) => guarded,
@@ -149,7 +165,10 @@ impl App {
         let link = guarded.link.clone();
         options::warn_of_names(config, &link);
         let fronts = Fronts { listener, pipes };
-        let started = Self::assemble(config, load, fronts, Arc::clone(&store), guarded).await;
+        let mut started = Self::assemble(config, load, fronts, Arc::clone(&store), guarded).await;
+        if let Ok(app) = &mut started {
+            app.about.state_file = state_file;
+        }
         if started.is_err() {
             link.stop(bounds::CHILD_STOP_GRACE).await;
             stop::books(store.as_ref()).await;
@@ -193,6 +212,7 @@ impl App {
             new_admin_key: admin_key.shown,
             demo_key,
             imported,
+            state_file: None,
         };
         let current = Arc::new(ArcSwap::new(Arc::clone(&proxy)));
         let stdio = fronts.pipes.map(|Pipes { input, output }| {

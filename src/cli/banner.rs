@@ -32,6 +32,9 @@ pub(super) fn text(config: &Config, about: &About) -> String {
     if about.imported > 0 {
         lines.push(row("imported", &format!("{} keys", about.imported)));
     }
+    if let Some(state_file) = &about.state_file {
+        lines.push(row("state file", state_file));
+    }
     if let Some(address) = about.address {
         lines.push(row("admin key", &admin_key(about)));
         if let Some(key) = &about.demo_key {

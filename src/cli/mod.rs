@@ -7,6 +7,7 @@ mod copy;
 pub mod demo_server;
 mod dry_run;
 mod health;
+mod import;
 mod keys;
 mod ledger_verify;
 mod namespaces;
@@ -41,6 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Validate(flags) => validate::run(&flags),
         Command::DemoServer => demo_server::run().map_err(|why| format!("demo-server: {why}")),
         Command::Health(flags) => health::run(&flags),
+        Command::Import(flags) => import::run(&flags),
         Command::Keys(operator) => keys::run(&operator),
         Command::Namespaces(operator) => namespaces::run(&operator),
         Command::Teams(operator) => teams::run(&operator),

@@ -49,6 +49,7 @@ where
         Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),
         Some(Words::Backup(flags)) => Ok(Command::Backup(flags)),
         Some(Words::Restore(flags)) => Ok(Command::Restore(flags)),
+        Some(Words::Import(flags)) => Ok(Command::Import(flags)),
         Some(Words::Keys(operator)) => Ok(Command::Keys(operator)),
         Some(Words::Namespaces(operator)) => Ok(Command::Namespaces(operator)),
         Some(Words::Teams(operator)) => Ok(Command::Teams(operator)),

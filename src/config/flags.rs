@@ -31,6 +31,8 @@ pub enum Command {
     Backup(BackupFlags),
     /// Bring a copy of the books back.
     Restore(RestoreFlags),
+    /// Bring in the keys of paygate-mcp.
+    Import(ImportFlags),
     /// Print the JSON Schema of the configuration file.
     ConfigSchema,
     /// Look after keys.
@@ -111,6 +113,9 @@ pub(super) enum Words {
     /// Bring back a copy of the books that `paygate backup` made
     #[command(args_override_self = true)]
     Restore(RestoreFlags),
+    /// Bring the keys of paygate-mcp into the books, from its state file, while Paygate does not run
+    #[command(args_override_self = true)]
+    Import(ImportFlags),
     /// Create, show and change the keys of a running Paygate
     Keys(Operator<KeysWords>),
     /// List the tenants of a running Paygate, suspend and resume them
@@ -302,6 +307,26 @@ pub struct RestoreFlags {
     /// File that will keep the books; it must not be there yet
     #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
     pub db: PathBuf,
+}
+
+/// `paygate import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportFlags {
+    /// State file of paygate-mcp (what its --state-file names)
+    #[arg(value_name = "STATE.json")]
+    pub from: PathBuf,
+    /// File that keeps the books [default: that of --config, else paygate.db]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+    /// Configuration file that names the books
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only show what would come over, and what not; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `paygate ledger verify`.

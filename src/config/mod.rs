@@ -45,7 +45,8 @@ pub use environment::{
 };
 pub use file::read_file;
 pub use flags::{
-    BackupFlags, Command, HealthFlags, RestoreFlags, Shell, ValidateFlags, VerifyFlags, WrapFlags,
+    BackupFlags, Command, HealthFlags, ImportFlags, RestoreFlags, Shell, ValidateFlags,
+    VerifyFlags, WrapFlags,
 };
 pub use operator_flags::{
     AuditFlags, KeysWords, NamespacesWords, NewKey, OfNamespace, OneKey, Operator, Reach,
@@ -54,12 +55,15 @@ pub use operator_flags::{
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use schema::schema;
+pub use settings::DB_DEFAULT;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
     Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
     TlsFiles, ToolPricing, UnlistedTools,
 };
 pub use show::{changed, show};
+
+use secrecy::SecretString;
 
 use draft::Draft;
 use named::Named;
@@ -87,6 +91,24 @@ pub fn validate(
     let flags = WrapFlags { config: Some(flags.config.clone()), ..WrapFlags::default() };
     let (_, report, moving) = check(&flags, environment, read_file)?;
     Ok(format!("{report}{}", moving::section(&moving)))
+}
+
+/// A raw key that a client can send.
+pub fn raw_key(text: &str) -> Result<SecretString, String> {
+    check::raw_key(text)
+}
+
+/// Where a configuration file has its books, and what costs customers differently with it after a move
+/// from paygate-mcp. Without a file: with the defaults.
+pub fn after_move(
+    file: Option<&Path>,
+    environment: &Environment,
+    read_file: impl Fn(&Path) -> io::Result<String>,
+) -> Result<(Option<Books>, Vec<&'static str>), Report> {
+    let Some(file) = file else { return Ok((None, moving::lines(&Draft::default()))) };
+    let flags = WrapFlags { config: Some(file.to_owned()), ..WrapFlags::default() };
+    let (config, _, moving) = check(&flags, environment, read_file)?;
+    Ok((Some(config.books), moving))
 }
 
 /// The same with what a move from paygate-mcp changes.

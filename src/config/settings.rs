@@ -22,7 +22,7 @@ pub(super) const TOOL_SEPARATOR_DEFAULT: &str = ":";
 /// `port` when nobody gives one.
 pub(super) const PORT_DEFAULT: i64 = 3402;
 /// `db` when nobody gives one: in the working directory.
-pub(super) const DB_DEFAULT: &str = "paygate.db";
+pub const DB_DEFAULT: &str = "paygate.db";
 /// `defaultCreditsPerCall` when nobody gives one.
 pub(super) const CREDITS_PER_CALL_DEFAULT: i64 = 1;
 /// `globalRateLimitPerMin` when nobody gives one.

@@ -25,6 +25,30 @@ pub enum Entry {
     Resolution(Resolution),
     /// What a captured call kept was given back.
     Reversal(Reversal),
+    /// An account came from other books.
+    Opening(Opening),
+}
+
+/// The numbers that an account brings from other books: its balance, what it ever spent and called, and
+/// what it used up of windows that have not passed. They count at the moment of its coming.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// When it came.
+    pub at: Time,
+    /// Whose account.
+    pub account: AccountId,
+    /// When it was last called there.
+    pub last_call: Option<Time>,
+    /// Its numbers; all are on its own account.
+    pub postings: Vec<Posting>,
+}
+
+impl Opening {
+    /// The credits that it brings.
+    pub fn credits(&self) -> i64 {
+        let brought = self.postings.iter().filter(|posting| posting.counter == BALANCE);
+        brought.fold(0, |sum, posting| sum.saturating_add(posting.amount))
+    }
 }
 
 /// A refund: all that a call kept goes back to where it counted, as if it had been released. A

@@ -33,6 +33,9 @@ pub const ACCEPTED_NAME_BYTES_MAX: usize = 64;
 /// Largest configuration file that is read: room for tens of thousands of imported keys.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
 
+/// Largest state file of paygate-mcp that is imported: some 400,000 keys, which are in memory at once.
+pub const STATE_FILE_BYTES_MAX: u64 = 256 << 20;
+
 /// Longest line that the demo server reads, in bytes; a longer one is answered with an error and
 /// skipped.
 pub const DEMO_LINE_BYTES_MAX: usize = 4 << 20;

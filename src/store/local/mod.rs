@@ -14,6 +14,7 @@ mod audit;
 mod copy;
 mod detail;
 mod file;
+mod import;
 mod kept;
 mod open;
 mod paid;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
+pub use import::{Arrival, known};
 pub use open::{LocalOptions, OpenError};
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};

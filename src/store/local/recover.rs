@@ -158,7 +158,7 @@ impl Replay<'_> {
                         drop(open.insert(hold.call, OpenHold { payer, seq: row.seq }));
                     }
                     Entry::Resolution(end) => drop(open.remove(&end.call)),
-                    Entry::Credit { .. } | Entry::Reversal(_) => {}
+                    Entry::Credit { .. } | Entry::Reversal(_) | Entry::Opening(_) => {}
                 }
                 if let Err(error) = self.apply(entry, row.seq) {
                     return Ok(Err(format!("journal row {}: {error}", row.seq)));
@@ -186,6 +186,7 @@ impl Replay<'_> {
             Entry::Reversal(reversal) => {
                 reversal.postings.iter().map(|posting| posting.account.clone()).collect()
             }
+            Entry::Opening(opening) => vec![opening.account.clone()],
             Entry::Resolution(_) => Vec::new(),
         });
         for id in accounts {

@@ -36,7 +36,7 @@ pub(super) fn find_call(
                 Entry::Reversal(_) => is_refunded = true,
                 Entry::Resolution(found) => end = Some(found),
                 Entry::Hold(found) => hold = Some(found),
-                Entry::Credit { .. } => {}
+                Entry::Credit { .. } | Entry::Opening(_) => {}
             }
         }
         if let (Some(hold), Some(key)) = (hold, KeyId::parse(row.payer.as_str())) {

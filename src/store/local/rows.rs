@@ -4,7 +4,8 @@
 //! `{"held":…,"until":…,"postings":[["counter@window",amount]…],"kept":[…],
 //! "calls":[[tool,price,charged,outcome]…],"accounts":[…],"reason":…}` (postings: see `posting.rs`). A call that
 //! ended before its hold was written is one row of kind `call`, without `kept` if all of it stayed;
-//! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back.
+//! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back, an
+//! `import` what an account brings from other books, with `"last"` for its last call there.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +15,9 @@ use serde::Deserialize;
 
 use super::detail::DetailText;
 use super::posting::PostingRow;
-use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind, Reversal};
+use crate::ledger::{
+    CreditKind, Entry, Hold, Opening, Posting, Resolution, ResolutionKind, Reversal,
+};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::CallEnd;
@@ -99,6 +102,16 @@ impl JournalRow {
         Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect }
     }
 
+    pub(super) fn opening(text: &mut String, opening: &Opening, reason: Option<&str>) -> Self {
+        let detail = DetailText::of(text, |detail| {
+            detail.opening(opening);
+            detail.reason(reason);
+        });
+        let (account, amount) = (opening.account.clone(), opening.credits());
+        let (call, effect) = (None, Effect::Neither);
+        Self { at: opening.at, kind: "import", call, account, amount, detail, effect }
+    }
+
     pub(super) const fn effect(&self) -> Effect {
         self.effect
     }
@@ -164,6 +177,8 @@ struct Detail<'a> {
     held: Option<i64>,
     #[serde(default)]
     until: Option<i64>,
+    #[serde(default)]
+    last: Option<i64>,
     #[serde(default)]
     end: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -241,8 +256,13 @@ fn entries(
         "adjust" => return Some(credit(CreditKind::Adjustment)),
         _ => {}
     }
-    let call = CallId::from_random(call?.try_into().ok()?);
     let detail: Detail<'_> = serde_json::from_str(detail).ok()?;
+    if kind == "import" {
+        let (account, last_call) = (payer.clone(), detail.last.map(Time::from_ms));
+        let postings = detail.postings(payer)?;
+        return Some((vec![Entry::Opening(Opening { at, account, last_call, postings })], 0));
+    }
+    let call = CallId::from_random(call?.try_into().ok()?);
     let hold = || {
         let (held, until) = (Time::from_ms(detail.held?), Time::from_ms(detail.until?));
         Some(Entry::Hold(Hold {
@@ -315,6 +335,15 @@ mod tests {
         };
         let reversal = Reversal::of(&hold, &resolution, Time::from_ms(9));
         assert_eq!((reversal.credits(), reversal.postings.len()), (3, 2));
+        let opening = Opening {
+            at: Time::from_ms(10),
+            account: payer.clone(),
+            last_call: Some(Time::from_ms(2)),
+            postings: vec![
+                posting(&payer, names::BALANCE, Window::Lifetime, 7, Refund::Back),
+                posting(&payer, names::CALLS_DAY, Window::Day, 2, Refund::Back),
+            ],
+        };
         let reason = "a \"gift\"\n\u{1}";
         let mut text = String::new();
         let end = End { resolution: &resolution, payer: &payer, charged: 3, calls: &calls };
@@ -325,18 +354,19 @@ mod tests {
             end.row(&mut text),
             end.row_with_hold(&mut text, &hold),
             JournalRow::refund(&mut text, &reversal, payer.clone(), &calls, Some(reason)),
+            JournalRow::opening(&mut text, &opening, Some(reason)),
         ];
         let (opens, ends) = (Effect::Opens(hold.call), Effect::Ends(hold.call));
         let neither = Effect::Neither;
         let effects: Vec<_> = rows.iter().map(JournalRow::effect).collect();
-        assert_eq!(effects, [neither, opens, ends, neither, neither]);
+        assert_eq!(effects, [neither, opens, ends, neither, neither, neither]);
         for (seq, row) in (1..).zip(&rows) {
             row.insert(&mut inserting(&connection).unwrap(), seq, &text).unwrap();
         }
         let with_reason = "SELECT count(*) FROM journal
-            WHERE detail ->> '$.reason' = ?1 AND kind IN ('grant', 'refund')";
+            WHERE detail ->> '$.reason' = ?1 AND kind IN ('grant', 'refund', 'import')";
         let found = connection.query_row(with_reason, [reason], |row| row.get::<_, i64>(0));
-        assert_eq!(found, Ok(2));
+        assert_eq!(found, Ok(3));
         let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM journal")).unwrap();
         let mut found = Vec::new();
         let mut read = statement.query([]).unwrap();
@@ -346,7 +376,15 @@ mod tests {
         let (hold, end) = (Entry::Hold(hold), Entry::Resolution(resolution));
         assert_eq!(
             found,
-            [credit, hold.clone(), end.clone(), hold, end, Entry::Reversal(reversal)]
+            [
+                credit,
+                hold.clone(),
+                end.clone(),
+                hold,
+                end,
+                Entry::Reversal(reversal),
+                Entry::Opening(opening)
+            ]
         );
     }
 }
