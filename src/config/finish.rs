@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
-use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, TlsDraft, ToolDraft};
 use super::key::Kind;
 use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
@@ -23,8 +23,7 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 /// among the findings.
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let (backend, serves) = (backend(&draft, findings), serves(&draft));
-    let books = books(&draft, findings);
-    let state_file = state_file(&draft, &books, findings);
+    let (books, state_file) = books_and_state(&draft, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
     let request_timeout = timeout(
@@ -46,9 +45,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
         state_file,
-        tls: draft
-            .tls
-            .and_then(|tls| Some(TlsFiles { cert: tls.value.cert?, key: tls.value.key? })),
+        tls: draft.tls.and_then(tls),
         pricing,
         rate_limit_per_min: draft
             .rate_limit_per_min
@@ -83,6 +80,11 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         top_up_url: draft.top_up_url,
         metrics_token: draft.metrics_token,
     })
+}
+
+/// Whether both are there was said where they were read.
+fn tls(given: Placed<TlsDraft>) -> Option<TlsFiles> {
+    Some(TlsFiles { cert: given.value.cert?, key: given.value.key? })
 }
 
 /// Who wants stdio and names a port wants both.
@@ -221,6 +223,12 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
         None if ephemeral || draft.demo => Books::Ephemeral,
         None => Books::File(PathBuf::from(settings::DB_DEFAULT)),
     }
+}
+
+fn books_and_state(draft: &Draft, findings: &mut Findings) -> (Books, Option<PathBuf>) {
+    let books = books(draft, findings);
+    let state_file = state_file(draft, &books, findings);
+    (books, state_file)
 }
 
 /// What customers spend would be forgotten with books in memory, and their credits come back with the

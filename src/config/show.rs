@@ -1,6 +1,7 @@
 //! A configuration as an operator may see it, in the words of the file: every value that holds,
 //! defaults included, and `***` in the place of every secret.
 
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -35,10 +36,7 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         "name": config.name,
         "host": config.host.to_string(),
         "port": config.port,
-        "tls": config.tls.as_ref().map(|tls| json!({
-            "cert": tls.cert.display().to_string(),
-            "key": tls.key.display().to_string(),
-        })),
+        "tls": tls(config),
         "stateFile": config.state_file.as_ref().map(|path| path.display().to_string()),
         "db": match &config.books {
             Books::File(path) => json!(path.display().to_string()),
@@ -89,6 +87,14 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         shown.extend(rest);
     }
     shown
+}
+
+fn tls(config: &Config) -> Value {
+    let shown = |path: &Path| json!(path.display().to_string());
+    config
+        .tls
+        .as_ref()
+        .map_or(Value::Null, |tls| json!({"cert": shown(&tls.cert), "key": shown(&tls.key)}))
 }
 
 /// What is guarded, and what it is told.

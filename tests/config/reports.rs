@@ -218,17 +218,16 @@ fn whole_reports() {
              at paygate.json:7:17\n",
         ),
         (
-            r#"{"stateFile": [1], "redisUrl": null, "serverCommand": "x"}"#,
+            r#"{"oauth": [1], "redisUrl": null, "serverCommand": "x"}"#,
             &["--webhook-secret", "whsec"],
             &[],
             "✗ 3 error(s):\n  \
-             ERROR  [stateFile] This version of Paygate does not have this feature yet: the \
-             import of state files.\n         \
+             ERROR  [oauth] This version of Paygate does not have this feature yet: OAuth.\n         \
              at paygate.json:1:2\n         \
              hint: remove it to start\n  \
              ERROR  [redisUrl] This version of Paygate does not have this feature yet: shared \
              state in Redis.\n         \
-             at paygate.json:1:20\n         \
+             at paygate.json:1:16\n         \
              hint: remove it to start\n  \
              ERROR  [--webhook-secret] This version of Paygate does not have this feature yet: \
              webhooks.\n         \

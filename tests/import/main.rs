@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use state::{Record, State, thousandths};
-use support::{Paygate, Setup, eventually};
+use support::{Paygate, Setup};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -143,7 +143,7 @@ fn a_thousand_keys_come_over_with_every_credit_accounted_for() {
 fn a_kill_in_the_middle_leaves_all_or_nothing() {
     let plain = Setup::new();
     let path = plain.dir().file("state.json");
-    State::plain(2_000).write(&path);
+    State::plain(4_000).write(&path);
     let (code, whole) = import(&plain, &path, &[]);
     assert_eq!(code, Some(0), "{whole}");
     let expected = plain.verify().expect_success().stdout;
@@ -156,26 +156,27 @@ fn a_kill_in_the_middle_leaves_all_or_nothing() {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut child = Child(child);
         let size = || fs::metadata(&log).map_or(0, |log| log.len());
+        let has_come = || database.exists() && size() >= bytes;
+        // It is over in a moment: looked at without a pause.
         let mut has_ended = false;
-        eventually("a log of that size, or the end", || {
+        while !has_ended && !has_come() {
             has_ended = child.0.try_wait().unwrap().is_some();
-            has_ended || database.exists() && size() >= bytes
-        });
-        if !has_ended {
+        }
+        if child.0.try_wait().unwrap().is_none() {
             child.0.kill().unwrap();
             child.0.wait().unwrap();
             killed += 1;
         }
         let (_, seen) = import(&setup, &path, &["--dry-run"]);
         let there = seen["total"]["alreadyThere"].as_u64().unwrap();
-        assert!(there == 0 || there == 2_000, "{there} of 2000 keys are there");
+        assert!(there == 0 || there == 4_000, "{there} of 4000 keys are there");
         let (code, report) = import(&setup, &path, &[]);
         assert_eq!(code, Some(0), "{report}");
         adds_up(&report);
-        assert_eq!(report["total"]["imported"], 2_000 - there);
+        assert_eq!(report["total"]["imported"], 4_000 - there);
         assert_eq!(setup.verify().expect_success().stdout, expected);
     }
-    assert!(killed >= 3, "it ended before the kill too often");
+    assert!(killed >= 2, "it ended before the kill too often");
 }
 
 struct Child(std::process::Child);

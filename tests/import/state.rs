@@ -211,6 +211,13 @@ fn odd(index: usize) -> Record {
         record.set("quotaDailyCalls", &(index % 9).to_string());
         record.set("quotaMonthlyCredits", &(index % 90).to_string());
     }
+    limits(index, &mut record);
+    record
+}
+
+/// What it may not do, and what cannot be brought over.
+fn limits(index: usize, record: &mut Record) {
+    let has = |period: usize, at: usize| index % period == at;
     if has(9, 2) {
         record.active = false;
         record.set("active", "false");
@@ -244,5 +251,4 @@ fn odd(index: usize) -> Record {
             );
         }
     }
-    record
 }

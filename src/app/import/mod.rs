@@ -6,6 +6,7 @@
 //! with the reason why it was left out. A second import changes nothing.
 
 mod amount;
+mod notes;
 mod record;
 mod report;
 

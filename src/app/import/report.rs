@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::amount::Amount;
+use super::notes::notes;
 use super::record::{Coming, Refused};
 use super::{Import, Placed, StateFile};
 use crate::model::ids::KeyId;
@@ -169,79 +170,6 @@ impl ImportReport {
             self.file, self.db
         )
     }
-}
-
-/// What the operator should know, with how many keys it is about.
-fn notes(came: &[&Coming], now: Time) -> Vec<String> {
-    let sum = |of: &dyn Fn(&Coming) -> Option<Amount>| {
-        let (mut count, mut sum) = (0_usize, Amount::default());
-        for amount in came.iter().filter_map(|coming| of(coming)) {
-            count = count.saturating_add(1);
-            sum += amount;
-        }
-        (count, sum)
-    };
-    let count = |of: &dyn Fn(&Coming) -> bool| came.iter().filter(|coming| of(coming)).count();
-    let mut notes = Vec::new();
-    let mut note = |count: usize, text: String| {
-        if count > 0 {
-            notes.push(format!(
-                "{}: {text}",
-                if count == 1 { "1 key".to_owned() } else { format!("{count} keys") }
-            ));
-        }
-    };
-    let (fractions, lost) =
-        sum(&|coming| (!coming.credits.is_whole()).then(|| coming.credits.rest()));
-    note(
-        fractions,
-        format!("a fraction of a credit is rounded off, {lost} in all; credits are whole"),
-    );
-    note(
-        count(&|coming| coming.facts.has_fractional_usage),
-        "what was spent or used of a quota is rounded down to whole credits".to_owned(),
-    );
-    let revoked = |coming: &Coming| {
-        (!coming.key.active && !coming.credits.is_zero()).then(|| coming.credits.rounded())
-    };
-    let (revoked, kept) = sum(&revoked);
-    note(
-        revoked,
-        format!(
-            "revoked, with {kept} credits that nobody can spend; paygate-mcp leaves the credits of a key that was \
-             rotated on its old record too"
-        ),
-    );
-    let is_over = |coming: &Coming| coming.key.active && coming.key.expired(now);
-    note(count(&is_over), "expired; they come over as they are".to_owned());
-    note(
-        count(&|coming| coming.facts.lacks_active),
-        "\"active\" is missing, which paygate-mcp takes for revoked".to_owned(),
-    );
-    note(
-        count(&|coming| coming.facts.lacks_created_at),
-        "the time of creation is missing or cannot be read; it is set to now".to_owned(),
-    );
-    note(
-        count(&|coming| coming.key.ip_allowlist.texts().next().is_some()),
-        "an address list holds from now on, against the address of the connection or what trustedProxies forward"
-            .to_owned(),
-    );
-    note(
-        count(&|coming| coming.facts.dropped_addresses > 0),
-        "entries of the address list that are no address matched nobody and are left out"
-            .to_owned(),
-    );
-    let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in came.iter().flat_map(|coming| &coming.facts.unknown_members) {
-        let count = unknown.entry(name).or_default();
-        *count = count.saturating_add(1);
-    }
-    for (name, count) in unknown.into_iter().take(NAMED_MAX) {
-        let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
-        note(count, format!("{name:?} is not known here and is not brought over"));
-    }
-    notes
 }
 
 impl fmt::Display for ImportReport {

@@ -12,6 +12,7 @@ use super::queue::Write;
 use super::read;
 use super::records::was_deleted;
 use super::rows::JournalRow;
+use super::schema;
 use super::state::{LocalStore, Shared};
 use crate::ledger::{Account, Book, Opening};
 use crate::model::ids::KeyId;
@@ -67,6 +68,10 @@ pub fn known(path: &Path, wanted: &[(KeyId, Digest)]) -> Result<HashSet<KeyId>, 
     let connection = read_only(&path).map_err(io)?;
     let connection = connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     check_header(&connection, &path)?;
+    if schema::header(&connection, "user_version").map_err(io)? == 0 {
+        // Nothing but a name: whoever made it was stopped before the first table.
+        return Ok(HashSet::new());
+    }
     check_version(&connection, &path)?;
     known_of(&connection, wanted).map_err(io)
 }
