@@ -272,7 +272,7 @@ fn files_that_cannot_be_used_are_named() {
         let mut config = files.config();
         config["tls"][name] = json!("/no/such/file.pem");
         let ended = Setup::new().config(config).run_to_end();
-        let expected = format!("tls.{name}: \"/no/such/file.pem\" cannot be read (No such file");
+        let expected = format!("tls.{name}: /no/such/file.pem cannot be read (No such file");
         assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
         let mut config = files.config();
         config["tls"].as_object_mut().unwrap().remove(name);
@@ -291,7 +291,7 @@ fn old_certificates_and_open_keys_are_warned_about() {
     files.put(&cert, &key);
     fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o644)).unwrap();
     let paygate = files.setup().ephemeral().start();
-    paygate.wait_for_output("cert.pem\" has expired; clients will refuse it");
+    paygate.wait_for_output("cert.pem has expired; clients will refuse it");
     paygate.wait_for_output("everybody on this machine can read");
     let (cert, key) =
         signed(&files.authority, |params| params.not_before = date_time_ymd(2400, 1, 1));

@@ -200,7 +200,7 @@ fn odd(index: usize) -> Record {
     record.set("totalCalls", &record.calls.to_string());
     if !has(7, 1) {
         // Members that older versions did not write.
-        record.namespace = SPACES[index % 5].to_owned();
+        SPACES[index % 5].clone_into(&mut record.namespace);
         record.set("namespace", &format!("\"{}\"", record.namespace));
         record.set("createdAt", "\"2025-03-04T05:06:07.089Z\"");
         record.set("lastUsedAt", if has(3, 0) { "null" } else { "\"2025-06-01T00:00:00.500Z\"" });

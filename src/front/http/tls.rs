@@ -43,7 +43,7 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{name}: {path:?} cannot be read ({why}); check the path and its permissions")]
+    #[error("{name}: {} cannot be read ({why}); check the path and its permissions", .path.display())]
     Unreadable {
         /// The key of the configuration.
         name: &'static str,
@@ -54,8 +54,8 @@ pub enum TlsError {
     },
     /// Not certificates.
     #[error(
-        "tls.cert: {path:?} cannot be used ({why}); it must hold the certificate in PEM form, followed by those \
-         that lead to its authority"
+        "tls.cert: {} cannot be used ({why}); it must hold the certificate in PEM form, followed by those that lead \
+         to its authority", .path.display()
     )]
     Certificate {
         /// Which file.
@@ -65,7 +65,8 @@ pub enum TlsError {
     },
     /// Not a key.
     #[error(
-        "tls.key: {path:?} cannot be used ({why}); it must hold the private key in PEM form, without a password"
+        "tls.key: {} cannot be used ({why}); it must hold the private key in PEM form, without a password",
+        .path.display()
     )]
     Key {
         /// Which file.
@@ -75,7 +76,9 @@ pub enum TlsError {
     },
     /// One is not the other's.
     #[error(
-        "tls.key: {key:?} is not the key of the certificate in {cert:?}; name the two that belong together"
+        "tls.key: {} is not the key of the certificate in {}; name the two that belong together",
+        .key.display(),
+        .cert.display()
     )]
     Mismatch {
         /// The certificate's file.
@@ -159,12 +162,14 @@ fn age(leaf: &ParsedCertificate<'_>, path: &Path) -> Option<String> {
         Err(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         )) => Some(format!(
-            "tls.cert: the certificate in {path:?} has expired; clients will refuse it"
+            "tls.cert: the certificate in {} has expired; clients will refuse it",
+            path.display()
         )),
         Err(rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         )) => Some(format!(
-            "tls.cert: the certificate in {path:?} is not valid yet; clients will refuse it"
+            "tls.cert: the certificate in {} is not valid yet; clients will refuse it",
+            path.display()
         )),
         Ok(()) | Err(_) => None,
     }
@@ -174,8 +179,9 @@ fn age(leaf: &ParsedCertificate<'_>, path: &Path) -> Option<String> {
 fn open_to_all(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o004 != 0)
-        .then(|| format!("tls.key: everybody on this machine can read {path:?}; chmod 600 it"))
+    (mode & 0o004 != 0).then(|| {
+        format!("tls.key: everybody on this machine can read {}; chmod 600 it", path.display())
+    })
 }
 
 #[cfg(not(unix))]
