@@ -194,13 +194,36 @@ fn customers_and_operators_are_served_over_https() {
     setup.verify().expect_success();
 }
 
+/// As a container's health check does, which asks on loopback.
+#[test]
+fn the_certificate_may_be_for_another_name_than_the_one_that_is_asked() {
+    let files = Files::new();
+    let names = |params: &mut CertificateParams| {
+        *params = CertificateParams::new(vec!["mcp.example.com".to_owned()]).unwrap();
+    };
+    let (cert, key) = signed(&files.authority, names);
+    files.put(&cert, &key);
+    let paygate = files.setup().ephemeral().start();
+    let (url, ca) = (format!("https://{}", paygate.address), files.path("ca.pem"));
+    let health = ["health", "--url", &url, "--ca", text(&ca)];
+    let setup = paygate.setup();
+    assert_eq!(setup.run(&health).code(), Some(1));
+    setup.run(&[&health[..], &["--name", "mcp.example.com"]].concat()).expect_success();
+    assert_eq!(
+        setup.run(&[&health[..], &["--name", "other.example.com"]].concat()).code(),
+        Some(1)
+    );
+    paygate.stop().expect_success();
+}
+
 #[test]
 fn who_speaks_plain_http_is_told_and_closed() {
     let files = Files::new();
     let paygate = files.setup().ephemeral().start();
     let answer = paygate.get("/health");
     assert_eq!(answer.status, 400);
-    assert!(answer.text().contains("speaks HTTPS alone"), "{}", answer.text());
+    let error = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("speaks HTTPS alone"), "{error}");
     // Neither HTTP nor TLS: closed at once.
     let mut stream = TcpStream::connect(&paygate.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -22,7 +22,8 @@ pub(super) fn run(flags: &HealthFlags) -> Result<(), String> {
         )
     })?;
     let ca = flags.ca.clone().or_else(|| Environment::read().ca_of_operator());
-    let answer = ask(&target, ca.as_deref()).map_err(|why| {
+    let name = flags.name.as_ref().unwrap_or(&target.host);
+    let answer = ask(&target, name, ca.as_deref()).map_err(|why| {
         let advice = trust::advice(&why);
         format!(
             "health: {url} does not answer ({why}); check that Paygate runs and that --url has its scheme and \
@@ -89,14 +90,14 @@ impl Target {
 }
 
 /// Asks, over TLS if the URL says so.
-fn ask(target: &Target, ca: Option<&Path>) -> Result<Vec<u8>, String> {
+fn ask(target: &Target, name: &str, ca: Option<&Path>) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + bounds::HEALTH_TIMEOUT;
     let stream = connect(target, deadline).map_err(|error| error.to_string())?;
     if !target.is_secure {
         return exchange(target, stream, |stream| stream, deadline)
             .map_err(|error| error.to_string());
     }
-    let name = ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
     let client = ClientConnection::new(Arc::new(trust::client(ca)?), name);
     let client = client.map_err(|error| error.to_string())?;
     let stream = StreamOwned::new(client, stream);

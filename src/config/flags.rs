@@ -285,6 +285,9 @@ pub struct HealthFlags {
     /// File with the authority of its certificate, in PEM form [default: PAYGATE_CA]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Name that its certificate is for, if the URL has another one, such as 127.0.0.1
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// `paygate backup`.

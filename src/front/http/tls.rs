@@ -239,7 +239,7 @@ impl Tls {
 }
 
 /// Said to a client that speaks HTTP without TLS.
-const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 66\r\n\
+const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 67\r\n\
     Connection: close\r\n\r\n{\"error\":\"This port speaks HTTPS alone; write https:// in the URL\"}";
 
 /// Why a connection is not secure.
