@@ -13,6 +13,7 @@ mod support;
 
 mod clients;
 mod plans;
+mod rmcp;
 
 use std::path::Path;
 use std::sync::Mutex;

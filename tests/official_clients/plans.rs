@@ -59,14 +59,22 @@ pub const REMOTE: &[Server] = &[
 pub const COMBINED: &[(&str, &str, Server)] = &[
     ("several", "typescript-v1", SEVERAL),
     ("several", "typescript-v2-auto", SEVERAL),
+    ("several", "rmcp-legacy", SEVERAL),
+    ("several", "rmcp-auto", SEVERAL),
     ("stdio", "typescript-v1", FIXTURE),
     ("stdio", "typescript-v2-auto", FIXTURE),
     ("stdio", "python-auto", FIXTURE),
+    ("stdio", "rmcp-legacy", FIXTURE),
+    ("stdio", "rmcp-auto", FIXTURE),
     ("stdio", "inspector-auto", TIME),
     ("stdio_remote", "typescript-v1", REMOTE_FIXTURE),
     ("stdio_remote", "typescript-v2-auto", REMOTE_FIXTURE),
+    ("stdio_remote", "rmcp-legacy", REMOTE_FIXTURE),
+    ("stdio_remote", "rmcp-auto", REMOTE_FIXTURE),
     ("stdio_several", "python-legacy", SEVERAL),
     ("stdio_several", "python-auto", SEVERAL),
+    ("stdio_several", "rmcp-legacy", SEVERAL),
+    ("stdio_several", "rmcp-auto", SEVERAL),
 ];
 
 const FIXTURE: Server = Server { name: "fixture", kind: Kind::Fixture, remote: None };
