@@ -61,6 +61,11 @@ impl Expected {
         Self { path, ways, tried: tried.collect(), lines: lines.map(parse).collect() }
     }
 
+    /// Where it is kept.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// Fails with every difference between what is lost and what is listed, and if something else was
     /// tried than the list says.
     pub fn compare(&self, losses: &[(&str, Vec<Lost>)], tried: &Tried) {
