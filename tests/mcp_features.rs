@@ -43,7 +43,18 @@ const FEATURES: &[Feature] = &[
         &[Suite(&["server-initialize"]), Clients(&["version"])],
         &[Suite(&["server-stateless"]), Clients(&["version"])],
     ),
-    ("sessions: begun, ended, unknown", &[Suite(&["server-session-lifecycle"])], &[]),
+    (
+        "sessions: begun, ended, unknown",
+        &[
+            Suite(&["server-session-lifecycle"]),
+            Own(
+                &["remote", "several"],
+                "tests/mcp_sessions/behind.rs",
+                "a_session_begins_belongs_to_its_key_and_ends",
+            ),
+        ],
+        &[],
+    ),
     ("`ping`", &[Suite(&["ping"]), Clients(&["ping"])], &[]),
     (
         "`tools/list`",
@@ -119,14 +130,17 @@ const FEATURES: &[Feature] = &[
     (
         "mirrored headers",
         &[],
-        &[Suite(&["http-header-validation", "http-custom-header-server-validation"])],
+        &[
+            Suite(&["http-header-validation", "http-custom-header-server-validation"]),
+            Own(
+                &["several"],
+                "tests/several_servers/http.rs",
+                "headers_repeat_the_full_name_and_the_arguments_or_are_refused_for_free",
+            ),
+        ],
     ),
     ("tasks as an extension", &[], &[Suite(&["tasks-*"]), Clients(&["task"])]),
-    (
-        "Host and Origin",
-        &[Suite(&["dns-rebinding-protection"])],
-        &[Suite(&["dns-rebinding-protection"])],
-    ),
+    ("Host and Origin", ADDRESSES, ADDRESSES),
     (
         "bytes as they were written",
         &[Bytes(&[
@@ -152,7 +166,20 @@ const HTTP_ALONE: &[&str] = &[
     "Host and Origin",
 ];
 
+const ADDRESSES: &[Proof] = &[
+    Suite(&["dns-rebinding-protection"]),
+    Own(
+        &["several"],
+        "tests/several_servers/http.rs",
+        "foreign_hosts_and_origins_are_refused_in_either_era",
+    ),
+];
 const RESUMPTION: &[Proof] = &[
+    Own(
+        &["remote", "several"],
+        "tests/mcp_sessions/behind.rs",
+        "a_broken_stream_and_the_standing_one_are_read_on",
+    ),
     Own(
         &["child"],
         "tests/mcp_sessions/resume.rs",
