@@ -132,6 +132,7 @@ const FEATURES: &[Feature] = &[
         &[],
         &[
             Suite(&["http-header-validation", "http-custom-header-server-validation"]),
+            Clients(&["mirrored"]),
             Own(
                 &["several"],
                 "tests/several_servers/http.rs",
@@ -196,15 +197,15 @@ const CALLS: &[Proof] = &[
         "tools-call-mixed-content",
         "tools-call-error",
     ]),
-    Clients(&["call"]),
+    Clients(&["call", "picture", "sound", "embedded", "mixed", "failed"]),
 ];
 const SCHEMAS: &[Proof] = &[Suite(&["json-schema-2020-12"]), Clients(&["schema"])];
 const PROGRESS: &[Proof] = &[Suite(&["tools-call-with-progress"]), Clients(&["progress"])];
 const RESOURCES: &[Proof] = &[
     Suite(&["resources-list", "resources-read-*", "resources-templates-read"]),
-    Clients(&["read"]),
+    Clients(&["read", "resources", "templates"]),
 ];
-const PROMPTS: &[Proof] = &[Suite(&["prompts-*"]), Clients(&["prompt"])];
+const PROMPTS: &[Proof] = &[Suite(&["prompts-*"]), Clients(&["prompt", "prompts"])];
 const COMPLETION: &[Proof] = &[Suite(&["completion-complete"]), Clients(&["complete"])];
 const STREAMS: &[Proof] = &[Suite(&["server-sse-multiple-streams"]), Clients(&["together"])];
 

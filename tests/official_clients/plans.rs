@@ -257,7 +257,16 @@ fn fixture(client: Client) -> Value {
 }
 
 fn further(era: Era) -> Vec<Value> {
+    let call = |name: &str, tool: &str, text: &str| json!({"do": "call", "as": name, "tool": tool, "arguments": {}, "text": text});
     let mut steps = vec![
+        call("picture", "test_image_content", "image/png"),
+        call("sound", "test_audio_content", "audio/wav"),
+        call("embedded", "test_embedded_resource", "test://embedded-resource"),
+        call("mixed", "test_multiple_content_types", "test://mixed-content-resource"),
+        call("failed", "test_error_handling", "\"isError\":true"),
+        json!({"do": "resources", "text": "test://static-text"}),
+        json!({"do": "templates", "text": "test://template/{id}/data"}),
+        json!({"do": "prompts", "text": "test_simple_prompt"}),
         json!({"do": "schema", "tool": "json_schema_2020_12_tool", "is": newer_schema()}),
         json!({"do": "complete", "name": "test_prompt_with_arguments", "argument": "arg1",
             "value": "par", "text": "[\"paris\",\"park\",\"party\"]"}),
@@ -268,6 +277,8 @@ fn further(era: Era) -> Vec<Value> {
     let of_era = match era {
         Era::Legacy => vec![json!({"do": "ping"})],
         Era::Auto => vec![
+            json!({"do": "call", "as": "mirrored", "tool": "test_mirrored_argument",
+                "arguments": {"region": "eu"}, "text": "Region: eu"}),
             json!({"do": "missing", "uri": "test://nowhere", "text": "-32602"}),
             json!({"do": "read", "as": "cached", "uri": "test://static-text",
                 "text": "\"ttlMs\":60000"}),

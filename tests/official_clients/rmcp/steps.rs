@@ -44,6 +44,9 @@ impl Steps {
             "watch" => self.watch(step).await,
             "changed" => self.changed(step).await,
             "log" => self.log(step).await,
+            "resources" => has(step, said(self.0.list_resources(None)).await?),
+            "templates" => has(step, said(self.0.list_resource_templates(None)).await?),
+            "prompts" => has(step, said(self.0.list_prompts(None)).await?),
             "read" => {
                 let params = typed(json!({"uri": step["uri"]}));
                 has(step, said(self.0.read_resource(params)).await?)
