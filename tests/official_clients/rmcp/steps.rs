@@ -202,6 +202,7 @@ fn word<'a>(step: &'a Value, member: &str) -> &'a str {
     step[member].as_str().expect("a word")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn text(error: impl ToString) -> String {
     error.to_string()
 }
