@@ -25,7 +25,7 @@ mod setup;
 mod tools;
 
 pub use events::{Answer, Event};
-pub use expected::{Check, Expected, Lost};
+pub use expected::{Check, Expected, Lost, Tried};
 pub use http::{Request, Response};
 pub use modern::{MODERN, TASKS, modern_body, modern_meta, modern_request};
 pub use paths::{TempDir, scripted_child, target_dir};
