@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::wire::{Received, Wire};
 use crate::config::Environment;
 use crate::model::bounds;
-use crate::protocol::modern::{CAPABILITIES_KEY, UNSUPPORTED_VERSION, VERSION_KEY};
+use crate::protocol::modern::{CAPABILITIES_KEY, VERSION_KEY};
 use crate::protocol::version;
 
 const PATH: &str = "/mcp";
@@ -51,36 +51,37 @@ impl Mcp {
         Ok(Self { wire, key, era: Era::Legacy { session: None } })
     }
 
-    /// The handshake. A server that has none is spoken to without one.
-    pub(super) fn begin(&mut self) -> Result<(), String> {
+    /// The handshake; what was answered if it was refused. A server that has none is spoken to
+    /// without one.
+    pub(super) fn begin(&mut self) -> Result<Option<Reply>, String> {
         let client = json!({"name": "paygate", "version": env!("CARGO_PKG_VERSION")});
         let params =
             json!({"protocolVersion": version::LATEST, "capabilities": {}, "clientInfo": client});
-        let reply = self.ask("initialize", params)?;
-        if self.era == Era::Modern {
-            return Ok(());
-        }
-        if let Some(error) = reply.message.get("error") {
-            return Err(format!("The handshake failed: {}", message_of(error)));
+        let reply = self.ask_once("initialize", params, None)?;
+        if reply.message.get("error").is_some() {
+            self.era = Era::Modern;
+            let discovered = self.ask_once("server/discover", json!({}), None)?;
+            return Ok(Some(reply).filter(|_| discovered.message.get("result").is_none()));
         }
         let session = reply.received.header("mcp-session-id").map(str::to_owned);
         self.era = Era::Legacy { session };
         let done = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         self.wire.send(self.request("", &Value::Null), done.to_string(), bounds::CLI_TIMEOUT)?;
-        Ok(())
+        Ok(None)
     }
 
-    /// Sends a request; again in the other era, if the server says that it knows only that.
+    /// Sends a request that needs no handshake; if that fails, again in the other era.
     pub(super) fn ask(&mut self, method: &str, params: Value) -> Result<Reply, String> {
         let reply = self.ask_once(method, params.clone(), None)?;
-        let code = reply.message.pointer("/error/code").and_then(Value::as_i64);
-        let is_modern_alone = code == Some(i64::from(UNSUPPORTED_VERSION));
-        if is_modern_alone && self.era != Era::Modern {
-            self.era = Era::Modern;
-            if method != "initialize" {
-                return self.ask_once(method, params, None);
-            }
+        if self.era == Era::Modern || reply.message.get("error").is_none() {
+            return Ok(reply);
         }
+        let legacy = std::mem::replace(&mut self.era, Era::Modern);
+        let again = self.ask_once(method, params, None)?;
+        if again.message.get("error").is_none() {
+            return Ok(again);
+        }
+        self.era = legacy;
         Ok(reply)
     }
 

@@ -40,7 +40,9 @@ pub(super) fn run(flags: &ToolsFlags) -> Result<(), Failure> {
             if !is_known {
                 return Err("No API key: set PAYGATE_API_KEY, or give --key".to_owned().into());
             }
-            mcp.begin()?;
+            if let Some(refused) = mcp.begin()? {
+                return Told::of(refused, || None).tell(flags.json);
+            }
             let params = json!({"name": name, "arguments": arguments});
             let reply = mcp.ask_once("tools/call", params, idempotency_key.as_deref());
             let told = reply.map(|reply| Told::of(reply, || mcp.credits()));

@@ -14,6 +14,7 @@
     reason = "each test binary uses its share of these; a helper that fails a test panics"
 )]
 
+mod cli;
 mod events;
 mod expected;
 mod http;
@@ -24,6 +25,7 @@ mod process;
 mod setup;
 mod tools;
 
+pub use cli::row;
 pub use events::{Answer, Event};
 pub use expected::{Check, Expected, Lost};
 pub use http::{Request, Response};
