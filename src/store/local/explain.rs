@@ -1,6 +1,6 @@
 //! Explaining a call: every row of it in the journal, and what else is known of it.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Deserialize;
 
 use super::rows::{COLUMNS, ReadRow};
@@ -56,16 +56,7 @@ pub(super) fn explain_call(
     }
     let Some(hold) = hold else { return Ok(None) };
     let (key_name, namespace) = owner(connection, &payer)?;
-    let waits = "SELECT state, until FROM parked WHERE call = ?1";
-    let waits = connection
-        .prepare_cached(waits)?
-        .query_row([call.bytes().as_slice()], |row| Ok((row.get(0)?, Time::from_ms(row.get(1)?))));
-    let labels = "SELECT labels FROM call_labels WHERE call = ?1";
-    let labels = connection
-        .prepare_cached(labels)?
-        .query_row([call.bytes().as_slice()], |row| row.get(0))
-        .optional()?;
-    let waits = waits.optional()?;
+    let (waits, labels) = (waits(connection, call)?, labels(connection, call)?);
     Ok(Some(ExplainedCall {
         call,
         key: payer,
@@ -83,6 +74,20 @@ pub(super) fn explain_call(
 
 fn item((tool, price, charged, outcome): (String, i64, i64, String)) -> ExplainedItem {
     ExplainedItem { tool, price, charged, outcome }
+}
+
+/// What an open hold waits for, and until when.
+fn waits(connection: &Connection, call: CallId) -> rusqlite::Result<Option<(String, Time)>> {
+    let sql = "SELECT state, until FROM parked WHERE call = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, Time::from_ms(row.get(1)?)));
+    statement.query_row([call.bytes().as_slice()], read).optional()
+}
+
+fn labels(connection: &Connection, call: CallId) -> rusqlite::Result<Option<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT labels FROM call_labels WHERE call = ?1")?;
+    statement.query_row([call.bytes().as_slice()], |row| row.get(0)).optional()
 }
 
 /// Name and tenant of a key; a deleted one has no name any more.
