@@ -15,6 +15,7 @@
 )]
 
 mod cli;
+mod document;
 mod events;
 mod expected;
 mod http;
@@ -26,6 +27,7 @@ mod setup;
 mod tools;
 
 pub use cli::row;
+pub use document::{blocks, commands};
 pub use events::{Answer, Event};
 pub use expected::{Check, Expected, Lost};
 pub use http::{Request, Response};
