@@ -117,13 +117,11 @@ fn answers(
             output::error("A price is a whole number, 0 or more.");
         },
     };
-    let db = match &flags.db {
-        Some(db) => db.clone(),
-        None => {
-            let beside = files.config.with_extension("db");
-            ask("Where do the books lie", &beside.display().to_string())?.into()
-        }
-    };
+    let beside = files.config.with_extension("db").display().to_string();
+    let db = flags
+        .db
+        .clone()
+        .map_or_else(|| ask("Where do the books lie", &beside).map(PathBuf::from), Ok)?;
     let db = std::path::absolute(&db).map_err(|why| format!("{}: {why}", db.display()))?;
     Ok(Answers { guarded, price, db })
 }

@@ -44,7 +44,7 @@ pub(super) fn explain_call(
         });
         // A row that cannot be read is for `ledger verify` to tell of.
         let Ok(read) = ReadRow::read(row)? else { continue };
-        payer = read.payer.as_str().to_owned();
+        read.payer.as_str().clone_into(&mut payer);
         for entry in read.entries {
             match entry {
                 Entry::Hold(found) => hold = Some(found),
