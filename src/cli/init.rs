@@ -51,7 +51,7 @@ pub(super) fn run(flags: &InitFlags) -> Result<(), String> {
         answers(flags, &files, |_, default| Ok(default.to_owned()))?
     } else {
         output::print(
-            "Paygate guards an MCP server and sells its tools. Enter takes what is in brackets.\n",
+            "Paygate guards an MCP server and sells its tools. Enter takes what is in brackets.",
         );
         answers(flags, &files, |question, default| ask(&mut stdin.lock(), question, default))?
     };
