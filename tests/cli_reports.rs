@@ -162,3 +162,23 @@ fn a_call_that_runs_is_held_and_one_without_an_answer_is_free() {
     let told = paygate.said(&["explain", held["callId"].as_str().unwrap()]);
     assert!(told.contains(": free\n") && told.contains("no answer in time: free"), "{told}");
 }
+
+#[test]
+fn a_call_that_waits_for_its_client_or_its_task_says_so() {
+    let paygate = Setup::new().without_child_log().env("SCRIPTED_ERA", "dual").start();
+    let (key, _) = paygate.create_key(&json!({"credits": 10}));
+    for (tool, waits_for, words) in [
+        ("ask_more", "round", "it waits for its client's next round"),
+        ("later", "task", "it waits for its task"),
+    ] {
+        // No task ends while the test looks at it.
+        let arguments = json!({"nonce": "n", "rounds": 1, "ms": 3_600_000, "ttl": 3_600_000});
+        let interim = paygate.modern_call(&key, tool, &arguments);
+        let call = interim.header("x-paygate-call-id").unwrap().to_owned();
+        let told = paygate.answered(&["explain", &call]);
+        assert_eq!((&told["state"], &told["waitsFor"]), (&json!("held"), &json!(waits_for)));
+        assert_eq!(told["calls"][0]["outcome"], "open", "{told}");
+        let told = paygate.said(&["explain", &call]);
+        assert!(told.contains("1 credit reserved, until") && told.contains(words), "{told}");
+    }
+}
