@@ -17,6 +17,7 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/keys/{id}", "GET, HEAD, PATCH, DELETE", true),
     ("/topup", "POST", true),
     ("/credits/adjust", "POST", true),
+    ("/calls/{id}", "GET, HEAD", true),
     ("/calls/{id}/refund", "POST", true),
     ("/keys/suspend", "POST", true),
     ("/keys/resume", "POST", true),

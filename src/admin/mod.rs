@@ -18,6 +18,7 @@ mod csv;
 mod entropy;
 mod events;
 mod expiry;
+mod explain;
 mod fields;
 mod ip;
 mod keys;

@@ -8,9 +8,9 @@ use axum::http::Method;
 use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, analytics, audit, balance, config, expiry, ip, keys, limits, metrics,
-    namespaces, openapi, quota, refund, revoke, rotate, search, status, tags, teams, tokens, topup,
-    usage_list,
+    Admin, Call, acl, adjust, analytics, audit, balance, config, expiry, explain, ip, keys, limits,
+    metrics, namespaces, openapi, quota, refund, revoke, rotate, search, status, tags, teams,
+    tokens, topup, usage_list,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -130,6 +130,7 @@ pub(super) static ROUTES: &[Route] = &[
     route!(DELETE "/keys/{id}" Admin keys::one::delete, "deleteKey" "Delete an API key", Nothing => 200 "DoneWithId"),
     route!(POST "/topup" Admin topup::add, "topUp" "Add credits to a key", Money("TopUp") => 200 "NewBalance"),
     route!(POST "/credits/adjust" Admin adjust::adjust, "adjustCredits" "Correct a key's credits", Money("Adjustment") => 200 "NewBalance"),
+    route!(GET "/calls/{id}" Viewer explain::show, "explainCall" "What was decided of a call, charged, and why", Nothing => 200 "ExplainedCall"),
     route!(POST "/calls/{id}/refund" Admin refund::refund, "refundCall" "Give back what a call cost", Money("Refund") => 200 "Refunded"),
     route!(POST "/keys/revoke" Admin revoke::revoke, "revokeKey" "Revoke an API key", Body("OneKey") => 200 "Done"),
     route!(POST "/keys/suspend" Admin keys::suspend::suspend, "suspendKey" "Close an API key for a while", Body("OneKey") => 200 "Done"),

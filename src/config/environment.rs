@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -91,11 +92,32 @@ impl Environment {
         value.as_ref().ok_or(Unreadable::NotUtf8)
     }
 
-    /// Where a running Paygate is, and the key to its admin API, for the commands that speak to one.
-    pub fn of_operator(&self) -> (Option<&str>, Option<&SecretString>) {
-        let given =
-            |name| self.variable(name).ok().filter(|value| !value.expose_secret().is_empty());
-        (given(URL_VARIABLE).map(ExposeSecret::expose_secret), given(ADMIN_KEY_VARIABLE))
+    /// Where a running Paygate is, for the commands that speak to one.
+    pub fn url(&self) -> Option<&str> {
+        self.given(URL_VARIABLE).map(ExposeSecret::expose_secret)
+    }
+
+    /// The key to its admin API: in a variable, or in a file that one names.
+    pub fn admin_key(
+        &self,
+        read_file: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Option<SecretString>, String> {
+        if let Some(key) = self.given(ADMIN_KEY_VARIABLE) {
+            return Ok(Some(key.clone()));
+        }
+        let Some(path) = self.given(ADMIN_KEY_FILE_VARIABLE) else { return Ok(None) };
+        let named = Named { environment: self, read_file: &read_file };
+        let key = named.content(Path::new(path.expose_secret()));
+        key.map(|key| Some(key.into())).map_err(|why| format!("{ADMIN_KEY_FILE_VARIABLE}: {why}"))
+    }
+
+    /// A customer's API key.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        self.given(API_KEY_VARIABLE)
+    }
+
+    fn given(&self, name: &str) -> Option<&SecretString> {
+        self.variable(name).ok().filter(|value| !value.expose_secret().is_empty())
     }
 
     /// The authority of a running Paygate's certificate, for the same commands.

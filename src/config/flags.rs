@@ -10,9 +10,13 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use super::operator_flags::{
-    AuditFlags, KeysWords, NamespacesWords, Operator, Reach, StatusFlags, TeamsWords,
+use super::init_flags::InitFlags;
+use super::key_flags::KeysWords;
+use super::operator_flags::{NamespacesWords, Operator, Reach, TeamsWords, TokensWords};
+use super::report_flags::{
+    AnalyticsFlags, AuditFlags, ExplainFlags, RefundFlags, StatusFlags, UsageFlags,
 };
+use super::tool_flags::ToolsFlags;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -41,10 +45,26 @@ pub enum Command {
     Namespaces(Operator<NamespacesWords>),
     /// Look after teams.
     Teams(Operator<TeamsWords>),
+    /// Let other operators in.
+    Tokens(Operator<TokensWords>),
+    /// Show what became of calls.
+    Usage(UsageFlags),
+    /// Sum up usage.
+    Analytics(AnalyticsFlags),
+    /// Tell what became of a call, and why.
+    Explain(ExplainFlags),
+    /// Give back what a call cost.
+    Refund(RefundFlags),
+    /// List tools, or call one.
+    Tools(ToolsFlags),
     /// Show what operators did.
     Audit(AuditFlags),
     /// Show keys and usage.
     Status(StatusFlags),
+    /// Write a configuration file.
+    Init(InitFlags),
+    /// Show the configuration that holds.
+    ConfigShow(Reach),
     /// Let a running Paygate read its configuration anew.
     ConfigReload(Reach),
     /// Print a script that completes commands.
@@ -73,6 +93,7 @@ pub(super) struct CommandLine {
 const TOP_EXAMPLES: &str = "\
 Examples:
   paygate wrap --demo                        Try it: guards a server that is built in
+  paygate init                               Asks three questions and writes a configuration
   paygate wrap --server \"npx -y @modelcontextprotocol/server-filesystem /data\" --price 2
   paygate wrap --remote-url https://mcp.example.com/mcp --price 2
   paygate wrap --help                        All settings";
@@ -88,11 +109,24 @@ Environment:
 Example:
   paygate wrap --server \"uvx mcp-server-time\" --price 2 --tool-price convert_time:5";
 
+const TOOLS_HELP: &str = "\
+Exit codes of `tools call`:
+  0  a result
+  1  no answer: Paygate is not there, or the command is wrong
+  2  refused: nothing was called and nothing is charged
+  3  the tool, or the server behind, failed; what was charged is shown
+
+Example:
+  PAYGATE_API_KEY=pg_… paygate tools call add --args '{\"a\": 2, \"b\": 3}'";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Words {
     /// Guard an MCP server and sell its tools
     #[command(after_help = WRAP_EXAMPLES, args_override_self = true)]
     Wrap(Box<WrapFlags>),
+    /// Ask three questions, write a configuration file and an admin key, and say what comes next
+    #[command(args_override_self = true)]
+    Init(InitFlags),
     /// Check a configuration file: every problem at once, and nothing is started
     #[command(args_override_self = true)]
     Validate(ValidateFlags),
@@ -118,10 +152,23 @@ pub(super) enum Words {
     Import(ImportFlags),
     /// Create, show and change the keys of a running Paygate
     Keys(Operator<KeysWords>),
-    /// List the tenants of a running Paygate, suspend and resume them
+    /// List the tenants of a running Paygate, suspend and resume them, say what they may call
     Namespaces(Operator<NamespacesWords>),
     /// Look after the teams of a running Paygate
     Teams(Operator<TeamsWords>),
+    /// Let other operators into a running Paygate, with a role and perhaps for one namespace
+    Tokens(Operator<TokensWords>),
+    /// List the tools of a running Paygate with their prices, or call one as a customer does
+    #[command(after_help = TOOLS_HELP)]
+    Tools(ToolsFlags),
+    /// Show what became of calls: a table, --csv or --json, however long
+    Usage(UsageFlags),
+    /// Sum up the usage of a running Paygate: by hour or day, by tool and by key
+    Analytics(AnalyticsFlags),
+    /// Tell what became of one call: what was decided, charged and why
+    Explain(ExplainFlags),
+    /// Give back what a call cost, once
+    Refund(RefundFlags),
     /// Show what operators of a running Paygate did
     Audit(AuditFlags),
     /// Show the keys and the usage of a running Paygate
@@ -141,6 +188,8 @@ pub(super) enum ConfigWords {
     Schema,
     /// Let a running Paygate read its configuration anew
     Reload(Reach),
+    /// Show the configuration of a running Paygate, without its secrets
+    Show(Reach),
 }
 
 /// A shell whose completion can be scripted.

@@ -20,7 +20,9 @@ mod environment;
 mod file;
 mod finish;
 mod flags;
+mod init_flags;
 mod key;
+mod key_flags;
 mod keys;
 mod keys_inside;
 mod keys_servers;
@@ -31,10 +33,12 @@ mod operator_flags;
 mod overrides;
 mod problem;
 mod reference;
+mod report_flags;
 mod schema;
 mod servers;
 mod settings;
 mod show;
+mod tool_flags;
 
 use std::io;
 use std::path::Path;
@@ -48,12 +52,14 @@ pub use flags::{
     BackupFlags, Command, HealthFlags, ImportFlags, RestoreFlags, Shell, ValidateFlags,
     VerifyFlags, WrapFlags,
 };
-pub use operator_flags::{
-    AuditFlags, KeysWords, NamespacesWords, NewKey, OfNamespace, OneKey, Operator, Reach,
-    StatusFlags, TeamsWords,
-};
+pub use init_flags::InitFlags;
+pub use key_flags::{ChangedKey, Clear, KeyTerms, KeysWords, NewKey, OneKey, QuotaFlags};
+pub use operator_flags::{NamespacesWords, OfNamespace, Operator, Reach, TeamsWords, TokensWords};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
+pub use report_flags::{
+    AnalyticsFlags, AuditFlags, ExplainFlags, Granularity, RefundFlags, StatusFlags, UsageFlags,
+};
 pub use schema::schema;
 pub use settings::DB_DEFAULT;
 pub use settings::{
@@ -62,6 +68,7 @@ pub use settings::{
     TlsFiles, ToolPricing, UnlistedTools,
 };
 pub use show::{changed, show};
+pub use tool_flags::{ToolsFlags, ToolsWords};
 
 use secrecy::SecretString;
 

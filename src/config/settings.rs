@@ -21,6 +21,8 @@ pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) const TOOL_SEPARATOR_DEFAULT: &str = ":";
 /// `port` when nobody gives one.
 pub(super) const PORT_DEFAULT: i64 = 3402;
+/// The file that `paygate init` writes if nobody names one.
+pub(super) const CONFIG_FILE_DEFAULT: &str = "paygate.json";
 /// `db` when nobody gives one: in the working directory.
 pub const DB_DEFAULT: &str = "paygate.db";
 /// `defaultCreditsPerCall` when nobody gives one.

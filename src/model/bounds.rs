@@ -349,6 +349,15 @@ pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a command of an operator waits for its answer: a list of all keys takes its time.
 pub const CLI_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long `paygate tools call` waits for a tool: the default ceiling of a call and a margin.
+pub const CLI_CALL_TIMEOUT: Duration = Duration::from_mins(11);
+
+/// Pages of a server's list of tools that `paygate tools` reads: no server of sense has more.
+pub const CLI_TOOL_PAGES_MAX: usize = 100;
+
+/// Entries that `paygate usage` asks for at a time: the most that the API gives.
+pub const CLI_PAGE_ENTRIES: usize = 1000;
+
 /// Size of an answer that such a command takes: a list of 100,000 keys has some 60 MiB.
 pub const CLI_ANSWER_BYTES_MAX: usize = 256 << 20;
 

@@ -5,6 +5,7 @@
 
 pub mod clock;
 mod contract;
+mod explain;
 pub mod local;
 mod parked;
 
@@ -30,6 +31,7 @@ pub use contract::{
     UsageRow,
 };
 
+pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
 pub use parked::{PaidTask, Parking, Resumed};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
@@ -144,6 +146,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The call with an id, from the journal.
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError>;
+
+    /// All that the books know of a call, from the journal.
+    async fn explain_call(&self, call: CallId) -> Result<Option<ExplainedCall>, StoreError>;
 
     /// Gives back all that a charged call kept, durably, once: a call that was refunded before stays
     /// as it is.

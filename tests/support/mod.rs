@@ -14,6 +14,8 @@
     reason = "each test binary uses its share of these; a helper that fails a test panics"
 )]
 
+mod cli;
+mod document;
 mod events;
 mod expected;
 mod http;
@@ -24,6 +26,8 @@ mod process;
 mod setup;
 mod tools;
 
+pub use cli::row;
+pub use document::{blocks, commands};
 pub use events::{Answer, Event};
 pub use expected::{Check, Expected, Lost, Tried};
 pub use http::{Request, Response};

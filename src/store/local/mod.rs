@@ -13,6 +13,7 @@ mod accounts;
 mod audit;
 mod copy;
 mod detail;
+mod explain;
 mod file;
 mod import;
 mod kept;

@@ -11,7 +11,7 @@ use super::audit;
 use super::read::{self, KeyAndAccount};
 use super::records::was_deleted;
 use super::state::LocalStore;
-use super::{kept, refunds, usage};
+use super::{explain, kept, refunds, usage};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
@@ -25,9 +25,9 @@ use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable, FoundCall,
-    HoldRefused, Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show,
-    Store, StoreError, UsagePage, UsageRow,
+    Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable, ExplainedCall,
+    FoundCall, HoldRefused, Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement,
+    Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 impl LocalStore {
@@ -259,6 +259,11 @@ impl Store for LocalStore {
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
         self.shared.flush()?.wait().await?;
         self.reports.read(move |connection| refunds::find_call(connection, call)).await
+    }
+
+    async fn explain_call(&self, call: CallId) -> Result<Option<ExplainedCall>, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| explain::explain_call(connection, call)).await
     }
 
     async fn refund(
