@@ -61,6 +61,8 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         active_teams: teams.iter().filter(|team| team.active).count(),
         open_holds: load.open_holds,
         journal_waiting: load.waiting,
+        alerts_pending: load.alerts_pending,
+        alerts_fired: load.alerts_fired,
         ..sums
     };
     let page = axum::body::Body::from(admin.options.live.metrics(gauges));

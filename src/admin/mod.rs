@@ -7,6 +7,7 @@
 mod acl;
 mod actor;
 mod adjust;
+mod alerts;
 mod analytics;
 mod answer;
 mod audit;
@@ -153,6 +154,8 @@ struct Call {
     address: IpAddr,
     now: Time,
     actor: Actor,
+    /// Nobody will see the answer, so nothing may be done but looked at.
+    is_head: bool,
     /// The members that its body may have.
     known: Vec<&'static str>,
 }
@@ -178,6 +181,7 @@ impl Call {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             now: Time::ZERO,
             actor: Actor::operator(),
+            is_head: false,
             known: Vec::new(),
         }
     }
@@ -235,8 +239,10 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
         }
     };
     let id = id_in_path(route.path, parts.uri.path()).to_owned();
+    let is_head = parts.method == Method::HEAD;
     let (uri, headers, known) = (parts.uri, parts.headers, openapi::known_members(route));
-    let mut call = Call { uri, id, headers, body: Bytes::new(), address, now, actor, known };
+    let body_read = Bytes::new();
+    let mut call = Call { uri, id, headers, body: body_read, address, now, actor, is_head, known };
     let answered = perform(&admin, route, &mut call, body).await;
     if let Err(problem) = &answered
         && problem.is_forbidden()

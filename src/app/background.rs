@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Retention;
+use crate::events::alerts::judge;
 use crate::model::bounds;
 use crate::proxy::Proxy;
-use crate::store::{Store, clock};
+use crate::store::{LookAt, Store, clock};
 
 /// Nothing is older than this, and it is still a time.
 const HOURS_MAX: u64 = 24 * 365 * 1000;
@@ -24,6 +25,7 @@ pub(super) struct Background {
     sessions: JoinHandle<()>,
     forgetting: JoinHandle<()>,
     usage: JoinHandle<()>,
+    alerts: JoinHandle<()>,
 }
 
 impl Background {
@@ -36,8 +38,9 @@ impl Background {
         let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
         let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
-        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped));
-        Self { stop, expiry, sessions, forgetting, usage }
+        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped.clone()));
+        let alerts = tokio::spawn(watch_keys(Arc::clone(store), stopped));
+        Self { stop, expiry, sessions, forgetting, usage, alerts }
     }
 
     /// Ends them, each after what it is doing.
@@ -54,6 +57,9 @@ impl Background {
         }
         if let Err(why) = self.usage.await {
             tracing::error!(target: "app", %why, "usage was not rolled up any more");
+        }
+        if let Err(why) = self.alerts.await {
+            tracing::error!(target: "app", %why, "keys were not looked at for alerts any more");
         }
     }
 }
@@ -112,6 +118,22 @@ async fn roll_up(
         }
         if is_end {
             return;
+        }
+    }
+}
+
+/// Looks at keys for alerts. What a stop leaves out is looked at by the next start.
+async fn watch_keys(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(bounds::ALERT_LOOK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in (0..bounds::ALERT_LOOKS_PER_IDLE_LOOK).cycle() {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => {}
+        }
+        let look_at = if round == 0 { LookAt::IdleKeysToo } else { LookAt::UsedKeys };
+        if let Err(why) = store.look_for_alerts(judge, look_at, clock::now()).await {
+            tracing::debug!(target: "app", %why, "keys could not be looked at for alerts");
         }
     }
 }

@@ -84,6 +84,10 @@ pub struct Gauges {
     pub open_holds: usize,
     /// Changes that are not on disk yet.
     pub journal_waiting: usize,
+    /// Alerts that the operator has not read.
+    pub alerts_pending: usize,
+    /// Alerts that have fired since the start.
+    pub alerts_fired: u64,
 }
 
 impl Metrics {
@@ -188,7 +192,13 @@ fn show_gauges(page: &mut Page, gauges: &Gauges) {
         "Total credits across all active keys",
         gauges.credits_available,
     );
+    page.gauge("paygate_pending_alerts_total", "Number of pending alerts", gauges.alerts_pending);
     page.gauge("paygate_active_teams_total", "Number of active teams", gauges.active_teams);
+    page.counter(
+        "paygate_alerts_fired_total",
+        "Total alerts that have fired",
+        [(vec![], gauges.alerts_fired)],
+    );
     page.gauge("paygate_credits_held", "Credits that calls under way hold", gauges.credits_held);
     page.gauge("paygate_open_holds", "Priced calls whose credits are held", gauges.open_holds);
     page.gauge(

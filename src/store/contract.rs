@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::model::alert::{Alert, AlertRule};
 use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
+use crate::model::key::Key;
 use crate::model::secret::Digest;
 use crate::model::text::Text;
 use crate::model::time::Time;
@@ -306,6 +308,48 @@ pub struct BooksLoad {
     pub open_holds: usize,
     /// Changes that are not on disk yet.
     pub waiting: usize,
+    /// Alerts that the operator has not read.
+    pub alerts_pending: usize,
+    /// Alerts that have fired since the start.
+    pub alerts_fired: u64,
+}
+
+/// A key whose numbers may give cause for an alert.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    /// Its record.
+    pub key: &'a Key,
+    /// Its numbers.
+    pub account: &'a Account,
+    /// The clock, by which records are judged.
+    pub now: Time,
+    /// Ledger time, by which numbers are.
+    pub ledger: Time,
+    /// How often rate limits have refused it of late, if one has since the last look.
+    pub rate_denials: i64,
+}
+
+/// Which keys are looked at for alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookAt {
+    /// Those that were used since the last look.
+    UsedKeys,
+    /// Those that soon expire too.
+    IdleKeysToo,
+}
+
+/// What a rule says of a key, if anything.
+pub type Judge = fn(&AlertRule, &Watched<'_>) -> Option<Alert>;
+
+/// Which alerts somebody wants to read.
+#[derive(Clone, Debug)]
+pub struct AlertsAsked {
+    /// Whose tenant; of all if none.
+    pub namespace: Option<String>,
+    /// Who reads them: the tenant itself, or who runs Paygate. Neither takes them from the other.
+    pub by_tenant: bool,
+    /// Are they not shown again?
+    pub clears: bool,
 }
 
 /// Some usage, and where to go on.

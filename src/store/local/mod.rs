@@ -10,6 +10,7 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod alerts;
 mod audit;
 mod copy;
 mod detail;

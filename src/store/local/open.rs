@@ -135,6 +135,7 @@ impl LocalStore {
             reports,
             refunds,
             rolling: tokio::sync::Mutex::default(),
+            alerting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(thread)),
         })
     }

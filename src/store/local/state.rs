@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Durability;
+use super::alerts::Alerting;
 use super::kept::{KeptRow, KeptUse};
 use super::parked::Lot;
 use super::queue::{Queue, Write};
@@ -49,6 +50,8 @@ pub struct LocalStore {
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     /// Held while the sums of usage are brought up to the present.
     pub(super) rolling: tokio::sync::Mutex<()>,
+    /// Held while keys are looked at for alerts, and while the rules or what was found change.
+    pub(super) alerting: tokio::sync::Mutex<()>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -79,6 +82,7 @@ pub(super) struct State {
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) tokens: Tokens,
     pub(super) teams: Teams,
+    pub(super) alerts: Alerting,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
     pub(super) parked: Lot,
