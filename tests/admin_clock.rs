@@ -29,6 +29,8 @@ impl Live for Nothing {
         Vec::new()
     }
 
+    fn refunded(&self, _: &[String]) {}
+
     fn metrics(&self, _: Gauges) -> String {
         String::new()
     }

@@ -83,6 +83,9 @@ pub trait Live: Send + Sync {
     /// Takes the refusals that are not in the database yet.
     fn take_refused(&self) -> Vec<Refused>;
 
+    /// Counts a refunded call for each of its tools that was charged.
+    fn refunded(&self, tools: &[String]);
+
     /// The page of `GET /metrics`, with what the books say.
     fn metrics(&self, books: Gauges) -> String;
 }

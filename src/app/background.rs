@@ -26,6 +26,7 @@ pub(super) struct Background {
     forgetting: JoinHandle<()>,
     usage: JoinHandle<()>,
     alerts: JoinHandle<()>,
+    comparing: JoinHandle<()>,
 }
 
 impl Background {
@@ -39,8 +40,9 @@ impl Background {
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
         let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
         let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped.clone()));
-        let alerts = tokio::spawn(watch_keys(Arc::clone(store), stopped));
-        Self { stop, expiry, sessions, forgetting, usage, alerts }
+        let alerts = tokio::spawn(watch_keys(Arc::clone(store), stopped.clone()));
+        let comparing = tokio::spawn(compare(Arc::clone(store), stopped));
+        Self { stop, expiry, sessions, forgetting, usage, alerts, comparing }
     }
 
     /// Ends them, each after what it is doing.
@@ -60,6 +62,9 @@ impl Background {
         }
         if let Err(why) = self.alerts.await {
             tracing::error!(target: "app", %why, "keys were not looked at for alerts any more");
+        }
+        if let Err(why) = self.comparing.await {
+            tracing::error!(target: "app", %why, "the books were not compared any more");
         }
     }
 }
@@ -134,6 +139,25 @@ async fn watch_keys(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
         let look_at = if round == 0 { LookAt::IdleKeysToo } else { LookAt::UsedKeys };
         if let Err(why) = store.look_for_alerts(judge, look_at, clock::now()).await {
             tracing::debug!(target: "app", %why, "keys could not be looked at for alerts");
+        }
+    }
+}
+
+/// Compares the accounts with the journal. It only reads, so a stop may come in the middle.
+async fn compare(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(bounds::COMPARE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let compared = async {
+            ticks.tick().await;
+            store.compare_books().await
+        };
+        let compared = tokio::select! {
+            _ = stop.changed() => return,
+            compared = compared => compared,
+        };
+        if let Err(why) = compared {
+            tracing::warn!(target: "app", %why, "the accounts could not be compared with the journal");
         }
     }
 }

@@ -123,6 +123,10 @@ impl Live for ProxyNow {
         self.proxy.denials().take()
     }
 
+    fn refunded(&self, tools: &[String]) {
+        tools.iter().for_each(|tool| self.proxy.metrics().refunded(tool));
+    }
+
     fn metrics(&self, gauges: Gauges) -> String {
         let sessions = self.proxy.open_sessions();
         let gauges = Gauges { uptime: self.since.elapsed(), sessions, ..gauges };

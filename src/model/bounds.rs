@@ -658,3 +658,23 @@ pub const ALERTS_PER_COMMIT: usize = 100;
 
 /// Cooldowns that have passed and that one commit forgets: more than it adds.
 pub const ALERT_COOLDOWNS_FORGOTTEN_AT_ONCE: usize = 1_000;
+
+// ---- comparing the books ---------------------------------------------------------------------
+
+/// How often all accounts are compared with the journal.
+pub const COMPARE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Accounts of one read of a comparison, and how many of them are read under the books' lock at a time:
+/// no call waits for it noticeably.
+pub const COMPARED_AT_ONCE: usize = 512;
+/// See [`COMPARED_AT_ONCE`].
+pub const COMPARED_PER_LOCK: usize = 64;
+
+/// Journal rows of one read of a comparison.
+pub const COMPARE_ROWS_AT_ONCE: i64 = 10_000;
+
+/// The pause after each such read, so that others get their turn and the whole takes little of a core.
+pub const COMPARE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Reads of accounts that may be in vain because keys were made meanwhile; the next comparison tries anew.
+pub const COMPARE_TRIES_MAX: usize = 10_000;

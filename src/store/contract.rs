@@ -1,6 +1,6 @@
 //! Values that cross the line between a store and its users.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -201,6 +201,14 @@ pub struct FoundCall {
     pub(super) seen: i64,
 }
 
+impl FoundCall {
+    /// Its tools, each once for every call of it that cost something.
+    pub fn charged_tools(&self) -> impl Iterator<Item = &str> {
+        let charged = self.tools.iter().filter(|call| call.charged != 0);
+        charged.map(|call| call.tool.as_str())
+    }
+}
+
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallState {
@@ -308,10 +316,52 @@ pub struct BooksLoad {
     pub open_holds: usize,
     /// Changes that are not on disk yet.
     pub waiting: usize,
+    /// What became of credits.
+    pub moved: CreditsMoved,
+    /// How the journal and the accounts compared when they last were, if ever.
+    pub compared: Option<Compared>,
     /// Alerts that the operator has not read.
     pub alerts_pending: usize,
     /// Alerts that have fired since the start.
     pub alerts_fired: u64,
+}
+
+/// Credits that open holds reserve, and what became of held ones since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CreditsMoved {
+    /// Reserved now.
+    pub held: i64,
+    /// Kept when holds ended.
+    pub captured: i64,
+    /// Given back when holds ended.
+    pub released: i64,
+    /// Captured before, and given back by an operator.
+    pub refunded: i64,
+}
+
+impl CreditsMoved {
+    pub(super) fn opened(&mut self, credits: i64) {
+        self.held = self.held.saturating_add(credits);
+    }
+
+    pub(super) fn ended(&mut self, credits: i64, kept: i64) {
+        self.held = self.held.saturating_sub(credits);
+        self.captured = self.captured.saturating_add(kept);
+        self.released = self.released.saturating_add(credits.saturating_sub(kept));
+    }
+
+    pub(super) fn refunded(&mut self, credits: i64) {
+        self.refunded = self.refunded.saturating_add(credits);
+    }
+}
+
+/// The accounts beside the journal, at one journal row.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// Credits of all accounts that the journal does not explain: 0 if the books agree.
+    pub drift: i64,
+    /// When that was found.
+    pub at: Instant,
 }
 
 /// A key whose numbers may give cause for an alert.

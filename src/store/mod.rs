@@ -26,9 +26,9 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
-    AlertsAsked, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Deed, Durable,
-    FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState, Reading, Settlement, Show,
-    StoreError, UsagePage, UsageRow, Watched,
+    AlertsAsked, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
+    CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
+    Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
 };
 
 pub use parked::{PaidTask, Parking, Resumed};
@@ -271,6 +271,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets some of the usage before a moment. The journal itself stays.
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// Compares all accounts with the journal, a few at a time; `load` has what it found.
+    async fn compare_books(&self) -> Result<(), StoreError>;
 
     /// What is under way at this moment.
     fn load(&self) -> BooksLoad;

@@ -12,6 +12,7 @@
 mod accounts;
 mod alerts;
 mod audit;
+mod compare;
 mod copy;
 mod detail;
 mod file;

@@ -102,6 +102,7 @@ impl LocalStore {
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
         let Recovered { mut state, seq, open_holds, seal_key } = recovered;
+        state.queue.continue_after(seq);
         let connection = Arc::new(Mutex::new(connection));
         let ephemeral = file.is_none();
         if ephemeral {
@@ -135,6 +136,7 @@ impl LocalStore {
             reports,
             refunds,
             rolling: tokio::sync::Mutex::default(),
+            comparing: tokio::sync::Mutex::default(),
             alerting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(thread)),
         })

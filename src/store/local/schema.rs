@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 11;
+pub(super) const VERSION: i64 = 12;
 
 /// What was added since the first version, in order. A step that was released never changes.
 const STEPS: &[&str] = &[
@@ -19,7 +19,11 @@ const STEPS: &[&str] = &[
     PAID_TASKS,
     USAGE,
     ALERTS,
+    SUMMED,
 ];
+
+/// How far the journal was summed up to be compared with the accounts, and the sum.
+const SUMMED: &str = "INSERT INTO meta VALUES ('summed_seq', 0), ('summed_credits', 0);";
 
 /// Rules for alerts, what they had to say, and how far the keys were looked at: up to a journal row, and
 /// up to an entry of `refused`.

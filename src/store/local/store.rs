@@ -484,11 +484,17 @@ impl Store for LocalStore {
         self.shared.forget_usage(before)?.wait().await
     }
 
+    async fn compare_books(&self) -> Result<(), StoreError> {
+        self.compare_all().await
+    }
+
     fn load(&self) -> BooksLoad {
         let state = self.shared.lock();
         BooksLoad {
             open_holds: state.book.holds().len(),
             waiting: state.queue.waiting(),
+            moved: state.moved,
+            compared: state.compared,
             alerts_pending: state.alerts.pending,
             alerts_fired: state.alerts.fired,
         }

@@ -104,7 +104,8 @@ impl Writer {
             | Write::Team(_)
             | Write::AlertRules(_)
             | Write::FiredAlerts(_)
-            | Write::ReadAlerts { .. } => sum,
+            | Write::ReadAlerts { .. }
+            | Write::Summed(_) => sum,
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -217,6 +218,7 @@ impl Writer {
                 Write::ReadAlerts { asked, up_to } => {
                     alerts::write_read(&transaction, asked, *up_to)?;
                 }
+                Write::Summed(summed) => summed.write(&transaction)?,
             }
         }
         drop(insert);
