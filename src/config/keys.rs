@@ -465,7 +465,7 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("oauth", "OAuth"),
     not_built("redisUrl", "shared state in Redis"),
     not_built("redis", "shared state in Redis"),
-    not_built("alertRules", "alerts"),
+    not_built("alertRules", "rules for alerts in this file; `POST /alerts` sets them"),
     not_built("freeMethods", "a list of free methods of your own"),
     key(
         "metricsToken",
