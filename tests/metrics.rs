@@ -43,7 +43,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     let (mut family, mut kind, mut helped) = (String::new(), String::new(), String::new());
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
-            helped = help.split_once(' ').unwrap().0.to_owned();
+            help.split_once(' ').unwrap().0.clone_into(&mut helped);
             continue;
         }
         if let Some(said) = line.strip_prefix("# TYPE ") {
@@ -82,7 +82,7 @@ fn labels(text: &str) {
         let end = loop {
             match letters.next().unwrap() {
                 (_, '\\') => {
-                    assert!(matches!(letters.next(), Some((_, '\\' | '"' | 'n'))), "{text}")
+                    assert!(matches!(letters.next(), Some((_, '\\' | '"' | 'n'))), "{text}");
                 }
                 (end, '"') => break end,
                 _ => {}

@@ -8,11 +8,12 @@ use serde_json::value::RawValue;
 
 use super::answer::{Answer, Problem, to_json};
 use super::body::{Json, Members};
-use super::number::{NotWhole, thousandths};
+use super::number::{NotWhole, thousandths, whole};
 use super::query::Query;
 use super::{Admin, Call, fields};
-use crate::events::alerts::judge;
+use crate::events::alerts;
 use crate::model::alert::{AlertKind, AlertRule, Decimal};
+use crate::model::audit::AuditEvent;
 use crate::model::bounds::{ALERT_COOLDOWN_SECONDS_MAX, ALERT_RULES_MAX, COUNTER_MAX};
 use crate::model::token::Role;
 use crate::store::{AlertsAsked, LookAt};
@@ -24,7 +25,7 @@ const RULE: [&str; 3] = ["type", "threshold", "cooldownSeconds"];
 const TYPE_SHOWN_CHARS_MAX: usize = 60;
 
 #[derive(Serialize)]
-struct Alerts<'a> {
+struct Found<'a> {
     alerts: Vec<&'a RawValue>,
     count: usize,
     rules: &'a [AlertRule],
@@ -41,7 +42,9 @@ pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let namespace = call.actor.scope(Query::of(&call.uri)?.namespace()?)?;
     // What ended before this question is in the answer.
     admin.roll_up().await?;
-    admin.store.look_for_alerts(judge, LookAt::IdleKeysToo, call.now).await?;
+    let configured = admin.options.terms.load().alert_rules.clone();
+    let store = admin.store.as_ref();
+    alerts::look(store, configured.as_ref(), LookAt::IdleKeysToo, call.now).await?;
     let asked = AlertsAsked {
         namespace,
         by_tenant: call.actor.namespace.is_some(),
@@ -52,7 +55,7 @@ pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let alerts: Vec<_> =
         alerts.collect::<Result<_, _>>().map_err(|error| Problem::unwritable(&error))?;
     let (count, rules) = (alerts.len(), admin.store.alert_rules());
-    Answer::ok(&Alerts { alerts, count, rules: &rules })
+    Answer::ok(&Found { alerts, count, rules: &rules })
 }
 
 /// Replaces the rules.
@@ -61,12 +64,13 @@ pub(super) async fn configure(admin: Arc<Admin>, call: Call) -> Result<Answer, P
         let members = call.members()?;
         rules(&members)?
     };
+    if admin.options.terms.load().alert_rules.is_some() {
+        let message = "The rules are those of the configuration (alertRules); change them there";
+        return Err(Problem::conflict(message));
+    }
     let count = rules.len();
-    let shown = serde_json::to_value(&rules).map_err(|error| Problem::unwritable(&error))?;
-    let event = call
-        .event("admin.alerts_configured", format!("Alert rules updated ({count} rules)"))
-        .with("ruleCount", count)
-        .with("rules", shown);
+    let told = alerts::configured_by(&call.actor.name, &rules, call.now);
+    let event = AuditEvent { metadata: told.metadata, ..call.event(told.kind, told.message) };
     let message = format!("{count} alert rule(s) configured");
     let answer = to_json(&Configured { rules: &rules, message })?;
     admin.store.set_alert_rules(rules, event.into()).await?;
@@ -120,15 +124,13 @@ fn threshold(members: &Members<'_>, kind: AlertKind) -> Result<Decimal, Problem>
         Problem::bad(format!("Invalid threshold for {kind}: must be a non-negative number{why}"))
     };
     let Json::Number(text) = members.get("threshold")? else { return Err(refused("")) };
+    if text.starts_with('-') && whole(text) != Ok(0) {
+        return Err(refused(""));
+    }
     match thousandths(text) {
-        Ok(value) if value >= 0 => Ok(Decimal::from_thousandths(value)),
-        Err(NotWhole::Fraction) if !text.starts_with('-') => {
-            Err(refused(" with at most 3 decimals"))
-        }
-        Err(NotWhole::TooLarge) if !text.starts_with('-') => {
-            Err(refused(&format!(" up to {COUNTER_MAX}")))
-        }
-        Ok(_) | Err(_) => Err(refused("")),
+        Ok(value) => Ok(Decimal::from_thousandths(value)),
+        Err(NotWhole::TooLarge) => Err(refused(&format!(" up to {COUNTER_MAX}"))),
+        Err(NotWhole::NotANumber | NotWhole::Fraction) => Err(refused("")),
     }
 }
 

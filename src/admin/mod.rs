@@ -64,6 +64,7 @@ use serde_json::Value;
 
 use crate::events::metrics::Gauges;
 use crate::gate::Policy;
+use crate::model::alert::AlertRule;
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::model::usage::Refused;
@@ -104,6 +105,8 @@ pub struct Terms {
     pub policy: Policy,
     /// Is a call that ends in an error free?
     pub refund_on_failure: bool,
+    /// Rules for alerts, if they are those of the configuration.
+    pub alert_rules: Option<Arc<[AlertRule]>>,
 }
 
 /// What the operator's API has to know.

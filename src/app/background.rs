@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::admin::Terms;
 use crate::config::Retention;
-use crate::events::alerts::judge;
+use crate::events::alerts;
 use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::{LookAt, Store, clock};
@@ -33,6 +34,7 @@ impl Background {
     pub(super) fn start(
         store: &Arc<dyn Store>,
         proxy: &Arc<ArcSwap<Proxy>>,
+        terms: Arc<ArcSwap<Terms>>,
         retention: Retention,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
@@ -40,7 +42,7 @@ impl Background {
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
         let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
         let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped.clone()));
-        let alerts = tokio::spawn(watch_keys(Arc::clone(store), stopped.clone()));
+        let alerts = tokio::spawn(watch_keys(Arc::clone(store), terms, stopped.clone()));
         let comparing = tokio::spawn(compare(Arc::clone(store), stopped));
         Self { stop, expiry, sessions, forgetting, usage, alerts, comparing }
     }
@@ -128,7 +130,11 @@ async fn roll_up(
 }
 
 /// Looks at keys for alerts. What a stop leaves out is looked at by the next start.
-async fn watch_keys(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+async fn watch_keys(
+    store: Arc<dyn Store>,
+    terms: Arc<ArcSwap<Terms>>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut ticks = interval(bounds::ALERT_LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in (0..bounds::ALERT_LOOKS_PER_IDLE_LOOK).cycle() {
@@ -137,7 +143,9 @@ async fn watch_keys(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
         }
         let look_at = if round == 0 { LookAt::IdleKeysToo } else { LookAt::UsedKeys };
-        if let Err(why) = store.look_for_alerts(judge, look_at, clock::now()).await {
+        let configured = terms.load().alert_rules.clone();
+        let look = alerts::look(store.as_ref(), configured.as_ref(), look_at, clock::now());
+        if let Err(why) = look.await {
             tracing::debug!(target: "app", %why, "keys could not be looked at for alerts");
         }
     }

@@ -124,7 +124,9 @@ impl Live for ProxyNow {
     }
 
     fn refunded(&self, tools: &[String]) {
-        tools.iter().for_each(|tool| self.proxy.metrics().refunded(tool));
+        for tool in tools {
+            self.proxy.metrics().refunded(tool);
+        }
     }
 
     fn metrics(&self, gauges: Gauges) -> String {
@@ -135,7 +137,11 @@ impl Live for ProxyNow {
 }
 
 pub(super) fn terms(config: &Config) -> Terms {
-    Terms { policy: policy(config), refund_on_failure: config.refund_on_failure }
+    Terms {
+        policy: policy(config),
+        refund_on_failure: config.refund_on_failure,
+        alert_rules: config.alert_rules.clone(),
+    }
 }
 
 pub(super) fn books(config: &Config) -> LocalOptions {

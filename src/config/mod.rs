@@ -22,6 +22,7 @@ mod finish;
 mod flags;
 mod key;
 mod keys;
+mod keys_alerts;
 mod keys_inside;
 mod keys_servers;
 mod moving;

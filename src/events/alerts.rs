@@ -1,9 +1,46 @@
-//! The five rules for alerts: which of them has something to say about a key. Pure: the record, the
-//! account's numbers and the time are arguments, so the numbers in an alert are those of the books.
+//! The five rules for alerts: which of them has something to say about a key. [`judge`] is pure: the
+//! record, the account's numbers and the time are arguments, so the numbers in an alert are those of
+//! the books.
+
+use std::sync::Arc;
+
+use serde_json::Map;
 
 use crate::ledger::names;
 use crate::model::alert::{Alert, AlertKind, AlertRule, Decimal};
-use crate::store::Watched;
+use crate::model::audit::AuditEvent;
+use crate::model::time::Time;
+use crate::store::{LookAt, Store, StoreError, Watched};
+
+/// Looks at keys, by the configured rules if there are any: they take the place of those before.
+pub async fn look(
+    store: &dyn Store,
+    configured: Option<&Arc<[AlertRule]>>,
+    look_at: LookAt,
+    now: Time,
+) -> Result<(), StoreError> {
+    if let Some(rules) = configured.filter(|rules| store.alert_rules() != **rules) {
+        store.set_alert_rules(rules.to_vec(), configured_by("system", rules, now).into()).await?;
+    }
+    store.look_for_alerts(judge, look_at, now).await
+}
+
+/// What the audit log says of new rules.
+pub fn configured_by(actor: &str, rules: &[AlertRule], now: Time) -> AuditEvent {
+    let count = rules.len();
+    let event = AuditEvent {
+        at: now,
+        kind: "admin.alerts_configured",
+        actor: actor.to_owned(),
+        actor_id: None,
+        namespace: None,
+        target: None,
+        message: format!("Alert rules updated ({count} rules)"),
+        metadata: Map::new(),
+    };
+    // Rules have no text that could not be written.
+    event.with("ruleCount", count).with("rules", serde_json::to_value(rules).unwrap_or_default())
+}
 
 /// What a rule says of a key, if anything. Only of one that may call: of others everything is known.
 pub fn judge(rule: &AlertRule, watched: &Watched<'_>) -> Option<Alert> {
@@ -134,7 +171,6 @@ mod tests {
     use crate::model::ids::{CallId, KeyId};
     use crate::model::key::{Key, Quota};
     use crate::model::secret::RawKey;
-    use crate::model::time::Time;
 
     const NOW: Time = Time::ZERO;
 

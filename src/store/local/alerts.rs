@@ -466,7 +466,9 @@ impl LocalStore {
                 let events: Vec<_> = part.iter().map(|one| one.alert.audit_event()).collect();
                 let fired = FiredAlerts { found: part, place, now };
                 state.queue.push(Write::FiredAlerts(Box::new(fired)));
-                events.into_iter().for_each(|event| state.audit(Some(event)));
+                for event in events {
+                    state.audit(Some(event));
+                }
                 let durable = state.queue.durable();
                 self.shared.nudge(state);
                 durable
