@@ -35,9 +35,31 @@ pub(super) struct Alerting {
     pub(super) fired: u64,
 }
 
+/// What is written of alerts.
+#[derive(Debug)]
+pub(super) enum AlertWrite {
+    Rules(Arc<[AlertRule]>),
+    Fired(Fired),
+    /// What was asked for, up to an id, is not shown again.
+    Read {
+        asked: AlertsAsked,
+        up_to: i64,
+    },
+}
+
+impl AlertWrite {
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Self::Rules(rules) => write_rules(connection, rules),
+            Self::Fired(fired) => write_fired(connection, fired),
+            Self::Read { asked, up_to } => write_read(connection, asked, *up_to),
+        }
+    }
+}
+
 /// What one commit writes of a look.
 #[derive(Debug)]
-pub(super) struct FiredAlerts {
+pub(super) struct Fired {
     found: Vec<Found>,
     /// If it is the last of the look, how far that went.
     place: Option<Place>,
@@ -98,7 +120,7 @@ fn count_pending(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// Replaces the rules. What they will say is about what happens from here on.
-pub(super) fn write_rules(connection: &Connection, rules: &[AlertRule]) -> rusqlite::Result<()> {
+fn write_rules(connection: &Connection, rules: &[AlertRule]) -> rusqlite::Result<()> {
     connection.execute_batch(
         "DELETE FROM alert_rules; DELETE FROM alerts; DELETE FROM alert_cooldowns;",
     )?;
@@ -117,8 +139,8 @@ pub(super) fn write_rules(connection: &Connection, rules: &[AlertRule]) -> rusql
 }
 
 /// Writes what was found; it is in the audit log by the same commit.
-pub(super) fn write_fired(connection: &Connection, fired: &FiredAlerts) -> rusqlite::Result<()> {
-    let FiredAlerts { found, place, now } = fired;
+fn write_fired(connection: &Connection, fired: &Fired) -> rusqlite::Result<()> {
+    let Fired { found, place, now } = fired;
     let mut insert = connection.prepare_cached(
         "INSERT INTO alerts (namespace, for_host, for_tenant, record) VALUES (?1, 1, 1, ?2)",
     )?;
@@ -145,11 +167,7 @@ pub(super) fn write_fired(connection: &Connection, fired: &FiredAlerts) -> rusql
 }
 
 /// Notes that alerts were read; those that everybody has read go.
-pub(super) fn write_read(
-    connection: &Connection,
-    asked: &AlertsAsked,
-    up_to: i64,
-) -> rusqlite::Result<()> {
+fn write_read(connection: &Connection, asked: &AlertsAsked, up_to: i64) -> rusqlite::Result<()> {
     let whose = whose(asked);
     let sql = format!(
         "UPDATE alerts SET {whose} = 0
@@ -337,13 +355,13 @@ impl LocalStore {
         rules: Vec<AlertRule>,
         deed: Deed,
     ) -> Result<(), StoreError> {
-        let _alone = self.alerting.lock().await;
+        let _alone = self.turns.alerting.lock().await;
         let durable = {
             let mut state = self.shared.lock();
             state.open_for_writing()?;
             state.alerts.rules = rules.into();
             let rules = Arc::clone(&state.alerts.rules);
-            state.queue.push(Write::AlertRules(rules));
+            state.queue.push(Write::Alert(Box::new(AlertWrite::Rules(rules))));
             state.audit(deed.audit);
             state.alerts.pending = 0;
             let durable = state.queue.durable();
@@ -359,7 +377,7 @@ impl LocalStore {
         look_at: LookAt,
         now: Time,
     ) -> Result<(), StoreError> {
-        let _alone = self.alerting.lock().await;
+        let _alone = self.turns.alerting.lock().await;
         let rules = self.shared.alert_rules();
         if rules.is_empty() {
             return Ok(());
@@ -464,8 +482,8 @@ impl LocalStore {
                 let count = u64::try_from(part.len()).unwrap_or(0);
                 state.alerts.fired = state.alerts.fired.saturating_add(count);
                 let events: Vec<_> = part.iter().map(|one| one.alert.audit_event()).collect();
-                let fired = FiredAlerts { found: part, place, now };
-                state.queue.push(Write::FiredAlerts(Box::new(fired)));
+                let fired = AlertWrite::Fired(Fired { found: part, place, now });
+                state.queue.push(Write::Alert(Box::new(fired)));
                 for event in events {
                     state.audit(Some(event));
                 }
@@ -482,7 +500,7 @@ impl LocalStore {
     }
 
     pub(super) async fn read_alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
-        let _alone = self.alerting.lock().await;
+        let _alone = self.turns.alerting.lock().await;
         self.shared.flush()?.wait().await?;
         let wanted = asked.clone();
         let rows = self.reports.read(move |connection| read_alerts(connection, &wanted)).await?;
@@ -491,7 +509,7 @@ impl LocalStore {
             let durable = {
                 let mut state = self.shared.lock();
                 state.open_for_writing()?;
-                state.queue.push(Write::ReadAlerts { asked, up_to });
+                state.queue.push(Write::Alert(Box::new(AlertWrite::Read { asked, up_to })));
                 let durable = state.queue.durable();
                 self.shared.nudge(state);
                 durable

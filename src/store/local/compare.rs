@@ -110,7 +110,7 @@ fn balance(saved: &str) -> rusqlite::Result<i64> {
 
 impl LocalStore {
     pub(super) async fn compare_all(&self) -> Result<(), StoreError> {
-        let mut place = self.comparing.lock().await;
+        let mut place = self.turns.comparing.lock().await;
         let mut summed = match *place {
             Some(summed) => summed,
             None => self.reports.read(Summed::read).await?,

@@ -11,7 +11,7 @@ use super::file::OwnFile;
 use super::read::Reader;
 use super::recover::{Recovered, recover};
 use super::schema;
-use super::state::{LocalStore, Shared};
+use super::state::{LocalStore, Shared, Turns};
 use super::writer::Writer;
 use crate::model::time::Time;
 
@@ -102,7 +102,6 @@ impl LocalStore {
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
 
         let Recovered { mut state, seq, open_holds, seal_key } = recovered;
-        state.queue.continue_after(seq);
         let connection = Arc::new(Mutex::new(connection));
         let ephemeral = file.is_none();
         if ephemeral {
@@ -136,8 +135,7 @@ impl LocalStore {
             reports,
             refunds,
             rolling: tokio::sync::Mutex::default(),
-            comparing: tokio::sync::Mutex::default(),
-            alerting: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
             writer: Mutex::new(Some(thread)),
         })
     }

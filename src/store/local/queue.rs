@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::alerts::FiredAlerts;
+use super::alerts::AlertWrite;
 use super::compare::Summed;
 use super::kept::KeptRow;
 use super::records::OnceRecord;
 use super::roll_up::RollUp;
 use super::rows::{End, JournalRow};
 use crate::ledger::{Book, Hold, Resolution};
-use crate::model::alert::AlertRule;
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{HOLD_ROW_DELAY, JOURNAL_BATCH_ROWS, JOURNAL_QUEUE_ROWS_MAX};
 use crate::model::id_map::IdMap;
@@ -26,7 +25,7 @@ use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::Refused;
-use crate::store::{AlertsAsked, CallEnd, Durable, PaidTask, Parking};
+use crate::store::{CallEnd, Durable, PaidTask, Parking};
 
 /// One thing to write.
 #[derive(Debug)]
@@ -65,13 +64,7 @@ pub(super) enum Write {
     DeletedToken(TokenId),
     Namespace(Arc<Namespace>),
     Team(Arc<Team>),
-    AlertRules(Arc<[AlertRule]>),
-    FiredAlerts(Box<FiredAlerts>),
-    /// What was asked for, up to an id, is not shown again.
-    ReadAlerts {
-        asked: AlertsAsked,
-        up_to: i64,
-    },
+    Alert(Box<AlertWrite>),
     /// How far the journal was summed up.
     Summed(Summed),
 }

@@ -67,6 +67,7 @@ pub(super) fn recover(
         save(&transaction, id, account, seq)?;
     }
     let mut state = State::default();
+    state.queue.continue_after(seq);
     for call in parked.keys() {
         parked::delete(&transaction, call)?;
     }

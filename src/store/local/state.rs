@@ -51,11 +51,17 @@ pub struct LocalStore {
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     /// Held while the sums of usage are brought up to the present.
     pub(super) rolling: tokio::sync::Mutex<()>,
+    pub(super) turns: Turns,
+    pub(super) writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is done by one at a time.
+#[derive(Default)]
+pub(super) struct Turns {
     /// How far the journal is summed up; held while accounts are compared with it.
     pub(super) comparing: tokio::sync::Mutex<Option<Summed>>,
     /// Held while keys are looked at for alerts, and while the rules or what was found change.
     pub(super) alerting: tokio::sync::Mutex<()>,
-    pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the store's methods and the writer share.

@@ -19,7 +19,7 @@ use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
 use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
-use super::{alerts, paid, parked};
+use super::{paid, parked};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, EPHEMERAL_PAID_TASKS_MAX, HOLD_ROW_DELAY};
 use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
@@ -102,9 +102,7 @@ impl Writer {
             | Write::DeletedToken(_)
             | Write::Namespace(_)
             | Write::Team(_)
-            | Write::AlertRules(_)
-            | Write::FiredAlerts(_)
-            | Write::ReadAlerts { .. }
+            | Write::Alert(_)
             | Write::Summed(_) => sum,
         });
         let mut state = self.shared.lock();
@@ -213,11 +211,7 @@ impl Writer {
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
                 Write::Team(team) => write_team(&transaction, team)?,
-                Write::AlertRules(rules) => alerts::write_rules(&transaction, rules)?,
-                Write::FiredAlerts(fired) => alerts::write_fired(&transaction, fired)?,
-                Write::ReadAlerts { asked, up_to } => {
-                    alerts::write_read(&transaction, asked, *up_to)?;
-                }
+                Write::Alert(alert) => alert.write(&transaction)?,
                 Write::Summed(summed) => summed.write(&transaction)?,
             }
         }
