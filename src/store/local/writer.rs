@@ -182,15 +182,7 @@ impl Writer {
                 Write::Journal(row) => {
                     seq += 1;
                     row.insert(&mut insert, seq, text)?;
-                    match row.effect() {
-                        Effect::Opens(call) => {
-                            self.open_holds.insert(call, seq);
-                        }
-                        Effect::Ends(call) => {
-                            self.open_holds.remove(&call);
-                        }
-                        Effect::Neither => {}
-                    }
+                    note_effect(&mut self.open_holds, row.effect(), seq);
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
                 Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
@@ -234,6 +226,15 @@ impl Writer {
     /// Closes the store: memory is ahead of a file that nobody can vouch for.
     fn close(&self, error: &rusqlite::Error) {
         close(&self.shared, format!("the database could not be written ({error})"));
+    }
+}
+
+/// Follows which holds have a row and are open.
+fn note_effect(open_holds: &mut IdMap<CallId, i64>, effect: Effect, seq: i64) {
+    match effect {
+        Effect::Opens(call) => drop(open_holds.insert(call, seq)),
+        Effect::Ends(call) => drop(open_holds.remove(&call)),
+        Effect::Neither => {}
     }
 }
 
