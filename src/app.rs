@@ -222,7 +222,7 @@ impl App {
         let http = fronts
             .listener
             .map(|listener| HttpFront::start(listener, options::http(config), served));
-        let background = Background::start(&store, &current, config.retention);
+        let background = Background::start(&store, &current, reloader.terms(), config.retention);
         reloader.serve(Parts { http: http.as_ref().map(HttpFront::renewal), proxy: current });
         Ok(Self { http, stdio, proxy, store, background, reloader, about })
     }

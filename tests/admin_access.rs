@@ -44,6 +44,7 @@ const ENDPOINTS: &[(&str, &str, bool)] = &[
     ("/audit", "GET, HEAD", true),
     ("/audit/export", "GET, HEAD", true),
     ("/audit/stats", "GET, HEAD", true),
+    ("/alerts", "GET, HEAD, POST", true),
     ("/config", "GET, HEAD", true),
     ("/config/reload", "POST", true),
     ("/admin/tokens", "POST, GET, HEAD", true),

@@ -29,6 +29,8 @@ impl Live for Nothing {
         Vec::new()
     }
 
+    fn refunded(&self, _: &[String]) {}
+
     fn metrics(&self, _: Gauges) -> String {
         String::new()
     }
@@ -73,7 +75,9 @@ async fn numbers_are_shown_as_of_ledger_time() {
     let options = AdminOptions {
         admin_key: "admin".to_owned().into(),
         name: String::new(),
-        terms: Arc::new(Arc::new(Terms { policy, refund_on_failure: true }).into()),
+        terms: Arc::new(
+            Arc::new(Terms { policy, refund_on_failure: true, alert_rules: None }).into(),
+        ),
         body_bytes_max: 1024,
         config: Arc::new(|| Value::Null),
         reload: Arc::new(|| Err(String::new())),

@@ -244,6 +244,9 @@ fn state(paygate: &Paygate, tenant: &Tenant) -> Vec<Value> {
 #[test]
 fn two_tenants_see_and_change_nothing_of_each_other() {
     let paygate = start();
+    // One of each tenant's every key.
+    let rules = json!({"rules": [{"type": "spending_threshold", "threshold": 0}]});
+    assert_eq!(paygate.admin_post("/alerts", &rules).status, 200);
     let acme = tenant(&paygate, "acme", "wile-e", 7_654_321);
     let zoo = tenant(&paygate, "zoo", "coyote", 3_456_789);
     // Money of the first, under a key that the second uses too.

@@ -61,6 +61,10 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         active_teams: teams.iter().filter(|team| team.active).count(),
         open_holds: load.open_holds,
         journal_waiting: load.waiting,
+        moved: load.moved,
+        compared: load.compared,
+        alerts_pending: load.alerts_pending,
+        alerts_fired: load.alerts_fired,
         ..sums
     };
     let page = axum::body::Body::from(admin.options.live.metrics(gauges));
@@ -81,8 +85,6 @@ async fn sums(admin: &Admin, now: Time) -> Result<Gauges, Problem> {
     loop {
         let page = admin.store.keys_page(None, after, KEYS_AT_ONCE).await?;
         for (key, account) in &page.keys {
-            let held = account.balance().saturating_sub(account.available());
-            sums.credits_held = sums.credits_held.saturating_add(held);
             if key.usable(now) {
                 sums.active_keys += 1;
                 sums.credits_available = sums.credits_available.saturating_add(account.available());

@@ -7,6 +7,7 @@
 mod acl;
 mod actor;
 mod adjust;
+mod alerts;
 mod analytics;
 mod answer;
 mod audit;
@@ -64,6 +65,7 @@ use serde_json::Value;
 
 use crate::events::metrics::Gauges;
 use crate::gate::Policy;
+use crate::model::alert::AlertRule;
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::model::usage::Refused;
@@ -83,6 +85,9 @@ pub trait Live: Send + Sync {
     /// Takes the refusals that are not in the database yet.
     fn take_refused(&self) -> Vec<Refused>;
 
+    /// Counts a refunded call for each of its tools that was charged.
+    fn refunded(&self, tools: &[String]);
+
     /// The page of `GET /metrics`, with what the books say.
     fn metrics(&self, books: Gauges) -> String;
 }
@@ -101,6 +106,8 @@ pub struct Terms {
     pub policy: Policy,
     /// Is a call that ends in an error free?
     pub refund_on_failure: bool,
+    /// Rules for alerts, if they are those of the configuration.
+    pub alert_rules: Option<Arc<[AlertRule]>>,
 }
 
 /// What the operator's API has to know.
@@ -154,6 +161,8 @@ struct Call {
     address: IpAddr,
     now: Time,
     actor: Actor,
+    /// Nobody will see the answer, so nothing may be done but looked at.
+    is_head: bool,
     /// The members that its body may have.
     known: Vec<&'static str>,
 }
@@ -179,6 +188,7 @@ impl Call {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             now: Time::ZERO,
             actor: Actor::operator(),
+            is_head: false,
             known: Vec::new(),
         }
     }
@@ -236,8 +246,10 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
         }
     };
     let id = id_in_path(route.path, parts.uri.path()).to_owned();
+    let is_head = parts.method == Method::HEAD;
     let (uri, headers, known) = (parts.uri, parts.headers, openapi::known_members(route));
-    let mut call = Call { uri, id, headers, body: Bytes::new(), address, now, actor, known };
+    let body_read = Bytes::new();
+    let mut call = Call { uri, id, headers, body: body_read, address, now, actor, is_head, known };
     let answered = perform(&admin, route, &mut call, body).await;
     if let Err(problem) = &answered
         && problem.is_forbidden()

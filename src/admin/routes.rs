@@ -8,9 +8,9 @@ use axum::http::Method;
 use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, analytics, audit, balance, config, expiry, explain, ip, keys, limits,
-    metrics, namespaces, openapi, quota, refund, revoke, rotate, search, status, tags, teams,
-    tokens, topup, usage_list,
+    Admin, Call, acl, adjust, alerts, analytics, audit, balance, config, expiry, explain, ip, keys,
+    limits, metrics, namespaces, openapi, quota, refund, revoke, rotate, search, status, tags,
+    teams, tokens, topup, usage_list,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -159,6 +159,8 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
     route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
+    route!(GET "/alerts" Viewer alerts::list, "alerts" "What the rules for alerts had to say, since it was last read", Query(&["namespace"]) => 200 "Alerts"),
+    route!(POST "/alerts" Operator alerts::configure, "setAlerts" "Replace the rules for alerts", Body("AlertRules") => 200 "SetAlertRules"),
     route!(GET "/config" Host config::show, "showConfig" "The configuration that holds, without its secrets", Nothing => 200 "Config"),
     route!(POST "/config/reload" Host config::reload, "reloadConfig" "Read the configuration file anew", Body("NoMembers") => 200 "Reloaded"),
     route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),

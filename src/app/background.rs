@@ -8,10 +8,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::admin::Terms;
 use crate::config::Retention;
+use crate::events::alerts;
 use crate::model::bounds;
 use crate::proxy::Proxy;
-use crate::store::{Store, clock};
+use crate::store::{LookAt, Store, clock};
 
 /// Nothing is older than this, and it is still a time.
 const HOURS_MAX: u64 = 24 * 365 * 1000;
@@ -24,20 +26,25 @@ pub(super) struct Background {
     sessions: JoinHandle<()>,
     forgetting: JoinHandle<()>,
     usage: JoinHandle<()>,
+    alerts: JoinHandle<()>,
+    comparing: JoinHandle<()>,
 }
 
 impl Background {
     pub(super) fn start(
         store: &Arc<dyn Store>,
         proxy: &Arc<ArcSwap<Proxy>>,
+        terms: Arc<ArcSwap<Terms>>,
         retention: Retention,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
         let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
-        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped));
-        Self { stop, expiry, sessions, forgetting, usage }
+        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped.clone()));
+        let alerts = tokio::spawn(watch_keys(Arc::clone(store), terms, stopped.clone()));
+        let comparing = tokio::spawn(compare(Arc::clone(store), stopped));
+        Self { stop, expiry, sessions, forgetting, usage, alerts, comparing }
     }
 
     /// Ends them, each after what it is doing.
@@ -54,6 +61,12 @@ impl Background {
         }
         if let Err(why) = self.usage.await {
             tracing::error!(target: "app", %why, "usage was not rolled up any more");
+        }
+        if let Err(why) = self.alerts.await {
+            tracing::error!(target: "app", %why, "keys were not looked at for alerts any more");
+        }
+        if let Err(why) = self.comparing.await {
+            tracing::error!(target: "app", %why, "the books were not compared any more");
         }
     }
 }
@@ -112,6 +125,47 @@ async fn roll_up(
         }
         if is_end {
             return;
+        }
+    }
+}
+
+/// Looks at keys for alerts. What a stop leaves out is looked at by the next start.
+async fn watch_keys(
+    store: Arc<dyn Store>,
+    terms: Arc<ArcSwap<Terms>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut ticks = interval(bounds::ALERT_LOOK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in (0..bounds::ALERT_LOOKS_PER_IDLE_LOOK).cycle() {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = ticks.tick() => {}
+        }
+        let look_at = if round == 0 { LookAt::IdleKeysToo } else { LookAt::UsedKeys };
+        let configured = terms.load().alert_rules.clone();
+        let look = alerts::look(store.as_ref(), configured.as_ref(), look_at, clock::now());
+        if let Err(why) = look.await {
+            tracing::debug!(target: "app", %why, "keys could not be looked at for alerts");
+        }
+    }
+}
+
+/// Compares the accounts with the journal. It only reads, so a stop may come in the middle.
+async fn compare(store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(bounds::COMPARE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let compared = async {
+            ticks.tick().await;
+            store.compare_books().await
+        };
+        let compared = tokio::select! {
+            _ = stop.changed() => return,
+            compared = compared => compared,
+        };
+        if let Err(why) = compared {
+            tracing::warn!(target: "app", %why, "the accounts could not be compared with the journal");
         }
     }
 }

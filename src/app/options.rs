@@ -123,6 +123,12 @@ impl Live for ProxyNow {
         self.proxy.denials().take()
     }
 
+    fn refunded(&self, tools: &[String]) {
+        for tool in tools {
+            self.proxy.metrics().refunded(tool);
+        }
+    }
+
     fn metrics(&self, gauges: Gauges) -> String {
         let sessions = self.proxy.open_sessions();
         let gauges = Gauges { uptime: self.since.elapsed(), sessions, ..gauges };
@@ -131,7 +137,11 @@ impl Live for ProxyNow {
 }
 
 pub(super) fn terms(config: &Config) -> Terms {
-    Terms { policy: policy(config), refund_on_failure: config.refund_on_failure }
+    Terms {
+        policy: policy(config),
+        refund_on_failure: config.refund_on_failure,
+        alert_rules: config.alert_rules.clone(),
+    }
 }
 
 pub(super) fn books(config: &Config) -> LocalOptions {

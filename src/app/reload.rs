@@ -20,7 +20,8 @@ use crate::proxy::Proxy;
 pub type Load = Arc<dyn Fn() -> Result<(Config, Report), Report> + Send + Sync>;
 
 /// Keys that can change while Paygate runs. Any other needs a new start.
-const LIVE: [&str; 20] = [
+const LIVE: &[&str] = &[
+    "alertRules",
     "defaultCreditsPerCall",
     "toolPricing",
     "methodPricing",
@@ -143,6 +144,7 @@ fn merged(running: &Config, new: Config) -> Config {
         pricing: new.pricing,
         rate_limit_per_min: new.rate_limit_per_min,
         global_quota: new.global_quota,
+        alert_rules: new.alert_rules,
         refund_on_failure: new.refund_on_failure,
         shadow_mode: new.shadow_mode,
         require_key: new.require_key,

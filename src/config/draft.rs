@@ -16,6 +16,7 @@ use super::settings::{
     DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, Retention, ServerCommand,
     UnlistedTools,
 };
+use crate::model::alert::AlertRule;
 
 /// A value and where it was given.
 #[derive(Debug, Clone)]
@@ -54,6 +55,7 @@ pub(super) struct Draft {
     pub(super) methods: BTreeMap<String, Placed<MethodDraft>>,
     pub(super) quota: Quota,
     pub(super) retention: Retention,
+    pub(super) alert_rules: Option<Vec<AlertRule>>,
     pub(super) shadow_mode: Option<Placed<bool>>,
     pub(super) stdio: bool,
     pub(super) api_key: Option<Placed<SecretString>>,

@@ -52,6 +52,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
             .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
         global_quota: draft.quota,
         retention: draft.retention,
+        alert_rules: draft.alert_rules.map(Into::into),
         shadow_mode: draft.shadow_mode.is_some_and(|shadow| shadow.value),
         admin_key: draft.admin_key.map(|key| key.value),
         refund_on_failure: draft.refund_on_failure.unwrap_or(true),

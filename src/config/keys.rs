@@ -9,6 +9,7 @@ use super::check;
 use super::draft::{Draft, Placed};
 use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
+use super::keys_alerts::read_alert_rules;
 use super::keys_inside::{
     read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
     read_retention, read_tls, read_tool_pricing, read_upstream_headers,
@@ -252,6 +253,14 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         read_retention,
     ),
     key(
+        "alertRules",
+        Kind::Shape("list of objects"),
+        Fallback::Words("those of `POST /alerts`"),
+        "",
+        "When the operator wants to be told about a key, see below.",
+        read_alert_rules,
+    ),
+    key(
         "refundOnFailure",
         Kind::Switch,
         Fallback::Text("true"),
@@ -484,7 +493,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     not_built("oauth", "OAuth"),
     not_built("redisUrl", "shared state in Redis"),
     not_built("redis", "shared state in Redis"),
-    not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
     key(
         "metricsToken",

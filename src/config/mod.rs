@@ -24,6 +24,7 @@ mod init_flags;
 mod key;
 mod key_flags;
 mod keys;
+mod keys_alerts;
 mod keys_inside;
 mod keys_servers;
 mod moving;

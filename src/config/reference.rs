@@ -8,6 +8,7 @@ use super::environment::{
 };
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
+use super::keys_alerts::ALERT_RULES;
 use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
 use super::keys_servers::SERVERS;
 use super::settings::LOG_DEFAULT;
@@ -60,6 +61,11 @@ and `deniedTools` say nothing about it, and a tool of the same name is counted a
 usage is listed under the method's name.
 ";
 
+const ALERTS: &str = "
+[api.md](api.md#alerts) says when each fires. With this key the rules are those of the file, at the start and
+after each reload; `POST /alerts` is refused. Without it they are those of the last `POST /alerts`.
+";
+
 /// The text of the reference page.
 pub fn reference_page() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -75,6 +81,8 @@ pub fn reference_page() -> String {
     section(&mut page, "`retention`", RETENTION);
     section(&mut page, "`tls`", TLS);
     page.push_str(CERTIFICATE);
+    section(&mut page, "`alertRules`: an entry", ALERT_RULES);
+    page.push_str(ALERTS);
     let environment = format!(
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
+
+use crate::model::alert::AlertRule;
 
 /// `name` when nobody gives one.
 pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
@@ -61,6 +64,8 @@ pub struct Config {
     pub global_quota: Quota,
     /// How long what happened is remembered.
     pub retention: Retention,
+    /// Rules for alerts, if they are those of the file.
+    pub alert_rules: Option<Arc<[AlertRule]>>,
     /// Record what would have happened, enforce and charge nothing.
     pub shadow_mode: bool,
     /// Key of the admin API; `None` lets the app generate one at each start.

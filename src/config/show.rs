@@ -58,6 +58,7 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             "auditDays": config.retention.audit_days,
             "usageDays": config.retention.usage_days,
         },
+        "alertRules": config.alert_rules.as_deref(),
         "metricsToken": config.metrics_token.as_ref().map(|token| secret(token.expose_secret())),
         "refundOnFailure": config.refund_on_failure,
         "shadowMode": config.shadow_mode,

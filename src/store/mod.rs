@@ -15,6 +15,7 @@ use async_trait::async_trait;
 
 use crate::gate::{Charge, Item};
 use crate::ledger::{Account, CounterName, CreditKind, Refusal, ResolutionKind};
+use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
@@ -26,9 +27,9 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
-    Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Deed, Durable, FoundCall,
-    ItemEnd, Keep, Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsagePage,
-    UsageRow,
+    AlertsAsked, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
+    CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
+    Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
 };
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
@@ -115,6 +116,24 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets some of the entries before a moment, and of those beyond their bounds.
     async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// The rules for alerts.
+    fn alert_rules(&self) -> Arc<[AlertRule]>;
+
+    /// Replaces the rules, durably. What waits to be read is dropped, and so are the cooldowns.
+    async fn set_alert_rules(&self, rules: Vec<AlertRule>, deed: Deed) -> Result<(), StoreError>;
+
+    /// Looks at keys. What is said of them waits to be read and is in the audit log, each once in its
+    /// rule's cooldown.
+    async fn look_for_alerts(
+        &self,
+        judge: Judge,
+        look_at: LookAt,
+        now: Time,
+    ) -> Result<(), StoreError>;
+
+    /// The alerts that wait to be read, oldest first, each as a JSON object.
+    async fn alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError>;
 
     /// Makes a key with its first credits, durably. A repetition (`deed.once`) changes nothing and
     /// returns the answer that the first one left.
@@ -257,6 +276,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets some of the usage before a moment. The journal itself stays.
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// Compares all accounts with the journal, a few at a time; `load` has what it found.
+    async fn compare_books(&self) -> Result<(), StoreError>;
 
     /// What is under way at this moment.
     fn load(&self) -> BooksLoad;

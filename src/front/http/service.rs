@@ -65,17 +65,26 @@ impl Service {
         peer: SocketAddr,
         departure: Departure,
     ) -> Response {
+        let (method, path) = counted(request.method(), request.uri().path());
+        let response = self.guarded(request, peer, departure).await;
+        let status = response.status().as_u16();
+        self.proxy().metrics().http(HttpRequest { method, path, status });
+        response
+    }
+
+    async fn guarded(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        departure: Departure,
+    ) -> Response {
         let peer_address = unmapped(peer.ip());
         let origin = match self.guard.check(request.headers(), request.uri(), peer_address) {
             Ok(origin) => origin,
             Err(refusal) => return *refusal,
         };
         let cors = origin.zip(cors::methods(request.uri().path()));
-        let counted = counted(request.method(), request.uri().path());
         let mut response = self.route(request, peer_address, departure).await;
-        let (method, path) = counted;
-        let status = response.status().as_u16();
-        self.proxy().metrics().http(HttpRequest { method, path, status });
         if let Some((origin, methods)) = cors {
             cors::allow(response.headers_mut(), origin, methods);
         }

@@ -10,7 +10,9 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod alerts;
 mod audit;
+mod compare;
 mod copy;
 mod detail;
 mod explain;

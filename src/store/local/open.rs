@@ -11,7 +11,7 @@ use super::file::OwnFile;
 use super::read::Reader;
 use super::recover::{Recovered, recover};
 use super::schema;
-use super::state::{LocalStore, Shared};
+use super::state::{LocalStore, Shared, Turns};
 use super::writer::Writer;
 use crate::model::time::Time;
 
@@ -135,6 +135,7 @@ impl LocalStore {
             reports,
             refunds,
             rolling: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
             writer: Mutex::new(Some(thread)),
         })
     }

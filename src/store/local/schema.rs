@@ -5,11 +5,58 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 12;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] =
-    &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED, PAID_TASKS, USAGE];
+const STEPS: &[&str] = &[
+    DELETED_KEYS,
+    AUDIT,
+    KEPT,
+    ADMIN_TOKENS,
+    AUDIT_REFUSALS,
+    TEAMS,
+    PARKED,
+    PAID_TASKS,
+    USAGE,
+    ALERTS,
+    SUMMED,
+];
+
+/// How far the journal was summed up to be compared with the accounts, and the sum.
+const SUMMED: &str = "INSERT INTO meta VALUES ('summed_seq', 0), ('summed_credits', 0);";
+
+/// Rules for alerts, what they had to say, and how far the keys were looked at: up to a journal row, and
+/// up to an entry of `refused`.
+const ALERTS: &str = "
+    CREATE TABLE alert_rules (
+        place     INTEGER PRIMARY KEY,
+        kind      TEXT NOT NULL,
+        threshold INTEGER NOT NULL,        -- thousandths
+        cooldown  INTEGER                  -- seconds, as they were given
+    );
+    CREATE TABLE alerts (
+        id         INTEGER PRIMARY KEY,
+        namespace  TEXT NOT NULL,
+        for_host   INTEGER NOT NULL,       -- 1 until who runs Paygate has read it
+        for_tenant INTEGER NOT NULL,       -- 1 until the tenant itself has
+        record     TEXT NOT NULL           -- JSON, as it is shown
+    );
+    CREATE INDEX alerts_for_tenant ON alerts (namespace) WHERE for_tenant;
+    CREATE INDEX alerts_for_host ON alerts (id) WHERE for_host;
+    CREATE TABLE alert_cooldowns (         -- what is not said again yet
+        key       TEXT NOT NULL,
+        kind      TEXT NOT NULL,
+        threshold INTEGER NOT NULL,
+        until     INTEGER NOT NULL,        -- epoch ms
+        PRIMARY KEY (key, kind, threshold)
+    ) WITHOUT ROWID;
+    CREATE INDEX alert_cooldowns_by_until ON alert_cooldowns (until);
+    CREATE INDEX refused_by_rates ON refused (key, at)
+        WHERE reason IN ('rate_limited', 'tool_rate_limited');
+    CREATE INDEX keys_by_expiry ON keys (record ->> 'expiresAt')
+        WHERE record ->> 'expiresAt' IS NOT NULL;
+    INSERT INTO meta VALUES ('alerts_seq', 0), ('alerts_refused_seq', 0), ('alerts_refused_n', 0);
+";
 
 /// Tasks whose result is paid, apart from the holds that wait, with which they were.
 const PAID_TASKS: &str = "

@@ -9,6 +9,8 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Durability;
+use super::alerts::Alerting;
+use super::compare::Summed;
 use super::kept::{KeptRow, KeptUse};
 use super::parked::Lot;
 use super::queue::{Queue, Write};
@@ -31,8 +33,8 @@ use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
-    CallEnd, Creation, Credited, Deed, Durable, HoldRefused, Once, PaidTask, Reading, Settlement,
-    StoreError,
+    CallEnd, Compared, Creation, Credited, CreditsMoved, Deed, Durable, HoldRefused, Once,
+    PaidTask, Reading, Settlement, StoreError,
 };
 
 /// The embedded store.
@@ -49,7 +51,17 @@ pub struct LocalStore {
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     /// Held while the sums of usage are brought up to the present.
     pub(super) rolling: tokio::sync::Mutex<()>,
+    pub(super) turns: Turns,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is done by one at a time.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// How far the journal is summed up; held while accounts are compared with it.
+    pub(super) comparing: tokio::sync::Mutex<Option<Summed>>,
+    /// Held while keys are looked at for alerts, and while the rules or what was found change.
+    pub(super) alerting: tokio::sync::Mutex<()>,
 }
 
 /// What the store's methods and the writer share.
@@ -79,6 +91,11 @@ pub(super) struct State {
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) tokens: Tokens,
     pub(super) teams: Teams,
+    pub(super) alerts: Alerting,
+    pub(super) moved: CreditsMoved,
+    /// Keys that were made since the start, as a mark that there are more of them.
+    pub(super) keys_made: u64,
+    pub(super) compared: Option<Compared>,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
     pub(super) parked: Lot,
@@ -129,13 +146,14 @@ impl Shared {
         if !state.judged_by_present_records(charge) {
             return Err(HoldRefused::Stale);
         }
-        let State { book, queue, dirty, .. } = &mut *state;
+        let State { book, queue, dirty, moved, .. } = &mut *state;
         let hold = match book.hold(now, charge.call, deadline, &charge.demands) {
             Ok(hold) => hold,
             Err(HoldError::Refused(refusal)) => return Err(HoldRefused::Refused(refusal)),
             Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
+        moved.opened(hold.credits());
         if let Some(labels) = &charge.labels {
             let labels = Write::Labels { call: charge.call, at: hold.at, labels: labels.clone() };
             queue.push(labels);
@@ -167,6 +185,7 @@ impl Shared {
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
         state.unpark(call);
+        state.moved.ended(hold.credits(), hold.credits_kept(&resolution.kept));
         state.queue.ended(&hold, &resolution, charged, Some(ends));
         if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
             let now = state.book.now();
@@ -199,6 +218,7 @@ impl Shared {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
                     state.unpark(*call);
+                    state.moved.ended(hold.credits(), hold.credits_kept(&resolution.kept));
                     state.queue.ended(&hold, &resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
@@ -251,6 +271,7 @@ impl Shared {
             return Err(error);
         }
         state.put_key(Arc::clone(&key));
+        state.keys_made = state.keys_made.saturating_add(1);
         state.queue.push(Write::Key(Arc::clone(&key)));
         state.remember(deed.once, credits, now);
         state.audit(deed.audit);

@@ -14,6 +14,7 @@ use super::state::LocalStore;
 use super::{explain, kept, refunds, usage};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::{CallId, KeyId};
@@ -25,9 +26,9 @@ use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable, ExplainedCall,
-    FoundCall, HoldRefused, Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement,
-    Show, Store, StoreError, UsagePage, UsageRow,
+    AlertsAsked, Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable,
+    ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking,
+    Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 impl LocalStore {
@@ -55,7 +56,10 @@ impl LocalStore {
 
 impl LocalStore {
     /// Memory knows better than the file where it knows anything.
-    fn as_of_now(&self, rows: &[KeyAndAccount]) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
+    pub(super) fn as_of_now(
+        &self,
+        rows: &[KeyAndAccount],
+    ) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
         let state = self.shared.lock();
         state.open_for_reading()?;
         let newest = rows.iter().map(|(key, account)| {
@@ -196,6 +200,27 @@ impl Store for LocalStore {
 
     async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.shared.forget_audit(before)?.wait().await
+    }
+
+    fn alert_rules(&self) -> Arc<[AlertRule]> {
+        self.shared.alert_rules()
+    }
+
+    async fn set_alert_rules(&self, rules: Vec<AlertRule>, deed: Deed) -> Result<(), StoreError> {
+        self.replace_alert_rules(rules, deed).await
+    }
+
+    async fn look_for_alerts(
+        &self,
+        judge: Judge,
+        look_at: LookAt,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        self.watch_keys(judge, look_at, now).await
+    }
+
+    async fn alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
+        self.read_alerts(asked).await
     }
 
     async fn create_key(
@@ -464,9 +489,20 @@ impl Store for LocalStore {
         self.shared.forget_usage(before)?.wait().await
     }
 
+    async fn compare_books(&self) -> Result<(), StoreError> {
+        self.compare_all().await
+    }
+
     fn load(&self) -> BooksLoad {
         let state = self.shared.lock();
-        BooksLoad { open_holds: state.book.holds().len(), waiting: state.queue.waiting() }
+        BooksLoad {
+            open_holds: state.book.holds().len(),
+            waiting: state.queue.waiting(),
+            moved: state.moved,
+            compared: state.compared,
+            alerts_pending: state.alerts.pending,
+            alerts_fired: state.alerts.fired,
+        }
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -101,7 +101,9 @@ impl Writer {
             | Write::Token(_)
             | Write::DeletedToken(_)
             | Write::Namespace(_)
-            | Write::Team(_) => sum,
+            | Write::Team(_)
+            | Write::Alert(_)
+            | Write::Summed(_) => sum,
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -180,15 +182,7 @@ impl Writer {
                 Write::Journal(row) => {
                     seq += 1;
                     row.insert(&mut insert, seq, text)?;
-                    match row.effect() {
-                        Effect::Opens(call) => {
-                            self.open_holds.insert(call, seq);
-                        }
-                        Effect::Ends(call) => {
-                            self.open_holds.remove(&call);
-                        }
-                        Effect::Neither => {}
-                    }
+                    note_effect(&mut self.open_holds, row.effect(), seq);
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
                 Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
@@ -209,6 +203,8 @@ impl Writer {
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
                 Write::Team(team) => write_team(&transaction, team)?,
+                Write::Alert(alert) => alert.write(&transaction)?,
+                Write::Summed(summed) => summed.write(&transaction)?,
             }
         }
         drop(insert);
@@ -230,6 +226,15 @@ impl Writer {
     /// Closes the store: memory is ahead of a file that nobody can vouch for.
     fn close(&self, error: &rusqlite::Error) {
         close(&self.shared, format!("the database could not be written ({error})"));
+    }
+}
+
+/// Follows which holds have a row and are open.
+fn note_effect(open_holds: &mut IdMap<CallId, i64>, effect: Effect, seq: i64) {
+    match effect {
+        Effect::Opens(call) => drop(open_holds.insert(call, seq)),
+        Effect::Ends(call) => drop(open_holds.remove(&call)),
+        Effect::Neither => {}
     }
 }
 
