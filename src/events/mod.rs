@@ -3,3 +3,5 @@
 pub mod denials;
 pub mod metrics;
 pub mod text_form;
+pub mod usage_form;
+pub mod webhooks;

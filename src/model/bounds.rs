@@ -2,7 +2,11 @@
 //! bounded here is a bug. What an operator may change is named after its config key and is only
 //! the default here.
 
+mod webhooks;
+
 use std::time::Duration;
+
+pub use webhooks::*;
 
 /// Largest magnitude of any counter: JSON readers everywhere and Redis' Lua hold it exactly.
 pub const COUNTER_MAX: i64 = (1 << 53) - 1;

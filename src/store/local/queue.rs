@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::kept::KeptRow;
+use super::outbox::OutboxWrite;
 use super::records::OnceRecord;
 use super::roll_up::RollUp;
 use super::rows::{End, JournalRow};
@@ -62,6 +63,7 @@ pub(super) enum Write {
     DeletedToken(TokenId),
     Namespace(Arc<Namespace>),
     Team(Arc<Team>),
+    Outbox(Box<OutboxWrite>),
 }
 
 /// A call whose hold is open.
