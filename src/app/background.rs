@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Retention;
+use crate::events::webhooks::Webhooks;
 use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::{Store, clock};
@@ -24,20 +25,23 @@ pub(super) struct Background {
     sessions: JoinHandle<()>,
     forgetting: JoinHandle<()>,
     usage: JoinHandle<()>,
+    webhooks: JoinHandle<()>,
 }
 
 impl Background {
     pub(super) fn start(
         store: &Arc<dyn Store>,
         proxy: &Arc<ArcSwap<Proxy>>,
+        webhooks: &Arc<Webhooks>,
         retention: Retention,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
         let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
         let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
-        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped));
-        Self { stop, expiry, sessions, forgetting, usage }
+        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped.clone()));
+        let webhooks = tokio::spawn(Arc::clone(webhooks).follow(stopped));
+        Self { stop, expiry, sessions, forgetting, usage, webhooks }
     }
 
     /// Ends them, each after what it is doing.
@@ -54,6 +58,9 @@ impl Background {
         }
         if let Err(why) = self.usage.await {
             tracing::error!(target: "app", %why, "usage was not rolled up any more");
+        }
+        if let Err(why) = self.webhooks.await {
+            tracing::error!(target: "app", %why, "webhooks were not sent any more");
         }
     }
 }

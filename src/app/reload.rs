@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::options;
 use crate::admin::Terms;
 use crate::config::{self, Config, Report};
+use crate::events::webhooks::Webhooks;
 use crate::front::http::{Certificate, HttpRenewal, TlsError};
 use crate::proxy::Proxy;
 
@@ -20,7 +21,7 @@ use crate::proxy::Proxy;
 pub type Load = Arc<dyn Fn() -> Result<(Config, Report), Report> + Send + Sync>;
 
 /// Keys that can change while Paygate runs. Any other needs a new start.
-const LIVE: [&str; 20] = [
+const LIVE: [&str; 24] = [
     "defaultCreditsPerCall",
     "toolPricing",
     "methodPricing",
@@ -41,6 +42,10 @@ const LIVE: [&str; 20] = [
     "allowedHosts",
     "allowedOrigins",
     "tls",
+    "webhookUrl",
+    "webhookSecret",
+    "webhookMaxRetries",
+    "webhookAllowPrivate",
 ];
 
 /// What serves, and so what is put in another's place.
@@ -48,6 +53,7 @@ pub(super) struct Parts {
     pub(super) http: Option<HttpRenewal>,
     /// For the client on stdin and stdout and for work in the background.
     pub(super) proxy: Arc<ArcSwap<Proxy>>,
+    pub(super) webhooks: Arc<Webhooks>,
 }
 
 /// Takes new configurations.
@@ -99,12 +105,20 @@ impl Reloader {
         let (mut changed, fixed): (Vec<_>, Vec<_>) =
             config::changed(&running, &new).into_iter().partition(is_live);
         let next = merged(&running, new);
+        // What can fail comes first: then nothing has changed.
+        let target = options::webhooks(&next).map_err(|why| {
+            tracing::error!(target: "app", %why, "the new configuration is not good; the one before goes on");
+            format!("The new configuration is not good; the one before goes on.\n{why}")
+        })?;
         put_in_place(&next, parts);
         // Its files may hold another one although their names are the same.
         let renewed = certificate.zip(parts.http.as_ref());
         let is_new = renewed.is_some_and(|(certificate, http)| http.renew_certificate(certificate));
         if is_new && !changed.iter().any(|name| name == "tls") {
             changed.push("tls".to_owned());
+        }
+        if changed.iter().any(|key| key.starts_with("webhook")) {
+            parts.webhooks.aim(target);
         }
         self.terms.store(Arc::new(options::terms(&next)));
         *running = next;
@@ -158,6 +172,7 @@ fn merged(running: &Config, new: Config) -> Config {
         allowed_hosts: new.allowed_hosts,
         allowed_origins: new.allowed_origins,
         tls: running.tls.as_ref().and(new.tls).or_else(|| running.tls.clone()),
+        webhook: new.webhook,
         ..running.clone()
     }
 }

@@ -8,9 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::problem::masked;
-use super::settings::{
-    Backend, Books, Choice, Config, Pricing, RemoteUrl, ServerCommand, ServerKind,
-};
+use super::settings::{Backend, Books, Choice, Config, Pricing, ServerCommand, ServerKind};
 
 const SECRET: &str = "***";
 
@@ -59,6 +57,10 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             "usageDays": config.retention.usage_days,
         },
         "metricsToken": config.metrics_token.as_ref().map(|token| secret(token.expose_secret())),
+        "webhookUrl": config.webhook.url.as_ref().map(|url| place(url.expose_secret(), secret)),
+        "webhookSecret": config.webhook.secret.as_ref().map(|key| secret(key.expose_secret())),
+        "webhookMaxRetries": config.webhook.retries_max,
+        "webhookAllowPrivate": config.webhook.allow_private,
         "refundOnFailure": config.refund_on_failure,
         "shadowMode": config.shadow_mode,
         "adminKey": config.admin_key.as_ref().map(|key| secret(key.expose_secret())),
@@ -104,7 +106,7 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         Backend::Demo => drop(shown.insert("demo".to_owned(), json!(true))),
         Backend::Command(command) => shown.extend(self::command(command, secret)),
         Backend::Remote(url) => {
-            drop(shown.insert("remoteUrl".to_owned(), json!(place(url, secret))));
+            drop(shown.insert("remoteUrl".to_owned(), json!(place(&url.0, secret))));
         }
         Backend::Several(several) => {
             let servers = several.servers.iter().map(|server| {
@@ -118,7 +120,7 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
                     ServerKind::Remote { url, headers } => {
                         let headers =
                             secrets(headers.iter().map(|(name, value)| (name, value)), secret);
-                        shown.insert("remoteUrl".to_owned(), json!(place(url, secret)));
+                        shown.insert("remoteUrl".to_owned(), json!(place(&url.0, secret)));
                         shown.insert("upstreamHeaders".to_owned(), headers);
                     }
                 }
@@ -144,7 +146,7 @@ fn command(command: &ServerCommand, secret: fn(&str) -> String) -> [(String, Val
 }
 
 /// Scheme and host: a path or a query often holds a token.
-fn place(RemoteUrl(url): &RemoteUrl, secret: fn(&str) -> String) -> String {
+fn place(url: &str, secret: fn(&str) -> String) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, path) = rest.split_at(at);

@@ -100,10 +100,7 @@ impl Webhooks {
     }
 
     /// Throws all dead letters away that there are now. The audit log is told how many.
-    pub async fn clear(
-        &self,
-        audit: impl FnOnce(i64) -> AuditEvent,
-    ) -> Result<i64, StoreError> {
+    pub async fn clear(&self, audit: impl FnOnce(i64) -> AuditEvent) -> Result<i64, StoreError> {
         let OutboxTotals { dead, last_dead, .. } = self.look().await?;
         if dead > 0 {
             self.store.clear_dead_letters(last_dead, audit(dead)).await?;

@@ -22,7 +22,8 @@ mod tests {
     fn signs_as_documented() {
         // printf '%s' '1700000000.{"a":1}' | openssl dgst -sha256 -hmac whsec_test
         let signed = signature("whsec_test", Time::from_ms(1_700_000_000_999), "{\"a\":1}");
-        let expected = "t=1700000000,v1=38877139021993b830af32feea6e18a8da83eb2f6e49ee50bd9e4cf4ca4d3789";
+        let expected =
+            "t=1700000000,v1=38877139021993b830af32feea6e18a8da83eb2f6e49ee50bd9e4cf4ca4d3789";
         assert_eq!(signed.as_deref(), Some(expected));
     }
 }

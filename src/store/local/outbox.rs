@@ -74,13 +74,13 @@ fn open(connection: &Connection, seq: i64, at: Time) -> rusqlite::Result<()> {
     let (usage, audit) = (last_place(connection, seq)?, "coalesce((SELECT max(id) FROM audit), 0)");
     match off {
         None => {
-            let sql =
-                format!("INSERT INTO webhooks (usage_place, audit_id) VALUES (?1, {audit})");
+            let sql = format!("INSERT INTO webhooks (usage_place, audit_id) VALUES (?1, {audit})");
             connection.execute(&sql, [usage]).map(drop)
         }
         Some(Some(since)) if Time::from_ms(since).plus(WEBHOOK_OFF_KEPT) < at => {
-            let sql =
-                format!("UPDATE webhooks SET usage_place = ?1, audit_id = {audit}, off_since = NULL");
+            let sql = format!(
+                "UPDATE webhooks SET usage_place = ?1, audit_id = {audit}, off_since = NULL"
+            );
             connection.execute(&sql, [usage]).map(drop)
         }
         Some(_) => connection.execute("UPDATE webhooks SET off_since = NULL", []).map(drop),
@@ -229,8 +229,8 @@ fn unsent(connection: &Connection, after: Cursor, limit: usize) -> rusqlite::Res
     let newest = "SELECT coalesce(max(id), 0) FROM audit";
     let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement
-        .query_map([after.audit, i64::try_from(limit).unwrap_or(i64::MAX)], audit::row)?;
+    let rows =
+        statement.query_map([after.audit, i64::try_from(limit).unwrap_or(i64::MAX)], audit::row)?;
     let admin = rows.collect::<rusqlite::Result<Vec<AuditRow>>>()?;
     let is_full = admin.len() >= limit;
     let last = admin.last().map_or(after.audit, |row| row.id);
@@ -262,11 +262,7 @@ fn letters(connection: &Connection, after: i64, limit: i64) -> rusqlite::Result<
 }
 
 impl Shared {
-    fn outbox(
-        &self,
-        write: OutboxWrite,
-        audit: Option<AuditEvent>,
-    ) -> Result<Durable, StoreError> {
+    fn outbox(&self, write: OutboxWrite, audit: Option<AuditEvent>) -> Result<Durable, StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
         state.queue.push(Write::Outbox(Box::new(write)));

@@ -66,10 +66,7 @@ impl HttpClient {
     }
 
     /// Sends a request and waits for the head of its response, for as long as the caller lets it.
-    pub async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Trouble> {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Trouble> {
         self.0.request(request).await.map_err(|error| trouble(&error))
     }
 }
