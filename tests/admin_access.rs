@@ -146,7 +146,8 @@ fn bodies_that_are_no_object() {
             (b"{\"a\":NaN}", invalid),
             (b"{\"a\":\"\xff\"}", invalid),
         ] {
-            if body.is_empty() && *path == "/config/reload" {
+            let may_be_empty = ["/config/reload", "/webhooks/test", "/webhooks/dead-letter/replay"];
+            if body.is_empty() && may_be_empty.contains(path) {
                 continue;
             }
             let request = Request::new(method, &written(path));

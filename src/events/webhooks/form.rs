@@ -53,7 +53,7 @@ pub(super) fn members(batch: &Batch) -> Result<String, serde_json::Error> {
 }
 
 fn usage(event: &UsageEvent) -> Usage<'_> {
-    Usage { form: UsageForm::from(event), id: format!("usage_{}", event.place) }
+    Usage { form: UsageForm::from(event), id: id("usage", event.place, event.at) }
 }
 
 fn admin(row: &AuditRow) -> Admin<'_> {
@@ -64,8 +64,14 @@ fn admin(row: &AuditRow) -> Admin<'_> {
         metadata: serde_json::from_str(&row.metadata).ok(),
         namespace: row.namespace.as_deref(),
         target: row.target.as_deref(),
-        id: format!("audit_{}", row.id),
+        id: id("audit", row.id, row.at),
     }
+}
+
+/// The same whenever an event is sent, and of no other event: places come again after books were
+/// brought back from a copy, or kept in memory only, moments do not.
+fn id(kind: &str, place: i64, at: Time) -> String {
+    format!("{kind}_{place}_{}", at.ms())
 }
 
 /// A body that is sent now.
@@ -124,11 +130,11 @@ mod tests {
                 "timestamp": "1970-01-01T00:00:00.001Z", "apiKey": "none", "keyName": "",
                 "tool": "a\"b", "creditsCharged": 0, "allowed": false,
                 "denyReason": "invalid_api_key", "outcome": "invalid_api_key", "price": 0,
-                "count": 3, "id": "usage_7",
+                "count": 3, "id": "usage_7_1",
             }],
             "adminEvents": [{
                 "type": "alert.fired", "timestamp": "1970-01-01T00:00:00.002Z", "actor": "system",
-                "metadata": {"alertType": "credits_low"}, "id": "audit_4",
+                "metadata": {"alertType": "credits_low"}, "id": "audit_4_2",
             }],
         });
         assert_eq!(read(&batch), whole);
