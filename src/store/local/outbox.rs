@@ -317,3 +317,7 @@ impl Outbox for LocalStore {
         self.shared.outbox(OutboxWrite::Clear { up_to }, Some(audit))?.wait().await
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;
