@@ -37,12 +37,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let four = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
-        // Loopback, the unspecified one, and IPv4 in the oldest form.
-        [0, 0, 0, 0, 0, 0, ..] => false,
-        // IPv4 behind a translator: what it leads to decides.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(four(high, low)),
-        [0x64, 0xff9b, 1, ..] => false,
-        [0x2002, high, low, ..] => is_public_v4(four(high, low)),
+        // IPv4 behind a translator, and IPv6 over IPv4: what it leads to decides.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            is_public_v4(four(high, low))
+        }
         // Only these are given out at all.
         [first, ..] => first & 0xe000 == 0x2000,
     }

@@ -149,7 +149,7 @@ fn answer(mut stream: &TcpStream, reply: &Reply) -> Option<()> {
         }
         Reply::Hang => {
             // Until the other side has enough of it.
-            stream.read(&mut [0]).ok();
+            stream.read_to_end(&mut Vec::new()).ok();
             return None;
         }
         Reply::Close => return None,

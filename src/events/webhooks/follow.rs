@@ -21,7 +21,7 @@ const IDLE_MOVE: i64 = 10_000;
 enum Ended {
     /// Paygate stops.
     Stopping,
-    /// The books say no. What was sent and is not noted will be sent again.
+    /// The books say no, for now or for good. What was sent and is not noted will be sent again.
     Books(StoreError),
 }
 
@@ -34,15 +34,22 @@ impl From<StoreError> for Ended {
 impl Webhooks {
     /// Sends what happens until `stop` is true. One call for each.
     pub async fn follow(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let mut follower = Follower { hooks: self, stop, place: None, since: None };
+        let mut follower =
+            Follower { hooks: self, stop, place: None, since: None, is_cut_off: false };
         loop {
             match follower.step().await {
                 Ok(()) => {}
                 Err(Ended::Stopping) => break,
+                Err(Ended::Books(why @ StoreError::Closed(_))) => {
+                    // Nothing could be noted any more, so everything would be sent again and again.
+                    tracing::error!(target: "webhooks", %why, "nothing is sent until Paygate is started again");
+                    follower.stop.wait_for(|stop| *stop).await.ok();
+                    return;
+                }
                 Err(Ended::Books(why)) => {
                     tracing::warn!(target: "webhooks", %why, "webhooks wait for the books");
                     follower.place = None;
-                    if follower.nap(bounds::WEBHOOK_RETRY_WAIT_MAX).await.is_err() {
+                    if follower.nap(bounds::WEBHOOK_FLUSH_WAIT).await.is_err() {
                         break;
                     }
                 }
@@ -59,6 +66,8 @@ struct Follower {
     place: Option<Place>,
     /// When the first event was seen that waits for its batch to fill.
     since: Option<Instant>,
+    /// Did the stop end an attempt?
+    is_cut_off: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -185,7 +194,10 @@ impl Follower {
         };
         tokio::select! {
             attempt = posting => Ok(attempt.error),
-            () = hurried => Err(Ended::Stopping),
+            () = hurried => {
+                self.is_cut_off = true;
+                Err(Ended::Stopping)
+            }
         }
     }
 
@@ -231,7 +243,7 @@ impl Follower {
 
     /// One last attempt for what waits. If it fails, the next start goes on with it.
     async fn last(&mut self) {
-        let is_failing = self.hooks.retrying.load(Ordering::Relaxed) > 0;
+        let is_failing = self.is_cut_off || self.hooks.retrying.load(Ordering::Relaxed) > 0;
         let (Some(target), Some(place), false) =
             (self.hooks.target.load_full(), self.place, is_failing)
         else {

@@ -10,7 +10,7 @@ pub(super) fn wait(attempt: u32, random: u8) -> Duration {
     let factor = 2_u32.saturating_pow(attempt);
     let wait = WEBHOOK_RETRY_FIRST.saturating_mul(factor).min(WEBHOOK_RETRY_WAIT_MAX);
     let spread = wait / 2 * u32::from(random) / u32::from(u8::MAX);
-    wait - wait / 4 + spread
+    wait.saturating_sub(wait / 4).saturating_add(spread)
 }
 
 #[cfg(test)]

@@ -319,5 +319,4 @@ impl Outbox for LocalStore {
 }
 
 #[cfg(test)]
-#[path = "outbox_tests.rs"]
 mod tests;
