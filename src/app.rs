@@ -177,6 +177,9 @@ impl App {
         options::warn_of_names(config, &link);
         let fronts = Fronts { listener, pipes };
         let webhooks = Arc::new(Webhooks::new(Arc::clone(&store), target));
+        if let Err(why) = webhooks.begin().await {
+            tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
+        }
         let kept = Kept { store: Arc::clone(&store), webhooks };
         let mut started = Self::assemble(config, load, fronts, kept, guarded).await;
         if let Ok(app) = &mut started {

@@ -117,16 +117,7 @@ impl Follower {
     }
 
     async fn open(&mut self) -> Result<Place, Ended> {
-        let now = clock::now();
-        let before = self.hooks.look().await?;
-        if let Some(since) = before.off_since
-            && since.plus(bounds::WEBHOOK_OFF_KEPT) < now
-        {
-            tracing::warn!(target: "webhooks", %since, "webhooks were switched off for long: what happened since is not sent");
-        }
-        let totals = self.hooks.store.open_outbox(now).await?;
-        self.hooks.dead.store(totals.dead, Ordering::Relaxed);
-        let cursor = totals.cursor.unwrap_or_default();
+        let cursor = self.hooks.open().await?.cursor.unwrap_or_default();
         let place = Place { seen: cursor, durable: cursor };
         self.place = Some(place);
         Ok(place)

@@ -21,9 +21,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use crate::model::bounds::WEBHOOK_OFF_KEPT;
 use crate::model::time::Time;
 use crate::model::webhook::OutboxTotals;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, clock};
 pub use letters::Replaying;
 pub use target::{Attempt, Target, WebhookError, WebhookOptions};
 
@@ -90,6 +91,23 @@ impl Webhooks {
     pub fn aim(&self, target: Option<Target>) {
         self.target.store(target.map(Arc::new));
         self.changed.notify_one();
+    }
+
+    /// Makes sure that what happens from now on is sent, if they are switched on. May be repeated.
+    pub async fn begin(&self) -> Result<(), StoreError> {
+        if self.is_on() { self.open().await.map(drop) } else { Ok(()) }
+    }
+
+    async fn open(&self) -> Result<OutboxTotals, StoreError> {
+        let now = clock::now();
+        if let Some(since) = self.look().await?.off_since
+            && since.plus(WEBHOOK_OFF_KEPT) < now
+        {
+            tracing::warn!(target: "webhooks", %since, "webhooks were switched off for long: what happened since is not sent");
+        }
+        let totals = self.store.open_outbox(now).await?;
+        self.dead.store(totals.dead, Ordering::Relaxed);
+        Ok(totals)
     }
 
     /// Are they switched on?
