@@ -121,10 +121,10 @@ impl Reloader {
         if changed.iter().any(|key| key.starts_with("webhook")) {
             parts.webhooks.aim(target);
             // What happens after the answer is sent. Otherwise the task that sends begins with it.
-            if let Ok(runtime) = Handle::try_current() {
-                if let Err(why) = runtime.block_on(parts.webhooks.begin()) {
-                    tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
-                }
+            if let Ok(runtime) = Handle::try_current()
+                && let Err(why) = runtime.block_on(parts.webhooks.begin())
+            {
+                tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
             }
         }
         self.terms.store(Arc::new(options::terms(&next)));
