@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::options;
 use crate::admin::Terms;
 use crate::config::{self, Config, Report};
-use crate::events::webhooks::Webhooks;
+use crate::events::webhooks::{Target, Webhooks};
 use crate::front::http::{Certificate, HttpRenewal, TlsError};
 use crate::proxy::Proxy;
 
@@ -119,13 +119,7 @@ impl Reloader {
             changed.push("tls".to_owned());
         }
         if changed.iter().any(|key| key.starts_with("webhook")) {
-            parts.webhooks.aim(target);
-            // What happens after the answer is sent. Otherwise the task that sends begins with it.
-            if let Ok(runtime) = Handle::try_current()
-                && let Err(why) = runtime.block_on(parts.webhooks.begin())
-            {
-                tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
-            }
+            aim(&parts.webhooks, target);
         }
         self.terms.store(Arc::new(options::terms(&next)));
         *running = next;
@@ -181,6 +175,17 @@ fn merged(running: &Config, new: Config) -> Config {
         tls: running.tls.as_ref().and(new.tls).or_else(|| running.tls.clone()),
         webhook: new.webhook,
         ..running.clone()
+    }
+}
+
+/// Sends what happens to another receiver. What happens after the answer is sent; if the books cannot
+/// note that now, the task that sends begins with it.
+fn aim(webhooks: &Webhooks, target: Option<Target>) {
+    webhooks.aim(target);
+    if let Ok(runtime) = Handle::try_current()
+        && let Err(why) = runtime.block_on(webhooks.begin())
+    {
+        tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
     }
 }
 

@@ -26,13 +26,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let (books, state_file) = books_and_state(&draft, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
-    let request_timeout = timeout(
-        "requestTimeoutMs",
-        "requestTimeoutMs",
-        draft.request_timeout_ms.as_ref(),
-        request_timeout_max,
-        findings,
-    );
+    let request_timeout = request_timeout(&draft, request_timeout_max, findings);
     warn(&draft, findings);
     let pricing = pricing(&draft, request_timeout_max, findings);
     let webhook = webhook(&draft);
@@ -141,6 +135,12 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
         );
     }
     from_file.map(Backend::Command)
+}
+
+/// The time of a call that has none of its own, if one is given.
+fn request_timeout(draft: &Draft, ceiling: Duration, findings: &mut Findings) -> Option<Duration> {
+    let name = "requestTimeoutMs";
+    timeout(name, name, draft.request_timeout_ms.as_ref(), ceiling, findings)
 }
 
 /// Who is told what happens.

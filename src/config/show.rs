@@ -8,7 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::problem::masked;
-use super::settings::{Backend, Books, Choice, Config, Pricing, ServerCommand, ServerKind};
+use super::settings::{
+    Backend, Books, Choice, Config, Pricing, ServerCommand, ServerKind, Webhook,
+};
 
 const SECRET: &str = "***";
 
@@ -30,6 +32,7 @@ pub fn changed(before: &Config, after: &Config) -> Vec<String> {
 /// The keys and their values; `secret` says what stands for a secret.
 fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let mut shown = backend(config, secret);
+    shown.extend(webhook(config, secret));
     let rest = json!({
         "name": config.name,
         "host": config.host.to_string(),
@@ -57,10 +60,6 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             "usageDays": config.retention.usage_days,
         },
         "metricsToken": config.metrics_token.as_ref().map(|token| secret(token.expose_secret())),
-        "webhookUrl": config.webhook.url.as_ref().map(|url| place(url.expose_secret(), secret)),
-        "webhookSecret": config.webhook.secret.as_ref().map(|key| secret(key.expose_secret())),
-        "webhookMaxRetries": config.webhook.retries_max,
-        "webhookAllowPrivate": config.webhook.allow_private,
         "refundOnFailure": config.refund_on_failure,
         "shadowMode": config.shadow_mode,
         "adminKey": config.admin_key.as_ref().map(|key| secret(key.expose_secret())),
@@ -89,6 +88,18 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         shown.extend(rest);
     }
     shown
+}
+
+fn webhook(config: &Config, secret: fn(&str) -> String) -> [(String, Value); 4] {
+    let Webhook { url, secret: signs, retries_max, allow_private } = &config.webhook;
+    let url = url.as_ref().map(|url| place(url.expose_secret(), secret));
+    let signs = signs.as_ref().map(|signs| secret(signs.expose_secret()));
+    [
+        ("webhookUrl".to_owned(), json!(url)),
+        ("webhookSecret".to_owned(), json!(signs)),
+        ("webhookMaxRetries".to_owned(), json!(retries_max)),
+        ("webhookAllowPrivate".to_owned(), json!(allow_private)),
+    ]
 }
 
 fn tls(config: &Config) -> Value {
