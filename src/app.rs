@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::config::{Backend, Config};
+use crate::events::webhooks::{WebhookError, Webhooks};
 use crate::front::http::{BindError, HttpFront, Listener, Served, TlsError};
 use crate::front::stdio::StdioFront;
 use crate::model::bounds;
@@ -69,6 +70,12 @@ pub struct Pipes {
 struct Fronts {
     listener: Option<Listener>,
     pipes: Option<Pipes>,
+}
+
+/// What outlives every request.
+struct Kept {
+    store: Arc<dyn Store>,
+    webhooks: Arc<Webhooks>,
 }
 
 /// What an operator is told about a running Paygate.
@@ -121,6 +128,9 @@ pub enum AppError {
     /// A remote server that cannot be asked.
     #[error(transparent)]
     Remote(#[from] RemoteSetupError),
+    /// A receiver of webhooks that cannot be reached by any means.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The demo is this program itself.
     #[error(
         "the demo server cannot be started: this program does not find itself ({0}); guard a server of yours with \
@@ -153,6 +163,7 @@ impl App {
         pipes: Option<Pipes>,
     ) -> Result<Self, AppError> {
         let listener = if config.serves.http() { Some(listen(config).await?) } else { None };
+        let target = options::webhooks(config)?;
         let (store, state_file) = books::open(config).await?;
         let server = Server::new(options::server(config, environment)?, config.children_max);
         let guarded = match server::start(server).await {
@@ -165,7 +176,12 @@ impl App {
         let link = guarded.link.clone();
         options::warn_of_names(config, &link);
         let fronts = Fronts { listener, pipes };
-        let mut started = Self::assemble(config, load, fronts, Arc::clone(&store), guarded).await;
+        let webhooks = Arc::new(Webhooks::new(Arc::clone(&store), target));
+        if let Err(why) = webhooks.begin().await {
+            tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
+        }
+        let kept = Kept { store: Arc::clone(&store), webhooks };
+        let mut started = Self::assemble(config, load, fronts, kept, guarded).await;
         if let Ok(app) = &mut started {
             app.about.state_file = state_file;
         }
@@ -180,7 +196,7 @@ impl App {
         config: &Config,
         load: Load,
         fronts: Fronts,
-        store: Arc<dyn Store>,
+        Kept { store, webhooks }: Kept,
         guarded: Guarded,
     ) -> Result<Self, AppError> {
         let Guarded { server, link, ear, modern } = guarded;
@@ -195,7 +211,7 @@ impl App {
         let proxy = Arc::new(proxy.with_modern(modern));
         let reloader = Arc::new(Reloader::new(config, load));
         let admin = admin::router(
-            options::admin(config, admin_key.secret.clone(), &proxy, &reloader),
+            options::admin(config, admin_key.secret.clone(), &proxy, &reloader, &webhooks),
             Arc::clone(&store),
         );
         let served = Served {
@@ -203,6 +219,7 @@ impl App {
             store: Arc::clone(&store),
             link: link.clone(),
             admin,
+            webhooks: Arc::clone(&webhooks),
         };
         let about = About {
             address: fronts.listener.as_ref().map(Listener::address),
@@ -222,8 +239,10 @@ impl App {
         let http = fronts
             .listener
             .map(|listener| HttpFront::start(listener, options::http(config), served));
-        let background = Background::start(&store, &current, reloader.terms(), config.retention);
-        reloader.serve(Parts { http: http.as_ref().map(HttpFront::renewal), proxy: current });
+        let background =
+            Background::start(&store, &current, &webhooks, reloader.terms(), config.retention);
+        let http_renewal = http.as_ref().map(HttpFront::renewal);
+        reloader.serve(Parts { http: http_renewal, proxy: current, webhooks });
         Ok(Self { http, stdio, proxy, store, background, reloader, about })
     }
 

@@ -10,6 +10,7 @@ use axum::http::Request;
 use http_body_util::BodyExt;
 use paygate::admin::{self, AdminOptions, Live, Terms};
 use paygate::events::metrics::Gauges;
+use paygate::events::webhooks::Webhooks;
 use paygate::gate::{self, CallFacts, Policy};
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::Key;
@@ -82,6 +83,7 @@ async fn numbers_are_shown_as_of_ledger_time() {
         config: Arc::new(|| Value::Null),
         reload: Arc::new(|| Err(String::new())),
         metrics_token: None,
+        webhooks: Arc::new(Webhooks::new(Arc::clone(&store) as Arc<dyn Store>, None)),
         live: Arc::new(Nothing),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);

@@ -57,9 +57,6 @@ fn flags_whose_feature_is_not_built() {
     let cases = [
         ("--redis-url", "redis://127.0.0.1", "Redis"),
         ("--stripe-secret", "whsec_0123456789", "Stripe"),
-        ("--webhook-url", "https://hooks.example/", "webhooks"),
-        ("--webhook-secret", "0123456789", "webhooks"),
-        ("--webhook-retries", "3", "webhooks"),
     ];
     for (flag, value, feature) in cases {
         let args = [flag, value];

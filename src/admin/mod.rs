@@ -47,6 +47,7 @@ mod topup;
 mod usage;
 mod usage_list;
 mod view;
+mod webhooks;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -64,6 +65,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::events::metrics::Gauges;
+use crate::events::webhooks::Webhooks;
 use crate::gate::Policy;
 use crate::model::alert::AlertRule;
 use crate::model::ids::KeyId;
@@ -127,6 +129,8 @@ pub struct AdminOptions {
     pub reload: Reload,
     /// Lets a scraper read the metrics from elsewhere.
     pub metrics_token: Option<SecretString>,
+    /// Who is told what happens.
+    pub webhooks: Arc<Webhooks>,
     /// The running proxy.
     pub live: Arc<dyn Live>,
 }

@@ -10,7 +10,7 @@ use super::answer::{Answer, Problem};
 use super::{
     Admin, Call, acl, adjust, alerts, analytics, audit, balance, config, expiry, explain, ip, keys,
     limits, metrics, namespaces, openapi, quota, refund, revoke, rotate, search, status, tags,
-    teams, tokens, topup, usage_list,
+    teams, tokens, topup, usage_list, webhooks,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -161,6 +161,11 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
     route!(GET "/alerts" Viewer alerts::list, "alerts" "What the rules for alerts had to say, since it was last read", Query(&["namespace"]) => 200 "Alerts"),
     route!(POST "/alerts" Operator alerts::configure, "setAlerts" "Replace the rules for alerts", Body("AlertRules") => 200 "SetAlertRules"),
+    route!(GET "/webhooks/stats" Operator webhooks::stats, "webhookStats" "How webhooks stand", Nothing => 200 "WebhookStats"),
+    route!(GET "/webhooks/dead-letter" Operator webhooks::list, "webhookDeadLetters" "Batches that the receiver of webhooks did not take, oldest first", Nothing => 200 "DeadLetters"),
+    route!(DELETE "/webhooks/dead-letter" Operator webhooks::clear, "clearDeadLetters" "Throw all dead letters away", Nothing => 200 "ClearedLetters"),
+    route!(POST "/webhooks/dead-letter/replay" Operator webhooks::replay, "replayDeadLetters" "Send dead letters again: one by its id, or all", Body("Replay") => 200 "Replaying"),
+    route!(POST "/webhooks/test" Operator webhooks::test, "testWebhook" "Send a test event at once, and say what came back", Body("NoMembers") => 200 "WebhookTest"),
     route!(GET "/config" Host config::show, "showConfig" "The configuration that holds, without its secrets", Nothing => 200 "Config"),
     route!(POST "/config/reload" Host config::reload, "reloadConfig" "Read the configuration file anew", Body("NoMembers") => 200 "Reloaded"),
     route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),

@@ -84,20 +84,20 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
                 .fold(0, |sum, row| row.calls.saturating_add(sum)),
             namespaces: namespaces::views(&keys, &tenants, seen.as_deref(), call.now),
             filtered_namespace: asked.as_deref(),
-            config: config(&terms),
+            config: config(&terms, options.webhooks.is_on()),
         })
     })
     .await
 }
 
-fn config(terms: &Terms) -> Config<'_> {
+fn config(terms: &Terms, has_webhooks: bool) -> Config<'_> {
     let policy = &terms.policy;
     Config {
         default_credits_per_call: policy.default_price,
         global_rate_limit_per_min: policy.key_rate,
         tool_pricing: policy.tools.iter().map(|(tool, of)| (tool.as_str(), pricing(of))).collect(),
         refund_on_failure: terms.refund_on_failure,
-        webhook_url: None,
+        webhook_url: has_webhooks.then_some("***"),
     }
 }
 

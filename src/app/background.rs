@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::admin::Terms;
 use crate::config::Retention;
 use crate::events::alerts;
+use crate::events::webhooks::Webhooks;
 use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::{LookAt, Store, clock};
@@ -18,55 +19,46 @@ use crate::store::{LookAt, Store, clock};
 /// Nothing is older than this, and it is still a time.
 const HOURS_MAX: u64 = 24 * 365 * 1000;
 
-/// The tasks that run beside the front.
+/// The tasks that run beside the front, each with what does not happen without it.
 #[derive(Debug)]
 pub(super) struct Background {
     stop: watch::Sender<bool>,
-    expiry: JoinHandle<()>,
-    sessions: JoinHandle<()>,
-    forgetting: JoinHandle<()>,
-    usage: JoinHandle<()>,
-    alerts: JoinHandle<()>,
-    comparing: JoinHandle<()>,
+    tasks: Vec<(JoinHandle<()>, &'static str)>,
 }
 
 impl Background {
     pub(super) fn start(
         store: &Arc<dyn Store>,
         proxy: &Arc<ArcSwap<Proxy>>,
+        webhooks: &Arc<Webhooks>,
         terms: Arc<ArcSwap<Terms>>,
         retention: Retention,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let expiry = tokio::spawn(expire_holds(Arc::clone(store), stopped.clone()));
-        let sessions = tokio::spawn(tend_sessions(Arc::clone(proxy), stopped.clone()));
-        let forgetting = tokio::spawn(forget(Arc::clone(store), retention, stopped.clone()));
-        let usage = tokio::spawn(roll_up(Arc::clone(store), Arc::clone(proxy), stopped.clone()));
-        let alerts = tokio::spawn(watch_keys(Arc::clone(store), terms, stopped.clone()));
-        let comparing = tokio::spawn(compare(Arc::clone(store), stopped));
-        Self { stop, expiry, sessions, forgetting, usage, alerts, comparing }
+        let (store, proxy) = (|| Arc::clone(store), || Arc::clone(proxy));
+        let stopped = || stopped.clone();
+        let tasks = vec![
+            (tokio::spawn(expire_holds(store(), stopped())), "holds were not released on time"),
+            (tokio::spawn(tend_sessions(proxy(), stopped())), "sessions were not looked after"),
+            (tokio::spawn(forget(store(), retention, stopped())), "old entries were not forgotten"),
+            (tokio::spawn(roll_up(store(), proxy(), stopped())), "usage was not rolled up"),
+            (
+                tokio::spawn(watch_keys(store(), terms, stopped())),
+                "keys were not looked at for alerts",
+            ),
+            (tokio::spawn(compare(store(), stopped())), "the books were not compared"),
+            (tokio::spawn(Arc::clone(webhooks).follow(stopped())), "webhooks were not sent"),
+        ];
+        Self { stop, tasks }
     }
 
     /// Ends them, each after what it is doing.
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
-        if let Err(why) = self.expiry.await {
-            tracing::error!(target: "app", %why, "holds were not released on time any more");
-        }
-        if let Err(why) = self.sessions.await {
-            tracing::error!(target: "app", %why, "sessions were not looked after any more");
-        }
-        if let Err(why) = self.forgetting.await {
-            tracing::error!(target: "app", %why, "old entries were not forgotten any more");
-        }
-        if let Err(why) = self.usage.await {
-            tracing::error!(target: "app", %why, "usage was not rolled up any more");
-        }
-        if let Err(why) = self.alerts.await {
-            tracing::error!(target: "app", %why, "keys were not looked at for alerts any more");
-        }
-        if let Err(why) = self.comparing.await {
-            tracing::error!(target: "app", %why, "the books were not compared any more");
+        for (task, lost) in self.tasks {
+            if let Err(why) = task.await {
+                tracing::error!(target: "app", %why, "{lost} any more");
+            }
         }
     }
 }

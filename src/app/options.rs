@@ -15,6 +15,7 @@ use super::reload::Reloader;
 use crate::admin::{AdminOptions, Live, Terms};
 use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::events::metrics::Gauges;
+use crate::events::webhooks::{Target, WebhookError, WebhookOptions, Webhooks};
 use crate::front::http::{Certificate, HttpOptions, TlsError, TlsFiles};
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::front::stdio::StdioOptions;
@@ -25,7 +26,7 @@ use crate::model::usage::Refused;
 use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
 use crate::upstream::{
-    ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
+    ChildOptions, Kind, Link, LinkOptions, Member, Names, Reach, RemoteOptions, RemoteSetup,
     SeveralOptions,
 };
 
@@ -93,6 +94,7 @@ pub(super) fn admin(
     admin_key: SecretString,
     proxy: &Arc<Proxy>,
     reloader: &Arc<Reloader>,
+    webhooks: &Arc<Webhooks>,
 ) -> AdminOptions {
     AdminOptions {
         admin_key,
@@ -108,6 +110,7 @@ pub(super) fn admin(
             Arc::new(move || reloader.reload())
         },
         metrics_token: config.metrics_token.clone(),
+        webhooks: Arc::clone(webhooks),
         live: Arc::new(ProxyNow { proxy: Arc::clone(proxy), since: Instant::now() }),
     }
 }
@@ -134,6 +137,14 @@ impl Live for ProxyNow {
         let gauges = Gauges { uptime: self.since.elapsed(), sessions, ..gauges };
         self.proxy.metrics().text(&self.proxy.denials().snapshot(), &gauges)
     }
+}
+
+/// Who is told what happens, if anybody is.
+pub(super) fn webhooks(config: &Config) -> Result<Option<Target>, WebhookError> {
+    let config::Webhook { url, secret, retries_max, allow_private } = config.webhook.clone();
+    let Some(url) = url else { return Ok(None) };
+    let reach = if allow_private { Reach::Anywhere } else { Reach::Public };
+    Target::new(&WebhookOptions { url, secret, retries_max, reach }).map(Some)
 }
 
 pub(super) fn terms(config: &Config) -> Terms {

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::options;
 use crate::admin::Terms;
 use crate::config::{self, Config, Report};
+use crate::events::webhooks::{Target, Webhooks};
 use crate::front::http::{Certificate, HttpRenewal, TlsError};
 use crate::proxy::Proxy;
 
@@ -42,6 +44,10 @@ const LIVE: &[&str] = &[
     "allowedHosts",
     "allowedOrigins",
     "tls",
+    "webhookUrl",
+    "webhookSecret",
+    "webhookMaxRetries",
+    "webhookAllowPrivate",
 ];
 
 /// What serves, and so what is put in another's place.
@@ -49,6 +55,7 @@ pub(super) struct Parts {
     pub(super) http: Option<HttpRenewal>,
     /// For the client on stdin and stdout and for work in the background.
     pub(super) proxy: Arc<ArcSwap<Proxy>>,
+    pub(super) webhooks: Arc<Webhooks>,
 }
 
 /// Takes new configurations.
@@ -100,12 +107,20 @@ impl Reloader {
         let (mut changed, fixed): (Vec<_>, Vec<_>) =
             config::changed(&running, &new).into_iter().partition(is_live);
         let next = merged(&running, new);
+        // What can fail comes first: then nothing has changed.
+        let target = options::webhooks(&next).map_err(|why| {
+            tracing::error!(target: "app", %why, "the new configuration is not good; the one before goes on");
+            format!("The new configuration is not good; the one before goes on.\n{why}")
+        })?;
         put_in_place(&next, parts);
         // Its files may hold another one although their names are the same.
         let renewed = certificate.zip(parts.http.as_ref());
         let is_new = renewed.is_some_and(|(certificate, http)| http.renew_certificate(certificate));
         if is_new && !changed.iter().any(|name| name == "tls") {
             changed.push("tls".to_owned());
+        }
+        if changed.iter().any(|key| key.starts_with("webhook")) {
+            aim(&parts.webhooks, target);
         }
         self.terms.store(Arc::new(options::terms(&next)));
         *running = next;
@@ -160,7 +175,19 @@ fn merged(running: &Config, new: Config) -> Config {
         allowed_hosts: new.allowed_hosts,
         allowed_origins: new.allowed_origins,
         tls: running.tls.as_ref().and(new.tls).or_else(|| running.tls.clone()),
+        webhook: new.webhook,
         ..running.clone()
+    }
+}
+
+/// Sends what happens to another receiver. What happens after the answer is sent; if the books cannot
+/// note that now, the task that sends begins with it.
+fn aim(webhooks: &Webhooks, target: Option<Target>) {
+    webhooks.aim(target);
+    if let Ok(runtime) = Handle::try_current()
+        && let Err(why) = runtime.block_on(webhooks.begin())
+    {
+        tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
     }
 }
 

@@ -82,6 +82,10 @@ pub(super) struct Draft {
     pub(super) allowed_origins: Vec<String>,
     pub(super) top_up_url: Option<String>,
     pub(super) metrics_token: Option<SecretString>,
+    pub(super) webhook_url: Option<Placed<String>>,
+    pub(super) webhook_secret: Option<Placed<SecretString>>,
+    pub(super) webhook_retries: Option<i64>,
+    pub(super) webhook_allow_private: Option<bool>,
 }
 
 /// The files of a certificate.

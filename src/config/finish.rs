@@ -13,7 +13,7 @@ use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
-use super::settings::{ServerCommand, Serves, TlsFiles, ToolPricing};
+use super::settings::{ServerCommand, Serves, TlsFiles, ToolPricing, Webhook};
 use crate::model::bounds;
 
 /// An admin key shorter than this, in bytes, is within reach of guessing.
@@ -26,15 +26,10 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let (books, state_file) = books_and_state(&draft, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
-    let request_timeout = timeout(
-        "requestTimeoutMs",
-        "requestTimeoutMs",
-        draft.request_timeout_ms.as_ref(),
-        request_timeout_max,
-        findings,
-    );
+    let request_timeout = request_timeout(&draft, request_timeout_max, findings);
     warn(&draft, findings);
     let pricing = pricing(&draft, request_timeout_max, findings);
+    let webhook = webhook(&draft);
     Some(Config {
         backend: backend?,
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
@@ -80,6 +75,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
         metrics_token: draft.metrics_token,
+        webhook,
     })
 }
 
@@ -140,6 +136,23 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
         );
     }
     from_file.map(Backend::Command)
+}
+
+/// The time of a call that has none of its own, if one is given.
+fn request_timeout(draft: &Draft, ceiling: Duration, findings: &mut Findings) -> Option<Duration> {
+    let name = "requestTimeoutMs";
+    timeout(name, name, draft.request_timeout_ms.as_ref(), ceiling, findings)
+}
+
+/// Who is told what happens.
+fn webhook(draft: &Draft) -> Webhook {
+    let retries = draft.webhook_retries.unwrap_or(bounds::WEBHOOK_RETRIES);
+    Webhook {
+        url: draft.webhook_url.as_ref().map(|url| SecretString::from(url.value.as_str())),
+        secret: draft.webhook_secret.as_ref().map(|secret| secret.value.clone()),
+        retries_max: u32::try_from(retries).unwrap_or(0),
+        allow_private: draft.webhook_allow_private.unwrap_or(false),
+    }
 }
 
 fn headers(headers: Vec<(String, Placed<SecretString>)>) -> Vec<(String, SecretString)> {
@@ -358,6 +371,12 @@ fn warn(draft: &Draft, findings: &mut Findings) {
         let message =
             format!("The admin key is shorter than {ADMIN_KEY_BYTES_MIN} characters: guessable.");
         findings.warning(key.place, "adminKey", message, None);
+    }
+    if let Some(secret) = &draft.webhook_secret
+        && draft.webhook_url.is_none()
+    {
+        let message = "webhookSecret is set but webhookUrl is not. Secret will be ignored.";
+        findings.warning(secret.place, "webhookSecret", message, None);
     }
     for net in &draft.trusted_proxies {
         if net.value.prefix_len() == 0 {

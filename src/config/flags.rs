@@ -283,6 +283,16 @@ pub struct WrapFlags {
     #[arg(long, value_name = "FILE", help_heading = "Books")]
     pub state_file: Option<PathBuf>,
 
+    /// Where to send what happens, as POSTs
+    #[arg(long, value_name = "URL", help_heading = "Webhooks")]
+    pub webhook_url: Option<SecretString>,
+    /// Secret that signs them; better kept in the file as ${NAME} or webhookSecretFile
+    #[arg(long, value_name = "SECRET", help_heading = "Webhooks")]
+    pub webhook_secret: Option<SecretString>,
+    /// How often one that fails is sent again [default: 5]
+    #[arg(long, value_name = "RETRIES", allow_negative_numbers = true, help_heading = "Webhooks")]
+    pub webhook_retries: Option<String>,
+
     /// Start the server, show its tools and their prices, and end; needs no port and no books
     #[arg(long)]
     pub dry_run: bool,
@@ -298,12 +308,6 @@ pub struct WrapFlags {
 pub struct NotBuiltFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub stripe_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub webhook_url: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub webhook_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true, allow_negative_numbers = true)]
-    pub webhook_retries: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub redis_url: Option<Dropped>,
 }

@@ -15,6 +15,7 @@ use super::keys_inside::{
     read_retention, read_tls, read_tool_pricing, read_upstream_headers,
 };
 use super::keys_servers::read_servers;
+use super::keys_webhooks;
 use super::problem::Findings;
 use super::settings::{self, DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
 use crate::model::bounds;
@@ -466,6 +467,11 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
             draft.allowed_origins = plain(entry.texts(findings, check::allowed_origin));
         },
     ),
+    keys_webhooks::URL,
+    keys_webhooks::SECRET,
+    keys_webhooks::SECRET_FILE,
+    keys_webhooks::RETRIES,
+    keys_webhooks::ALLOW_PRIVATE,
     key(
         "stateFile",
         Kind::Text,
@@ -487,9 +493,6 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         read_tls,
     ),
     not_built("stripeWebhookSecret", "payments through Stripe"),
-    not_built("webhookUrl", "webhooks"),
-    not_built("webhookSecret", "webhooks"),
-    not_built("webhookMaxRetries", "webhooks"),
     not_built("oauth", "OAuth"),
     not_built("redisUrl", "shared state in Redis"),
     not_built("redis", "shared state in Redis"),

@@ -208,14 +208,24 @@ pub(super) fn read_remote_url(draft: &mut Draft, entry: &Entry<'_>, findings: &m
 
 /// Reads where a remote server is.
 pub(super) fn remote_url(entry: &Entry<'_>, findings: &mut Findings) -> Option<Placed<String>> {
+    url("remoteUrl", check::remote_url, entry, findings)
+}
+
+/// Reads a URL whose check gives the whole message.
+pub(super) fn url(
+    name: &str,
+    check: fn(&str) -> check::Checked<String>,
+    entry: &Entry<'_>,
+    findings: &mut Findings,
+) -> Option<Placed<String>> {
     let mut is_filled = false;
     let text = entry.text(findings, |text| {
         is_filled = !matches!(entry.value, Value::StringLit(written) if written.value == text);
         check::argument(text)
     })?;
-    let url = check::remote_url(&text).map_err(|message| {
+    let url = check(&text).map_err(|message| {
         // What was put in may be a secret.
-        let hidden = "Invalid remoteUrl. Must be a valid URL.".to_owned();
+        let hidden = format!("Invalid {name}. Must be a valid URL.");
         entry.refuse(findings, if is_filled { hidden } else { message }, None);
     });
     entry.placed(url.ok())

@@ -8,8 +8,8 @@
 //! Precedence: flag, file, environment, default. `config` does I/O in two functions only,
 //! [`read_file`] and [`Environment::read`]; all the rest takes values.
 //!
-//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the lists in `keys_inside` and
-//! `keys_servers`.
+//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the lists in `keys_inside`,
+//! `keys_servers` and `keys_webhooks`.
 //! From it come the walk over the file, the check for unknown keys and `docs/reference/config.md`.
 
 mod check;
@@ -27,6 +27,7 @@ mod keys;
 mod keys_alerts;
 mod keys_inside;
 mod keys_servers;
+mod keys_webhooks;
 mod moving;
 mod named;
 mod number;
@@ -66,7 +67,7 @@ pub use settings::DB_DEFAULT;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
     Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
-    TlsFiles, ToolPricing, UnlistedTools,
+    TlsFiles, ToolPricing, UnlistedTools, Webhook,
 };
 pub use show::{changed, show};
 pub use tool_flags::{ToolsFlags, ToolsWords};

@@ -118,6 +118,21 @@ pub struct Config {
     pub top_up_url: Option<String>,
     /// Lets a scraper read the metrics from elsewhere.
     pub metrics_token: Option<SecretString>,
+    /// Who is told what happens.
+    pub webhook: Webhook,
+}
+
+/// Who is told what happens.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where to; nobody is told without it. What follows the host is often a secret.
+    pub url: Option<SecretString>,
+    /// Signs what is sent.
+    pub secret: Option<SecretString>,
+    /// Attempts beside the first one.
+    pub retries_max: u32,
+    /// Whether it may be at a private or local address.
+    pub allow_private: bool,
 }
 
 /// Where a certificate and its private key are.

@@ -4,3 +4,5 @@ pub mod alerts;
 pub mod denials;
 pub mod metrics;
 pub mod text_form;
+pub mod usage_form;
+pub mod webhooks;

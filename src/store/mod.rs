@@ -7,6 +7,7 @@ pub mod clock;
 mod contract;
 mod explain;
 pub mod local;
+mod outbox;
 mod parked;
 
 use std::sync::Arc;
@@ -33,12 +34,13 @@ pub use contract::{
 };
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
+pub use outbox::Outbox;
 pub use parked::{PaidTask, Parking, Resumed};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
 /// something says in its result when the change is durable.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Outbox + Send + Sync + 'static {
     /// The key that a credential opens at a moment.
     async fn key_by_digest(
         &self,

@@ -39,6 +39,7 @@ pub use listener::{BindError, Listener};
 pub use tls::{Certificate, TlsError, TlsFiles};
 
 use super::reply::DenialOptions;
+use crate::events::webhooks::Webhooks;
 use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::upstream::Link;
@@ -79,6 +80,8 @@ pub struct Served {
     pub link: Link,
     /// Every path that is not the front's own.
     pub admin: axum::Router,
+    /// Whose standing is shown.
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// A running front.

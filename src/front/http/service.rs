@@ -18,6 +18,7 @@ use super::respond::{Response, empty, json, method_not_allowed};
 use super::{HttpOptions, Served, about, cors, health, mcp};
 use crate::admin::{ClientAddress, route_of};
 use crate::events::metrics::HttpRequest;
+use crate::events::webhooks::Webhooks;
 use crate::front::reply::DenialOptions;
 use crate::model::address::unmapped;
 use crate::proxy::Proxy;
@@ -143,6 +144,10 @@ impl Service {
 
     pub(super) fn store(&self) -> &dyn Store {
         &*self.served.store
+    }
+
+    pub(super) fn webhooks(&self) -> &Webhooks {
+        &self.served.webhooks
     }
 
     pub(super) fn link(&self) -> &Link {

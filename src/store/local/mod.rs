@@ -20,6 +20,7 @@ mod file;
 mod import;
 mod kept;
 mod open;
+mod outbox;
 mod paid;
 mod parked;
 mod posting;

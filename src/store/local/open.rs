@@ -113,7 +113,7 @@ impl LocalStore {
             Some(file) => read_only(file).map(Reader::new).map_err(failed),
             None => Ok(Reader::new(Arc::clone(&connection))),
         };
-        let (lookups, reports) = (reader()?, reader()?);
+        let (lookups, reports, unsent) = (reader()?, reader()?, reader()?);
         let (loads, refunds) = (Arc::default(), Arc::default());
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -133,6 +133,7 @@ impl LocalStore {
             lookups,
             loads,
             reports,
+            unsent,
             refunds,
             rolling: tokio::sync::Mutex::default(),
             turns: Turns::default(),

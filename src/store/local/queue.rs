@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::alerts::AlertWrite;
 use super::compare::Summed;
 use super::kept::KeptRow;
+use super::outbox::OutboxWrite;
 use super::records::OnceRecord;
 use super::roll_up::RollUp;
 use super::rows::{End, JournalRow};
@@ -67,6 +68,7 @@ pub(super) enum Write {
     Alert(Box<AlertWrite>),
     /// How far the journal was summed up.
     Summed(Summed),
+    Outbox(Box<OutboxWrite>),
 }
 
 /// A call whose hold is open.

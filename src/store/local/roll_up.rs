@@ -4,6 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::outbox;
 use super::queue::Write;
 use super::schema::{meta, set_meta};
 use super::state::{LocalStore, Shared};
@@ -23,7 +24,7 @@ pub(super) const FROM: &str = "usage_from";
 pub(super) const ENDS: &str = "('call', 'capture', 'release', 'expire', 'recover', 'refund')";
 
 /// `n` of the first refusal after a journal row; below are the calls of the row itself.
-const REFUSED_FIRST: i64 = 1 << 16;
+pub(super) const REFUSED_FIRST: i64 = 1 << 16;
 
 /// What some journal rows add to the sums.
 #[derive(Debug)]
@@ -171,6 +172,7 @@ pub(super) fn write_refused(
     let last = "SELECT max(n) FROM refused WHERE seq = ?1";
     let last: Option<i64> = connection.prepare_cached(last)?.query_row([seq], |row| row.get(0))?;
     let first = last.map_or(REFUSED_FIRST, |last| last.saturating_add(1));
+    let first = first.max(outbox::first_unsent(connection, seq)?);
     let mut insert = connection.prepare_cached(
         "INSERT INTO refused (seq, n, at, key, namespace, tool, reason, count)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -193,6 +195,7 @@ pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rus
     let beyond = "DELETE FROM refused WHERE (seq, n) IN
         (SELECT seq, n FROM refused ORDER BY seq, n LIMIT max(0, min(?1, (SELECT count(*) FROM refused) - ?2)))";
     let at_once = i64::try_from(USAGE_FORGOTTEN_AT_ONCE).unwrap_or(i64::MAX);
+    outbox::count_lost_refusals(connection, at_once, REFUSED_ROWS_MAX)?;
     connection.prepare_cached(beyond)?.execute([at_once, REFUSED_ROWS_MAX])?;
     let Some(before) = before else { return Ok(()) };
     let hour = Bucket::Hour.start(before);
@@ -210,8 +213,9 @@ pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rus
     }
     connection.prepare_cached("DELETE FROM usage_marks WHERE start < ?1")?.execute([hour])?;
     let old = "DELETE FROM refused WHERE (seq, n) IN
-        (SELECT seq, n FROM refused WHERE at < ?1 ORDER BY seq, n LIMIT ?2)";
-    connection.prepare_cached(old)?.execute([hour, at_once])?;
+        (SELECT seq, n FROM refused WHERE at < ?1 AND (seq << 20 | n) <= ?3 ORDER BY seq, n LIMIT ?2)";
+    let sent = outbox::sent(connection)?.usage;
+    connection.prepare_cached(old)?.execute([hour, at_once, sent])?;
     let labels = "DELETE FROM call_labels WHERE call IN
         (SELECT call FROM call_labels WHERE at < ?1 ORDER BY at LIMIT ?2)";
     connection.prepare_cached(labels)?.execute([hour, at_once])?;

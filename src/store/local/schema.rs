@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 12;
+pub(super) const VERSION: i64 = 13;
 
 /// What was added since the first version, in order. A step that was released never changes.
 const STEPS: &[&str] = &[
@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     USAGE,
     ALERTS,
     SUMMED,
+    WEBHOOKS,
 ];
 
 /// How far the journal was summed up to be compared with the accounts, and the sum.
@@ -56,6 +57,32 @@ const ALERTS: &str = "
     CREATE INDEX keys_by_expiry ON keys (record ->> 'expiresAt')
         WHERE record ->> 'expiresAt' IS NOT NULL;
     INSERT INTO meta VALUES ('alerts_seq', 0), ('alerts_refused_seq', 0), ('alerts_refused_n', 0);
+";
+
+/// How far webhooks were sent, and what nobody took.
+const WEBHOOKS: &str = "
+    CREATE TABLE webhooks (                -- one row, from the first time that they are configured
+        usage_place      INTEGER NOT NULL, -- the last usage event that was sent or given up
+        audit_id         INTEGER NOT NULL, -- the same of the audit log
+        off_since        INTEGER,          -- epoch ms; NULL while they are configured
+        delivered        INTEGER NOT NULL DEFAULT 0,
+        events_delivered INTEGER NOT NULL DEFAULT 0,
+        failed           INTEGER NOT NULL DEFAULT 0,
+        events_failed    INTEGER NOT NULL DEFAULT 0,
+        retries          INTEGER NOT NULL DEFAULT 0,
+        lost             INTEGER NOT NULL DEFAULT 0,
+        dropped          INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE webhook_dead_letters (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        events   TEXT NOT NULL,            -- members of the body that was not taken
+        count    INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        error    TEXT NOT NULL,
+        first_at INTEGER NOT NULL,         -- epoch ms
+        last_at  INTEGER NOT NULL,
+        url      TEXT NOT NULL
+    );
 ";
 
 /// Tasks whose result is paid, apart from the holds that wait, with which they were.

@@ -47,6 +47,8 @@ pub struct LocalStore {
     pub(super) loads: Arc<tokio::sync::RwLock<()>>,
     /// For lists and sums, which may take long.
     pub(super) reports: Reader,
+    /// For webhooks, which wait for no report.
+    pub(super) unsent: Reader,
     /// Held from the look for an earlier refund until the new one is on disk.
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     /// Held while the sums of usage are brought up to the present.

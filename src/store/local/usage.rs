@@ -4,7 +4,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::roll_up::{ENDS, FROM};
+use super::roll_up::{ENDS, FROM, REFUSED_FIRST};
 use super::schema::meta;
 use crate::model::bounds::USAGE_SCANNED_AT_ONCE;
 use crate::model::time::Time;
@@ -14,8 +14,8 @@ use crate::model::usage::{
 use crate::store::{UsagePage, UsageRow};
 
 /// A place is a journal row and a number after it.
-const PLACE_BITS: u32 = 20;
-const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
+pub(super) const PLACE_BITS: u32 = 20;
+pub(super) const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
 
 /// Calls, refusals and credits by key, tool and reason of refusal.
 pub(super) fn sums(
@@ -61,6 +61,49 @@ pub(super) fn read_usage(
         _ => (end < last).then_some((end << PLACE_BITS) | PLACE_MASK),
     };
     Ok(UsagePage { events, next })
+}
+
+/// Some events that come after a place, whether or not lists still show them; the place behind all
+/// that was looked at; and whether there is more behind that.
+pub(super) fn read_unsent(
+    connection: &Connection,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<(Vec<UsageEvent>, i64, bool)> {
+    if limit == 0 {
+        return Ok((Vec::new(), after, true));
+    }
+    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+    let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+    let begin = after >> PLACE_BITS;
+    // An ephemeral store forgets its first rows.
+    let oldest = "SELECT coalesce(min(seq), 0) FROM journal";
+    let oldest: i64 = connection.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
+    let end = newest.min(begin.max(oldest) + USAGE_SCANNED_AT_ONCE);
+    let (all, span) = (UsageFilter::default(), (after, begin, end));
+    let mut events = ended(connection, &all, span, limit)?;
+    events.extend(refused(connection, &all, span, limit)?);
+    events.sort_by_key(|event| event.place);
+    let is_full = events.len() >= limit;
+    events.truncate(limit);
+    let seen = match events.last() {
+        Some(event) if is_full => event.place,
+        // Refusals may still be written behind the last row, behind its own calls.
+        Some(_) | None if end >= newest => {
+            let last = events.last().map_or(after, |event| event.place);
+            last.max((newest << PLACE_BITS) | (REFUSED_FIRST - 1))
+        }
+        Some(_) | None => (end << PLACE_BITS) | PLACE_MASK,
+    };
+    Ok((events, seen, is_full || end < newest))
+}
+
+/// The place behind everything that is there now.
+pub(super) fn last_place(connection: &Connection, seq: i64) -> rusqlite::Result<i64> {
+    let last = "SELECT coalesce(max(n), ?2) FROM refused WHERE seq = ?1";
+    let n: i64 =
+        connection.prepare_cached(last)?.query_row([seq, REFUSED_FIRST - 1], |row| row.get(0))?;
+    Ok((seq << PLACE_BITS) | n)
 }
 
 /// The journal rows among which the filter's time lies.

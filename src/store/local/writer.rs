@@ -19,7 +19,7 @@ use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
 use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
-use super::{paid, parked};
+use super::{outbox, paid, parked};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, EPHEMERAL_PAID_TASKS_MAX, HOLD_ROW_DELAY};
 use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
@@ -103,7 +103,8 @@ impl Writer {
             | Write::Namespace(_)
             | Write::Team(_)
             | Write::Alert(_)
-            | Write::Summed(_) => sum,
+            | Write::Summed(_)
+            | Write::Outbox(_) => sum,
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -205,6 +206,7 @@ impl Writer {
                 Write::Team(team) => write_team(&transaction, team)?,
                 Write::Alert(alert) => alert.write(&transaction)?,
                 Write::Summed(summed) => summed.write(&transaction)?,
+                Write::Outbox(write) => write.perform(&transaction, seq)?,
             }
         }
         drop(insert);
@@ -245,6 +247,7 @@ fn close(shared: &Shared, why: String) {
 /// An ephemeral store forgets its oldest rows, so that it does not grow for ever.
 fn trim(connection: &Connection, gone: i64) -> rusqlite::Result<()> {
     if gone > 0 {
+        outbox::count_trimmed(connection, gone)?;
         connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
         let labels = "DELETE FROM call_labels WHERE at < (SELECT at FROM journal LIMIT 1)";
         connection.prepare_cached(labels)?.execute([])?;
