@@ -229,6 +229,8 @@ fn completions_know_every_command() {
             "dry-run",
             "usage",
             "analytics",
+            "alerts",
+            "dead-letters",
             "explain",
             "refund",
             "tools",

@@ -144,6 +144,8 @@ fn every_line_of_the_guide_can_be_typed() {
     assert!(explained[1].contains("because: the answer was wrong, ticket 12"), "{explained:?}");
     // 100 − 2 + 500 + 2 − 20.
     assert_eq!(support::row(terminal.printed("paygate keys adjust")[0], "credits")[1], "580");
+    let alerts = terminal.printed("paygate alerts list");
+    assert!(alerts[0].contains("credits_low") && alerts[0].contains("Ada"), "{alerts:?}");
     let (usage, audit) = (terminal.file("usage.csv"), terminal.file("audit.csv"));
     assert!(usage.contains(",add,2,") && usage.contains(",add,-2,"), "{usage}");
     assert!(audit.contains("credits.adjusted") || audit.contains("adjust"), "{audit}");

@@ -1,5 +1,6 @@
 //! The command line: one file per command. [`output`] is the only one that prints.
 
+mod alerts;
 mod analytics;
 mod audit;
 mod banner;
@@ -27,6 +28,7 @@ mod tools;
 mod trust;
 mod usage;
 mod validate;
+mod webhooks;
 mod wire;
 mod wrap;
 
@@ -71,6 +73,8 @@ fn perform(command: Command) -> Result<(), Failure> {
         Command::Namespaces(operator) => namespaces::run(&operator),
         Command::Teams(operator) => teams::run(&operator),
         Command::Tokens(operator) => tokens::run(&operator),
+        Command::Alerts(operator) => alerts::run(&operator),
+        Command::Webhooks(operator) => webhooks::run(&operator),
         Command::Usage(flags) => usage::run(&flags),
         Command::Analytics(flags) => analytics::run(&flags),
         Command::Explain(flags) => explain::run(&flags),

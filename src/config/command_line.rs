@@ -57,6 +57,8 @@ where
         Some(Words::Teams(operator)) => Ok(Command::Teams(operator)),
         Some(Words::Tokens(operator)) => Ok(Command::Tokens(operator)),
         Some(Words::Tools(flags)) => Ok(Command::Tools(flags)),
+        Some(Words::Alerts(operator)) => Ok(Command::Alerts(operator)),
+        Some(Words::Webhooks(operator)) => Ok(Command::Webhooks(operator)),
         Some(Words::Usage(flags)) => Ok(Command::Usage(flags)),
         Some(Words::Analytics(flags)) => Ok(Command::Analytics(flags)),
         Some(Words::Explain(flags)) => Ok(Command::Explain(flags)),

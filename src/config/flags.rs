@@ -12,7 +12,9 @@ use secrecy::SecretString;
 
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
-use super::operator_flags::{NamespacesWords, Operator, Reach, TeamsWords, TokensWords};
+use super::operator_flags::{
+    AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
+};
 use super::report_flags::{
     AnalyticsFlags, AuditFlags, ExplainFlags, RefundFlags, StatusFlags, UsageFlags,
 };
@@ -47,6 +49,10 @@ pub enum Command {
     Teams(Operator<TeamsWords>),
     /// Let other operators in.
     Tokens(Operator<TokensWords>),
+    /// Look after alerts.
+    Alerts(Operator<AlertsWords>),
+    /// Look after webhooks.
+    Webhooks(Operator<WebhooksWords>),
     /// Show what became of calls.
     Usage(UsageFlags),
     /// Sum up usage.
@@ -169,6 +175,10 @@ pub(super) enum Words {
     Explain(ExplainFlags),
     /// Give back what a call cost, once
     Refund(RefundFlags),
+    /// Show the alerts of a running Paygate, and say what it should warn of
+    Alerts(Operator<AlertsWords>),
+    /// Show how the webhooks of a running Paygate stand, try them, and send again what was not taken
+    Webhooks(Operator<WebhooksWords>),
     /// Show what operators of a running Paygate did
     Audit(AuditFlags),
     /// Show the keys and the usage of a running Paygate

@@ -56,7 +56,10 @@ pub use flags::{
 };
 pub use init_flags::InitFlags;
 pub use key_flags::{ChangedKey, Clear, KeyTerms, KeysWords, NewKey, OneKey, QuotaFlags};
-pub use operator_flags::{NamespacesWords, OfNamespace, Operator, Reach, TeamsWords, TokensWords};
+pub use operator_flags::{
+    AlertsWords, NamespacesWords, OfNamespace, Operator, Reach, TeamsWords, TokensWords,
+    WebhooksWords,
+};
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
 pub use report_flags::{

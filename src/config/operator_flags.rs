@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use super::key_flags::QuotaFlags;
 
@@ -132,6 +133,56 @@ pub enum TeamsWords {
         /// The key, or its id
         key: String,
     },
+}
+
+/// `paygate alerts`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AlertsWords {
+    /// Show the alerts that wait, and the rules; what an admin has seen is not shown again
+    List(OfNamespace),
+    /// Replace all rules
+    Set {
+        /// Rules as TYPE=THRESHOLD or TYPE=THRESHOLD:COOLDOWN (in seconds), such as credits_low=10
+        #[arg(value_name = "RULE", required_unless_present = "none", value_parser = alert_rule)]
+        rules: Vec<Value>,
+        /// Take all rules away
+        #[arg(long, conflicts_with = "rules")]
+        none: bool,
+    },
+}
+
+/// Reads a rule. Whether there is such a type, and such a threshold, is for Paygate to say.
+fn alert_rule(text: &str) -> Result<Value, String> {
+    let wrong = || "write TYPE=THRESHOLD, or TYPE=THRESHOLD:COOLDOWN in seconds".to_owned();
+    let (kind, rest) = text.split_once('=').ok_or_else(wrong)?;
+    let (threshold, cooldown) = match rest.split_once(':') {
+        Some((threshold, cooldown)) => (threshold, Some(cooldown)),
+        None => (rest, None),
+    };
+    let number = |text: &str| serde_json::from_str::<serde_json::Number>(text).map_err(|_| wrong());
+    let mut rule = json!({ "type": kind, "threshold": number(threshold)? });
+    if let (Some(cooldown), Some(rule)) = (cooldown, rule.as_object_mut()) {
+        rule.insert("cooldownSeconds".to_owned(), number(cooldown)?.into());
+    }
+    Ok(rule)
+}
+
+/// `paygate webhooks`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum WebhooksWords {
+    /// Show how webhooks stand
+    Stats,
+    /// List the batches that the receiver did not take
+    DeadLetters,
+    /// Send dead letters again, one or all
+    Replay {
+        /// The id of one; without it all
+        id: Option<u64>,
+    },
+    /// Throw all dead letters away
+    Clear,
+    /// Send a test event now; exits with 1 if the receiver does not take it
+    Test,
 }
 
 /// `paygate tokens`.
