@@ -5,11 +5,38 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] =
-    &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED, PAID_TASKS, USAGE];
+const STEPS: &[&str] = &[
+    DELETED_KEYS,
+    AUDIT,
+    KEPT,
+    ADMIN_TOKENS,
+    AUDIT_REFUSALS,
+    TEAMS,
+    PARKED,
+    PAID_TASKS,
+    USAGE,
+    USAGE_BY_TOOL,
+];
+
+/// The sums of usage without keys: a report that names none reads a hundredth. And the sums of a tenant
+/// without those of all.
+const USAGE_BY_TOOL: &str = "
+    CREATE TABLE usage_tools (
+        start     INTEGER NOT NULL,        -- epoch ms, of the hour
+        namespace TEXT NOT NULL,
+        tool      TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, namespace, tool, reason)
+    ) WITHOUT ROWID;
+    INSERT INTO usage_tools SELECT start, namespace, tool, reason, sum(calls), sum(credits)
+        FROM usage_hours GROUP BY 1, 2, 3, 4;
+    CREATE INDEX usage_days_by_namespace ON usage_days (namespace);
+";
 
 /// Tasks whose result is paid, apart from the holds that wait, with which they were.
 const PAID_TASKS: &str = "

@@ -2,6 +2,7 @@
 //! disk while it holds the lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use super::records::OnceRecord;
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::teams::Teams;
+use super::tenants::Tenants;
 use super::tokens::Tokens;
 use crate::gate::Charge;
 use crate::ledger::{
@@ -49,6 +51,8 @@ pub struct LocalStore {
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     /// Held while the sums of usage are brought up to the present.
     pub(super) rolling: tokio::sync::Mutex<()>,
+    /// Held while the keys of the tenants are counted.
+    pub(super) counting: tokio::sync::Mutex<()>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -60,6 +64,9 @@ pub(super) struct Shared {
     pub(super) room: Notify,
     pub(super) durability: Durability,
     pub(super) seal_key: SealKey,
+    /// Journal rows behind this one are noted for the sums of usage by the writer; what the sums do not
+    /// have of those up to it is read again.
+    pub(super) noted_from: Arc<AtomicI64>,
 }
 
 #[derive(Default)]
@@ -74,11 +81,13 @@ pub(super) struct State {
     pub(super) stopping: bool,
     /// The writer naps; whoever adds something urgent wakes it.
     pub(super) writer_sleeps: bool,
-    keys: IdMap<KeyId, Arc<Key>>,
+    pub(super) keys: IdMap<KeyId, Arc<Key>>,
     digests: IdMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) tokens: Tokens,
     pub(super) teams: Teams,
+    /// What the keys of each tenant come to.
+    pub(super) tenants: Tenants,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
     pub(super) parked: Lot,
@@ -87,7 +96,7 @@ pub(super) struct State {
 impl Shared {
     pub(super) fn new(state: State, durability: Durability, seal_key: SealKey) -> Self {
         let (state, wake, room) = (Mutex::new(state), Condvar::new(), Notify::new());
-        Self { state, wake, room, durability, seal_key }
+        Self { state, wake, room, durability, seal_key, noted_from: Arc::default() }
     }
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
@@ -129,13 +138,14 @@ impl Shared {
         if !state.judged_by_present_records(charge) {
             return Err(HoldRefused::Stale);
         }
-        let State { book, queue, dirty, .. } = &mut *state;
+        let State { book, queue, dirty, tenants, keys, .. } = &mut *state;
         let hold = match book.hold(now, charge.call, deadline, &charge.demands) {
             Ok(hold) => hold,
             Err(HoldError::Refused(refusal)) => return Err(HoldRefused::Refused(refusal)),
             Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
+        tenants.hold(keys, hold);
         if let Some(labels) = &charge.labels {
             let labels = Write::Labels { call: charge.call, at: hold.at, labels: labels.clone() };
             queue.push(labels);
@@ -166,6 +176,7 @@ impl Shared {
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.sum_end(&hold, &resolution);
         state.unpark(call);
         state.queue.ended(&hold, &resolution, charged, Some(ends));
         if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
@@ -198,6 +209,7 @@ impl Shared {
             match state.book.release(now, *call, ResolutionKind::Expired) {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
+                    state.sum_end(&hold, &resolution);
                     state.unpark(*call);
                     state.queue.ended(&hold, &resolution, 0, None);
                 }
@@ -251,6 +263,8 @@ impl Shared {
             return Err(error);
         }
         state.put_key(Arc::clone(&key));
+        let State { book, tenants, .. } = &mut *state;
+        tenants.made(&key, book.account(&account));
         state.queue.push(Write::Key(Arc::clone(&key)));
         state.remember(deed.once, credits, now);
         state.audit(deed.audit);
@@ -266,7 +280,7 @@ impl Shared {
     ) -> Result<(Arc<Key>, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        let known = state.keys.get(&key.id).ok_or(StoreError::NotFound)?;
+        let known = state.keys.get(&key.id).map(Arc::clone).ok_or(StoreError::NotFound)?;
         if known.revision != key.revision {
             return Err(StoreError::Conflict);
         }
@@ -276,6 +290,7 @@ impl Shared {
         }
         key.revision = key.revision.saturating_add(1);
         let key = Arc::new(key);
+        state.tenants.changed(&known, &key);
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
         state.audit(deed.audit);
@@ -299,6 +314,8 @@ impl Shared {
         let left = state.book.account(&account).map_or(0, Account::available);
         let reason = deed.reason.as_deref().or(Some("key deleted"));
         let rest = left.saturating_neg();
+        let State { book, tenants, .. } = &mut *state;
+        tenants.deleted(&key, book.account(&account));
         state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
         state.leave_team(&key);
         state.forget_key(&key);
@@ -327,6 +344,7 @@ impl Shared {
             return Ok((Credited::Repeated(record.available), durable));
         }
         state.credit(&id.account(), amount, kind, deed.reason.as_deref(), now)?;
+        state.sum_credit(&id.account(), amount);
         let available = state.book.account(&id.account()).map_or(0, Account::available);
         state.remember(deed.once, available, now);
         state.audit(deed.audit.map(|event| event.with("newBalance", available)));
