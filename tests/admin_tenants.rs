@@ -7,44 +7,7 @@ mod support;
 use std::thread;
 
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Paygate, Request, Response, Setup};
-
-/// One operation of the document.
-#[derive(Debug)]
-struct Operation {
-    method: String,
-    path: String,
-    access: String,
-    parameters: Vec<String>,
-    /// The example of its body.
-    body: Value,
-    /// Every member that the body may have.
-    members: Vec<String>,
-}
-
-fn operations(paygate: &Paygate) -> Vec<Operation> {
-    let document = paygate.get("/openapi.json").json();
-    let mut found = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
-            let schema = schema.as_str().map(|target| document.pointer(&target[1..]).unwrap());
-            let members = schema.and_then(|schema| schema["properties"].as_object());
-            let names = operation["parameters"].as_array().into_iter().flatten();
-            let names = names.map(|name| name["$ref"].as_str().unwrap());
-            found.push(Operation {
-                method: method.to_uppercase(),
-                path: path.clone(),
-                access: operation["x-paygate-access"].as_str().unwrap().to_owned(),
-                parameters: names.map(|name| name.rsplit('/').next().unwrap().to_owned()).collect(),
-                body: schema.map_or(Value::Null, |schema| schema["example"].clone()),
-                members: members.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
-            });
-        }
-    }
-    assert!(found.len() > 25, "{found:?}");
-    found
-}
+use support::{ADMIN_KEY, Operation, Paygate, Request, Response, Setup, operations};
 
 fn token(paygate: &Paygate, body: &Value) -> (String, String) {
     let made = paygate.admin_post("/admin/tokens", body);
