@@ -135,7 +135,7 @@ fn numbered(number: u64) -> Key {
     random[..8].copy_from_slice(&number.to_be_bytes());
     key.digest = paygate::model::secret::RawKey::from_random(random).digest();
     key.namespace = format!("tenant-{}", number % 5);
-    key.expires_at = (number % 3 == 0).then(|| now().plus(Duration::from_secs(number)));
+    key.expires_at = number.is_multiple_of(3).then(|| now().plus(Duration::from_secs(number)));
     key
 }
 
@@ -168,7 +168,7 @@ async fn change(store: &LocalStore, number: u64, round: u8) {
             let mut charge = charge(&key, 1, &["a", "dear"]);
             charge.call = CallId::from_random(bytes);
             store.hold(&charge, now(), deadline()).await.unwrap();
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 let end = settlement(&charge, &[PAID, FREE], Show::BALANCE);
                 store.settle(end, now()).await.unwrap().1.wait().await.unwrap();
             }
