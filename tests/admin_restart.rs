@@ -25,11 +25,27 @@ const EXEMPT: [(&str, &str); 2] = [("POST", "/keys/search"), ("POST", "/config/r
 /// In an order in which each can be done after those before it. The key has 1,000 credits and has
 /// made one call for 1.
 fn changes() -> Vec<Change> {
-    let post = |path, body, look, text| Change { method: "POST", path, body, look, text };
-    let of_key = |path, mut body: Value, text| {
-        body["key"] = json!("{key}");
-        post(path, body, "/keys/{key}", text)
-    };
+    let mut all = changes_of_keys();
+    all.extend(changes_of_the_rest());
+    all.push(of_key("/keys/revoke", json!({}), "\"active\":false"));
+    all.push(delete("/keys/{key}", "/keys", "!{key}"));
+    all
+}
+
+fn post(path: &'static str, body: Value, look: &'static str, text: &'static str) -> Change {
+    Change { method: "POST", path, body, look, text }
+}
+
+fn delete(path: &'static str, look: &'static str, text: &'static str) -> Change {
+    Change { method: "DELETE", path, body: Value::Null, look, text }
+}
+
+fn of_key(path: &'static str, mut body: Value, text: &'static str) -> Change {
+    body["key"] = json!("{key}");
+    post(path, body, "/keys/{key}", text)
+}
+
+fn changes_of_keys() -> Vec<Change> {
     vec![
         post("/keys", json!({"name": "made-key"}), "/keys", "\"made-key\""),
         Change {
@@ -51,6 +67,11 @@ fn changes() -> Vec<Change> {
         of_key("/keys/ip", json!({"ips": ["127.0.0.0/8"]}), "127.0.0.0/8"),
         of_key("/limits", json!({"spendingLimit": 9999}), "\"spendingLimit\":9999"),
         of_key("/keys/rotate", json!({}), "!{prefix}"),
+    ]
+}
+
+fn changes_of_the_rest() -> Vec<Change> {
+    vec![
         post(
             "/namespaces",
             json!({"namespace": "acme", "deniedTools": ["no-tool"]}),
@@ -73,21 +94,7 @@ fn changes() -> Vec<Change> {
             "/admin/tokens",
             "\"made-token\"",
         ),
-        Change {
-            method: "DELETE",
-            path: "/admin/tokens/{token}",
-            body: Value::Null,
-            look: "/admin/tokens",
-            text: "!{token}",
-        },
-        of_key("/keys/revoke", json!({}), "\"active\":false"),
-        Change {
-            method: "DELETE",
-            path: "/keys/{key}",
-            body: Value::Null,
-            look: "/keys",
-            text: "!{key}",
-        },
+        delete("/admin/tokens/{token}", "/admin/tokens", "!{token}"),
     ]
 }
 
