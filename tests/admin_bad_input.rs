@@ -78,17 +78,18 @@ impl Desk {
     #[track_caller]
     fn refused(&self, operation: &Operation, body: &Value, status: u16, word: &str) {
         let answer = self.send(operation, body.to_string());
-        self.says(operation, &answer, &body.to_string(), status, word);
+        says(operation, &answer, &body.to_string(), status, word);
     }
+}
 
-    #[track_caller]
-    fn says(&self, operation: &Operation, answer: &Response, sent: &str, status: u16, word: &str) {
-        let sent: String = sent.chars().take(300).collect();
-        let what = format!("{} {} {sent}: {}", operation.method, operation.path, answer.text());
-        assert_eq!(answer.status, status, "{what}");
-        let error = answer.json()["error"].as_str().unwrap_or_default().to_lowercase();
-        assert!(!error.is_empty() && error.contains(&word.to_lowercase()), "no {word:?} in {what}");
-    }
+/// The answer has this status, and its `error` this word.
+#[track_caller]
+fn says(operation: &Operation, answer: &Response, sent: &str, status: u16, word: &str) {
+    let sent: String = sent.chars().take(300).collect();
+    let what = format!("{} {} {sent}: {}", operation.method, operation.path, answer.text());
+    assert_eq!(answer.status, status, "{what}");
+    let error = answer.json()["error"].as_str().unwrap_or_default().to_lowercase();
+    assert!(!error.is_empty() && error.contains(&word.to_lowercase()), "no {word:?} in {what}");
 }
 
 fn with_bodies(desk: &Desk) -> Vec<Operation> {
@@ -136,7 +137,7 @@ fn what_is_no_body() {
                 continue;
             }
             let answer = desk.send(operation, body);
-            desk.says(operation, &answer, what, status, word);
+            says(operation, &answer, what, status, word);
         }
         let mut more = desk.body(operation);
         more["surprise"] = json!(1);
@@ -255,7 +256,7 @@ fn paths_and_parameters_that_are_wrong() {
             for id in ["key_ffffffffffffffff", "x", "%00", "%2e%2e", "%ff", &"x".repeat(5000)] {
                 let path = operation.path.replace("{id}", id);
                 let answer = desk.paygate.admin(&operation.method, &path, &body);
-                desk.says(&operation, &answer, &path, 404, "not found");
+                says(&operation, &answer, &path, 404, "not found");
             }
         }
         for name in &operation.parameters {
@@ -266,7 +267,7 @@ fn paths_and_parameters_that_are_wrong() {
             for value in wrong_parameters(&parameter["schema"]) {
                 let path = format!("{}?{name}={value}", desk.path(&operation));
                 let answer = desk.paygate.admin(&operation.method, &path, &Value::Null);
-                desk.says(&operation, &answer, &path, 400, name);
+                says(&operation, &answer, &path, 400, name);
             }
             // Whatever it is, there is an answer.
             for value in ["%ff", "%00", "%", "a&a=b", &"x".repeat(5000)] {
