@@ -108,7 +108,7 @@ fn roll_up(setup: &Setup, events: i64) -> String {
     let left =
         "SELECT (SELECT max(seq) FROM journal) - (SELECT value FROM meta WHERE name = 'usage_seq')";
     while connection.query_row(left, [], |row| row.get::<_, i64>(0)).expect("a number") > 0 {
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
     }
     let took = began.elapsed();
     drop(connection);

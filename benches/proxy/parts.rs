@@ -35,7 +35,7 @@ impl Settings {
             start_keys: number("BENCH_START_KEYS", 1_000_000),
             sessions: number("BENCH_SESSIONS", 2000),
             own_sessions: number("BENCH_OWN_SESSIONS", 256),
-            events: number("BENCH_EVENTS", 10_000_000) as i64,
+            events: i64::try_from(number("BENCH_EVENTS", 10_000_000)).expect("a count"),
         }
     }
 

@@ -139,8 +139,8 @@ impl JournalRow {
             detail.reason(reason);
         });
         let (account, amount) = (opening.account.clone(), opening.credits());
-        let (call, effect) = (None, Effect::Neither);
-        Self { at: opening.at, kind: "import", call, account, amount, detail, effect }
+        let (call, effect, ended) = (None, Effect::Neither, Ended::Nothing);
+        Self { at: opening.at, kind: "import", call, account, amount, detail, effect, ended }
     }
 
     pub(super) const fn effect(&self) -> Effect {
