@@ -99,20 +99,38 @@ fn span(days: i64) -> Option<Duration> {
     (hours > 0).then(|| Duration::from_hours(hours.min(HOURS_MAX)))
 }
 
-/// Brings the sums of usage up to the present, the refusals too, once more at the end.
+/// Writes refusals down and, less often, brings the sums of usage up to the present; once more at the
+/// end.
 async fn roll_up(
     store: Arc<dyn Store>,
     proxy: Arc<ArcSwap<Proxy>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut ticks = interval(bounds::USAGE_ROLL_INTERVAL);
+    let mut ticks = interval(bounds::REFUSED_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let is_end = tokio::select! {
-            _ = stop.changed() => true,
-            _ = ticks.tick() => false,
+    // Counted before somebody asks and waits for it.
+    let mut is_end = tokio::select! {
+        _ = stop.changed() => true,
+        counted = store.tenant_sums(clock::now()) => {
+            if let Err(why) = counted {
+                tracing::debug!(target: "app", %why, "the keys of the tenants could not be counted");
+            }
+            false
+        }
+    };
+    for turn in (0..bounds::USAGE_ROLL_EVERY).cycle() {
+        is_end = is_end
+            || tokio::select! {
+                _ = stop.changed() => true,
+                _ = ticks.tick() => false,
+            };
+        let refused = proxy.load().denials().take();
+        let done = if is_end || turn == 0 {
+            store.roll_up_usage(refused).await
+        } else {
+            store.note_refused(refused).await
         };
-        if let Err(why) = store.roll_up_usage(proxy.load().denials().take()).await {
+        if let Err(why) = done {
             tracing::debug!(target: "app", %why, "usage could not be rolled up");
         }
         if is_end {

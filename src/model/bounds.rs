@@ -656,8 +656,27 @@ pub const REFUSED_KINDS_MAX: usize = 1_000;
 /// Refusals in a list of usage: older ones are then only in the sums.
 pub const REFUSED_ROWS_MAX: i64 = 1_000_000;
 
-/// How often usage is rolled up and refusals are written down. A crash loses the refusals since.
-pub const USAGE_ROLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often refusals are written down. A crash loses those since.
+pub const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
+
+/// So many times as seldom usage is rolled up where nobody asks for it: the longer, the fewer sums are
+/// written for the same calls. After a crash the rows since are read once more.
+pub const USAGE_ROLL_EVERY: u32 = 8;
+
+/// Sums of usage that the writer notes before it writes them, whoever asks: what one commit of them
+/// takes is what an answer may have to wait.
+pub const USAGE_GROUPS_MAX: usize = 4_000;
+
+/// Calls with labels that are open at a time and whose labels the writer remembers; those of others it
+/// reads again.
+pub const USAGE_LABELS_OPEN_MAX: usize = 10_000;
+
+/// How far reports step back from calls, from 0 (not at all) to 19. At 10 a report gets a tenth of one
+/// processor that calls keep busy.
+pub const REPORTS_NICENESS: i32 = 10;
+
+/// Keys that are read at a time to count what the tenants have: no call waits for more than these.
+pub const TENANT_KEYS_AT_ONCE: usize = 256;
 
 /// Journal rows that one commit adds to the sums of usage, so that no answer waits for it noticeably.
 pub const USAGE_ROLLED_AT_ONCE: i64 = 2_000;

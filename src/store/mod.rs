@@ -20,7 +20,7 @@ use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
-use crate::model::namespace::Namespace;
+use crate::model::namespace::{Namespace, TenantSum};
 use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
@@ -259,8 +259,18 @@ pub trait Store: Outbox + Send + Sync + 'static {
         limit: usize,
     ) -> Result<KeysPage, StoreError>;
 
+    /// What the keys of each tenant come to, in the order of their first ones. Only the first who asks
+    /// after a start waits until all keys are counted.
+    async fn tenant_sums(&self, now: Time) -> Result<Vec<TenantSum>, StoreError>;
+
     /// Calls, refusals and credits by key and tool, up to now; deleted keys too.
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// How many calls have ended, as far back as usage is kept.
+    async fn ended_calls(&self, namespace: Option<&str>) -> Result<i64, StoreError>;
+
+    /// Writes refusals down.
+    async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError>;
 
     /// Writes refusals down, and brings the sums of usage up to what has ended so far.
     async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError>;

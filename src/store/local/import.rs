@@ -13,7 +13,7 @@ use super::read;
 use super::records::was_deleted;
 use super::rows::JournalRow;
 use super::schema;
-use super::state::{LocalStore, Shared};
+use super::state::{LocalStore, Shared, State};
 use crate::ledger::{Account, Book, Opening};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
@@ -127,6 +127,8 @@ impl Shared {
             state.touch(std::iter::once(&account));
             let key = Arc::new(key.clone());
             state.put_key(Arc::clone(&key));
+            let State { book, tenants, .. } = &mut *state;
+            tenants.made(&key, book.account(&account));
             state.queue.push(Write::Key(key));
             let reason = deed.reason.as_deref();
             state.queue.journal(|text| JournalRow::opening(text, &opening, reason));

@@ -57,6 +57,8 @@ pub(super) enum Write {
         labels: Labels,
     },
     RollUp(Box<RollUp>),
+    /// Adds to the sums what was written in this life so far.
+    FlushUsage,
     Refused(Vec<Refused>),
     ForgetUsage {
         before: Option<Time>,

@@ -118,6 +118,7 @@ impl Shared {
         };
         state.touch(reversal.postings.iter().map(|posting| &posting.account));
         state.moved.refunded(reversal.credits());
+        state.sum_postings(&reversal.postings);
         let payer = key.account();
         let available = state.book.account(&payer).map_or(0, Account::available);
         let reason = deed.reason.as_deref();

@@ -19,6 +19,7 @@ use crate::ledger::{
     CreditKind, Entry, Hold, Opening, Posting, Resolution, ResolutionKind, Reversal,
 };
 use crate::model::ids::{AccountId, CallId};
+use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::store::CallEnd;
 
@@ -33,6 +34,34 @@ pub(super) struct JournalRow {
     amount: i64,
     detail: Range<usize>,
     effect: Effect,
+    ended: Ended,
+}
+
+/// The calls whose end a row tells of: tool and credits.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Nothing,
+    One(Text, i64),
+    Many(Vec<(Text, i64)>),
+}
+
+impl Ended {
+    fn of(calls: &[CallEnd]) -> Self {
+        match calls {
+            [] => Self::Nothing,
+            [one] => Self::One(one.tool.clone(), one.charged),
+            many => Self::Many(many.iter().map(|one| (one.tool.clone(), one.charged)).collect()),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, i64)> {
+        let (one, many) = match self {
+            Self::Nothing => (None, [].as_slice()),
+            Self::One(tool, charged) => (Some((tool, *charged)), [].as_slice()),
+            Self::Many(all) => (None, all.as_slice()),
+        };
+        one.into_iter().chain(many.iter().map(|(tool, charged)| (tool, *charged)))
+    }
 }
 
 /// What a row does to the holds that have a row and are open.
@@ -67,8 +96,8 @@ impl JournalRow {
         reason: Option<&str>,
     ) -> Self {
         let detail = DetailText::of(text, |detail| detail.reason(reason));
-        let (kind, effect) = (credit_word(kind), Effect::Neither);
-        Self { at, kind, call: None, account, amount, detail, effect }
+        let (kind, effect, ended) = (credit_word(kind), Effect::Neither, Ended::Nothing);
+        Self { at, kind, call: None, account, amount, detail, effect, ended }
     }
 
     pub(super) fn hold(
@@ -83,7 +112,8 @@ impl JournalRow {
         });
         let amount = calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.price));
         let (call, account, effect) = (Some(hold.call), payer.clone(), Effect::Opens(hold.call));
-        Self { at: hold.at, kind: "hold", call, account, amount, detail, effect }
+        let ended = Ended::Nothing;
+        Self { at: hold.at, kind: "hold", call, account, amount, detail, effect, ended }
     }
 
     pub(super) fn refund(
@@ -99,7 +129,8 @@ impl JournalRow {
             detail.reason(reason);
         });
         let (call, amount, effect) = (Some(reversal.call), reversal.credits(), Effect::Neither);
-        Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect }
+        let ended = Ended::of(calls);
+        Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect, ended }
     }
 
     pub(super) fn opening(text: &mut String, opening: &Opening, reason: Option<&str>) -> Self {
@@ -108,12 +139,37 @@ impl JournalRow {
             detail.reason(reason);
         });
         let (account, amount) = (opening.account.clone(), opening.credits());
-        let (call, effect) = (None, Effect::Neither);
-        Self { at: opening.at, kind: "import", call, account, amount, detail, effect }
+        let (call, effect, ended) = (None, Effect::Neither, Ended::Nothing);
+        Self { at: opening.at, kind: "import", call, account, amount, detail, effect, ended }
     }
 
     pub(super) const fn effect(&self) -> Effect {
         self.effect
+    }
+
+    pub(super) const fn at(&self) -> Time {
+        self.at
+    }
+
+    pub(super) const fn call(&self) -> Option<CallId> {
+        self.call
+    }
+
+    pub(super) const fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    pub(super) const fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
+    pub(super) fn is_refund(&self) -> bool {
+        self.kind == "refund"
+    }
+
+    /// Is it both beginning and end of a call?
+    pub(super) fn is_whole_call(&self) -> bool {
+        self.kind == "call"
     }
 
     /// `text` is what the row was made with.
@@ -123,7 +179,7 @@ impl JournalRow {
         seq: i64,
         text: &str,
     ) -> rusqlite::Result<()> {
-        let Self { at, kind, call, account, amount, detail, effect: _ } = self;
+        let Self { at, kind, call, account, amount, detail, effect: _, ended: _ } = self;
         let call = call.as_ref().map(|call| call.bytes().as_slice());
         // A row of another text would be none, which the table does not take.
         let detail = text.get(detail.clone());
@@ -166,6 +222,7 @@ impl End<'_> {
             amount: self.charged,
             detail,
             effect,
+            ended: Ended::of(self.calls),
         }
     }
 }

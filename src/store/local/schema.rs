@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 13;
+pub(super) const VERSION: i64 = 14;
 
 /// What was added since the first version, in order. A step that was released never changes.
 const STEPS: &[&str] = &[
@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     ALERTS,
     SUMMED,
     WEBHOOKS,
+    USAGE_BY_TOOL,
 ];
 
 /// How far the journal was summed up to be compared with the accounts, and the sum.
@@ -83,6 +84,23 @@ const WEBHOOKS: &str = "
         last_at  INTEGER NOT NULL,
         url      TEXT NOT NULL
     );
+";
+
+/// The sums of usage without keys: a report that names none reads a hundredth. And the sums of a tenant
+/// without those of all.
+const USAGE_BY_TOOL: &str = "
+    CREATE TABLE usage_tools (
+        start     INTEGER NOT NULL,        -- epoch ms, of the hour
+        namespace TEXT NOT NULL,
+        tool      TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, namespace, tool, reason)
+    ) WITHOUT ROWID;
+    INSERT INTO usage_tools SELECT start, namespace, tool, reason, sum(calls), sum(credits)
+        FROM usage_hours GROUP BY 1, 2, 3, 4;
+    CREATE INDEX usage_days_by_namespace ON usage_days (namespace);
 ";
 
 /// Tasks whose result is paid, apart from the holds that wait, with which they were.

@@ -11,7 +11,7 @@ use super::audit;
 use super::read::{self, KeyAndAccount};
 use super::records::was_deleted;
 use super::state::LocalStore;
-use super::{explain, kept, refunds, usage};
+use super::{explain, kept, refunds, report, usage};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
 use crate::model::alert::AlertRule;
@@ -19,7 +19,7 @@ use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
-use crate::model::namespace::Namespace;
+use crate::model::namespace::{Namespace, TenantSum};
 use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
@@ -459,15 +459,31 @@ impl Store for LocalStore {
         Ok(KeysPage { keys: self.as_of_now(&rows)?, next })
     }
 
+    async fn tenant_sums(&self, now: Time) -> Result<Vec<TenantSum>, StoreError> {
+        self.tenant_sums(now).await
+    }
+
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
         // What ended before this question must be in the answer.
-        self.catch_up(Vec::new()).await?;
+        self.catch_up().await?;
         let namespace = namespace.map(str::to_owned);
         self.reports.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
 
+    async fn ended_calls(&self, namespace: Option<&str>) -> Result<i64, StoreError> {
+        self.catch_up().await?;
+        let namespace = namespace.map(str::to_owned);
+        let count = move |books: &Connection| usage::ended_calls(books, namespace.as_deref());
+        self.reports.read(count).await
+    }
+
     async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
-        self.catch_up(refused).await
+        self.write_refused(refused).await?;
+        self.catch_up().await
+    }
+
+    async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.write_refused(refused).await
     }
 
     async fn usage_events(
@@ -482,7 +498,7 @@ impl Store for LocalStore {
     }
 
     async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError> {
-        self.reports.read(move |connection| usage::report(connection, &asked)).await
+        self.reports.read(move |connection| report::report(connection, &asked)).await
     }
 
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {

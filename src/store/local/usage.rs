@@ -1,5 +1,4 @@
-//! Usage as it is read: the ends of calls from the journal with the refusals between them, and
-//! reports from the sums.
+//! Usage as it is read: the ends of calls from the journal with the refusals between them.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -8,9 +7,7 @@ use super::roll_up::{ENDS, FROM, REFUSED_FIRST};
 use super::schema::meta;
 use crate::model::bounds::USAGE_SCANNED_AT_ONCE;
 use crate::model::time::Time;
-use crate::model::usage::{
-    Bucket, Consumer, ReportAsked, Tally, UsageEvent, UsageFilter, UsageReport,
-};
+use crate::model::usage::{UsageEvent, UsageFilter};
 use crate::store::{UsagePage, UsageRow};
 
 /// A place is a journal row and a number after it.
@@ -22,10 +19,12 @@ pub(super) fn sums(
     connection: &Connection,
     namespace: Option<&str>,
 ) -> rusqlite::Result<Vec<UsageRow>> {
-    let mut statement = connection.prepare_cached(
+    // Two statements, so that the one for a tenant has its index.
+    let of_one = if namespace.is_some() { "namespace = ?1" } else { "?1 IS NULL" };
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT key, tool, reason, sum(calls), sum(credits) FROM usage_days
-         WHERE ?1 IS NULL OR namespace = ?1 GROUP BY 1, 2, 3",
-    )?;
+         WHERE {of_one} GROUP BY 1, 2, 3"
+    ))?;
     let rows = statement.query_map([namespace], |row| {
         Ok(UsageRow {
             key: row.get(0)?,
@@ -36,6 +35,16 @@ pub(super) fn sums(
         })
     })?;
     rows.collect()
+}
+
+/// How many calls ended.
+pub(super) fn ended_calls(
+    connection: &Connection,
+    namespace: Option<&str>,
+) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(sum(calls), 0) FROM usage_tools
+         WHERE reason = '' AND (?1 IS NULL OR namespace = ?1)";
+    connection.prepare_cached(sql)?.query_row([namespace], |row| row.get(0))
 }
 
 /// The next events behind a place, at most `limit`; fewer if a read would take too long.
@@ -275,102 +284,4 @@ fn event(row: &Row<'_>) -> rusqlite::Result<UsageEvent> {
         count: 0,
         labels: None,
     })
-}
-
-const TALLY: &str = "coalesce(sum(calls) FILTER (WHERE reason = ''), 0) AS all_allowed,
-    coalesce(sum(calls) FILTER (WHERE reason <> ''), 0) AS all_denied,
-    coalesce(sum(credits), 0) AS all_credits";
-
-fn tally(row: &Row<'_>, first: usize) -> rusqlite::Result<Tally> {
-    Ok(Tally {
-        allowed: row.get(first)?,
-        denied: row.get(first + 1)?,
-        credits: row.get(first + 2)?,
-    })
-}
-
-/// Sums of whole hours or days.
-pub(super) fn report(
-    connection: &Connection,
-    asked: &ReportAsked,
-) -> rusqlite::Result<UsageReport> {
-    let table = match asked.bucket {
-        Bucket::Hour => "usage_hours",
-        Bucket::Day => "usage_days",
-    };
-    let rows =
-        format!("FROM {table} WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3)");
-    let given = (asked.from, asked.to, asked.namespace.as_deref());
-    let before = (asked.from - (asked.to - asked.from), asked.from, given.2);
-    let top = asked.top;
-    let mut all = connection.prepare_cached(&format!("SELECT start, {TALLY} {rows} GROUP BY 1"))?;
-    let series = all.query_map(given, |row| Ok((row.get(0)?, tally(row, 1)?)))?;
-    let series = series.collect::<rusqlite::Result<_>>()?;
-    let mut all = connection.prepare_cached(&format!(
-        "SELECT tool, {TALLY} {rows} AND tool <> '' GROUP BY 1 ORDER BY sum(calls) DESC, 1 LIMIT {top}"
-    ))?;
-    let tools = all.query_map(given, |row| Ok((row.get(0)?, tally(row, 1)?)))?;
-    let tools = tools.collect::<rusqlite::Result<_>>()?;
-    let total = |span: (i64, i64, Option<&str>)| {
-        connection
-            .prepare_cached(&format!("SELECT {TALLY} {rows}"))?
-            .query_row(span, |row| tally(row, 0))
-    };
-    let (keys, tools_used) = connection
-        .prepare_cached(&format!(
-            "SELECT count(DISTINCT nullif(key, '')), count(DISTINCT nullif(tool, '')) {rows}"
-        ))?
-        .query_row(given, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (current, previous) = (total(given)?, total(before)?);
-    let consumers = consumers(connection, &rows, given, top)?;
-    let labels = labels(connection, asked)?;
-    Ok(UsageReport { series, tools, consumers, current, previous, keys, tools_used, labels })
-}
-
-fn labels(connection: &Connection, asked: &ReportAsked) -> rusqlite::Result<Vec<(String, Tally)>> {
-    let Some(name) = &asked.label else { return Ok(Vec::new()) };
-    let sql = "SELECT value, sum(calls), sum(credits) FROM label_hours
-         WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3) AND name = ?4
-         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?5";
-    let top = i64::try_from(asked.top).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(sql)?;
-    let given = (asked.from, asked.to, asked.namespace.as_deref(), name, top);
-    let found = statement.query_map(given, |row| {
-        let tally = Tally { allowed: row.get(1)?, denied: 0, credits: row.get(2)? };
-        Ok((row.get(0)?, tally))
-    })?;
-    found.collect()
-}
-
-fn consumers(
-    connection: &Connection,
-    rows: &str,
-    given: (i64, i64, Option<&str>),
-    top: usize,
-) -> rusqlite::Result<Vec<Consumer>> {
-    let sql = format!(
-        "WITH top AS (SELECT key AS top_key, {TALLY} {rows} AND key <> '' GROUP BY key
-                      ORDER BY all_credits DESC, key LIMIT {top}),
-              tools AS (SELECT key, tool, row_number() OVER (
-                            PARTITION BY key ORDER BY sum(calls) DESC, tool) AS rank
-                        {rows} AND tool <> '' AND key IN (SELECT top_key FROM top)
-                        GROUP BY key, tool)
-         SELECT top.*, keys.record ->> 'name', keys.record ->> 'first', tools.tool
-         FROM top LEFT JOIN keys ON keys.id = top_key
-         LEFT JOIN tools ON tools.key = top_key AND tools.rank = 1
-         ORDER BY all_credits DESC, top_key"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map(given, |row| {
-        let key: String = row.get(0)?;
-        let name = row.get::<_, Option<String>>(4)?.filter(|name| !name.is_empty());
-        let first = row.get::<_, Option<String>>(5)?.map(|first| format!("{first}..."));
-        Ok(Consumer {
-            name: name.or(first).unwrap_or_else(|| key.clone()),
-            key,
-            tally: tally(row, 1)?,
-            top_tool: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
-        })
-    })?;
-    found.collect()
 }

@@ -17,6 +17,7 @@ use super::roll_up::{forget_usage, write_labels, write_refused, write_roll_up};
 use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
+use super::tally::Tally;
 use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
 use super::{outbox, paid, parked};
@@ -33,6 +34,8 @@ pub(super) struct Writer {
     /// Journal rows of holds that are open and have a row of their own.
     pub(super) open_holds: IdMap<CallId, i64>,
     pub(super) saves: SavePass,
+    /// What the rows add to the sums of usage.
+    pub(super) tally: Tally,
     /// Kept answers that had expired by then are deleted with the commit at hand.
     pub(super) sweep: Option<Time>,
     /// The file; none for an ephemeral store.
@@ -96,6 +99,7 @@ impl Writer {
             | Write::ForgetAudit { .. }
             | Write::Labels { .. }
             | Write::RollUp(_)
+            | Write::FlushUsage
             | Write::Refused(_)
             | Write::ForgetUsage { .. }
             | Write::Token(_)
@@ -198,6 +202,7 @@ impl Writer {
                     write_labels(&transaction, call, *at, labels)?;
                 }
                 Write::RollUp(more) => write_roll_up(&transaction, more)?,
+                Write::FlushUsage => self.tally.write(&transaction, seq)?,
                 Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
                 Write::ForgetUsage { before } => forget_usage(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
@@ -208,17 +213,14 @@ impl Writer {
                 Write::Summed(summed) => summed.write(&transaction)?,
                 Write::Outbox(write) => write.perform(&transaction, seq)?,
             }
+            self.tally.note(&transaction, write, seq)?;
         }
         drop(insert);
-        let deleted = match self.sweep {
-            Some(now) => kept::delete_expired(&transaction, now)?,
-            None => Deleted::default(),
-        };
-        self.saves.write(&transaction, seq)?;
-        if self.own.is_none() {
-            trim(&transaction, seq - EPHEMERAL_JOURNAL_ROWS_MAX)?;
-            paid::keep_newest(&transaction, EPHEMERAL_PAID_TASKS_MAX)?;
+        if self.tally.is_full() {
+            self.tally.write(&transaction, seq)?;
         }
+        self.saves.write(&transaction, seq)?;
+        let deleted = clear_up(&transaction, self.sweep, self.own.is_none().then_some(seq))?;
         transaction.commit()?;
         self.seq = seq;
         self.saves.committed(seq);
@@ -242,6 +244,19 @@ fn note_effect(open_holds: &mut IdMap<CallId, i64>, effect: Effect, seq: i64) {
 
 fn close(shared: &Shared, why: String) {
     shared.lock().close(why);
+}
+
+/// Deletes kept answers whose time has passed and, in an ephemeral store with so many rows, the oldest.
+fn clear_up(
+    connection: &Connection,
+    sweep: Option<Time>,
+    ephemeral: Option<i64>,
+) -> rusqlite::Result<Deleted> {
+    if let Some(seq) = ephemeral {
+        trim(connection, seq - EPHEMERAL_JOURNAL_ROWS_MAX)?;
+        paid::keep_newest(connection, EPHEMERAL_PAID_TASKS_MAX)?;
+    }
+    sweep.map_or_else(|| Ok(Deleted::default()), |now| kept::delete_expired(connection, now))
 }
 
 /// An ephemeral store forgets its oldest rows, so that it does not grow for ever.
