@@ -196,7 +196,7 @@ pub fn endpoints() -> impl Iterator<Item = (&'static str, String)> {
         let header = match route.access {
             Access::Public if *path == "/openapi.json" => "no auth",
             Access::Public => "X-API-Key",
-            Access::Scraper => "loopback, X-Admin-Key or the metrics token",
+            Access::Scraper => "X-Admin-Key or the metrics token",
             Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
                 "X-Admin-Key"
             }

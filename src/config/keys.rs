@@ -502,7 +502,7 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         Kind::Secret,
         Fallback::Words("none"),
         "",
-        "Lets a scraper read `GET /metrics` from elsewhere, as `Authorization: Bearer TOKEN`.",
+        "Lets a scraper read `GET /metrics`, as `Authorization: Bearer TOKEN`. Without it programs on the same machine may.",
         |draft, entry, findings| draft.metrics_token = entry.text(findings, check::admin_key),
     ),
 ];

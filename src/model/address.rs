@@ -41,6 +41,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
             is_public_v4(four(high, low))
         }
+        // Teredo, and what is for documents.
+        [0x2001, 0 | 0xdb8, ..] => false,
         // Only these are given out at all.
         [first, ..] => first & 0xe000 == 0x2000,
     }
@@ -110,6 +112,8 @@ mod tests {
             ("64:ff9b:1::1", false),
             ("2002:7f00:1::", false),
             ("2002:808:808::1", true),
+            ("2001:0:7f00:1::", false),
+            ("2001:db8::1", false),
             ("fe80::1", false),
             ("fd00::1", false),
             ("fec0::1", false),

@@ -198,6 +198,12 @@ fn files_that_cannot_be_imported_are_named_with_their_place() {
     let missing = run();
     assert_eq!(missing.code(), Some(1));
     assert!(missing.stderr.contains("state.json cannot be read (No such file"), "{missing:?}");
+    // Nobody writes into it, and nothing waits for that.
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let pipe = run();
+    assert!(pipe.stderr.contains("it is not a regular file"), "{pipe:?}");
+    fs::remove_file(&path).unwrap();
     for (content, words) in [
         ("[\n  [\"k\", {\"key\": \"k\",,}]\n]", "state.json:2:21 is not a state file"),
         ("{\"clients\": [], \"tokens\": []}", "OAuth clients"),

@@ -11,8 +11,8 @@ mod record;
 mod report;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
@@ -205,6 +205,11 @@ impl StateFile {
 /// The whole file, within its bound. It holds raw keys, so it does not stay in memory.
 fn content(path: &Path) -> Result<Zeroizing<String>, ImportError> {
     let unreadable = |why| ImportError::Unreadable { path: path.to_owned(), why };
+    let about = fs::metadata(path).map_err(unreadable)?;
+    // A pipe would be waited for without end.
+    if !about.is_file() {
+        return Err(unreadable(io::Error::other("it is not a regular file")));
+    }
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let too_large = || ImportError::TooLarge(path.to_owned());
