@@ -47,7 +47,7 @@ fn no_request_gets_an_answer_that_the_document_does_not_name() {
         .args(["--header", &format!("X-API-Key: {raw}")])
         .args(["--phases", "examples,coverage,fuzzing"])
         .args(["--checks", &CHECKS.join(",")])
-        .args(["--seed", "20260728", "--max-examples", "5", "--workers", "2"])
+        .args(["--seed", "20260728", "--max-examples", "5", "--workers", "1"])
         .args(["--request-timeout", &ANSWER_WITHIN.as_secs().to_string()])
         .args(["--continue-on-failure", "--no-color", "--warnings", "off"]);
     let ended = run_within(command, WITHIN);

@@ -93,6 +93,10 @@ fn a_hangup_reads_the_file_anew() {
     paygate.signal(Signal::HUP);
     paygate.wait_for_output("the configuration was read anew");
     eventually("the new price", || price(&paygate, &key, "instant") == 3);
+    eventually("its entry in the audit log", || {
+        let audit = paygate.admin_get("/audit?types=config.reloaded&actor=system").json();
+        audit["events"][0]["metadata"]["changed"] == json!(["defaultCreditsPerCall"])
+    });
     paygate.stop().expect_success();
 }
 

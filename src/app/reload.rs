@@ -62,6 +62,8 @@ pub(super) struct Parts {
 pub(super) struct Reloader {
     load: Load,
     running: Mutex<Config>,
+    /// The same for who only looks, and never waits for a reload.
+    shown: ArcSwap<Config>,
     terms: Arc<ArcSwap<Terms>>,
     parts: OnceLock<Parts>,
 }
@@ -69,7 +71,8 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(config: &Config, load: Load) -> Self {
         let terms = Arc::new(ArcSwap::from_pointee(options::terms(config)));
-        Self { load, running: Mutex::new(config.clone()), terms, parts: OnceLock::new() }
+        let (running, shown) = (Mutex::new(config.clone()), ArcSwap::from_pointee(config.clone()));
+        Self { load, running, shown, terms, parts: OnceLock::new() }
     }
 
     /// To be called once, when everything serves.
@@ -85,7 +88,7 @@ impl Reloader {
 
     /// The configuration that holds, without its secrets.
     pub(super) fn shown(&self) -> Value {
-        config::show(&self.running.lock().unwrap_or_else(PoisonError::into_inner))
+        config::show(&self.shown.load())
     }
 
     /// Reads the sources again and takes what is good. Reads files, so not for an async task.
@@ -123,6 +126,7 @@ impl Reloader {
             aim(&parts.webhooks, target);
         }
         self.terms.store(Arc::new(options::terms(&next)));
+        self.shown.store(Arc::new(next.clone()));
         *running = next;
         tracing::info!(target: "app", ?changed, "the configuration was read anew");
         if !fixed.is_empty() {

@@ -14,14 +14,18 @@ use super::{output, trust};
 use crate::config::{Environment, HealthFlags};
 use crate::model::bounds;
 
+/// Where a running Paygate is if nobody says.
+const URL_DEFAULT: &str = "http://127.0.0.1:3402/health";
+
 pub(super) fn run(flags: &HealthFlags) -> Result<(), String> {
-    let url = &flags.url;
+    let environment = Environment::read();
+    let url = flags.url.as_deref().or(environment.url()).unwrap_or(URL_DEFAULT);
     let target = Target::parse(url).ok_or_else(|| {
         format!(
             "health: {url:?} is not a URL that can be asked; give --url like http://127.0.0.1:3402/health"
         )
     })?;
-    let ca = flags.ca.clone().or_else(|| Environment::read().ca_of_operator());
+    let ca = flags.ca.clone().or_else(|| environment.ca_of_operator());
     let name = flags.name.as_ref().unwrap_or(&target.host);
     let answer = ask(&target, name, ca.as_deref()).map_err(|why| {
         let advice = trust::advice(&why);

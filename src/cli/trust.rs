@@ -47,7 +47,10 @@ fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
 
 /// What to do if it is the certificate that keeps two from speaking.
 pub(super) fn advice(why: &str) -> &'static str {
-    if why.contains("certificate") {
+    if why.contains("CaUsedAsEndEntity") {
+        "; the server shows a certificate that is made for an authority: make one with basicConstraints CA:FALSE, as \
+         `openssl req -x509 -addext basicConstraints=critical,CA:FALSE` does"
+    } else if why.contains("certificate") {
         "; if it is signed by an authority of your own, name that one's file with --ca or PAYGATE_CA"
     } else {
         ""

@@ -181,7 +181,7 @@ pub(super) enum Words {
     Webhooks(Operator<WebhooksWords>),
     /// Show what operators of a running Paygate did
     Audit(AuditFlags),
-    /// Show the keys and the usage of a running Paygate
+    /// Show what the keys of a running Paygate come to; with --json each of them
     Status(StatusFlags),
     /// Print a script that completes commands in a shell
     Completions {
@@ -342,9 +342,9 @@ pub struct ValidateFlags {
 /// `paygate health`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthFlags {
-    /// Where to ask
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3402/health")]
-    pub url: String,
+    /// Where to ask [default: PAYGATE_URL, or http://127.0.0.1:3402/health]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
     /// File with the authority of its certificate, in PEM form [default: PAYGATE_CA]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,

@@ -106,6 +106,9 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// Writes an entry of the audit log that nobody waits for; dropped if the disk cannot keep up.
     fn note(&self, event: AuditEvent);
 
+    /// Writes an entry of the audit log, durably.
+    async fn record(&self, event: AuditEvent) -> Result<(), StoreError>;
+
     /// Some entries of the audit log.
     async fn audit(
         &self,

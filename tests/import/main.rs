@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use state::{Record, State, thousandths};
-use support::{Paygate, Setup};
+use support::{Paygate, Setup, eventually};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -107,6 +107,11 @@ fn a_thousand_keys_come_over_with_every_credit_accounted_for() {
     let audit = paygate.admin_get("/audit?types=keys.imported").json();
     assert_eq!(audit["total"], 1, "{audit}");
     assert_eq!(audit["events"][0]["metadata"]["keys"], comes().count());
+
+    eventually("the books are compared while they are in use", || {
+        let page = paygate.admin_get("/metrics").text();
+        page.lines().any(|line| line == "paygate_ledger_drift_credits 0")
+    });
 
     // A customer goes on where it was.
     let customer = comes().find(|record| record.can_call()).unwrap();

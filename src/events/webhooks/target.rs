@@ -180,6 +180,9 @@ async fn drain(response: Response<Incoming>) -> Result<(), String> {
 /// What is told of a POST that got no status.
 fn told(trouble: &Trouble) -> String {
     match trouble {
+        Trouble::Connect(why) if why.ends_with("private or local address") => {
+            format!("No connection ({why}; webhookAllowPrivate lets webhooks go there)")
+        }
         Trouble::Connect(why) => format!("No connection ({why})"),
         Trouble::Tls(why) => format!("No connection that can be trusted ({why})"),
         Trouble::Cut(why) => format!("The connection ended before the answer ({why})"),

@@ -259,7 +259,7 @@ fn counting() -> String {
     )
 }
 
-/// Keys that something happened to but a grant, which gives no cause; true if a rate refused them.
+/// Keys that something happened to but a grant or its coming, which give no cause; true if a rate refused them.
 type Used = HashMap<KeyId, bool>;
 
 fn ended(connection: &Connection, after: i64, used: &mut Used) -> rusqlite::Result<(i64, bool)> {
@@ -270,7 +270,7 @@ fn ended(connection: &Connection, after: i64, used: &mut Used) -> rusqlite::Resu
         .query_row((after, ALERT_ROWS_AT_ONCE), |row| row.try_into())?;
     let Some(up_to) = up_to else { return Ok((after, true)) };
     let accounts = "SELECT DISTINCT account FROM journal
-                    WHERE seq > ?1 AND seq <= ?2 AND kind <> 'grant'";
+                    WHERE seq > ?1 AND seq <= ?2 AND kind NOT IN ('grant', 'import')";
     let mut statement = connection.prepare_cached(accounts)?;
     let mut accounts = statement.query((after, up_to))?;
     while let Some(row) = accounts.next()? {

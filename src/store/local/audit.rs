@@ -185,6 +185,16 @@ impl Shared {
         }
     }
 
+    /// Writes down what its doer waits for.
+    pub(super) fn record(&self, event: AuditEvent) -> Result<Durable, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        state.audit(Some(event));
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(durable)
+    }
+
     pub(super) fn forget_audit(&self, before: Option<Time>) -> Result<Durable, StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;

@@ -74,7 +74,7 @@ impl Groups {
 fn rows(connection: &Connection, after: i64, up_to: i64) -> rusqlite::Result<Vec<Moved>> {
     // A hold only moves credits within an account. An end says what it took, a refund what it gave.
     let sql = "SELECT seq, account, CASE WHEN kind = 'hold' THEN 0
-                   WHEN kind IN ('grant', 'adjust', 'refund') THEN amount ELSE -amount END
+                   WHEN kind IN ('grant', 'adjust', 'refund', 'import') THEN amount ELSE -amount END
          FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query((after, up_to, COMPARE_ROWS_AT_ONCE))?;

@@ -24,6 +24,8 @@ pub(super) fn report(
     connection: &Connection,
     asked: &ReportAsked,
 ) -> rusqlite::Result<UsageReport> {
+    // Of one moment, or the parts would not add up to the whole.
+    let connection = &connection.unchecked_transaction()?;
     let rows = "FROM usage_tools
         WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3)";
     let given = (asked.from, asked.to, asked.namespace.as_deref());

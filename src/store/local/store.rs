@@ -184,6 +184,10 @@ impl Store for LocalStore {
         self.shared.note(event);
     }
 
+    async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.shared.record(event)?.wait().await
+    }
+
     async fn audit(
         &self,
         filter: AuditFilter,

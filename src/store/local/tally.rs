@@ -32,6 +32,8 @@ pub(super) struct Tally {
     labels: HashMap<(i64, AccountId, Labels), Used>,
     /// Labels of calls that have not ended.
     open: IdMap<CallId, Labels>,
+    /// Are there calls under way whose labels found no room there?
+    has_others: bool,
     /// First row of each hour.
     marks: BTreeMap<i64, i64>,
 }
@@ -40,7 +42,14 @@ impl Tally {
     /// Notes rows after the last one of the life before.
     pub(super) fn after(from: Arc<AtomicI64>) -> Self {
         let (calls, labels) = (HashMap::new(), HashMap::new());
-        Self { from, calls, labels, open: IdMap::default(), marks: BTreeMap::new() }
+        Self {
+            from,
+            calls,
+            labels,
+            open: IdMap::default(),
+            has_others: false,
+            marks: BTreeMap::new(),
+        }
     }
 
     /// Notes what is written.
@@ -54,6 +63,8 @@ impl Tally {
             Write::Labels { call, labels, .. } => {
                 if self.open.len() < USAGE_LABELS_OPEN_MAX {
                     self.open.insert(*call, labels.clone());
+                } else {
+                    self.has_others = true;
                 }
                 Ok(())
             }
@@ -107,9 +118,7 @@ impl Tally {
         let labels = match self.open.remove(&call) {
             Some(labels) => Some(labels),
             // It began in a life before, or was refunded, or there were too many.
-            None if !row.is_whole_call() || self.open.len() >= USAGE_LABELS_OPEN_MAX => {
-                labels_of(connection, &call)?
-            }
+            None if !row.is_whole_call() || self.has_others => labels_of(connection, &call)?,
             None => None,
         };
         if let Some(labels) = labels {
