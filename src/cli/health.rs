@@ -19,7 +19,10 @@ const URL_DEFAULT: &str = "http://127.0.0.1:3402/health";
 
 pub(super) fn run(flags: &HealthFlags) -> Result<(), String> {
     let environment = Environment::read();
-    let url = flags.url.as_deref().or(environment.url()).unwrap_or(URL_DEFAULT);
+    let of_environment =
+        || environment.url().map(|url| format!("{}/health", url.trim_end_matches('/')));
+    let url = flags.url.clone().or_else(of_environment);
+    let url = url.as_deref().unwrap_or(URL_DEFAULT);
     let target = Target::parse(url).ok_or_else(|| {
         format!(
             "health: {url:?} is not a URL that can be asked; give --url like http://127.0.0.1:3402/health"
