@@ -25,6 +25,7 @@ mod paths;
 mod paygate;
 mod process;
 mod setup;
+pub mod tls;
 mod tools;
 
 pub use cli::row;

@@ -5,31 +5,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::{fs, thread};
 
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use serde_json::json;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use super::test_fire;
-use crate::support::{Setup, TempDir};
+use crate::support::{Setup, TempDir, tls};
 
 /// A receiver on `localhost` that takes everything; its port, and its authority's certificate.
 fn receiver() -> (u16, String) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
+    let (config, authority) = tls::of_localhost();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -46,7 +30,7 @@ fn receiver() -> (u16, String) {
             }
         }
     });
-    (port, authority.pem())
+    (port, authority)
 }
 
 #[test]

@@ -59,40 +59,19 @@ impl Tally {
         write: &Write,
         seq: i64,
     ) -> rusqlite::Result<()> {
-        match write {
-            Write::Labels { call, labels, .. } => {
-                if self.open.len() < USAGE_LABELS_OPEN_MAX {
-                    self.open.insert(*call, labels.clone());
-                } else {
-                    self.has_others = true;
-                }
-                Ok(())
+        if let Write::Labels { call, labels, .. } = write {
+            if self.open.len() < USAGE_LABELS_OPEN_MAX {
+                self.open.insert(*call, labels.clone());
+            } else {
+                self.has_others = true;
             }
-            Write::Journal(row) if seq > self.from.load(Ordering::Relaxed) => {
-                self.row(connection, row, seq)
-            }
-            Write::Journal(_)
-            | Write::Key(_)
-            | Write::DeletedKey { .. }
-            | Write::Once(_)
-            | Write::Parked(_)
-            | Write::Unparked(_)
-            | Write::Paid { .. }
-            | Write::Kept(_)
-            | Write::Audit(_)
-            | Write::ForgetAudit { .. }
-            | Write::RollUp(_)
-            | Write::FlushUsage
-            | Write::Refused(_)
-            | Write::ForgetUsage { .. }
-            | Write::Token(_)
-            | Write::DeletedToken(_)
-            | Write::Namespace(_)
-            | Write::Team(_)
-            | Write::Alert(_)
-            | Write::Summed(_)
-            | Write::Outbox(_) => Ok(()),
         }
+        if let Write::Journal(row) = write
+            && seq > self.from.load(Ordering::Relaxed)
+        {
+            self.row(connection, row, seq)?;
+        }
+        Ok(())
     }
 
     fn row(&mut self, connection: &Connection, row: &JournalRow, seq: i64) -> rusqlite::Result<()> {

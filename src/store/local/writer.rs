@@ -86,29 +86,8 @@ impl Writer {
     /// Notes in memory what has reached the file. None if the books were closed meanwhile, because
     /// it took too long.
     fn committed(&mut self, writes: &[Write], deleted: &Deleted) -> Option<Committing> {
-        let kept_bytes = writes.iter().fold(0_u64, |sum, write| match write {
-            Write::Kept(row) => sum.saturating_add(row.size()),
-            Write::Journal(_)
-            | Write::Key(_)
-            | Write::DeletedKey { .. }
-            | Write::Once(_)
-            | Write::Parked(_)
-            | Write::Unparked(_)
-            | Write::Paid { .. }
-            | Write::Audit(_)
-            | Write::ForgetAudit { .. }
-            | Write::Labels { .. }
-            | Write::RollUp(_)
-            | Write::FlushUsage
-            | Write::Refused(_)
-            | Write::ForgetUsage { .. }
-            | Write::Token(_)
-            | Write::DeletedToken(_)
-            | Write::Namespace(_)
-            | Write::Team(_)
-            | Write::Alert(_)
-            | Write::Summed(_)
-            | Write::Outbox(_) => sum,
+        let kept_bytes = writes.iter().fold(0_u64, |sum, write| {
+            if let Write::Kept(row) = write { sum.saturating_add(row.size()) } else { sum }
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
