@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, params};
 
 use super::read::Reader;
-use super::{audit, refunds, roll_up, schema, usage};
+use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
-use crate::store::{AuditPage, FoundCall, StoreError, UsagePage, UsageRow};
+use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
 const APPLICATION_ID: i64 = 0x5061_7943;
@@ -133,17 +133,34 @@ impl JournalCopy {
     pub(in crate::store) async fn roll_up(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
         let write = move |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
-            let newest = "SELECT coalesce(max(seq), 0) FROM journal";
-            let newest: i64 = connection.query_row(newest, [], |row| row.get(0))?;
-            if !refused.is_empty() {
-                roll_up::write_refused(connection, &refused, newest)?;
-            }
-            while let Some(more) = roll_up::fold(connection)? {
+            let newest = write_refused(connection, &refused)?;
+            while let Some(more) = roll_up::fold(connection, newest)? {
                 roll_up::write_roll_up(connection, &more)?;
             }
             transaction.commit()
         };
         self.0.read(write).await
+    }
+
+    /// Writes refusals down.
+    pub(in crate::store) async fn note_refused(
+        &self,
+        refused: Vec<Refused>,
+    ) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            write_refused(connection, &refused)?;
+            transaction.commit()
+        };
+        self.0.read(write).await
+    }
+
+    pub(in crate::store) async fn ended_calls(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let namespace = namespace.map(str::to_owned);
+        self.0.read(move |connection| usage::ended_calls(connection, namespace.as_deref())).await
     }
 
     pub(in crate::store) async fn sums(
@@ -167,7 +184,7 @@ impl JournalCopy {
         &self,
         asked: ReportAsked,
     ) -> Result<UsageReport, StoreError> {
-        self.0.read(move |connection| usage::report(connection, &asked)).await
+        self.0.read(move |connection| report::report(connection, &asked)).await
     }
 
     pub(in crate::store) async fn forget_usage(
@@ -205,6 +222,23 @@ impl JournalCopy {
     ) -> Result<Option<FoundCall>, StoreError> {
         self.0.read(move |connection| refunds::find_call(connection, call)).await
     }
+
+    pub(in crate::store) async fn explain_call(
+        &self,
+        call: CallId,
+    ) -> Result<Option<ExplainedCall>, StoreError> {
+        self.0.read(move |connection| explain::explain_call(connection, call)).await
+    }
+}
+
+/// Writes refusals down behind the newest row, which it names.
+fn write_refused(connection: &Connection, refused: &[Refused]) -> rusqlite::Result<i64> {
+    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+    let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+    if !refused.is_empty() {
+        roll_up::write_refused(connection, refused, newest)?;
+    }
+    Ok(newest)
 }
 
 impl CopiedRow {

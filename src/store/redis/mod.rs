@@ -21,7 +21,9 @@ mod link;
 mod lists;
 mod memory;
 mod names;
+mod outbox;
 mod store;
+mod sums;
 mod teams;
 mod tenants;
 
