@@ -3,14 +3,16 @@
 //! Parts: `fsync`, `ratio`, `memory`, `keys` (these by default), `start`,
 //! `noise`, which is the bare bridge beside itself, and `cost`, which is processor time per call, and `profile`, one
 //! load to look at with a profiler; of sessions `first-word`, how soon a notification is told,
-//! `session-memory` and `session-calls`. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
+//! `session-memory` and `session-calls`; of the operator's desk `desk`, how long its answers take,
+//! `desk-load`, what a report costs the calls beside it, and `recording`. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
 //! because two noisy cores make any single number a guess. The result is Markdown for
 //! `docs/performance.md`; it goes to standard output and to `target/bench-proxy.md`.
 //!
 //! Environment: `BENCH_REPEATS` (5), `BENCH_MS` (2000) a slice, `BENCH_WARM_UP_MS` (300),
 //! `BENCH_DIR` for the databases (the target directory), `BENCH_KEYS` (100000), `BENCH_MEMORY_KEYS`
 //! (10000), `BENCH_START_KEYS` (1000000), `BENCH_START_DB` (a database with those keys),
-//! `BENCH_SESSIONS` (2000) and `BENCH_OWN_SESSIONS` (256), those with a server of their own.
+//! `BENCH_EVENTS` (10000000) calls in the books of the desk, `BENCH_BOOKS` (a directory that keeps those
+//! books for the next run, 4 GB), `BENCH_SESSIONS` (2000) and `BENCH_OWN_SESSIONS` (256), those with a server of their own.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -25,10 +27,14 @@
 
 #[path = "proxy/bare_bridge.rs"]
 mod bare_bridge;
+#[path = "proxy/books.rs"]
+mod books;
 #[path = "proxy/contestants.rs"]
 mod contestants;
 #[path = "proxy/cost.rs"]
 mod cost;
+#[path = "proxy/desk.rs"]
+mod desk;
 #[path = "proxy/disk.rs"]
 mod disk;
 #[path = "proxy/load.rs"]
@@ -51,7 +57,7 @@ use std::process::ExitCode;
 use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 14] = [
     "fsync",
     "ratio",
     "memory",
@@ -63,6 +69,9 @@ const PARTS: [&str; 11] = [
     "first-word",
     "session-memory",
     "session-calls",
+    "desk",
+    "desk-load",
+    "recording",
 ];
 const DEFAULT_PARTS: usize = 4;
 
@@ -113,6 +122,9 @@ fn run(parts: &[String]) {
             "first-word" => sessions::first_word(&settings),
             "session-memory" => sessions::memory(&settings),
             "session-calls" => sessions::calls(&settings),
+            "desk" => desk::desk(&settings),
+            "desk-load" => desk::desk_load(&settings),
+            "recording" => desk::recording(&settings),
             _ => disk.to_markdown(),
         };
     }

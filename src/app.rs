@@ -8,6 +8,7 @@
 mod background;
 mod books;
 mod discover;
+mod import;
 mod keys;
 mod options;
 mod reload;
@@ -17,6 +18,7 @@ mod stop;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -25,7 +27,8 @@ use tokio::sync::mpsc;
 
 use crate::admin;
 use crate::config::{Backend, Config};
-use crate::front::http::{BindError, HttpFront, Listener, Served};
+use crate::events::webhooks::{WebhookError, Webhooks};
+use crate::front::http::{BindError, HttpFront, Listener, Served, TlsError};
 use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::proxy::Proxy;
@@ -35,6 +38,7 @@ use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use discover::discover;
+pub use import::{Import, ImportError, ImportReport, import};
 pub use keys::DEMO_CREDITS;
 pub use reload::Load;
 use reload::{Parts, Reloader};
@@ -68,6 +72,12 @@ struct Fronts {
     pipes: Option<Pipes>,
 }
 
+/// What outlives every request.
+struct Kept {
+    store: Arc<dyn Store>,
+    webhooks: Arc<Webhooks>,
+}
+
 /// What an operator is told about a running Paygate.
 #[derive(Debug)]
 pub struct About {
@@ -85,6 +95,8 @@ pub struct About {
     pub demo_key: Option<String>,
     /// Keys that were imported at this start.
     pub imported: usize,
+    /// What became of the state file, if one is named.
+    pub state_file: Option<String>,
 }
 
 /// Why it did not start. Each says what, where and what to do.
@@ -93,15 +105,32 @@ pub enum AppError {
     /// No port.
     #[error(transparent)]
     Listen(#[from] BindError),
+    /// No certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No books.
     #[error(transparent)]
     Books(#[from] OpenError),
+    /// Keys that could not be brought over.
+    #[error(
+        "stateFile: {} cannot be brought over whole ({why}); nothing was imported; mend it, or bring over the rest \
+         with `paygate import`, or leave the key out", .path.display()
+    )]
+    StateFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// No server to guard.
     #[error(transparent)]
     Server(#[from] StartError),
     /// A remote server that cannot be asked.
     #[error(transparent)]
     Remote(#[from] RemoteSetupError),
+    /// A receiver of webhooks that cannot be reached by any means.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The demo is this program itself.
     #[error(
         "the demo server cannot be started: this program does not find itself ({0}); guard a server of yours with \
@@ -133,12 +162,9 @@ impl App {
         environment: Vec<(OsString, OsString)>,
         pipes: Option<Pipes>,
     ) -> Result<Self, AppError> {
-        let listener = if config.serves.http() {
-            Some(Listener::bind(config.host, config.port).await?)
-        } else {
-            None
-        };
-        let store = books::open(config)?;
+        let listener = if config.serves.http() { Some(listen(config).await?) } else { None };
+        let target = options::webhooks(config)?;
+        let (store, state_file) = books::open(config).await?;
         let server = Server::new(options::server(config, environment)?, config.children_max);
         let guarded = match server::start(server).await {
             Ok(guarded) => guarded,
@@ -150,7 +176,15 @@ impl App {
         let link = guarded.link.clone();
         options::warn_of_names(config, &link);
         let fronts = Fronts { listener, pipes };
-        let started = Self::assemble(config, load, fronts, Arc::clone(&store), guarded).await;
+        let webhooks = Arc::new(Webhooks::new(Arc::clone(&store), target));
+        if let Err(why) = webhooks.begin().await {
+            tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
+        }
+        let kept = Kept { store: Arc::clone(&store), webhooks };
+        let mut started = Self::assemble(config, load, fronts, kept, guarded).await;
+        if let Ok(app) = &mut started {
+            app.about.state_file = state_file;
+        }
         if started.is_err() {
             link.stop(bounds::CHILD_STOP_GRACE).await;
             stop::books(store.as_ref()).await;
@@ -162,7 +196,7 @@ impl App {
         config: &Config,
         load: Load,
         fronts: Fronts,
-        store: Arc<dyn Store>,
+        Kept { store, webhooks }: Kept,
         guarded: Guarded,
     ) -> Result<Self, AppError> {
         let Guarded { server, link, ear, modern } = guarded;
@@ -177,7 +211,7 @@ impl App {
         let proxy = Arc::new(proxy.with_modern(modern));
         let reloader = Arc::new(Reloader::new(config, load));
         let admin = admin::router(
-            options::admin(config, admin_key.secret.clone(), &proxy, &reloader),
+            options::admin(config, admin_key.secret.clone(), &proxy, &reloader, &webhooks),
             Arc::clone(&store),
         );
         let served = Served {
@@ -185,6 +219,7 @@ impl App {
             store: Arc::clone(&store),
             link: link.clone(),
             admin,
+            webhooks: Arc::clone(&webhooks),
         };
         let about = About {
             address: fronts.listener.as_ref().map(Listener::address),
@@ -194,6 +229,7 @@ impl App {
             new_admin_key: admin_key.shown,
             demo_key,
             imported,
+            state_file: None,
         };
         let current = Arc::new(ArcSwap::new(Arc::clone(&proxy)));
         let stdio = fronts.pipes.map(|Pipes { input, output }| {
@@ -203,8 +239,10 @@ impl App {
         let http = fronts
             .listener
             .map(|listener| HttpFront::start(listener, options::http(config), served));
-        let background = Background::start(&store, &current, config.retention);
-        reloader.serve(Parts { http: http.as_ref().map(HttpFront::renewal), proxy: current });
+        let background =
+            Background::start(&store, &current, &webhooks, reloader.terms(), config.retention);
+        let http_renewal = http.as_ref().map(HttpFront::renewal);
+        reloader.serve(Parts { http: http_renewal, proxy: current, webhooks });
         Ok(Self { http, stdio, proxy, store, background, reloader, about })
     }
 
@@ -212,4 +250,14 @@ impl App {
     pub fn about(&self) -> &About {
         &self.about
     }
+}
+
+/// Takes the port, with the certificate if there is one.
+async fn listen(config: &Config) -> Result<Listener, AppError> {
+    let certificate = options::certificate(config)?;
+    let listener = Listener::bind(config.host, config.port).await?;
+    Ok(match certificate {
+        Some(certificate) => listener.with_tls(certificate),
+        None => listener,
+    })
 }

@@ -10,6 +10,7 @@ use axum::http::Request;
 use http_body_util::BodyExt;
 use paygate::admin::{self, AdminOptions, Live, Terms};
 use paygate::events::metrics::Gauges;
+use paygate::events::webhooks::Webhooks;
 use paygate::gate::{self, CallFacts, Policy};
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::Key;
@@ -28,6 +29,8 @@ impl Live for Nothing {
     fn take_refused(&self) -> Vec<Refused> {
         Vec::new()
     }
+
+    fn refunded(&self, _: &[String]) {}
 
     fn metrics(&self, _: Gauges) -> String {
         String::new()
@@ -73,11 +76,14 @@ async fn numbers_are_shown_as_of_ledger_time() {
     let options = AdminOptions {
         admin_key: "admin".to_owned().into(),
         name: String::new(),
-        terms: Arc::new(Arc::new(Terms { policy, refund_on_failure: true }).into()),
+        terms: Arc::new(
+            Arc::new(Terms { policy, refund_on_failure: true, alert_rules: None }).into(),
+        ),
         body_bytes_max: 1024,
         config: Arc::new(|| Value::Null),
         reload: Arc::new(|| Err(String::new())),
         metrics_token: None,
+        webhooks: Arc::new(Webhooks::new(Arc::clone(&store) as Arc<dyn Store>, None)),
         live: Arc::new(Nothing),
     };
     let router = admin::router(options, Arc::clone(&store) as Arc<dyn Store>);

@@ -51,8 +51,15 @@ fn every_key_is_shown() {
         serde_json::from_str(include_str!("../docs/reference/config.schema.json")).unwrap();
     let shown = Setup::new().start().admin_get("/config").json();
     // For editors, another way to give a value, or only there with another kind of server.
-    let elsewhere =
-        ["$schema", "adminKeyFile", "metricsTokenFile", "remoteUrl", "servers", "toolSeparator"];
+    let elsewhere = [
+        "$schema",
+        "adminKeyFile",
+        "metricsTokenFile",
+        "remoteUrl",
+        "servers",
+        "toolSeparator",
+        "webhookSecretFile",
+    ];
     let keys =
         |object: &Value| -> Vec<String> { object.as_object().unwrap().keys().cloned().collect() };
     for key in keys(&schema["properties"]) {

@@ -7,44 +7,7 @@ mod support;
 use std::thread;
 
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Paygate, Request, Response, Setup};
-
-/// One operation of the document.
-#[derive(Debug)]
-struct Operation {
-    method: String,
-    path: String,
-    access: String,
-    parameters: Vec<String>,
-    /// The example of its body.
-    body: Value,
-    /// Every member that the body may have.
-    members: Vec<String>,
-}
-
-fn operations(paygate: &Paygate) -> Vec<Operation> {
-    let document = paygate.get("/openapi.json").json();
-    let mut found = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
-            let schema = schema.as_str().map(|target| document.pointer(&target[1..]).unwrap());
-            let members = schema.and_then(|schema| schema["properties"].as_object());
-            let names = operation["parameters"].as_array().into_iter().flatten();
-            let names = names.map(|name| name["$ref"].as_str().unwrap());
-            found.push(Operation {
-                method: method.to_uppercase(),
-                path: path.clone(),
-                access: operation["x-paygate-access"].as_str().unwrap().to_owned(),
-                parameters: names.map(|name| name.rsplit('/').next().unwrap().to_owned()).collect(),
-                body: schema.map_or(Value::Null, |schema| schema["example"].clone()),
-                members: members.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
-            });
-        }
-    }
-    assert!(found.len() > 25, "{found:?}");
-    found
-}
+use support::{ADMIN_KEY, Operation, Paygate, Request, Response, Setup, operations};
 
 fn token(paygate: &Paygate, body: &Value) -> (String, String) {
     let made = paygate.admin_post("/admin/tokens", body);
@@ -188,6 +151,8 @@ fn tokens_are_made_listed_and_revoked() {
 struct Tenant {
     name: &'static str,
     admin: String,
+    /// Tokens with less rights.
+    others: [String; 2],
     token_id: String,
     raw: String,
     key_id: String,
@@ -200,6 +165,10 @@ struct Tenant {
 fn tenant(paygate: &Paygate, name: &'static str, mark: &str, credits: i64) -> Tenant {
     let body = json!({"name": format!("{mark}-token"), "role": "owner", "namespace": name});
     let (admin, token_id) = token(paygate, &body);
+    let others = ["admin", "viewer"].map(|role| {
+        let body = json!({"name": format!("{mark}-{role}"), "role": role, "namespace": name});
+        token(paygate, &body).0
+    });
     let body = json!({"name": format!("{mark}-key"), "credits": credits, "namespace": name,
         "tags": {"plan": format!("{mark}-plan")}, "ipAllowlist": ["127.0.0.0/8"]});
     let (raw, key_id) = paygate.create_key(&body);
@@ -221,12 +190,14 @@ fn tenant(paygate: &Paygate, name: &'static str, mark: &str, credits: i64) -> Te
             .map(str::to_owned)
             .into_iter()
             .chain([credits, credits - 1].map(|credits| credits.to_string()));
-    Tenant { name, admin, token_id, raw, key_id, call_id, team_id, secrets: secrets.collect() }
+    let secrets = secrets.chain(others.clone()).collect();
+    Tenant { name, admin, others, token_id, raw, key_id, call_id, team_id, secrets }
 }
 
 /// All that the operator sees of a tenant.
 fn state(paygate: &Paygate, tenant: &Tenant) -> Vec<Value> {
-    let paths = ["/keys", "/status", "/namespaces", "/admin/tokens", "/teams"];
+    let paths =
+        ["/keys", "/status", "/namespaces", "/admin/tokens", "/teams", "/usage", "/audit/export"];
     let mut all: Vec<Value> = paths
         .iter()
         .map(|path| paygate.admin_get(&format!("{path}?namespace={}", tenant.name)).json())
@@ -244,6 +215,9 @@ fn state(paygate: &Paygate, tenant: &Tenant) -> Vec<Value> {
 #[test]
 fn two_tenants_see_and_change_nothing_of_each_other() {
     let paygate = start();
+    // One of each tenant's every key.
+    let rules = json!({"rules": [{"type": "spending_threshold", "threshold": 0}]});
+    assert_eq!(paygate.admin_post("/alerts", &rules).status, 200);
     let acme = tenant(&paygate, "acme", "wile-e", 7_654_321);
     let zoo = tenant(&paygate, "zoo", "coyote", 3_456_789);
     // Money of the first, under a key that the second uses too.
@@ -258,17 +232,21 @@ fn two_tenants_see_and_change_nothing_of_each_other() {
         assert_eq!((made.status, made.header("idempotency-replayed")), (201, None));
         assert_eq!(made.json()["namespace"], tenant.name);
     }
+    // Reading them waits for a look at all keys, so that none fires in between.
+    assert_eq!(paygate.admin_get("/alerts").status, 200);
     let mut tried = 0;
     for (intruder, victim) in [(&acme, &zoo), (&zoo, &acme)] {
         let before = state(&paygate, victim);
         for operation in
             operations(&paygate).iter().filter(|operation| operation.access != "public")
         {
-            tried += try_all(&paygate, operation, intruder, victim);
+            for token in [&intruder.admin].into_iter().chain(&intruder.others) {
+                tried += try_all(&paygate, operation, token, (intruder, victim));
+            }
         }
         assert_eq!(state(&paygate, victim), before, "{} was changed", victim.name);
     }
-    assert!(tried > 150, "{tried} requests only");
+    assert!(tried > 700, "{tried} requests only");
     // It was the bond that refused: the operator gets through with the same words.
     for id in [&acme.key_id, &zoo.key_id] {
         assert_eq!(paygate.admin_get(&format!("/keys/{id}")).status, 200);
@@ -276,10 +254,15 @@ fn two_tenants_see_and_change_nothing_of_each_other() {
 }
 
 /// Every way to name the victim in one operation; how many requests that were.
-fn try_all(paygate: &Paygate, operation: &Operation, intruder: &Tenant, victim: &Tenant) -> usize {
+fn try_all(
+    paygate: &Paygate,
+    operation: &Operation,
+    token: &str,
+    (intruder, victim): (&Tenant, &Tenant),
+) -> usize {
     let requests = attempts(operation, intruder, victim);
     for (path, body, named) in &requests {
-        let answer = paygate.admin_as(&intruder.admin, &operation.method, path, body);
+        let answer = paygate.admin_as(token, &operation.method, path, body);
         let (who, method, text) = (intruder.name, &operation.method, answer.text());
         let what = format!("{who} on {method} {path} {body}: {} {text}", answer.status);
         assert!(answer.status < 500, "{what}");
@@ -312,9 +295,24 @@ fn attempts(
             targets.push((format!("{path}?{name}={value}"), true));
         }
     }
+    // What only filters finds nothing instead.
+    let filters = [
+        ("key", &victim.key_id),
+        ("team", &victim.team_id),
+        ("actor", &victim.token_id),
+        ("cursor", &"0".to_owned()),
+        ("offset", &"0".to_owned()),
+    ];
+    for (name, value) in filters {
+        if parameters.iter().any(|parameter| parameter == name) {
+            targets.push((format!("{path}?{name}={value}"), false));
+        }
+    }
     // With everything that the body can hold, whether its example has it or not.
     let mut changes: Vec<Vec<(&str, &str)>> = Vec::new();
     changes.extend(names.iter().map(|name| vec![("key", name.as_str())]));
+    changes.extend(names.iter().map(|name| vec![("apiKey", name.as_str())]));
+    changes.push(vec![("teamId", &intruder.team_id), ("apiKey", &victim.key_id)]);
     changes.push(vec![("namespace", victim.name)]);
     changes.push(vec![("teamId", &victim.team_id)]);
     changes.push(vec![("teamId", &victim.team_id), ("key", &victim.key_id)]);
@@ -331,10 +329,88 @@ fn attempts(
             for (name, value) in change {
                 body[*name] = json!(value);
             }
+            if body.get("apiKey").is_some() {
+                // Another name of the same.
+                body.as_object_mut().unwrap().remove("key");
+            }
             all.push((path.clone(), body, true));
         }
     }
     all
+}
+
+/// Whatever names a thing in a path, a parameter or a body.
+const NAMING: [&str; 7] =
+    ["namespace", "key", "apiKey", "team", "teamId", "actor", "idempotencyKey"];
+/// What is in them and names nothing that somebody has.
+const PLAIN: [&str; 43] = [
+    "active",
+    "allowedTools",
+    "budget",
+    "credits",
+    "cursor",
+    "dailyCalls",
+    "dailyCallLimit",
+    "dailyCredits",
+    "dailyCreditLimit",
+    "deniedTools",
+    "description",
+    "expiresAt",
+    "expiresIn",
+    "format",
+    "from",
+    "graceSeconds",
+    "granularity",
+    "ipAllowlist",
+    "ips",
+    "label",
+    "limit",
+    "monthlyCalls",
+    "monthlyCallLimit",
+    "monthlyCredits",
+    "monthlyCreditLimit",
+    "name",
+    "offset",
+    "outcome",
+    "quota",
+    "reason",
+    "remove",
+    "role",
+    "rules",
+    "since",
+    "spendingLimit",
+    "suspended",
+    "tags",
+    "to",
+    "tool",
+    "tools",
+    "top",
+    "types",
+    "until",
+];
+/// First segments of paths with an id.
+const COLLECTIONS: [&str; 3] = ["keys", "calls", "admin"];
+
+#[test]
+fn whatever_names_a_thing_is_tried_with_the_things_of_another() {
+    for operation in operations(&start()) {
+        let Operation { method, path, parameters, members, .. } = &operation;
+        let named = parameters.iter().chain(members).map(String::as_str);
+        for name in named.filter(|name| *name != "id") {
+            assert!(
+                NAMING.contains(&name) || PLAIN.contains(&name),
+                "{method} {path}: can {name} name something of another tenant? Then give the tenants \
+                 of this test one and try it in `attempts`; else add it to PLAIN"
+            );
+        }
+        if path.contains("{id}") {
+            let collection = path.split('/').nth(1).unwrap();
+            assert!(
+                COLLECTIONS.contains(&collection),
+                "{method} {path}: give the tenants of this test one, and try it in `attempts`"
+            );
+        }
+    }
 }
 
 #[test]
@@ -351,7 +427,7 @@ fn a_tenant_sees_all_of_its_own() {
     assert_eq!(status["usage"]["denyReasons"], json!({"insufficient_credits": 1}));
     assert_eq!(status["namespaces"].as_array().unwrap().len(), 1);
     assert_eq!(get("/namespaces")["count"], 1);
-    assert_eq!(get("/admin/tokens")["count"], 1);
+    assert_eq!(get("/admin/tokens")["count"], 3);
     let found = paygate.admin_as(&acme.admin, "POST", "/keys/search", &json!({"tags": {}}));
     assert_eq!(found.json()["count"], 2);
     for (path, body) in [

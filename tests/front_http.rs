@@ -221,6 +221,9 @@ fn health_tells_of_the_server() {
     let url = format!("{}/health", paygate.base_url());
     let asked = paygate.setup().run(&["health", "--url", &url]).expect_success();
     assert!(asked.stdout.contains("\"healthy\""));
+    let setup = paygate.setup().clone().env("PAYGATE_URL", format!("{}/", paygate.base_url()));
+    let asked = setup.run(&["health"]).expect_success();
+    assert!(asked.stdout.contains("\"healthy\""));
 }
 
 #[test]

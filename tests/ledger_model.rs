@@ -371,7 +371,9 @@ impl World {
         let mut waiting: Vec<&Entry> = Vec::new();
         for entry in &self.journal {
             match entry {
-                Entry::Credit { .. } | Entry::Reversal(_) => moved.push(entry),
+                Entry::Credit { .. } | Entry::Reversal(_) | Entry::Opening(_) => {
+                    moved.push(entry);
+                }
                 Entry::Hold(_) => waiting.push(entry),
                 Entry::Resolution(resolution) => {
                     let of_call = |hold: &&Entry| matches!(hold, Entry::Hold(hold) if hold.call == resolution.call);

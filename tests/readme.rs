@@ -18,12 +18,10 @@ use support::{Paygate, Setup, TempDir, npm, rpc_request};
 
 const README: &str = include_str!("../README.md");
 
-/// The commands of all shell blocks, with continued lines joined.
+/// The commands of all shell blocks.
 fn commands() -> Vec<String> {
-    let blocks = README.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let joined: String = blocks.collect::<String>().replace("\\\n", " ");
-    let lines = joined.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    let shell = support::blocks(README).into_iter().filter(|(language, _)| *language == "sh");
+    shell.flat_map(|(_, block)| support::commands(block)).collect()
 }
 
 /// The arguments of a command of ours, however it is started.

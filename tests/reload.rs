@@ -93,18 +93,24 @@ fn a_hangup_reads_the_file_anew() {
     paygate.signal(Signal::HUP);
     paygate.wait_for_output("the configuration was read anew");
     eventually("the new price", || price(&paygate, &key, "instant") == 3);
+    eventually("its entry in the audit log", || {
+        let audit = paygate.admin_get("/audit?types=config.reloaded&actor=system").json();
+        audit["events"][0]["metadata"]["changed"] == json!(["defaultCreditsPerCall"])
+    });
     paygate.stop().expect_success();
 }
 
-/// Two configurations in which both the price and the number of calls in a batch differ: whoever is
-/// judged by half of each is let in at a price that neither has, or refused.
+/// Two configurations in which two prices change together, one up and one down: a batch of both tools
+/// that is judged by half of each costs what it costs under neither.
 #[test]
 fn calls_under_a_reload_fail_never_and_are_judged_by_one_configuration() {
-    const PER_CALL: [i64; 2] = [2, 7];
+    const INSTANT: [i64; 2] = [2, 7];
+    const SLEEP: [i64; 2] = [11, 5];
+    let batch_costs = |index: usize| 2 * INSTANT[index] + SLEEP[index];
     let file = |index: usize| {
-        let price = PER_CALL[index];
+        let (instant, sleep) = (INSTANT[index], SLEEP[index]);
         json!({"defaultCreditsPerCall": 1000, "globalRateLimitPerMin": 0, "refundOnFailure": index == 0,
-            "toolPricing": {"instant": {"creditsPerCall": price}, "echo_raw": {"creditsPerCall": price}}})
+            "toolPricing": {"instant": {"creditsPerCall": instant}, "sleep": {"creditsPerCall": sleep}}})
     };
     let paygate = Setup::new().config(file(0)).without_child_log().start();
     let (over, reloads, spent) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -117,13 +123,14 @@ fn calls_under_a_reload_fail_never_and_are_judged_by_one_configuration() {
                 let mut left = paygate.credits(key);
                 let batch = json!({"calls": [
                     {"name": "instant", "arguments": {"nonce": "n"}},
-                    {"name": "instant", "arguments": {"nonce": "n"}},
+                    {"name": "sleep", "arguments": {"ms": 1, "nonce": "n"}},
                     {"name": "instant", "arguments": {"nonce": "n"}}]});
                 while !over.load(Ordering::SeqCst) {
                     let answer = paygate.rpc(key, "tools/call_batch", &batch);
                     assert_eq!((answer.status, answer.error_code()), (200, 0), "{}", answer.text());
                     let now: i64 = answer.header("x-credits-remaining").unwrap().parse().unwrap();
-                    assert!(PER_CALL.iter().any(|price| left - now == 3 * price), "{left} {now}");
+                    let cost = left - now;
+                    assert!((0..2).any(|index| cost == batch_costs(index)), "{left} {now}");
                     spent.fetch_add(usize::try_from(left - now).unwrap(), Ordering::SeqCst);
                     left = now;
                 }

@@ -56,11 +56,7 @@ fn wrong_flags() {
 fn flags_whose_feature_is_not_built() {
     let cases = [
         ("--redis-url", "redis://127.0.0.1", "Redis"),
-        ("--state-file", "state.json", "state files"),
         ("--stripe-secret", "whsec_0123456789", "Stripe"),
-        ("--webhook-url", "https://hooks.example/", "webhooks"),
-        ("--webhook-secret", "0123456789", "webhooks"),
-        ("--webhook-retries", "3", "webhooks"),
     ];
     for (flag, value, feature) in cases {
         let args = [flag, value];

@@ -12,6 +12,8 @@ mod files;
 mod kept;
 #[path = "store_local/parked.rs"]
 mod parked;
+#[path = "store_local/sums.rs"]
+mod sums;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

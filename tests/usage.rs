@@ -278,7 +278,21 @@ fn metrics_have_their_names_and_real_values() {
 }
 
 #[test]
-fn metrics_are_for_this_machine_or_for_who_has_a_right() {
+fn metrics_are_for_this_machine_as_long_as_there_is_no_token() {
+    let paygate = Setup::new().ephemeral().without_child_log().start();
+    let ask = |headers: &[(&str, &str)]| {
+        let request = Request::new("GET", "/metrics");
+        let request = headers.iter().fold(request, |all, (name, value)| all.header(name, value));
+        paygate.send(&request).status
+    };
+    assert_eq!(ask(&[]), 200);
+    for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "Via", "CF-Connecting-IP"] {
+        assert_eq!(ask(&[(name, "for=203.0.113.9")]), 401, "{name}");
+    }
+}
+
+#[test]
+fn metrics_are_for_who_has_a_right() {
     let token = "a-token-for-the-scraper-0123456789";
     let setup = Setup::new().ephemeral().without_child_log();
     let paygate = setup.config(json!({"metricsToken": token})).start();
@@ -294,9 +308,8 @@ fn metrics_are_for_this_machine_or_for_who_has_a_right() {
     };
     let forwarded = ("X-Forwarded-For", "203.0.113.9");
     let right = format!("Bearer {token}");
-    assert_eq!(ask(&[]), 200);
+    assert_eq!(ask(&[]), 401);
     assert_eq!(ask(&[forwarded]), 401);
-    assert_eq!(ask(&[("Forwarded", "for=203.0.113.9")]), 401);
     assert_eq!(ask(&[forwarded, ("Authorization", "Bearer wrong")]), 401);
     assert_eq!(ask(&[forwarded, ("Authorization", &right)]), 200);
     assert_eq!(ask(&[forwarded, ("X-Admin-Key", support::ADMIN_KEY)]), 200);

@@ -85,12 +85,30 @@ impl Contestant {
         Self { in_sessions: true, ..Self::started(label, &setup, keys) }
     }
 
-    fn started(label: &'static str, setup: &Setup, keys: usize) -> Self {
+    /// The same over other files, with new keys.
+    pub fn started(label: &'static str, setup: &Setup, keys: usize) -> Self {
         let paygate = setup.start();
         let address = paygate.address.parse().expect("an address");
-        let keys = create_keys(address, keys);
+        Self::running(label, paygate, create_keys(address, keys, 1))
+    }
+
+    /// The same over books that have these keys.
+    pub fn over(label: &'static str, setup: &Setup, keys: Arc<[String]>) -> Self {
+        Self::running(label, setup.start(), keys)
+    }
+
+    fn running(label: &'static str, paygate: Paygate, keys: Arc<[String]>) -> Self {
+        let address = paygate.address.parse().expect("an address");
         let process = Process::Paygate(Box::new(paygate));
         Self { label, address, keys, in_sessions: false, process }
+    }
+
+    /// The running Paygate, if it is one.
+    pub fn server(&self) -> Option<&Paygate> {
+        match &self.process {
+            Process::Bare(_) => None,
+            Process::Paygate(paygate) => Some(paygate),
+        }
     }
 
     /// The process itself, not its child.
@@ -162,32 +180,40 @@ pub fn disk_dir() -> PathBuf {
     dir
 }
 
-/// Creates so many keys, each with every limit on.
-pub fn create_keys(address: SocketAddr, count: usize) -> Arc<[String]> {
+/// Creates so many keys, each with every limit on, spread over so many tenants.
+pub fn create_keys(address: SocketAddr, count: usize, tenants: usize) -> Arc<[String]> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let mut creators = JoinSet::new();
         for index in 0..CREATORS.min(count) {
             let share =
                 count / CREATORS.min(count) + usize::from(index < count % CREATORS.min(count));
-            creators.spawn(create_share(address, share));
+            creators.spawn(create_share(address, share, (index, tenants)));
         }
         creators.join_all().await.concat().into()
     })
 }
 
-async fn create_share(address: SocketAddr, count: usize) -> Vec<String> {
-    let body = json!({
+async fn create_share(
+    address: SocketAddr,
+    count: usize,
+    (first, tenants): (usize, usize),
+) -> Vec<String> {
+    let mut body = json!({
         "name": "bench",
         "credits": NEVER_REACHED,
         "allowedTools": ["instant", "sleep", "progress"],
         "quota": quota(),
     });
     let admin = format!("X-Admin-Key: {ADMIN_KEY}\r\n");
-    let request = wire::post(address, "/keys", &admin, &body.to_string());
+    let mut request = wire::post(address, "/keys", &admin, &body.to_string());
     let mut wire = Wire::open(address).await;
     let mut keys = Vec::with_capacity(count);
-    for _ in 0..count {
+    for number in 0..count {
+        if tenants > 1 {
+            body["namespace"] = format!("tenant-{}", (first + number) % tenants).into();
+            request = wire::post(address, "/keys", &admin, &body.to_string());
+        }
         let answer = wire.exchange(&request).await;
         assert!(answer.starts_with(b"HTTP/1.1 201 "), "no key: {}", show(answer));
         let body = memchr::memmem::find(answer, b"\r\n\r\n").expect("a whole answer") + 4;

@@ -21,6 +21,7 @@ pub struct Settings {
     pub start_keys: usize,
     pub sessions: usize,
     pub own_sessions: usize,
+    pub events: i64,
 }
 
 impl Settings {
@@ -34,6 +35,7 @@ impl Settings {
             start_keys: number("BENCH_START_KEYS", 1_000_000),
             sessions: number("BENCH_SESSIONS", 2000),
             own_sessions: number("BENCH_OWN_SESSIONS", 256),
+            events: i64::try_from(number("BENCH_EVENTS", 10_000_000)).expect("a count"),
         }
     }
 
@@ -79,8 +81,12 @@ pub struct Series {
 }
 
 impl Series {
+    pub fn connections(&self) -> usize {
+        self.cell.connections
+    }
+
     /// Per repeat: this one's calls/s as a share of the first contestant's.
-    fn ratio(&self, first: &Self) -> Spread {
+    pub fn ratio(&self, first: &Self) -> Spread {
         let pairs = self.measured.iter().zip(&first.measured);
         Spread::of(pairs.map(|(own, bare)| own.calls_per_second / bare.calls_per_second))
     }
@@ -269,7 +275,7 @@ pub fn start(settings: &Settings) -> String {
         fs::copy(database, setup.database()).expect("the database can be copied");
     } else {
         let paygate = setup.start();
-        create_keys(paygate.address.parse().expect("an address"), settings.start_keys);
+        create_keys(paygate.address.parse().expect("an address"), settings.start_keys, 1);
         paygate.stop().expect_success();
     }
     let one_start = || {

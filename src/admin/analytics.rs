@@ -126,7 +126,11 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         )));
     }
     let label = query.get("label").map(str::to_owned);
-    let top = query.number("top")?.unwrap_or(TOP_DEFAULT).clamp(1, ANALYTICS_TOP_MAX);
+    let top = query.number("top")?.unwrap_or(TOP_DEFAULT);
+    if !(1..=ANALYTICS_TOP_MAX).contains(&top) {
+        let message = format!("top must be a whole number from 1 to {ANALYTICS_TOP_MAX}");
+        return Err(Problem::bad(message));
+    }
     let namespace = call.actor.scope(query.namespace()?)?;
     admin.roll_up().await?;
     let asked =

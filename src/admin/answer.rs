@@ -27,6 +27,11 @@ impl Answer {
         Ok(Self::text(StatusCode::OK, to_json(body)?.into_bytes()))
     }
 
+    /// 200 with JSON that was written before.
+    pub(super) fn json(body: String) -> Self {
+        Self::text(StatusCode::OK, body.into_bytes())
+    }
+
     /// 200 with JSON for people to read.
     pub(super) fn pretty(body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec_pretty(body).map_err(|error| Problem::unwritable(&error))?;

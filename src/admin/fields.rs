@@ -219,10 +219,10 @@ pub(super) fn namespace_of(text: &str) -> Result<String, Problem> {
 
 /// When a key ends: `expiresIn` in seconds wins over `expiresAt`; without either never.
 pub(super) fn expiry(members: &Members<'_>, now: Time) -> Result<Option<Time>, Problem> {
-    match expires_in(&members.get("expiresIn")?, now)? {
-        Some(end) => Ok(Some(end)),
-        None => expires_at(&members.get("expiresAt")?),
-    }
+    // Both are read: what is wrong is said also of the one that does not count.
+    let (span, end) =
+        (expires_in(&members.get("expiresIn")?, now)?, expires_at(&members.get("expiresAt")?)?);
+    Ok(span.or(end))
 }
 
 fn expires_in(value: &Json<'_>, now: Time) -> Result<Option<Time>, Problem> {

@@ -1,5 +1,5 @@
-//! `GET /metrics`: open to programs on this machine, else to a scraper with its token or to whoever may
-//! read everything.
+//! `GET /metrics`: open to whoever may read everything, and to a scraper with its token; as long as there is
+//! no token, to programs on this machine.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +21,16 @@ use crate::model::time::Time;
 const KEYS_AT_ONCE: usize = 500;
 
 /// Headers by which a proxy says for whom it asks: then it is not a program on this machine.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+const FORWARDED: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-client-ip",
+    "cf-connecting-ip",
+];
 
 /// Who may scrape, and what was last summed up for it.
 pub(super) struct Scrapes {
@@ -40,16 +49,17 @@ impl Scrapes {
         if headers.contains_key("x-admin-key") {
             return false;
         }
-        let is_direct = FORWARDED.iter().all(|name| !headers.contains_key(*name));
-        if is_direct && address.is_loopback() {
-            return true;
-        }
+        // A proxy may say nothing of itself: who has one sets a token.
+        let Some(token) = self.token else {
+            let is_direct = FORWARDED.iter().all(|name| !headers.contains_key(*name));
+            return is_direct && address.is_loopback();
+        };
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.split_once(' '));
         let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         // Digests are compared, so time tells nothing about the token.
         let shown = shown.map(|(_, token)| Digest::of(token.trim().as_bytes()));
-        shown.zip(self.token).is_some_and(|(shown, token)| shown == token)
+        shown.is_some_and(|shown| shown == token)
     }
 }
 
@@ -61,6 +71,10 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         active_teams: teams.iter().filter(|team| team.active).count(),
         open_holds: load.open_holds,
         journal_waiting: load.waiting,
+        moved: load.moved,
+        compared: load.compared,
+        alerts_pending: load.alerts_pending,
+        alerts_fired: load.alerts_fired,
         ..sums
     };
     let page = axum::body::Body::from(admin.options.live.metrics(gauges));
@@ -81,8 +95,6 @@ async fn sums(admin: &Admin, now: Time) -> Result<Gauges, Problem> {
     loop {
         let page = admin.store.keys_page(None, after, KEYS_AT_ONCE).await?;
         for (key, account) in &page.keys {
-            let held = account.balance().saturating_sub(account.available());
-            sums.credits_held = sums.credits_held.saturating_add(held);
             if key.usable(now) {
                 sums.active_keys += 1;
                 sums.credits_available = sums.credits_available.saturating_add(account.available());

@@ -7,6 +7,7 @@
 mod acl;
 mod actor;
 mod adjust;
+mod alerts;
 mod analytics;
 mod answer;
 mod audit;
@@ -18,6 +19,7 @@ mod csv;
 mod entropy;
 mod events;
 mod expiry;
+mod explain;
 mod fields;
 mod ip;
 mod keys;
@@ -45,6 +47,7 @@ mod topup;
 mod usage;
 mod usage_list;
 mod view;
+mod webhooks;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,7 +65,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::events::metrics::Gauges;
+use crate::events::webhooks::Webhooks;
 use crate::gate::Policy;
+use crate::model::alert::AlertRule;
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::model::usage::Refused;
@@ -82,6 +87,9 @@ pub trait Live: Send + Sync {
     /// Takes the refusals that are not in the database yet.
     fn take_refused(&self) -> Vec<Refused>;
 
+    /// Counts a refunded call for each of its tools that was charged.
+    fn refunded(&self, tools: &[String]);
+
     /// The page of `GET /metrics`, with what the books say.
     fn metrics(&self, books: Gauges) -> String;
 }
@@ -100,6 +108,8 @@ pub struct Terms {
     pub policy: Policy,
     /// Is a call that ends in an error free?
     pub refund_on_failure: bool,
+    /// Rules for alerts, if they are those of the configuration.
+    pub alert_rules: Option<Arc<[AlertRule]>>,
 }
 
 /// What the operator's API has to know.
@@ -119,6 +129,8 @@ pub struct AdminOptions {
     pub reload: Reload,
     /// Lets a scraper read the metrics from elsewhere.
     pub metrics_token: Option<SecretString>,
+    /// Who is told what happens.
+    pub webhooks: Arc<Webhooks>,
     /// The running proxy.
     pub live: Arc<dyn Live>,
 }
@@ -153,6 +165,8 @@ struct Call {
     address: IpAddr,
     now: Time,
     actor: Actor,
+    /// Nobody will see the answer, so nothing may be done but looked at.
+    is_head: bool,
     /// The members that its body may have.
     known: Vec<&'static str>,
 }
@@ -178,6 +192,7 @@ impl Call {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             now: Time::ZERO,
             actor: Actor::operator(),
+            is_head: false,
             known: Vec::new(),
         }
     }
@@ -235,8 +250,10 @@ async fn answer(admin: Arc<Admin>, path: &str, request: Request) -> Result<Answe
         }
     };
     let id = id_in_path(route.path, parts.uri.path()).to_owned();
+    let is_head = parts.method == Method::HEAD;
     let (uri, headers, known) = (parts.uri, parts.headers, openapi::known_members(route));
-    let mut call = Call { uri, id, headers, body: Bytes::new(), address, now, actor, known };
+    let body_read = Bytes::new();
+    let mut call = Call { uri, id, headers, body: body_read, address, now, actor, is_head, known };
     let answered = perform(&admin, route, &mut call, body).await;
     if let Err(problem) = &answered
         && problem.is_forbidden()

@@ -11,10 +11,8 @@ use super::body::{Json, Members};
 use super::query::Query;
 use super::subject::ATTEMPTS_MAX;
 use super::{Admin, Call, fields};
-use crate::ledger::{Account, names};
-use crate::model::key::{Key, ToolList};
-use crate::model::namespace::Namespace;
-use crate::model::time::Time;
+use crate::model::key::ToolList;
+use crate::model::namespace::{Namespace, TenantSum};
 use crate::store::StoreError;
 
 /// One tenant; revoked keys count too.
@@ -49,9 +47,9 @@ struct All {
 
 pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
     let scope = call.actor.scope(Query::of(&call.uri)?.namespace()?)?;
-    let keys = admin.store.keys(scope.as_deref()).await?;
+    let sums = admin.store.tenant_sums(call.now).await?;
     in_background(move || {
-        let namespaces = views(&keys, &admin.store.namespaces(), scope.as_deref(), call.now);
+        let namespaces = views(sums, &admin.store.namespaces(), scope.as_deref());
         let count = namespaces.len();
         Answer::pretty(&All { namespaces, count })
     })
@@ -108,29 +106,20 @@ fn apply(tenant: &mut Namespace, members: &Members<'_>) -> Result<(), Problem> {
 }
 
 /// Of one tenant, or of all.
-pub(super) fn views<'a>(
-    keys: &'a [(Arc<Key>, Account)],
+pub(super) fn views(
+    sums: Vec<TenantSum>,
     tenants: &[Arc<Namespace>],
     scope: Option<&str>,
-    now: Time,
 ) -> Vec<NamespaceView> {
-    let mut views: Vec<NamespaceView> = Vec::new();
-    let mut places: HashMap<&'a str, usize> = HashMap::new();
-    for (key, account) in keys {
-        let place = *places.entry(&key.namespace).or_insert_with(|| {
-            views.push(NamespaceView::empty(&key.namespace));
-            views.len().saturating_sub(1)
-        });
-        let Some(view) = views.get_mut(place) else { continue };
-        view.key_count = view.key_count.saturating_add(1);
-        view.active_keys = view.active_keys.saturating_add(usize::from(key.usable(now)));
-        view.total_credits = view.total_credits.saturating_add(account.available());
-        let spent = account.value(&names::SPENT, now);
-        view.total_spent = view.total_spent.saturating_add(spent);
-    }
-    for tenant in tenants.iter().filter(|tenant| scope.is_none_or(|scope| scope == tenant.name)) {
+    let is_asked = |name: &str| scope.is_none_or(|scope| scope == name);
+    let mut views: Vec<NamespaceView> =
+        sums.into_iter().filter(|sum| is_asked(&sum.namespace)).map(Into::into).collect();
+    let places = views.iter().enumerate();
+    let places: HashMap<String, usize> =
+        places.map(|(place, view)| (view.namespace.clone(), place)).collect();
+    for tenant in tenants.iter().filter(|tenant| is_asked(&tenant.name)) {
         let place = places.get(tenant.name.as_str()).copied().unwrap_or_else(|| {
-            views.push(NamespaceView::empty(&tenant.name));
+            views.push(TenantSum::empty(&tenant.name).into());
             views.len().saturating_sub(1)
         });
         let Some(view) = views.get_mut(place) else { continue };
@@ -142,13 +131,19 @@ pub(super) fn views<'a>(
 }
 
 impl NamespaceView {
-    fn empty(namespace: &str) -> Self {
+    pub(super) const fn active_keys(&self) -> usize {
+        self.active_keys
+    }
+}
+
+impl From<TenantSum> for NamespaceView {
+    fn from(sum: TenantSum) -> Self {
         Self {
-            namespace: namespace.to_owned(),
-            key_count: 0,
-            active_keys: 0,
-            total_credits: 0,
-            total_spent: 0,
+            namespace: sum.namespace,
+            key_count: sum.keys,
+            active_keys: sum.usable,
+            total_credits: sum.available,
+            total_spent: sum.spent,
             suspended: false,
             allowed_tools: ToolList::default(),
             denied_tools: ToolList::default(),

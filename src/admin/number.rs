@@ -16,6 +16,23 @@ pub(super) enum NotWhole {
 
 /// Reads a JSON number, or a string that is one.
 pub(super) fn whole(text: &str) -> Result<i64, NotWhole> {
+    scaled(text, 0, Rest::Refused)
+}
+
+/// The same in thousandths; what is smaller is left out.
+pub(super) fn thousandths(text: &str) -> Result<i64, NotWhole> {
+    scaled(text, 3, Rest::LeftOut)
+}
+
+/// What becomes of decimals beyond those that are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Refused,
+    LeftOut,
+}
+
+/// Reads a number times 10^`decimals`.
+fn scaled(text: &str, decimals: u32, rest: Rest) -> Result<i64, NotWhole> {
     let text = text.trim();
     let (is_negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -42,7 +59,17 @@ pub(super) fn whole(text: &str) -> Result<i64, NotWhole> {
         return Ok(0);
     }
     let exponent = exponent.saturating_sub(length(fraction)).saturating_add(zeros);
-    let value = scale(significant, exponent)?;
+    let exponent = exponent.saturating_add(i64::from(decimals));
+    let value = match usize::try_from(exponent.saturating_neg()) {
+        Ok(beyond) if beyond > 0 && rest == Rest::LeftOut => {
+            let kept = significant.get(..significant.len().saturating_sub(beyond));
+            kept.filter(|kept| !kept.is_empty()).map_or(Ok(0), |kept| scale(kept, 0))?
+        }
+        Ok(_) | Err(_) => scale(significant, exponent)?,
+    };
+    let most = 10_i64.checked_pow(decimals).and_then(|power| COUNTER_MAX.checked_mul(power));
+    let value = Some(value).filter(|value| most.is_some_and(|most| *value <= most));
+    let value = value.ok_or(NotWhole::TooLarge)?;
     Ok(if is_negative { value.saturating_neg() } else { value })
 }
 
@@ -53,7 +80,7 @@ fn scale(digits: &str, exponent: i64) -> Result<i64, NotWhole> {
     };
     let value: i64 = digits.parse().map_err(|_| NotWhole::TooLarge)?;
     let value = 10_i64.checked_pow(exponent).and_then(|power| value.checked_mul(power));
-    value.filter(|value| *value <= COUNTER_MAX).ok_or(NotWhole::TooLarge)
+    value.ok_or(NotWhole::TooLarge)
 }
 
 fn read_exponent(text: &str) -> Result<i64, NotWhole> {
@@ -109,6 +136,27 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(whole(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reads_three_decimals() {
+        let cases = [
+            ("0", Ok(0)),
+            ("82.5", Ok(82_500)),
+            ("1e-3", Ok(1)),
+            ("9007199254740991", Ok(9_007_199_254_740_991_000)),
+            ("9007199254740991.001", Err(NotWhole::TooLarge)),
+            ("33.3339", Ok(33_333)),
+            ("0.00099999999999999999999", Ok(0)),
+            ("1e-99999999999999999999", Ok(0)),
+            ("123456789e-6", Ok(123_456)),
+            ("1e17", Err(NotWhole::TooLarge)),
+            ("0.0001", Ok(0)),
+            ("NaN", Err(NotWhole::NotANumber)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(thousandths(text), expected, "{text:?}");
         }
     }
 }

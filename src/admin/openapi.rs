@@ -124,7 +124,10 @@ const fn access_word(access: Access) -> &'static str {
 
 fn parameters() -> Value {
     let query = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "query", "schema": schema, "description": description });
-    let moment = json!({ "type": "string", "format": "date-time" });
+    let moment = json!({ "anyOf": [
+        { "type": "string", "format": "date-time" },
+        { "type": "integer", "minimum": 0 },
+    ] });
     json!({
         "id": { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } },
         "idempotencyKey": {
@@ -134,8 +137,8 @@ fn parameters() -> Value {
         },
         "namespace": query(
             "namespace",
-            json!({ "type": "string", "pattern": "^[A-Za-z0-9-]{1,50}$" }),
-            "Only of this namespace.",
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9-]{0,50}$" }),
+            "Only of this namespace; of all if it is empty.",
         ),
         "teamId": {
             "name": "teamId", "in": "query", "required": true, "schema": { "type": "string" },

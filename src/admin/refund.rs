@@ -39,6 +39,7 @@ pub(super) async fn refund(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         CallState::Charged | CallState::Refunded => {}
     }
     let charged = found.charged;
+    let tools: Vec<_> = found.charged_tools().map(str::to_owned).collect();
     let event = call
         .key_event(&key, "billing.refund", format!("Refunded {charged} credits"))
         .with("callId", id.to_string())
@@ -46,7 +47,10 @@ pub(super) async fn refund(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         .with("reason", reason.as_deref());
     let deed = Deed { once, reason, audit: Some(event) };
     let (credits, is_first) = match admin.store.refund(found, deed, call.now).await? {
-        Credited::Made(credits) => (credits, true),
+        Credited::Made(credits) => {
+            admin.options.live.refunded(&tools);
+            (credits, true)
+        }
         Credited::Repeated(credits) => (credits, false),
     };
     let answer = Answer::ok(&Refunded {

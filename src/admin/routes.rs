@@ -8,9 +8,9 @@ use axum::http::Method;
 use super::actor::Actor;
 use super::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, analytics, audit, balance, config, expiry, ip, keys, limits, metrics,
-    namespaces, openapi, quota, refund, revoke, rotate, search, status, tags, teams, tokens, topup,
-    usage_list,
+    Admin, Call, acl, adjust, alerts, analytics, audit, balance, config, expiry, explain, ip, keys,
+    limits, metrics, namespaces, openapi, quota, refund, revoke, rotate, search, status, tags,
+    teams, tokens, topup, usage_list, webhooks,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -130,6 +130,7 @@ pub(super) static ROUTES: &[Route] = &[
     route!(DELETE "/keys/{id}" Admin keys::one::delete, "deleteKey" "Delete an API key", Nothing => 200 "DoneWithId"),
     route!(POST "/topup" Admin topup::add, "topUp" "Add credits to a key", Money("TopUp") => 200 "NewBalance"),
     route!(POST "/credits/adjust" Admin adjust::adjust, "adjustCredits" "Correct a key's credits", Money("Adjustment") => 200 "NewBalance"),
+    route!(GET "/calls/{id}" Viewer explain::show, "explainCall" "What was decided of a call, charged, and why", Nothing => 200 "ExplainedCall"),
     route!(POST "/calls/{id}/refund" Admin refund::refund, "refundCall" "Give back what a call cost", Money("Refund") => 200 "Refunded"),
     route!(POST "/keys/revoke" Admin revoke::revoke, "revokeKey" "Revoke an API key", Body("OneKey") => 200 "Done"),
     route!(POST "/keys/suspend" Admin keys::suspend::suspend, "suspendKey" "Close an API key for a while", Body("OneKey") => 200 "Done"),
@@ -158,6 +159,13 @@ pub(super) static ROUTES: &[Route] = &[
     route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
     route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
     route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
+    route!(GET "/alerts" Viewer alerts::list, "alerts" "What the rules for alerts had to say, since it was last read", Query(&["namespace"]) => 200 "Alerts"),
+    route!(POST "/alerts" Operator alerts::configure, "setAlerts" "Replace the rules for alerts", Body("AlertRules") => 200 "SetAlertRules"),
+    route!(GET "/webhooks/stats" Operator webhooks::stats, "webhookStats" "How webhooks stand", Nothing => 200 "WebhookStats"),
+    route!(GET "/webhooks/dead-letter" Operator webhooks::list, "webhookDeadLetters" "Batches that the receiver of webhooks did not take, oldest first", Nothing => 200 "DeadLetters"),
+    route!(DELETE "/webhooks/dead-letter" Operator webhooks::clear, "clearDeadLetters" "Throw all dead letters away", Nothing => 200 "ClearedLetters"),
+    route!(POST "/webhooks/dead-letter/replay" Operator webhooks::replay, "replayDeadLetters" "Send dead letters again: one by its id, or all", Body("Replay") => 200 "Replaying"),
+    route!(POST "/webhooks/test" Operator webhooks::test, "testWebhook" "Send a test event at once, and say what came back", Body("NoMembers") => 200 "WebhookTest"),
     route!(GET "/config" Host config::show, "showConfig" "The configuration that holds, without its secrets", Nothing => 200 "Config"),
     route!(POST "/config/reload" Host config::reload, "reloadConfig" "Read the configuration file anew", Body("NoMembers") => 200 "Reloaded"),
     route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
@@ -188,7 +196,7 @@ pub fn endpoints() -> impl Iterator<Item = (&'static str, String)> {
         let header = match route.access {
             Access::Public if *path == "/openapi.json" => "no auth",
             Access::Public => "X-API-Key",
-            Access::Scraper => "loopback, X-Admin-Key or the metrics token",
+            Access::Scraper => "X-Admin-Key or the metrics token",
             Access::Viewer | Access::Admin | Access::Owner | Access::Operator | Access::Host => {
                 "X-Admin-Key"
             }

@@ -14,7 +14,6 @@ use super::usage::Summary;
 use super::view::{KeyView, Moment};
 use super::{Admin, Call, Terms};
 use crate::gate::ToolPolicy;
-use crate::model::key::Key;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,46 +57,39 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let seen = call.actor.namespace.clone();
     let asked = call.actor.scope(asked)?;
     admin.roll_up().await?;
-    let keys = admin.store.keys(seen.as_deref()).await?;
-    let all_usage = admin.store.usage(seen.as_deref()).await?;
-    let usage = match &asked {
-        Some(namespace) if asked != seen => Some(admin.store.usage(Some(namespace)).await?),
-        Some(_) | None => None,
-    };
+    let keys = admin.store.keys(asked.as_deref()).await?;
+    let sums = admin.store.tenant_sums(call.now).await?;
+    let usage = admin.store.usage(asked.as_deref()).await?;
+    let event_count = admin.store.ended_calls(seen.as_deref()).await?;
     in_background(move || {
         let moment = Moment::new(admin.store.as_ref(), call.now);
-        let is_asked = |key: &Key| asked.as_ref().is_none_or(|asked| key.namespace == *asked);
-        let shown: Vec<_> = keys.iter().filter(|(key, _)| is_asked(key)).collect();
-        let by_id = shown.iter().map(|(key, _)| (key.id.as_str(), &**key)).collect();
-        let usage = usage.as_ref().unwrap_or(&all_usage);
+        let by_id = keys.iter().map(|(key, _)| (key.id.as_str(), &**key)).collect();
         let tenants = admin.store.namespaces();
+        let namespaces = namespaces::views(sums, &tenants, seen.as_deref());
         let (options, terms) = (&admin.options, admin.options.terms.load());
         Answer::pretty(&Status {
             name: &options.name,
             shadow_mode: terms.policy.shadow,
-            active_keys: keys.iter().filter(|(key, _)| key.usable(call.now)).count(),
-            keys: shown.iter().map(|(key, account)| KeyView::of(key, account, &moment)).collect(),
-            usage: Summary::of(usage, &by_id),
-            event_count: all_usage
-                .iter()
-                .filter(|row| row.reason.is_empty())
-                .fold(0, |sum, row| row.calls.saturating_add(sum)),
-            namespaces: namespaces::views(&keys, &tenants, seen.as_deref(), call.now),
+            active_keys: namespaces.iter().map(NamespaceView::active_keys).sum(),
+            keys: keys.iter().map(|(key, account)| KeyView::of(key, account, &moment)).collect(),
+            usage: Summary::of(&usage, &by_id),
+            event_count,
+            namespaces,
             filtered_namespace: asked.as_deref(),
-            config: config(&terms),
+            config: config(&terms, options.webhooks.is_on()),
         })
     })
     .await
 }
 
-fn config(terms: &Terms) -> Config<'_> {
+fn config(terms: &Terms, has_webhooks: bool) -> Config<'_> {
     let policy = &terms.policy;
     Config {
         default_credits_per_call: policy.default_price,
         global_rate_limit_per_min: policy.key_rate,
         tool_pricing: policy.tools.iter().map(|(tool, of)| (tool.as_str(), pricing(of))).collect(),
         refund_on_failure: terms.refund_on_failure,
-        webhook_url: None,
+        webhook_url: has_webhooks.then_some("***"),
     }
 }
 

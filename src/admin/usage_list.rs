@@ -7,46 +7,19 @@ use async_trait::async_trait;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use bytes::Bytes;
-use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::answer::{Answer, Problem, to_json};
 use super::query::Query;
 use super::stream::{self, Source};
-use super::view::Shown;
 use super::{Admin, Call, csv};
+use crate::events::usage_form::UsageForm;
 use crate::model::bounds::USAGE_READS_MAX;
-use crate::model::ids::{CallId, KeyId};
+use crate::model::ids::KeyId;
 use crate::model::team::TeamId;
 use crate::model::usage::{UsageEvent, UsageFilter};
 
 /// Events that are read at a time.
 const ROWS_PER_PIECE: usize = 500;
-
-/// One event, in the order of the documentation; members after `namespace` are Paygate's own.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EventView<'a> {
-    timestamp: Shown,
-    api_key: String,
-    key_name: &'a str,
-    tool: &'a str,
-    credits_charged: i64,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deny_reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<String>,
-    outcome: &'a str,
-    price: i64,
-    count: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a RawValue>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -162,7 +135,7 @@ impl List {
         match self.form {
             Form::Json => {
                 text.push_str(if self.count == 0 { "\n" } else { ",\n" });
-                text.push_str(&to_json(&view(event))?);
+                text.push_str(&to_json(&UsageForm::from(event))?);
             }
             Form::Csv => text.push_str(&csv_line(event)),
         }
@@ -241,7 +214,8 @@ const CSV_HEAD: [&str; 14] = [
 ];
 
 fn csv_line(event: &UsageEvent) -> String {
-    let EventView { api_key, key_name, tool, deny_reason, call_id, outcome, .. } = view(event);
+    let form = UsageForm::from(event);
+    let UsageForm { api_key, key_name, tool, deny_reason, call_id, outcome, .. } = form;
     let [charged, price, count] =
         [event.charged, event.price, event.count].map(|number| number.to_string());
     let allowed = if event.allowed { "true" } else { "false" };
@@ -261,32 +235,4 @@ fn csv_line(event: &UsageEvent) -> String {
         &count,
         event.labels.as_deref().unwrap_or(""),
     ])
-}
-
-fn view(event: &UsageEvent) -> EventView<'_> {
-    let given = |text: &'_ str| !text.is_empty();
-    let api_key = match (event.key.is_empty(), event.key_first.as_str()) {
-        (true, _) => "none".to_owned(),
-        (false, "") => event.key.clone(),
-        (false, "***") => "***".to_owned(),
-        (false, first) => format!("{first}..."),
-    };
-    EventView {
-        timestamp: Shown(event.at),
-        api_key,
-        key_name: &event.key_name,
-        tool: &event.tool,
-        credits_charged: event.charged,
-        allowed: event.allowed,
-        deny_reason: Some(event.outcome.as_str()).filter(|_| !event.allowed),
-        namespace: Some(event.namespace.as_str()).filter(|name| given(name)),
-        key_id: Some(event.key.as_str()).filter(|id| given(id)),
-        call_id: event.call.map(|call| {
-            String::from_utf8_lossy(CallId::from_random(call).text().as_ref()).into_owned()
-        }),
-        outcome: &event.outcome,
-        price: event.price,
-        count: event.count,
-        labels: event.labels.as_deref().and_then(|text| serde_json::from_str(text).ok()),
-    }
 }

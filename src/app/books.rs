@@ -1,13 +1,57 @@
-//! Opens the books.
+//! Opens the books, and brings in what paygate-mcp has left while they are empty.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::import::{Import, ImportReport, StateFile};
 use super::{AppError, options};
-use crate::config::Config;
+use crate::config::{Books, Config};
 use crate::store::local::LocalStore;
 use crate::store::{Store, clock};
 
-pub(super) fn open(config: &Config) -> Result<Arc<dyn Store>, AppError> {
+/// The books, and what became of the state file if one is named.
+pub(super) async fn open(config: &Config) -> Result<(Arc<dyn Store>, Option<String>), AppError> {
     let store = LocalStore::open(&options::books(config), clock::now())?;
-    Ok(Arc::new(store))
+    let (Some(file), Books::File(db)) = (&config.state_file, &config.books) else {
+        return Ok((Arc::new(store), None));
+    };
+    match bring_in(&store, file, db).await {
+        Ok(said) => Ok((Arc::new(store), Some(said))),
+        Err(why) => {
+            // What cannot be closed was not written to either.
+            store.close().await.ok();
+            Err(why)
+        }
+    }
+}
+
+/// Brings in the keys of a state file if nothing was ever written to these books; what became of it.
+///
+/// All of it or nothing: once there are books the file is left alone, so what was left out now would
+/// stay out without a word.
+async fn bring_in(store: &LocalStore, path: &Path, db: &Path) -> Result<String, AppError> {
+    let failed = |why: String| AppError::StateFile { path: path.to_owned(), why };
+    if !store.is_unused().await.map_err(|why| failed(why.to_string()))? {
+        return Ok(format!("{} is left alone: {} is in use", path.display(), db.display()));
+    }
+    if !path.exists() {
+        return Ok(format!("{} is not there; nothing was brought over", path.display()));
+    }
+    let now = clock::now();
+    let file = StateFile::read(path, now).map_err(|why| failed(why.to_string()))?;
+    if let Some(first) = file.first_left_out() {
+        return Err(failed(first));
+    }
+    let made = file.import(store, now).await.map_err(|why| failed(why.to_string()))?;
+    let import = Import { from: path.to_owned(), db: PathBuf::from(db), is_dry: false };
+    let report = ImportReport::new(&file, &made, &import, now);
+    for note in report.notes() {
+        tracing::warn!(target: "app", "{}: {note}", path.display());
+    }
+    Ok(format!(
+        "{}: {} keys with {} credits were brought over; from now on it is left alone",
+        path.display(),
+        report.keys_imported(),
+        report.credits_imported()
+    ))
 }

@@ -64,7 +64,8 @@ pub(super) async fn create_demo(store: &dyn Store) -> Result<String, AppError> {
     Ok(raw.reveal().to_owned())
 }
 
-fn imported_id(raw: &RawKey) -> KeyId {
+/// The one id that a raw key from elsewhere ever has.
+pub(super) fn imported_id(raw: &RawKey) -> KeyId {
     let mut text = b"paygate import ".to_vec();
     text.extend_from_slice(raw.digest().bytes());
     let mut bytes = [0_u8; 8];

@@ -15,7 +15,8 @@ use super::reload::Reloader;
 use crate::admin::{AdminOptions, Live, Terms};
 use crate::config::{self, Backend, Books, Config, RemoteUrl, ServerCommand, ServerKind, Several};
 use crate::events::metrics::Gauges;
-use crate::front::http::HttpOptions;
+use crate::events::webhooks::{Target, WebhookError, WebhookOptions, Webhooks};
+use crate::front::http::{Certificate, HttpOptions, TlsError, TlsFiles};
 use crate::front::reply::{DenialOptions, DenialStyle};
 use crate::front::stdio::StdioOptions;
 use crate::gate::{Policy, ToolPolicy};
@@ -25,7 +26,7 @@ use crate::model::usage::Refused;
 use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
 use crate::upstream::{
-    ChildOptions, Kind, Link, LinkOptions, Member, Names, RemoteOptions, RemoteSetup,
+    ChildOptions, Kind, Link, LinkOptions, Member, Names, Reach, RemoteOptions, RemoteSetup,
     SeveralOptions,
 };
 
@@ -93,6 +94,7 @@ pub(super) fn admin(
     admin_key: SecretString,
     proxy: &Arc<Proxy>,
     reloader: &Arc<Reloader>,
+    webhooks: &Arc<Webhooks>,
 ) -> AdminOptions {
     AdminOptions {
         admin_key,
@@ -108,6 +110,7 @@ pub(super) fn admin(
             Arc::new(move || reloader.reload())
         },
         metrics_token: config.metrics_token.clone(),
+        webhooks: Arc::clone(webhooks),
         live: Arc::new(ProxyNow { proxy: Arc::clone(proxy), since: Instant::now() }),
     }
 }
@@ -123,6 +126,12 @@ impl Live for ProxyNow {
         self.proxy.denials().take()
     }
 
+    fn refunded(&self, tools: &[String]) {
+        for tool in tools {
+            self.proxy.metrics().refunded(tool);
+        }
+    }
+
     fn metrics(&self, gauges: Gauges) -> String {
         let sessions = self.proxy.open_sessions();
         let gauges = Gauges { uptime: self.since.elapsed(), sessions, ..gauges };
@@ -130,8 +139,20 @@ impl Live for ProxyNow {
     }
 }
 
+/// Who is told what happens, if anybody is.
+pub(super) fn webhooks(config: &Config) -> Result<Option<Target>, WebhookError> {
+    let config::Webhook { url, secret, retries_max, allow_private } = config.webhook.clone();
+    let Some(url) = url else { return Ok(None) };
+    let reach = if allow_private { Reach::Anywhere } else { Reach::Public };
+    Target::new(&WebhookOptions { url, secret, retries_max, reach }).map(Some)
+}
+
 pub(super) fn terms(config: &Config) -> Terms {
-    Terms { policy: policy(config), refund_on_failure: config.refund_on_failure }
+    Terms {
+        policy: policy(config),
+        refund_on_failure: config.refund_on_failure,
+        alert_rules: config.alert_rules.clone(),
+    }
 }
 
 pub(super) fn books(config: &Config) -> LocalOptions {
@@ -159,6 +180,16 @@ pub(super) fn http(config: &Config) -> HttpOptions {
         allowed_origins: config.allowed_origins.clone(),
         denials: denials(config),
     }
+}
+
+/// The certificate to serve with, if there is one. Reads its files.
+pub(super) fn certificate(config: &Config) -> Result<Option<Certificate>, TlsError> {
+    let Some(config::TlsFiles { cert, key }) = &config.tls else { return Ok(None) };
+    let certificate = Certificate::read(&TlsFiles { cert: cert.clone(), key: key.clone() })?;
+    for warning in &certificate.warnings {
+        tracing::warn!(target: "app", "{warning}");
+    }
+    Ok(Some(certificate))
 }
 
 /// For the client that started this process. Without a key of its own it tries the demo with the

@@ -9,18 +9,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::options;
 use crate::admin::Terms;
 use crate::config::{self, Config, Report};
-use crate::front::http::HttpRenewal;
+use crate::events::webhooks::{Target, Webhooks};
+use crate::front::http::{Certificate, HttpRenewal, TlsError};
 use crate::proxy::Proxy;
 
 /// Reads the same sources again: file, environment and the flags of the start.
 pub type Load = Arc<dyn Fn() -> Result<(Config, Report), Report> + Send + Sync>;
 
 /// Keys that can change while Paygate runs. Any other needs a new start.
-const LIVE: [&str; 19] = [
+const LIVE: &[&str] = &[
+    "alertRules",
     "defaultCreditsPerCall",
     "toolPricing",
     "methodPricing",
@@ -40,6 +43,11 @@ const LIVE: [&str; 19] = [
     "trustedProxies",
     "allowedHosts",
     "allowedOrigins",
+    "tls",
+    "webhookUrl",
+    "webhookSecret",
+    "webhookMaxRetries",
+    "webhookAllowPrivate",
 ];
 
 /// What serves, and so what is put in another's place.
@@ -47,12 +55,15 @@ pub(super) struct Parts {
     pub(super) http: Option<HttpRenewal>,
     /// For the client on stdin and stdout and for work in the background.
     pub(super) proxy: Arc<ArcSwap<Proxy>>,
+    pub(super) webhooks: Arc<Webhooks>,
 }
 
 /// Takes new configurations.
 pub(super) struct Reloader {
     load: Load,
     running: Mutex<Config>,
+    /// The same for who only looks, and never waits for a reload.
+    shown: ArcSwap<Config>,
     terms: Arc<ArcSwap<Terms>>,
     parts: OnceLock<Parts>,
 }
@@ -60,7 +71,8 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(config: &Config, load: Load) -> Self {
         let terms = Arc::new(ArcSwap::from_pointee(options::terms(config)));
-        Self { load, running: Mutex::new(config.clone()), terms, parts: OnceLock::new() }
+        let (running, shown) = (Mutex::new(config.clone()), ArcSwap::from_pointee(config.clone()));
+        Self { load, running, shown, terms, parts: OnceLock::new() }
     }
 
     /// To be called once, when everything serves.
@@ -76,7 +88,7 @@ impl Reloader {
 
     /// The configuration that holds, without its secrets.
     pub(super) fn shown(&self) -> Value {
-        config::show(&self.running.lock().unwrap_or_else(PoisonError::into_inner))
+        config::show(&self.shown.load())
     }
 
     /// Reads the sources again and takes what is good. Reads files, so not for an async task.
@@ -90,12 +102,31 @@ impl Reloader {
             tracing::error!(target: "app", "the new configuration is not good; the one before goes on\n{report}");
             format!("The new configuration is not good; the one before goes on.\n{report}")
         })?;
-        let is_live = |key: &String| is_live(key, &running);
-        let (changed, fixed): (Vec<_>, Vec<_>) =
+        let certificate = certificate(&running, &new).map_err(|why| {
+            tracing::error!(target: "app", "the new configuration is not good; the one before goes on: {why}");
+            format!("The new configuration is not good; the one before goes on.\n{why}")
+        })?;
+        let is_live = |key: &String| is_live(key, (&running, &new));
+        let (mut changed, fixed): (Vec<_>, Vec<_>) =
             config::changed(&running, &new).into_iter().partition(is_live);
         let next = merged(&running, new);
+        // What can fail comes first: then nothing has changed.
+        let target = options::webhooks(&next).map_err(|why| {
+            tracing::error!(target: "app", %why, "the new configuration is not good; the one before goes on");
+            format!("The new configuration is not good; the one before goes on.\n{why}")
+        })?;
         put_in_place(&next, parts);
+        // Its files may hold another one although their names are the same.
+        let renewed = certificate.zip(parts.http.as_ref());
+        let is_new = renewed.is_some_and(|(certificate, http)| http.renew_certificate(certificate));
+        if is_new && !changed.iter().any(|name| name == "tls") {
+            changed.push("tls".to_owned());
+        }
+        if changed.iter().any(|key| key.starts_with("webhook")) {
+            aim(&parts.webhooks, target);
+        }
         self.terms.store(Arc::new(options::terms(&next)));
+        self.shown.store(Arc::new(next.clone()));
         *running = next;
         tracing::info!(target: "app", ?changed, "the configuration was read anew");
         if !fixed.is_empty() {
@@ -111,10 +142,18 @@ impl Reloader {
     }
 }
 
-/// The client on stdin and stdout has its answers written by what it was started with.
-fn is_live(key: &str, running: &Config) -> bool {
+/// The client on stdin and stdout has its answers written by what it was started with, and a port that
+/// has begun with TLS or without goes on so.
+fn is_live(key: &str, (running, new): (&Config, &Config)) -> bool {
     let is_of_stdio = matches!(key, "denialStyle" | "topUpUrl") && running.serves.stdio();
-    LIVE.contains(&key) && !is_of_stdio
+    let turns_tls = key == "tls" && running.tls.is_some() != new.tls.is_some();
+    LIVE.contains(&key) && !is_of_stdio && !turns_tls
+}
+
+/// The certificate that the port is to show from now on, if it speaks TLS and goes on to.
+fn certificate(running: &Config, new: &Config) -> Result<Option<Certificate>, TlsError> {
+    let goes_on = running.serves.http() && running.tls.is_some();
+    if goes_on { options::certificate(new) } else { Ok(None) }
 }
 
 /// What holds from now on: of the new one what may change, of the old one all else.
@@ -124,6 +163,7 @@ fn merged(running: &Config, new: Config) -> Config {
         pricing: new.pricing,
         rate_limit_per_min: new.rate_limit_per_min,
         global_quota: new.global_quota,
+        alert_rules: new.alert_rules,
         refund_on_failure: new.refund_on_failure,
         shadow_mode: new.shadow_mode,
         require_key: new.require_key,
@@ -138,7 +178,20 @@ fn merged(running: &Config, new: Config) -> Config {
         trusted_proxies: new.trusted_proxies,
         allowed_hosts: new.allowed_hosts,
         allowed_origins: new.allowed_origins,
+        tls: running.tls.as_ref().and(new.tls).or_else(|| running.tls.clone()),
+        webhook: new.webhook,
         ..running.clone()
+    }
+}
+
+/// Sends what happens to another receiver. What happens after the answer is sent; if the books cannot
+/// note that now, the task that sends begins with it.
+fn aim(webhooks: &Webhooks, target: Option<Target>) {
+    webhooks.aim(target);
+    if let Ok(runtime) = Handle::try_current()
+        && let Err(why) = runtime.block_on(webhooks.begin())
+    {
+        tracing::warn!(target: "webhooks", %why, "what happens is not noted yet as to be sent");
     }
 }
 

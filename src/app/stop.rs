@@ -4,14 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::App;
 use crate::front::http::HttpFront;
 use crate::front::stdio::StdioFront;
+use crate::model::audit::AuditEvent;
 use crate::model::bounds;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, clock};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +101,18 @@ impl App {
     /// Reads the configuration anew; what came of it is in the log.
     async fn reload(&self) {
         let reloader = Arc::clone(&self.reloader);
-        let read = tokio::task::spawn_blocking(move || drop(reloader.reload())).await;
-        if let Err(why) = read {
-            tracing::error!(target: "app", %why, "the configuration could not be read anew");
+        match tokio::task::spawn_blocking(move || reloader.reload()).await {
+            Ok(Ok(told)) => {
+                let changed = told.get("changed").cloned().unwrap_or_default();
+                if let Err(why) = self.store.record(reloaded_by_signal(changed)).await {
+                    tracing::error!(target: "app", %why, "the audit log does not have that the configuration was read anew");
+                }
+            }
+            // The log has why.
+            Ok(Err(_)) => {}
+            Err(why) => {
+                tracing::error!(target: "app", %why, "the configuration could not be read anew");
+            }
         }
     }
 
@@ -210,6 +221,21 @@ async fn closed_within(
         }
     }
     Closed::InTime
+}
+
+/// What the audit log has of a reload that nobody asked for over the API.
+fn reloaded_by_signal(changed: Value) -> AuditEvent {
+    let event = AuditEvent {
+        at: clock::now(),
+        kind: "config.reloaded",
+        actor: "system".to_owned(),
+        actor_id: None,
+        namespace: None,
+        target: None,
+        message: "Configuration reloaded by a signal".to_owned(),
+        metadata: Map::new(),
+    };
+    event.with("changed", changed)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What `paygate wrap` says once it serves. If it listens, one line holds
-//! `listening on http://HOST:PORT`; scripts read it.
+//! `listening on http://HOST:PORT`, or `https://` with TLS; scripts read it.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,7 +17,7 @@ pub(super) fn text(config: &Config, about: &About) -> String {
         vec![format!("Paygate {} {}", env!("CARGO_PKG_VERSION"), serves(config, about))];
     lines.push(String::new());
     if let Some(address) = about.address {
-        lines.push(row("endpoint", &format!("{}/mcp", local_url(address))));
+        lines.push(row("endpoint", &format!("{}/mcp", local_url(scheme(config), address))));
     }
     lines.push(row("guards", &format!("{}, {tools}", about.server)));
     lines.extend(about.members.iter().map(|member| row("", &server(member))));
@@ -32,10 +32,14 @@ pub(super) fn text(config: &Config, about: &About) -> String {
     if about.imported > 0 {
         lines.push(row("imported", &format!("{} keys", about.imported)));
     }
+    if let Some(state_file) = &about.state_file {
+        lines.push(row("state file", state_file));
+    }
     if let Some(address) = about.address {
         lines.push(row("admin key", &admin_key(about)));
         if let Some(key) = &about.demo_key {
-            lines.extend(demo(address, key, about.new_admin_key.as_deref()));
+            let url = local_url(scheme(config), address);
+            lines.extend(demo(&url, key, about.new_admin_key.as_deref()));
         }
     }
     lines.push(String::new());
@@ -43,7 +47,8 @@ pub(super) fn text(config: &Config, about: &About) -> String {
 }
 
 fn serves(config: &Config, about: &About) -> String {
-    let listens = about.address.map(|address| format!("listening on http://{address}"));
+    let listens =
+        about.address.map(|address| format!("listening on {}://{address}", scheme(config)));
     let stdio = config.serves.stdio().then(|| "serving one client on stdin and stdout".to_owned());
     listens.into_iter().chain(stdio).collect::<Vec<_>>().join(", ")
 }
@@ -68,14 +73,18 @@ fn row(label: &str, value: &str) -> String {
     format!("  {label:<12}{value}")
 }
 
+fn scheme(config: &Config) -> &'static str {
+    if config.tls.is_some() { "https" } else { "http" }
+}
+
 /// The address as a client on this machine writes it.
-fn local_url(address: SocketAddr) -> String {
+fn local_url(scheme: &str, address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(host, address.port()))
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }
 
 fn credits(count: i64) -> String {
@@ -130,8 +139,7 @@ fn admin_key(about: &About) -> String {
     }
 }
 
-fn demo(address: SocketAddr, key: &str, admin_key: Option<&str>) -> Vec<String> {
-    let url = local_url(address);
+fn demo(url: &str, key: &str, admin_key: Option<&str>) -> Vec<String> {
     let admin_key = admin_key.unwrap_or("YOUR_ADMIN_KEY");
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":2,"b":3}}}"#;
     vec![
@@ -162,7 +170,7 @@ mod tests {
             ("[::]:80", "http://[::1]:80"),
             ("192.0.2.1:3402", "http://192.0.2.1:3402"),
         ] {
-            assert_eq!(local_url(address.parse().unwrap()), expected);
+            assert_eq!(local_url("http", address.parse().unwrap()), expected);
         }
     }
 }

@@ -1,29 +1,18 @@
 //! Speaks to a running Paygate over its admin API, for all commands of operators.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use hyper::Method;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
-use hyper::{Method, Request, StatusCode};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use secrecy::ExposeSecret;
+use hyper::http::request::Builder;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::runtime::Builder;
-use tokio::time::timeout;
 
 use super::output;
 use super::table::Shown;
-use crate::config::{Environment, Reach};
+use super::wire::{Received, Wire};
+use crate::config::{Environment, Reach, read_file};
 use crate::model::bounds;
-
-/// Where a running Paygate is if nobody says.
-const URL_DEFAULT: &str = "http://127.0.0.1:3402";
 
 /// One request to the admin API.
 #[derive(Debug)]
@@ -36,11 +25,23 @@ pub(super) struct Ask {
 
 impl Ask {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, idempotency_key: None }
+        Self::new(Method::GET, path, None)
     }
 
     pub(super) fn post(path: impl Into<String>, body: Option<Value>) -> Self {
-        Self { method: Method::POST, path: path.into(), body, idempotency_key: None }
+        Self::new(Method::POST, path, body)
+    }
+
+    pub(super) fn patch(path: impl Into<String>, body: Value) -> Self {
+        Self::new(Method::PATCH, path, Some(body))
+    }
+
+    pub(super) fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path, None)
+    }
+
+    fn new(method: Method, path: impl Into<String>, body: Option<Value>) -> Self {
+        Self { method, path: path.into(), body, idempotency_key: None }
     }
 
     /// Adds those parameters that are given.
@@ -61,91 +62,84 @@ impl Ask {
     }
 }
 
+/// The admin API of one running Paygate.
+pub(super) struct Desk {
+    wire: Wire,
+    key: SecretString,
+}
+
+impl Desk {
+    /// Where flags and environment say that it is.
+    pub(super) fn of(reach: &Reach) -> Result<Self, String> {
+        let environment = Environment::read();
+        let key = match &reach.admin_key {
+            Some(key) => Some(key.clone()),
+            None => environment.admin_key(read_file)?,
+        };
+        let Some(key) = key else {
+            return Err(
+                "No admin key: set PAYGATE_ADMIN_KEY, or PAYGATE_ADMIN_KEY_FILE to a file that holds it, or give --admin-key"
+                    .to_owned(),
+            );
+        };
+        Ok(Self { wire: Wire::to(reach.url.as_deref(), reach.ca.clone(), &environment)?, key })
+    }
+
+    /// A success, read whole.
+    pub(super) fn answer(&self, ask: &Ask) -> Result<Received, String> {
+        let body = ask.body.as_ref().map(Value::to_string).unwrap_or_default();
+        let received = self.wire.send(self.request(ask), body, bounds::CLI_TIMEOUT)?;
+        if received.status.is_success() { Ok(received) } else { Err(refusal(&received)) }
+    }
+
+    /// Prints the body of a success as it comes, however long it is. A reader that goes away ends it.
+    pub(super) fn copy(&self, ask: &Ask) -> Result<(), String> {
+        match self.wire.stream(self.request(ask), output::piece)? {
+            None => Ok(()),
+            Some(refused) => Err(refusal(&refused)),
+        }
+    }
+
+    fn request(&self, ask: &Ask) -> Builder {
+        let mut request = self
+            .wire
+            .request(&ask.method, &ask.path)
+            .header("X-Admin-Key", self.key.expose_secret())
+            .header(ACCEPT, "application/json, text/csv");
+        if let Some(key) = &ask.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if ask.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request
+    }
+}
+
 /// Asks and prints the answer: for people, or as it came with `--json`.
 pub(super) fn show(reach: &Reach, ask: &Ask, shown: &Shown) -> Result<(), String> {
-    let answer = answer(reach, ask)?;
+    show_as(reach, ask, |answer| shown.text(answer))
+}
+
+/// The same, put into words by `text`.
+pub(super) fn show_as(
+    reach: &Reach,
+    ask: &Ask,
+    text: impl FnOnce(&Value) -> String,
+) -> Result<(), String> {
+    let answer = Desk::of(reach)?.answer(ask)?;
     if reach.json {
-        output::print(&answer);
-        return Ok(());
+        output::print(&answer.body);
+    } else {
+        output::print(&text(&answer.json()?));
     }
-    let answer: Value = serde_json::from_str(&answer)
-        .map_err(|_| "The answer is not JSON; is this URL a Paygate's?".to_owned())?;
-    output::print(&shown.text(&answer));
     Ok(())
 }
 
-/// The body of a success.
-fn answer(reach: &Reach, ask: &Ask) -> Result<String, String> {
-    let environment = Environment::read();
-    let (url, key) = environment.of_operator();
-    let url = reach.url.as_deref().or(url).unwrap_or(URL_DEFAULT).trim_end_matches('/');
-    let Some(key) = reach.admin_key.as_ref().or(key) else {
-        return Err("No admin key: set PAYGATE_ADMIN_KEY, or give --admin-key".to_owned());
-    };
-    let mut request = Request::builder()
-        .method(&ask.method)
-        .uri(format!("{url}{}", ask.path))
-        .header("X-Admin-Key", key.expose_secret())
-        .header(ACCEPT, "application/json");
-    if let Some(key) = &ask.idempotency_key {
-        request = request.header("Idempotency-Key", key);
-    }
-    if ask.body.is_some() {
-        request = request.header(CONTENT_TYPE, "application/json");
-    }
-    let body = ask.body.as_ref().map(Value::to_string).unwrap_or_default();
-    let request = request.body(Full::from(body)).map_err(|_| {
-        format!("{url:?} cannot be asked; give --url like http://127.0.0.1:3402, and a key without spaces")
-    })?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| format!("The system does not let it run: {why}"))?;
-    let (status, body) = runtime.block_on(send(request)).map_err(|why| {
-        format!(
-            "{url} does not answer ({why}); check that Paygate runs there, and --url or PAYGATE_URL"
-        )
-    })?;
-    let body = String::from_utf8_lossy(&body).into_owned();
-    if status.is_success() {
-        return Ok(body);
-    }
-    let said = serde_json::from_str::<Value>(&body).ok();
+fn refusal(received: &Received) -> String {
+    let said = serde_json::from_str::<Value>(&received.body).ok();
     let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
-    Err(format!("{} ({status})", said.unwrap_or("This was refused")))
-}
-
-async fn send(request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
-    let client = Client::builder(TokioExecutor::new()).build(
-        HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().build(),
-    );
-    let exchange = async {
-        let response = client.request(request).await.map_err(|error| why(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), bounds::CLI_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| why(error.as_ref()))?;
-        Ok((status, body.to_bytes()))
-    };
-    timeout(bounds::CLI_TIMEOUT, exchange)
-        .await
-        .unwrap_or_else(|_| Err(format!("nothing came within {} s", bounds::CLI_TIMEOUT.as_secs())))
-}
-
-/// Trusts what the system trusts.
-fn tls() -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder =
-        builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// The innermost reason: the outer ones only say where it happened.
-fn why(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
+    format!("{} ({})", said.unwrap_or("This was refused"), received.status)
 }
 
 /// A text as one value of a query, or one segment of a path.

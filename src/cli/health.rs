@@ -3,22 +3,38 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Instant;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::output;
-use crate::config::HealthFlags;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+
+use super::{output, trust};
+use crate::config::{Environment, HealthFlags};
 use crate::model::bounds;
 
+/// Where a running Paygate is if nobody says.
+const URL_DEFAULT: &str = "http://127.0.0.1:3402/health";
+
 pub(super) fn run(flags: &HealthFlags) -> Result<(), String> {
-    let url = &flags.url;
+    let environment = Environment::read();
+    let of_environment =
+        || environment.url().map(|url| format!("{}/health", url.trim_end_matches('/')));
+    let url = flags.url.clone().or_else(of_environment);
+    let url = url.as_deref().unwrap_or(URL_DEFAULT);
     let target = Target::parse(url).ok_or_else(|| {
         format!(
-            "health: {url:?} is not a URL that can be asked; give --url like http://127.0.0.1:3402/health (plain http)"
+            "health: {url:?} is not a URL that can be asked; give --url like http://127.0.0.1:3402/health"
         )
     })?;
-    let answer = ask(&target).map_err(|why| {
+    let ca = flags.ca.clone().or_else(|| environment.ca_of_operator());
+    let name = flags.name.as_ref().unwrap_or(&target.host);
+    let answer = ask(&target, name, ca.as_deref()).map_err(|why| {
+        let advice = trust::advice(&why);
         format!(
-            "health: {url} does not answer ({why}); check that Paygate runs and that --url has its port"
+            "health: {url} does not answer ({why}); check that Paygate runs and that --url has its scheme and \
+             port{advice}"
         )
     })?;
     let (status, body) = read_answer(&answer)
@@ -30,9 +46,10 @@ pub(super) fn run(flags: &HealthFlags) -> Result<(), String> {
     Err(format!("health: {url} answers {status}: {}", body.trim()))
 }
 
-/// The parts of an `http://` URL.
+/// The parts of an `http://` or `https://` URL.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
+    is_secure: bool,
     /// As the Host header has it.
     authority: String,
     host: String,
@@ -42,7 +59,10 @@ struct Target {
 
 impl Target {
     fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("http://")?;
+        let (is_secure, rest) = match url.strip_prefix("https://") {
+            Some(rest) => (true, rest),
+            None => (false, url.strip_prefix("http://")?),
+        };
         if url.bytes().any(|byte| !byte.is_ascii_graphic()) || rest.contains(['@', '#']) {
             return None;
         }
@@ -56,11 +76,18 @@ impl Target {
         };
         let port = match port.strip_prefix(':') {
             Some(port) => port.parse().ok()?,
-            None if port.is_empty() => 80,
+            None if port.is_empty() => {
+                if is_secure {
+                    443
+                } else {
+                    80
+                }
+            }
             None => return None,
         };
         let path = if path == "/" { "/health" } else { path };
         (!host.is_empty()).then(|| Self {
+            is_secure,
             authority: authority.to_owned(),
             host: host.to_owned(),
             port,
@@ -69,37 +96,65 @@ impl Target {
     }
 }
 
-fn ask(target: &Target) -> io::Result<Vec<u8>> {
+/// Asks, over TLS if the URL says so.
+fn ask(target: &Target, name: &str, ca: Option<&Path>) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + bounds::HEALTH_TIMEOUT;
-    let left = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
-    };
+    let stream = connect(target, deadline).map_err(|error| error.to_string())?;
+    if !target.is_secure {
+        return exchange(target, stream, |stream| stream, deadline)
+            .map_err(|error| error.to_string());
+    }
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    let client = ClientConnection::new(Arc::new(trust::client(ca)?), name);
+    let client = client.map_err(|error| error.to_string())?;
+    let stream = StreamOwned::new(client, stream);
+    exchange(target, stream, |stream| &mut stream.sock, deadline).map_err(|error| error.to_string())
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+}
+
+/// A connection to the first address of the host that takes one.
+fn connect(target: &Target, deadline: Instant) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in (target.host.as_str(), target.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left()?) {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
             Err(why) => failed = why,
-            Ok(mut stream) => {
-                stream.set_write_timeout(Some(left()?))?;
-                let Target { authority, path, .. } = target;
-                let request = format!(
-                    "GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-                );
-                stream.write_all(request.as_bytes())?;
-                let mut answer = Vec::new();
-                let mut piece = [0_u8; 4096];
-                while answer.len() < bounds::HEALTH_BYTES_MAX {
-                    stream.set_read_timeout(Some(left()?))?;
-                    match stream.read(&mut piece)? {
-                        0 => break,
-                        size => answer.extend_from_slice(piece.get(..size).unwrap_or_default()),
-                    }
-                }
-                return Ok(answer);
+            Ok(stream) => {
+                stream.set_read_timeout(Some(left(deadline)?))?;
+                stream.set_write_timeout(Some(left(deadline)?))?;
+                return Ok(stream);
             }
         }
     }
     Err(failed)
+}
+
+/// One request and its whole answer; `socket` is what lies below the stream.
+fn exchange<S: Read + Write>(
+    target: &Target,
+    mut stream: S,
+    socket: impl Fn(&mut S) -> &mut TcpStream,
+    deadline: Instant,
+) -> io::Result<Vec<u8>> {
+    let Target { authority, path, .. } = target;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    stream.flush()?;
+    let mut answer = Vec::new();
+    let mut piece = [0_u8; 4096];
+    while answer.len() < bounds::HEALTH_BYTES_MAX {
+        socket(&mut stream).set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(&mut piece)? {
+            0 => break,
+            size => answer.extend_from_slice(piece.get(..size).unwrap_or_default()),
+        }
+    }
+    Ok(answer)
 }
 
 /// Status and body. Paygate's answer here has a length and is never in chunks.
@@ -122,7 +177,9 @@ mod tests {
             ("http://127.0.0.1:3402/", Some(("127.0.0.1", 3402, "/health"))),
             ("http://[::1]:3402/health", Some(("::1", 3402, "/health"))),
             ("http://paygate/x", Some(("paygate", 80, "/x"))),
-            ("https://127.0.0.1/health", None),
+            ("https://127.0.0.1/health", Some(("127.0.0.1", 443, "/health"))),
+            ("https://127.0.0.1:3402", Some(("127.0.0.1", 3402, "/health"))),
+            ("ftp://127.0.0.1/health", None),
             ("127.0.0.1:3402", None),
             ("http://", None),
             ("http://:80", None),

@@ -16,6 +16,12 @@ pub(super) fn print(text: &str) {
     write(&mut io::stdout().lock(), text);
 }
 
+/// Prints a piece of something long to stdout; is there still a reader?
+pub(super) fn piece(piece: &[u8]) -> bool {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(piece).and_then(|()| stdout.flush()).is_ok()
+}
+
 /// Prints to stderr, ending the last line.
 pub(super) fn error(text: &str) {
     write(&mut io::stderr().lock(), text);

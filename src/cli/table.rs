@@ -11,11 +11,17 @@ pub(super) enum Shown {
     Members,
     /// The same of what this pointer names.
     MembersOf(&'static str),
-    /// The list that the pointer names, with these columns: heading and member.
-    Table(&'static str, &'static [(&'static str, &'static str)]),
+    /// The list that the pointer names, with these columns.
+    Table(&'static str, Columns),
 }
 
+/// Heading and member of each column.
+pub(super) type Columns = &'static [(&'static str, &'static str)];
+
 impl Shown {
+    /// What stands in the place of an empty table.
+    pub(super) const NOTHING: &str = "Nothing.\n";
+
     /// The text for a terminal, without control characters of anybody's.
     pub(super) fn text(&self, answer: &Value) -> String {
         match self {
@@ -30,43 +36,81 @@ impl Shown {
 }
 
 fn members(answer: &Value) -> String {
-    let members: Vec<(&String, String)> = answer
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !is_empty(value) && !is_nested(value))
-        .map(|(name, value)| (name, cell(value)))
-        .collect();
-    let width = members.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let members = answer.as_object().into_iter().flatten();
+    let members = members.filter(|(_, value)| !is_nested(value));
+    let members: Vec<(&str, &Value)> =
+        members.map(|(name, value)| (name.as_str(), value)).collect();
+    pairs(&members)
+}
+
+/// Names and values, a line each; without those that are empty.
+pub(super) fn pairs(pairs: &[(&str, &Value)]) -> String {
+    let pairs = || pairs.iter().filter(|(_, value)| !is_empty(value));
+    let width = pairs().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for (name, value) in members {
+    for (name, value) in pairs() {
         // Writing to a String cannot fail.
-        writeln!(text, "{name:<width$}  {value}").ok();
+        writeln!(text, "{name:<width$}  {}", cell(value)).ok();
     }
     text
 }
 
-fn table(columns: &[(&str, &str)], rows: &[Value]) -> String {
+fn table(columns: Columns, rows: &[Value]) -> String {
     if rows.is_empty() {
-        return "Nothing.\n".to_owned();
+        return Shown::NOTHING.to_owned();
     }
-    let heading = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-    let cells = |row: &Value| {
-        columns.iter().map(|(_, name)| row.get(*name).map(cell).unwrap_or_default()).collect()
-    };
-    let lines: Vec<Vec<String>> = std::iter::once(heading).chain(rows.iter().map(cells)).collect();
-    let width = |index: usize| {
-        let cells = lines.iter().filter_map(|line| line.get(index));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let padded = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
+    Rows::new(columns, &[]).text(rows)
+}
+
+/// A table whose rows come in several parts. Columns are as wide as the first part needs them.
+pub(super) struct Rows {
+    columns: Columns,
+    widths: Vec<usize>,
+    is_begun: bool,
+}
+
+impl Rows {
+    /// Each column at least so wide.
+    pub(super) fn new(columns: Columns, widths: &[usize]) -> Self {
+        Self { columns, widths: widths.to_vec(), is_begun: false }
     }
-    text
+
+    /// Was there no row?
+    pub(super) const fn is_empty(&self) -> bool {
+        !self.is_begun
+    }
+
+    /// The next rows, below the headings if they are the first.
+    pub(super) fn text(&mut self, rows: &[Value]) -> String {
+        if rows.is_empty() {
+            return String::new();
+        }
+        let cells = |row: &Value| {
+            self.columns
+                .iter()
+                .map(|(_, name)| row.get(*name).map(cell).unwrap_or_default())
+                .collect()
+        };
+        let mut lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let heading = self.columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+            lines.insert(0, heading);
+            let widest = |index: usize| {
+                let cells = lines.iter().filter_map(|line| line.get(index));
+                let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+                widest.max(self.widths.get(index).copied().unwrap_or(0))
+            };
+            self.widths = (0..self.columns.len()).map(widest).collect();
+        }
+        let mut text = String::new();
+        for line in &lines {
+            let padded =
+                line.iter().zip(&self.widths).map(|(cell, width)| format!("{cell:<width$}"));
+            text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -86,6 +130,13 @@ fn is_nested(value: &Value) -> bool {
         Value::Object(members) => members.values().any(Value::is_object),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
+}
+
+/// A text of somebody's, without what would control a terminal; it keeps its lines.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control() || matches!(character, '\n' | '\t'))
+        .collect()
 }
 
 /// A value on one line.

@@ -1,8 +1,9 @@
 //! `paygate teams`.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::client::{self, Ask};
+use super::members::{self, given, object};
 use super::table::Shown;
 use crate::config::{Operator, TeamsWords};
 
@@ -16,6 +17,14 @@ const COLUMNS: &[(&str, &str)] = &[
     ("KEYS", "memberIds"),
 ];
 
+const MEMBERS: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("CREDITS", "credits"),
+    ("SPENT", "totalSpent"),
+    ("CALLS", "totalCalls"),
+];
+
 pub(super) fn run(operator: &Operator<TeamsWords>) -> Result<(), String> {
     let member = |path: &str, team: &str, key: &str| {
         Ask::post(path, Some(json!({ "teamId": team, "key": key })))
@@ -25,12 +34,24 @@ pub(super) fn run(operator: &Operator<TeamsWords>) -> Result<(), String> {
             Ask::get("/teams").query(&[("namespace", of.namespace.as_deref())]),
             Shown::Table("/teams", COLUMNS),
         ),
-        TeamsWords::Create { name, budget, namespace } => {
-            let mut body = Map::new();
-            body.insert("name".to_owned(), json!(name));
-            body.extend(budget.map(|budget| ("budget".to_owned(), json!(budget))));
-            body.extend(namespace.as_ref().map(|name| ("namespace".to_owned(), json!(name))));
-            (Ask::post("/teams", Some(Value::Object(body))), Shown::MembersOf("/team"))
+        TeamsWords::Create { name, budget, quota, namespace } => {
+            let own = [given("name", Some(name.as_str())), given("budget", *budget)];
+            let more = [members::quota(quota), given("namespace", namespace.as_deref())];
+            let body = object(own.into_iter().chain(more));
+            (Ask::post("/teams", Some(body)), Shown::MembersOf("/team"))
+        }
+        TeamsWords::Set { team, name, budget, quota } => {
+            let own = [given("teamId", Some(team.as_str())), given("name", name.as_deref())];
+            let more = [given("budget", *budget), members::quota(quota)];
+            let body = object(own.into_iter().chain(more));
+            (Ask::post("/teams/update", Some(body)), Shown::MembersOf("/team"))
+        }
+        TeamsWords::Usage { team } => {
+            let ask = Ask::get("/teams/usage").query(&[("teamId", Some(team))]);
+            return client::show_as(&operator.reach, &ask, |answer| {
+                let members = Shown::Table("/members", MEMBERS).text(answer);
+                format!("{}\n{members}", Shown::Members.text(answer))
+            });
         }
         TeamsWords::Delete { team } => {
             (Ask::post("/teams/delete", Some(json!({ "teamId": team }))), Shown::Members)

@@ -122,6 +122,41 @@ pub(super) fn remote_url(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// Where webhooks are sent. The error is the whole message: what follows the host is often a secret, so
+/// it is repeated only if there is nothing of that kind.
+pub(super) fn webhook_url(text: &str) -> Checked<String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let repeated = if rest.contains(['@', '?', '/', '#']) {
+        String::new()
+    } else {
+        format!(": \"{}\"", super::problem::shown(text))
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err("Invalid webhookUrl. Must not hold a user or password.".to_owned());
+    }
+    let is_url = !scheme.is_empty() && authority(host).is_some();
+    if !is_url || text.parse::<hyper::Uri>().is_err() {
+        return Err(format!("Invalid webhookUrl{repeated}. Must be a valid URL."));
+    }
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        let rule = "Must begin with http:// or https://.";
+        return Err(format!("Invalid webhookUrl{repeated}. {rule}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What signs webhooks.
+pub(super) fn webhook_secret(text: &str) -> Checked<SecretString> {
+    if text.is_empty() {
+        return Err("Must not be empty.".to_owned());
+    }
+    if text.len() > KEY_BYTES_MAX {
+        return Err(format!("Must be at most {KEY_BYTES_MAX} bytes."));
+    }
+    Ok(SecretString::from(text))
+}
+
 /// Headers that are the transport's own, or that would change how a message is read.
 const TRANSPORT_HEADERS: [&str; 15] = [
     "accept",

@@ -16,6 +16,7 @@ use super::settings::{
     DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, Retention, ServerCommand,
     UnlistedTools,
 };
+use crate::model::alert::AlertRule;
 
 /// A value and where it was given.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub(super) struct Draft {
     pub(super) host: Option<IpAddr>,
     pub(super) port: Option<i64>,
     pub(super) log: Option<String>,
+    pub(super) tls: Option<Placed<TlsDraft>>,
+    pub(super) state_file: Option<Placed<PathBuf>>,
     pub(super) db: Option<Placed<PathBuf>>,
     pub(super) ephemeral: Option<Placed<bool>>,
     pub(super) default_credits: Option<i64>,
@@ -52,6 +55,7 @@ pub(super) struct Draft {
     pub(super) methods: BTreeMap<String, Placed<MethodDraft>>,
     pub(super) quota: Quota,
     pub(super) retention: Retention,
+    pub(super) alert_rules: Option<Vec<AlertRule>>,
     pub(super) shadow_mode: Option<Placed<bool>>,
     pub(super) stdio: bool,
     pub(super) api_key: Option<Placed<SecretString>>,
@@ -78,6 +82,17 @@ pub(super) struct Draft {
     pub(super) allowed_origins: Vec<String>,
     pub(super) top_up_url: Option<String>,
     pub(super) metrics_token: Option<SecretString>,
+    pub(super) webhook_url: Option<Placed<String>>,
+    pub(super) webhook_secret: Option<Placed<SecretString>>,
+    pub(super) webhook_retries: Option<i64>,
+    pub(super) webhook_allow_private: Option<bool>,
+}
+
+/// The files of a certificate.
+#[derive(Debug, Default)]
+pub(super) struct TlsDraft {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 /// A tool's entry, before defaults.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -24,12 +25,21 @@ pub const API_KEY_VARIABLE: &str = "PAYGATE_API_KEY";
 /// The variable that says where a running Paygate is, for the commands that speak to one.
 pub(super) const URL_VARIABLE: &str = "PAYGATE_URL";
 
+/// The variable that names a file of certificates, for the commands that speak to a running Paygate.
+pub(super) const CA_VARIABLE: &str = "PAYGATE_CA";
+
 /// The variable that says which lines of the log are written.
 pub const LOG_VARIABLE: &str = "PAYGATE_LOG";
 
 /// Every variable that Paygate reads.
-const VARIABLES: &[&str] =
-    &[ADMIN_KEY_VARIABLE, ADMIN_KEY_FILE_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE];
+const VARIABLES: &[&str] = &[
+    ADMIN_KEY_VARIABLE,
+    ADMIN_KEY_FILE_VARIABLE,
+    API_KEY_VARIABLE,
+    CA_VARIABLE,
+    LOG_VARIABLE,
+    URL_VARIABLE,
+];
 
 const PREFIX: &str = "PAYGATE_";
 
@@ -82,11 +92,38 @@ impl Environment {
         value.as_ref().ok_or(Unreadable::NotUtf8)
     }
 
-    /// Where a running Paygate is, and the key to its admin API, for the commands that speak to one.
-    pub fn of_operator(&self) -> (Option<&str>, Option<&SecretString>) {
-        let given =
-            |name| self.variable(name).ok().filter(|value| !value.expose_secret().is_empty());
-        (given(URL_VARIABLE).map(ExposeSecret::expose_secret), given(ADMIN_KEY_VARIABLE))
+    /// Where a running Paygate is, for the commands that speak to one.
+    pub fn url(&self) -> Option<&str> {
+        self.given(URL_VARIABLE).map(ExposeSecret::expose_secret)
+    }
+
+    /// The key to its admin API: in a variable, or in a file that one names.
+    pub fn admin_key(
+        &self,
+        read_file: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Option<SecretString>, String> {
+        if let Some(key) = self.given(ADMIN_KEY_VARIABLE) {
+            return Ok(Some(key.clone()));
+        }
+        let Some(path) = self.given(ADMIN_KEY_FILE_VARIABLE) else { return Ok(None) };
+        let named = Named { environment: self, read_file: &read_file };
+        let key = named.content(Path::new(path.expose_secret()));
+        key.map(|key| Some(key.into())).map_err(|why| format!("{ADMIN_KEY_FILE_VARIABLE}: {why}"))
+    }
+
+    /// A customer's API key.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        self.given(API_KEY_VARIABLE)
+    }
+
+    fn given(&self, name: &str) -> Option<&SecretString> {
+        self.variable(name).ok().filter(|value| !value.expose_secret().is_empty())
+    }
+
+    /// The authority of a running Paygate's certificate, for the same commands.
+    pub fn ca_of_operator(&self) -> Option<PathBuf> {
+        let ca = self.variable(CA_VARIABLE).ok()?.expose_secret();
+        (!ca.is_empty()).then(|| PathBuf::from(ca))
     }
 
     /// Fills in what neither flags nor file gave.
@@ -132,7 +169,7 @@ impl Environment {
                         .map(|log| draft.log = Some(log)),
                 ),
                 // For other commands.
-                URL_VARIABLE => continue,
+                URL_VARIABLE | CA_VARIABLE => continue,
                 _ if findings.was_used(name) => continue,
                 _ => {
                     let message = unknown("environment variable", name, VARIABLES.iter().copied());

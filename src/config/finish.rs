@@ -7,13 +7,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
-use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, TlsDraft, ToolDraft};
 use super::key::Kind;
 use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
-use super::settings::{ServerCommand, Serves, ToolPricing};
+use super::settings::{ServerCommand, Serves, TlsFiles, ToolPricing, Webhook};
 use crate::model::bounds;
 
 /// An admin key shorter than this, in bytes, is within reach of guessing.
@@ -23,18 +23,13 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 /// among the findings.
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let (backend, serves) = (backend(&draft, findings), serves(&draft));
-    let books = books(&draft, findings);
+    let (books, state_file) = books_and_state(&draft, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
-    let request_timeout = timeout(
-        "requestTimeoutMs",
-        "requestTimeoutMs",
-        draft.request_timeout_ms.as_ref(),
-        request_timeout_max,
-        findings,
-    );
+    let request_timeout = request_timeout(&draft, request_timeout_max, findings);
     warn(&draft, findings);
     let pricing = pricing(&draft, request_timeout_max, findings);
+    let webhook = webhook(&draft);
     Some(Config {
         backend: backend?,
         name: draft.name.unwrap_or_else(|| settings::NAME_DEFAULT.to_owned()),
@@ -44,12 +39,15 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         api_key: draft.api_key.map(|key| key.value),
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
+        state_file,
+        tls: draft.tls.and_then(tls),
         pricing,
         rate_limit_per_min: draft
             .rate_limit_per_min
             .unwrap_or(settings::RATE_LIMIT_PER_MIN_DEFAULT),
         global_quota: draft.quota,
         retention: draft.retention,
+        alert_rules: draft.alert_rules.map(Into::into),
         shadow_mode: draft.shadow_mode.is_some_and(|shadow| shadow.value),
         admin_key: draft.admin_key.map(|key| key.value),
         refund_on_failure: draft.refund_on_failure.unwrap_or(true),
@@ -77,7 +75,13 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         allowed_origins: draft.allowed_origins,
         top_up_url: draft.top_up_url,
         metrics_token: draft.metrics_token,
+        webhook,
     })
+}
+
+/// Whether both are there was said where they were read.
+fn tls(given: Placed<TlsDraft>) -> Option<TlsFiles> {
+    Some(TlsFiles { cert: given.value.cert?, key: given.value.key? })
 }
 
 /// Who wants stdio and names a port wants both.
@@ -132,6 +136,23 @@ fn backend(draft: &Draft, findings: &mut Findings) -> Option<Backend> {
         );
     }
     from_file.map(Backend::Command)
+}
+
+/// The time of a call that has none of its own, if one is given.
+fn request_timeout(draft: &Draft, ceiling: Duration, findings: &mut Findings) -> Option<Duration> {
+    let name = "requestTimeoutMs";
+    timeout(name, name, draft.request_timeout_ms.as_ref(), ceiling, findings)
+}
+
+/// Who is told what happens.
+fn webhook(draft: &Draft) -> Webhook {
+    let retries = draft.webhook_retries.unwrap_or(bounds::WEBHOOK_RETRIES);
+    Webhook {
+        url: draft.webhook_url.as_ref().map(|url| SecretString::from(url.value.as_str())),
+        secret: draft.webhook_secret.as_ref().map(|secret| secret.value.clone()),
+        retries_max: u32::try_from(retries).unwrap_or(0),
+        allow_private: draft.webhook_allow_private.unwrap_or(false),
+    }
 }
 
 fn headers(headers: Vec<(String, Placed<SecretString>)>) -> Vec<(String, SecretString)> {
@@ -216,6 +237,24 @@ fn books(draft: &Draft, findings: &mut Findings) -> Books {
         None if ephemeral || draft.demo => Books::Ephemeral,
         None => Books::File(PathBuf::from(settings::DB_DEFAULT)),
     }
+}
+
+fn books_and_state(draft: &Draft, findings: &mut Findings) -> (Books, Option<PathBuf>) {
+    let books = books(draft, findings);
+    let state_file = state_file(draft, &books, findings);
+    (books, state_file)
+}
+
+/// What customers spend would be forgotten with books in memory, and their credits come back with the
+/// file at every start.
+fn state_file(draft: &Draft, books: &Books, findings: &mut Findings) -> Option<PathBuf> {
+    let given = draft.state_file.as_ref()?;
+    if *books == Books::Ephemeral {
+        let message = "The books are kept in memory, so every start would give these keys what they have spent again.";
+        let hint = "keep the books in a file: leave --ephemeral and --demo out".to_owned();
+        findings.error(given.place, "stateFile", message, Some(hint));
+    }
+    Some(given.value.clone())
 }
 
 /// A tool's entry without a price has the default one; a method's costs nothing.
@@ -322,12 +361,22 @@ fn warn(draft: &Draft, findings: &mut Findings) {
         let message = "Shadow mode is enabled. Payment will not be enforced.";
         findings.warning(shadow.place, "shadowMode", message, None);
     }
+    if let Some(tls) = draft.tls.as_ref().filter(|_| serves(draft) == Serves::Stdio) {
+        let message = "tls is set but no port is. It has no effect on stdin and stdout.";
+        findings.warning(tls.place, "tls", message, None);
+    }
     if let Some(key) = &draft.admin_key
         && key.value.expose_secret().len() < ADMIN_KEY_BYTES_MIN
     {
         let message =
             format!("The admin key is shorter than {ADMIN_KEY_BYTES_MIN} characters: guessable.");
         findings.warning(key.place, "adminKey", message, None);
+    }
+    if let Some(secret) = &draft.webhook_secret
+        && draft.webhook_url.is_none()
+    {
+        let message = "webhookSecret is set but webhookUrl is not. Secret will be ignored.";
+        findings.warning(secret.place, "webhookSecret", message, None);
     }
     for net in &draft.trusted_proxies {
         if net.value.prefix_len() == 0 {

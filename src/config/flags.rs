@@ -10,9 +10,15 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use super::init_flags::InitFlags;
+use super::key_flags::KeysWords;
 use super::operator_flags::{
-    AuditFlags, KeysWords, NamespacesWords, Operator, Reach, StatusFlags, TeamsWords,
+    AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
 };
+use super::report_flags::{
+    AnalyticsFlags, AuditFlags, ExplainFlags, RefundFlags, StatusFlags, UsageFlags,
+};
+use super::tool_flags::ToolsFlags;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -31,6 +37,8 @@ pub enum Command {
     Backup(BackupFlags),
     /// Bring a copy of the books back.
     Restore(RestoreFlags),
+    /// Bring in the keys of paygate-mcp.
+    Import(ImportFlags),
     /// Print the JSON Schema of the configuration file.
     ConfigSchema,
     /// Look after keys.
@@ -39,10 +47,30 @@ pub enum Command {
     Namespaces(Operator<NamespacesWords>),
     /// Look after teams.
     Teams(Operator<TeamsWords>),
+    /// Let other operators in.
+    Tokens(Operator<TokensWords>),
+    /// Look after alerts.
+    Alerts(Operator<AlertsWords>),
+    /// Look after webhooks.
+    Webhooks(Operator<WebhooksWords>),
+    /// Show what became of calls.
+    Usage(UsageFlags),
+    /// Sum up usage.
+    Analytics(AnalyticsFlags),
+    /// Tell what became of a call, and why.
+    Explain(ExplainFlags),
+    /// Give back what a call cost.
+    Refund(RefundFlags),
+    /// List tools, or call one.
+    Tools(ToolsFlags),
     /// Show what operators did.
     Audit(AuditFlags),
     /// Show keys and usage.
     Status(StatusFlags),
+    /// Write a configuration file.
+    Init(InitFlags),
+    /// Show the configuration that holds.
+    ConfigShow(Reach),
     /// Let a running Paygate read its configuration anew.
     ConfigReload(Reach),
     /// Print a script that completes commands.
@@ -71,6 +99,7 @@ pub(super) struct CommandLine {
 const TOP_EXAMPLES: &str = "\
 Examples:
   paygate wrap --demo                        Try it: guards a server that is built in
+  paygate init                               Asks three questions and writes a configuration
   paygate wrap --server \"npx -y @modelcontextprotocol/server-filesystem /data\" --price 2
   paygate wrap --remote-url https://mcp.example.com/mcp --price 2
   paygate wrap --help                        All settings";
@@ -86,11 +115,24 @@ Environment:
 Example:
   paygate wrap --server \"uvx mcp-server-time\" --price 2 --tool-price convert_time:5";
 
+const TOOLS_HELP: &str = "\
+Exit codes of `tools call`:
+  0  a result
+  1  no answer: Paygate is not there, or the command is wrong
+  2  refused: nothing was called and nothing is charged
+  3  the tool, or the server behind, failed; what was charged is shown
+
+Example:
+  PAYGATE_API_KEY=pg_… paygate tools call add --args '{\"a\": 2, \"b\": 3}'";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Words {
     /// Guard an MCP server and sell its tools
     #[command(after_help = WRAP_EXAMPLES, args_override_self = true)]
     Wrap(Box<WrapFlags>),
+    /// Ask three questions, write a configuration file and an admin key, and say what comes next
+    #[command(args_override_self = true)]
+    Init(InitFlags),
     /// Check a configuration file: every problem at once, and nothing is started
     #[command(args_override_self = true)]
     Validate(ValidateFlags),
@@ -111,15 +153,35 @@ pub(super) enum Words {
     /// Bring back a copy of the books that `paygate backup` made
     #[command(args_override_self = true)]
     Restore(RestoreFlags),
+    /// Bring the keys of paygate-mcp into the books, from its state file, while Paygate does not run
+    #[command(args_override_self = true)]
+    Import(ImportFlags),
     /// Create, show and change the keys of a running Paygate
     Keys(Operator<KeysWords>),
-    /// List the tenants of a running Paygate, suspend and resume them
+    /// List the tenants of a running Paygate, suspend and resume them, say what they may call
     Namespaces(Operator<NamespacesWords>),
     /// Look after the teams of a running Paygate
     Teams(Operator<TeamsWords>),
+    /// Let other operators into a running Paygate, with a role and perhaps for one namespace
+    Tokens(Operator<TokensWords>),
+    /// List the tools of a running Paygate with their prices, or call one as a customer does
+    #[command(after_help = TOOLS_HELP)]
+    Tools(ToolsFlags),
+    /// Show what became of calls: a table, --csv or --json, however long
+    Usage(UsageFlags),
+    /// Sum up the usage of a running Paygate: by hour or day, by tool and by key
+    Analytics(AnalyticsFlags),
+    /// Tell what became of one call: what was decided, charged and why
+    Explain(ExplainFlags),
+    /// Give back what a call cost, once
+    Refund(RefundFlags),
+    /// Show the alerts of a running Paygate, and say what it should warn of
+    Alerts(Operator<AlertsWords>),
+    /// Show how the webhooks of a running Paygate stand, try them, and send again what was not taken
+    Webhooks(Operator<WebhooksWords>),
     /// Show what operators of a running Paygate did
     Audit(AuditFlags),
-    /// Show the keys and the usage of a running Paygate
+    /// Show what the keys of a running Paygate come to; with --json each of them
     Status(StatusFlags),
     /// Print a script that completes commands in a shell
     Completions {
@@ -136,6 +198,8 @@ pub(super) enum ConfigWords {
     Schema,
     /// Let a running Paygate read its configuration anew
     Reload(Reach),
+    /// Show the configuration of a running Paygate, without its secrets
+    Show(Reach),
 }
 
 /// A shell whose completion can be scripted.
@@ -225,6 +289,20 @@ pub struct WrapFlags {
     #[arg(long, conflicts_with = "db", help_heading = "Books")]
     pub ephemeral: bool,
 
+    /// State file of paygate-mcp, whose keys are brought into books that are empty; else left alone
+    #[arg(long, value_name = "FILE", help_heading = "Books")]
+    pub state_file: Option<PathBuf>,
+
+    /// Where to send what happens, as POSTs
+    #[arg(long, value_name = "URL", help_heading = "Webhooks")]
+    pub webhook_url: Option<SecretString>,
+    /// Secret that signs them; better kept in the file as ${NAME} or webhookSecretFile
+    #[arg(long, value_name = "SECRET", help_heading = "Webhooks")]
+    pub webhook_secret: Option<SecretString>,
+    /// How often one that fails is sent again [default: 5]
+    #[arg(long, value_name = "RETRIES", allow_negative_numbers = true, help_heading = "Webhooks")]
+    pub webhook_retries: Option<String>,
+
     /// Start the server, show its tools and their prices, and end; needs no port and no books
     #[arg(long)]
     pub dry_run: bool,
@@ -239,15 +317,7 @@ pub struct WrapFlags {
 #[derive(Debug, Clone, Default, Args)]
 pub struct NotBuiltFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub state_file: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub stripe_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub webhook_url: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub webhook_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true, allow_negative_numbers = true)]
-    pub webhook_retries: Option<Dropped>,
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub redis_url: Option<Dropped>,
 }
@@ -272,9 +342,15 @@ pub struct ValidateFlags {
 /// `paygate health`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthFlags {
-    /// Where to ask
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3402/health")]
-    pub url: String,
+    /// Where to ask [default: PAYGATE_URL, or http://127.0.0.1:3402/health]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// File with the authority of its certificate, in PEM form [default: PAYGATE_CA]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Name that its certificate is for, if the URL has another one, such as 127.0.0.1
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// `paygate backup`.
@@ -297,6 +373,26 @@ pub struct RestoreFlags {
     /// File that will keep the books; it must not be there yet
     #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
     pub db: PathBuf,
+}
+
+/// `paygate import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportFlags {
+    /// State file of paygate-mcp (what its --state-file names)
+    #[arg(value_name = "STATE.json")]
+    pub from: PathBuf,
+    /// File that keeps the books [default: that of --config, else paygate.db]
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+    /// Configuration file that names the books
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only show what would come over, and what not; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `paygate ledger verify`.

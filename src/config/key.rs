@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::number::{self, NumberFault};
 use super::problem::Findings;
 use super::settings::Choice;
-use crate::model::bounds::COUNTER_MAX;
+use crate::model::bounds::{COUNTER_MAX, WEBHOOK_RETRIES_MAX};
 
 /// One key of an object of kind `T` (the whole file, a tool's entry, a quota).
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Limit,
     /// A number with up to three decimals, kept in thousandths.
     Thousandths,
+    /// How often something is tried again.
+    Retries,
     /// Milliseconds up to `maxRequestTimeoutMs`, which is known only when all is read.
     Timeout,
     /// A whole number in these bounds, both included.
@@ -129,12 +131,18 @@ impl Kind {
         };
         let quotes = "write a whole number in digits".to_owned();
         match (parsed, bounds) {
-            (Ok(number), None) => Ok(number),
             (Ok(number), Some((min, max))) if (min..=max).contains(&number) => Ok(number),
             (parsed, Some((min, max))) => must(
                 &format!("Must be {min}–{max}."),
                 (parsed == Err(NumberFault::NotANumber)).then_some(quotes),
             ),
+            (Ok(number), None) if matches!(self, Self::Retries) && number > WEBHOOK_RETRIES_MAX => {
+                must(&format!("Must be at most {WEBHOOK_RETRIES_MAX}."), None)
+            }
+            (Err(_), None) if matches!(self, Self::Retries) => {
+                must("Must be a non-negative integer.", None)
+            }
+            (Ok(number), None) => Ok(number),
             (Err(_), None) if matches!(self, Self::Timeout) => {
                 must("Must be a whole number of milliseconds, 1 or more.", None)
             }
@@ -176,6 +184,7 @@ impl fmt::Display for Kind {
             Self::Credits => write!(f, "whole number, 0 or more"),
             Self::Limit => write!(f, "whole number; 0 is unlimited"),
             Self::Thousandths => write!(f, "number, up to 3 decimals"),
+            Self::Retries => write!(f, "whole number, 0–{WEBHOOK_RETRIES_MAX}"),
             Self::Timeout => write!(f, "milliseconds, 1–`maxRequestTimeoutMs`"),
             Self::Within(min, max) => write!(f, "whole number, {min}–{max}"),
             Self::OneOf(words) => {

@@ -9,11 +9,13 @@ use super::check;
 use super::draft::{Draft, Placed};
 use super::entry::Entry;
 use super::key::{Fallback, Key, Kind, Read, TopKey, words};
+use super::keys_alerts::read_alert_rules;
 use super::keys_inside::{
     read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
-    read_retention, read_tool_pricing, read_upstream_headers,
+    read_retention, read_tls, read_tool_pricing, read_upstream_headers,
 };
 use super::keys_servers::read_servers;
+use super::keys_webhooks;
 use super::problem::Findings;
 use super::settings::{self, DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
 use crate::model::bounds;
@@ -252,6 +254,14 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         read_retention,
     ),
     key(
+        "alertRules",
+        Kind::Shape("list of objects"),
+        Fallback::Words("those of `POST /alerts`"),
+        "",
+        "When the operator wants to be told about a key, see below.",
+        read_alert_rules,
+    ),
+    key(
         "refundOnFailure",
         Kind::Switch,
         Fallback::Text("true"),
@@ -457,25 +467,44 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
             draft.allowed_origins = plain(entry.texts(findings, check::allowed_origin));
         },
     ),
-    not_built("stateFile", "the import of state files"),
+    keys_webhooks::URL,
+    keys_webhooks::SECRET,
+    keys_webhooks::SECRET_FILE,
+    keys_webhooks::RETRIES,
+    keys_webhooks::ALLOW_PRIVATE,
+    key(
+        "stateFile",
+        Kind::Text,
+        Fallback::Words("none"),
+        "--state-file",
+        "State file of paygate-mcp: its keys are brought into the books once, while these are empty; \
+         from then on it is left alone.",
+        |draft, entry, findings| {
+            let path = entry.text(findings, check::file);
+            draft.state_file = entry.placed(path);
+        },
+    ),
+    key(
+        "tls",
+        Kind::Shape("object"),
+        Fallback::Words("plain HTTP"),
+        "",
+        "Serve HTTPS with a certificate of yours, see below.",
+        read_tls,
+    ),
     not_built("stripeWebhookSecret", "payments through Stripe"),
-    not_built("webhookUrl", "webhooks"),
-    not_built("webhookSecret", "webhooks"),
-    not_built("webhookMaxRetries", "webhooks"),
     not_built("oauth", "OAuth"),
     not_built("redisUrl", "shared state in Redis"),
     not_built("redis", "shared state in Redis"),
-    not_built("alertRules", "alerts"),
     not_built("freeMethods", "a list of free methods of your own"),
     key(
         "metricsToken",
         Kind::Secret,
         Fallback::Words("none"),
         "",
-        "Lets a scraper read `GET /metrics` from elsewhere, as `Authorization: Bearer TOKEN`.",
+        "Lets a scraper read `GET /metrics`, as `Authorization: Bearer TOKEN`. Without it programs on the same machine may.",
         |draft, entry, findings| draft.metrics_token = entry.text(findings, check::admin_key),
     ),
-    not_built("tls", "TLS of its own"),
 ];
 
 /// Takes the admin key from the one key of the file that may give it.
@@ -498,7 +527,7 @@ fn plain<T>(values: Option<Vec<Placed<T>>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
+    use super::super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
     use super::super::keys_servers::SERVERS;
     use super::super::settings::Choice;
     use super::*;
@@ -518,6 +547,7 @@ mod tests {
             names(GLOBAL_QUOTA),
             names(SERVERS),
             names(RETENTION),
+            names(TLS),
         ];
         for names in all {
             let mut once = names.clone();

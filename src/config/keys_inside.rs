@@ -7,7 +7,7 @@ use jsonc_parser::ast::Value;
 use secrecy::SecretString;
 
 use super::check;
-use super::draft::{Draft, MethodDraft, Placed, ToolDraft};
+use super::draft::{Draft, MethodDraft, Placed, TlsDraft, ToolDraft};
 use super::entry::Entry;
 use super::file::walk;
 use super::key::{Fallback, Key, Kind};
@@ -136,6 +136,38 @@ pub(super) fn read_retention(draft: &mut Draft, entry: &Entry<'_>, findings: &mu
     }
 }
 
+/// The keys of `tls`.
+pub(super) static TLS: &[Key<TlsDraft>] = &[
+    key(
+        "cert",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "File with the certificate in PEM form, followed by those that lead to its authority.",
+        |tls, entry, findings| tls.cert = entry.text(findings, check::file),
+    ),
+    key(
+        "key",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "File with its private key in PEM form, without a password.",
+        |tls, entry, findings| tls.key = entry.text(findings, check::file),
+    ),
+];
+
+pub(super) fn read_tls(draft: &mut Draft, entry: &Entry<'_>, findings: &mut Findings) {
+    let subject = |name: &str| format!("tls.{name}");
+    let Some(object) = entry.object(findings) else { return };
+    let mut tls = TlsDraft::default();
+    walk(object, entry, TLS, &subject, &mut tls, findings);
+    let has = |name| object.properties.iter().any(|property| property.name.as_str() == name);
+    if !has("cert") || !has("key") {
+        entry.refuse(findings, "Both cert and key are needed: the files of a certificate.", None);
+    }
+    draft.tls = entry.placed(Some(tls));
+}
+
 const fn quota(
     name: &'static str,
     alias: &'static str,
@@ -176,14 +208,24 @@ pub(super) fn read_remote_url(draft: &mut Draft, entry: &Entry<'_>, findings: &m
 
 /// Reads where a remote server is.
 pub(super) fn remote_url(entry: &Entry<'_>, findings: &mut Findings) -> Option<Placed<String>> {
+    url("remoteUrl", check::remote_url, entry, findings)
+}
+
+/// Reads a URL whose check gives the whole message.
+pub(super) fn url(
+    name: &str,
+    check: fn(&str) -> check::Checked<String>,
+    entry: &Entry<'_>,
+    findings: &mut Findings,
+) -> Option<Placed<String>> {
     let mut is_filled = false;
     let text = entry.text(findings, |text| {
         is_filled = !matches!(entry.value, Value::StringLit(written) if written.value == text);
         check::argument(text)
     })?;
-    let url = check::remote_url(&text).map_err(|message| {
+    let url = check(&text).map_err(|message| {
         // What was put in may be a secret.
-        let hidden = "Invalid remoteUrl. Must be a valid URL.".to_owned();
+        let hidden = format!("Invalid {name}. Must be a valid URL.");
         entry.refuse(findings, if is_filled { hidden } else { message }, None);
     });
     entry.placed(url.ok())

@@ -8,8 +8,8 @@
 //! Precedence: flag, file, environment, default. `config` does I/O in two functions only,
 //! [`read_file`] and [`Environment::read`]; all the rest takes values.
 //!
-//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the lists in `keys_inside` and
-//! `keys_servers`.
+//! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the lists in `keys_inside`,
+//! `keys_servers` and `keys_webhooks`.
 //! From it come the walk over the file, the check for unknown keys and `docs/reference/config.md`.
 
 mod check;
@@ -20,10 +20,14 @@ mod environment;
 mod file;
 mod finish;
 mod flags;
+mod init_flags;
 mod key;
+mod key_flags;
 mod keys;
+mod keys_alerts;
 mod keys_inside;
 mod keys_servers;
+mod keys_webhooks;
 mod moving;
 mod named;
 mod number;
@@ -31,10 +35,12 @@ mod operator_flags;
 mod overrides;
 mod problem;
 mod reference;
+mod report_flags;
 mod schema;
 mod servers;
 mod settings;
 mod show;
+mod tool_flags;
 
 use std::io;
 use std::path::Path;
@@ -45,21 +51,31 @@ pub use environment::{
 };
 pub use file::read_file;
 pub use flags::{
-    BackupFlags, Command, HealthFlags, RestoreFlags, Shell, ValidateFlags, VerifyFlags, WrapFlags,
+    BackupFlags, Command, HealthFlags, ImportFlags, RestoreFlags, Shell, ValidateFlags,
+    VerifyFlags, WrapFlags,
 };
+pub use init_flags::InitFlags;
+pub use key_flags::{ChangedKey, Clear, KeyTerms, KeysWords, NewKey, OneKey, QuotaFlags};
 pub use operator_flags::{
-    AuditFlags, KeysWords, NamespacesWords, NewKey, OfNamespace, OneKey, Operator, Reach,
-    StatusFlags, TeamsWords,
+    AlertsWords, NamespacesWords, OfNamespace, Operator, Reach, TeamsWords, TokensWords,
+    WebhooksWords,
 };
 pub use problem::{Place, Problem, Report, Severity};
 pub use reference::reference_page;
+pub use report_flags::{
+    AnalyticsFlags, AuditFlags, ExplainFlags, Granularity, RefundFlags, StatusFlags, UsageFlags,
+};
 pub use schema::schema;
+pub use settings::DB_DEFAULT;
 pub use settings::{
     Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
     Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
-    ToolPricing, UnlistedTools,
+    TlsFiles, ToolPricing, UnlistedTools, Webhook,
 };
 pub use show::{changed, show};
+pub use tool_flags::{ToolsFlags, ToolsWords};
+
+use secrecy::SecretString;
 
 use draft::Draft;
 use named::Named;
@@ -87,6 +103,24 @@ pub fn validate(
     let flags = WrapFlags { config: Some(flags.config.clone()), ..WrapFlags::default() };
     let (_, report, moving) = check(&flags, environment, read_file)?;
     Ok(format!("{report}{}", moving::section(&moving)))
+}
+
+/// A raw key that a client can send.
+pub fn raw_key(text: &str) -> Result<SecretString, String> {
+    check::raw_key(text)
+}
+
+/// Where a configuration file has its books, and what costs customers differently with it after a move
+/// from paygate-mcp. Without a file: with the defaults.
+pub fn after_move(
+    file: Option<&Path>,
+    environment: &Environment,
+    read_file: impl Fn(&Path) -> io::Result<String>,
+) -> Result<(Option<Books>, Vec<&'static str>), Report> {
+    let Some(file) = file else { return Ok((None, moving::lines(&Draft::default()))) };
+    let flags = WrapFlags { config: Some(file.to_owned()), ..WrapFlags::default() };
+    let (config, _, moving) = check(&flags, environment, read_file)?;
+    Ok((Some(config.books), moving))
 }
 
 /// The same with what a move from paygate-mcp changes.

@@ -28,6 +28,11 @@ pub(super) fn lines(draft: &Draft) -> Vec<&'static str> {
              through.",
         ),
         (
+            draft.tools.values().any(|tool| tool.credits_per_call.is_none()),
+            "[toolPricing] A tool with an entry that names no price has the default one; paygate-mcp \
+             refused every call of it.",
+        ),
+        (
             !draft.import_keys.is_empty(),
             "[importKeys] A key keeps what it has spent; paygate-mcp gave it its credits again at \
              every start.",

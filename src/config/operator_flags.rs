@@ -1,7 +1,12 @@
 //! The command line of those commands that speak to a running Paygate.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::key_flags::QuotaFlags;
 
 /// Where the running Paygate is, and how answers are shown.
 #[derive(Debug, Clone, Args)]
@@ -12,6 +17,9 @@ pub struct Reach {
     /// Its admin key or an admin token [default: PAYGATE_ADMIN_KEY]
     #[arg(long, value_name = "KEY", global = true)]
     pub admin_key: Option<SecretString>,
+    /// File with the authority of its certificate, in PEM form [default: PAYGATE_CA]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
     /// Print the answer as JSON, as the HTTP API gives it
     #[arg(long, global = true)]
     pub json: bool,
@@ -28,92 +36,12 @@ pub struct Operator<W: Subcommand> {
     pub reach: Reach,
 }
 
-/// `paygate keys`.
-#[derive(Debug, Clone, Subcommand)]
-pub enum KeysWords {
-    /// Create a key; the answer is the only place where it is shown whole
-    Create(Box<NewKey>),
-    /// List all keys
-    List(OfNamespace),
-    /// Show one key
-    Show {
-        /// Its id
-        id: String,
-    },
-    /// Add credits
-    Topup {
-        /// The key, or its id
-        key: String,
-        /// How many
-        credits: u64,
-        /// Makes a repetition of this command harmless
-        #[arg(long, value_name = "TEXT")]
-        idempotency_key: Option<String>,
-    },
-    /// Close a key for good
-    Revoke(OneKey),
-    /// Replace the credential of a key
-    Rotate {
-        /// The key, or its id
-        key: String,
-        /// How long the old credential goes on working
-        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-        grace_seconds: u64,
-    },
-    /// Close a key for a while
-    Suspend(OneKey),
-    /// Open a suspended key
-    Resume(OneKey),
-}
-
-/// One key.
-#[derive(Debug, Clone, Args)]
-pub struct OneKey {
-    /// The key, or its id
-    pub key: String,
-}
-
 /// What a list is about.
 #[derive(Debug, Clone, Args)]
 pub struct OfNamespace {
     /// Only this namespace
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
-}
-
-/// `paygate keys create`.
-#[derive(Debug, Clone, Args)]
-pub struct NewKey {
-    /// Whose it is
-    #[arg(long, value_name = "NAME")]
-    pub name: String,
-    /// What it can spend [default: 100]
-    #[arg(long, value_name = "CREDITS")]
-    pub credits: Option<u64>,
-    /// Its tenant [default: default]
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Tools that it may call, with commas [default: all]
-    #[arg(long, value_name = "TOOLS", value_delimiter = ',')]
-    pub allow: Vec<String>,
-    /// Tools that it may not call, with commas
-    #[arg(long, value_name = "TOOLS", value_delimiter = ',')]
-    pub deny: Vec<String>,
-    /// Addresses and networks that it may be used from, with commas [default: all]
-    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
-    pub ip: Vec<String>,
-    /// A note of yours, as name=value; can be given again
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub tag: Vec<String>,
-    /// What it may spend in all; 0 is unlimited
-    #[arg(long, value_name = "CREDITS")]
-    pub spending_limit: Option<u64>,
-    /// When it ends, such as 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub expires_at: Option<String>,
-    /// Makes a repetition of this command harmless
-    #[arg(long, value_name = "TEXT")]
-    pub idempotency_key: Option<String>,
 }
 
 /// `paygate namespaces`.
@@ -131,6 +59,20 @@ pub enum NamespacesWords {
         /// Which
         name: String,
     },
+    /// Say which tools the keys of a namespace may call; what is not named stays
+    Tools {
+        /// Which
+        name: String,
+        /// Tools that they may call, with commas
+        #[arg(long, value_name = "TOOLS", value_delimiter = ',')]
+        allow: Vec<String>,
+        /// Tools that they may not call, with commas
+        #[arg(long, value_name = "TOOLS", value_delimiter = ',')]
+        deny: Vec<String>,
+        /// Take both lists away first: then they may call all
+        #[arg(long)]
+        clear: bool,
+    },
 }
 
 /// `paygate teams`.
@@ -146,9 +88,31 @@ pub enum TeamsWords {
         /// What its keys may spend together; 0 is unlimited
         #[arg(long, value_name = "CREDITS")]
         budget: Option<u64>,
+        /// Their quota.
+        #[command(flatten)]
+        quota: QuotaFlags,
         /// Its tenant [default: default]
         #[arg(long, value_name = "NAME")]
         namespace: Option<String>,
+    },
+    /// Change a team; what is not named stays
+    Set {
+        /// Its id
+        team: String,
+        /// What it is called
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// What its keys may spend together; 0 is unlimited
+        #[arg(long, value_name = "CREDITS")]
+        budget: Option<u64>,
+        /// Their quota.
+        #[command(flatten)]
+        quota: QuotaFlags,
+    },
+    /// Show what a team and its keys have used
+    Usage {
+        /// Its id
+        team: String,
     },
     /// Delete a team; its keys stay
     Delete {
@@ -171,39 +135,76 @@ pub enum TeamsWords {
     },
 }
 
-/// `paygate audit`.
-#[derive(Debug, Clone, Args)]
-pub struct AuditFlags {
-    /// Entries, newest first [default: 100]
-    #[arg(long, value_name = "COUNT")]
-    pub limit: Option<u32>,
-    /// Only these types, with commas, such as key.created
-    #[arg(long, value_name = "TYPES")]
-    pub types: Option<String>,
-    /// Only of this actor
-    #[arg(long, value_name = "NAME")]
-    pub actor: Option<String>,
-    /// Only from this time on, such as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Only before this time
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Only of this namespace
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Where.
-    #[command(flatten)]
-    pub reach: Reach,
+/// `paygate alerts`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AlertsWords {
+    /// Show the alerts that wait, and the rules; what an admin has seen is not shown again
+    List(OfNamespace),
+    /// Replace all rules
+    Set {
+        /// Rules as TYPE=THRESHOLD or TYPE=THRESHOLD:COOLDOWN (in seconds), such as credits_low=10
+        #[arg(value_name = "RULE", required_unless_present = "none", value_parser = alert_rule)]
+        rules: Vec<Value>,
+        /// Take all rules away
+        #[arg(long, conflicts_with = "rules")]
+        none: bool,
+    },
 }
 
-/// `paygate status`.
-#[derive(Debug, Clone, Args)]
-pub struct StatusFlags {
-    /// Only this namespace
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Where.
-    #[command(flatten)]
-    pub reach: Reach,
+/// Reads a rule. Whether there is such a type, and such a threshold, is for Paygate to say.
+fn alert_rule(text: &str) -> Result<Value, String> {
+    let wrong = || "write TYPE=THRESHOLD, or TYPE=THRESHOLD:COOLDOWN in seconds".to_owned();
+    let (kind, rest) = text.split_once('=').ok_or_else(wrong)?;
+    let (threshold, cooldown) = match rest.split_once(':') {
+        Some((threshold, cooldown)) => (threshold, Some(cooldown)),
+        None => (rest, None),
+    };
+    let number = |text: &str| serde_json::from_str::<serde_json::Number>(text).map_err(|_| wrong());
+    let mut rule = json!({ "type": kind, "threshold": number(threshold)? });
+    if let (Some(cooldown), Some(rule)) = (cooldown, rule.as_object_mut()) {
+        rule.insert("cooldownSeconds".to_owned(), number(cooldown)?.into());
+    }
+    Ok(rule)
+}
+
+/// `paygate webhooks`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum WebhooksWords {
+    /// Show how webhooks stand
+    Stats,
+    /// List the batches that the receiver did not take
+    DeadLetters,
+    /// Send dead letters again, one or all
+    Replay {
+        /// The id of one; without it all
+        id: Option<u64>,
+    },
+    /// Throw all dead letters away
+    Clear,
+    /// Send a test event now; exits with 1 if the receiver does not take it
+    Test,
+}
+
+/// `paygate tokens`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokensWords {
+    /// Let another operator in; the answer is the only place where the token is shown
+    Create {
+        /// Whose it is
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// A viewer reads, an admin also changes keys and credits, an owner also lets others in
+        #[arg(long, value_name = "viewer|admin|owner")]
+        role: String,
+        /// The only namespace that it sees [default: all]
+        #[arg(long, value_name = "NAME")]
+        namespace: Option<String>,
+    },
+    /// List all tokens
+    List,
+    /// End a token
+    Revoke {
+        /// Its id
+        id: String,
+    },
 }

@@ -37,6 +37,13 @@ pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Finding
         &flags.rate_limit,
         &mut draft.rate_limit_per_min,
     );
+    number(
+        "--webhook-retries",
+        "webhookMaxRetries",
+        Kind::Retries,
+        &flags.webhook_retries,
+        &mut draft.webhook_retries,
+    );
     if let Some(text) = &flags.name {
         draft.name = flag_text("--name", "name", text, check::name, findings);
     }
@@ -52,6 +59,7 @@ pub(super) fn apply(flags: &WrapFlags, draft: &mut Draft, findings: &mut Finding
     if let Some(key) = &flags.admin_key {
         admin_key(key, draft, findings);
     }
+    webhook(flags, draft, findings);
     draft.stdio = flags.stdio;
     if let Some(key) = &flags.api_key {
         api_key(key, draft, findings);
@@ -96,6 +104,13 @@ fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findin
         };
         draft.db = path.and_then(|path| placed("--db", path));
         draft.ephemeral = None;
+    }
+    if let Some(path) = &flags.state_file {
+        let path = match path.to_str() {
+            Some(text) => flag_text("--state-file", "stateFile", text, check::file, findings),
+            None => Some(path.clone()),
+        };
+        draft.state_file = path.and_then(|path| placed("--state-file", path));
     }
     if flags.ephemeral {
         draft.db = None;
@@ -193,6 +208,26 @@ fn admin_key(key: &SecretString, draft: &mut Draft, findings: &mut Findings) {
     }
 }
 
+fn webhook(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findings) {
+    if let Some(url) = &flags.webhook_url {
+        match check::webhook_url(url.expose_secret()) {
+            Ok(url) => draft.webhook_url = placed("--webhook-url", url),
+            Err(message) => {
+                findings.error(Place::Flag("--webhook-url"), "webhookUrl", message, None);
+            }
+        }
+    }
+    if let Some(secret) = &flags.webhook_secret {
+        match check::webhook_secret(secret.expose_secret()) {
+            Ok(secret) => draft.webhook_secret = placed("--webhook-secret", secret),
+            Err(rule) => {
+                let message = format!("Invalid webhookSecret. {rule}");
+                findings.error(Place::Flag("--webhook-secret"), "webhookSecret", message, None);
+            }
+        }
+    }
+}
+
 fn api_key(key: &SecretString, draft: &mut Draft, findings: &mut Findings) {
     let place = Place::Flag("--api-key");
     if !draft.stdio {
@@ -265,11 +300,7 @@ fn split_pair(item: &str) -> Option<(&str, &str)> {
 
 fn refuse_not_built(flags: &NotBuiltFlags, findings: &mut Findings) {
     let refused = [
-        ("--state-file", flags.state_file, "the import of state files"),
         ("--stripe-secret", flags.stripe_secret, "payments through Stripe"),
-        ("--webhook-url", flags.webhook_url, "webhooks"),
-        ("--webhook-secret", flags.webhook_secret, "webhooks"),
-        ("--webhook-retries", flags.webhook_retries, "webhooks"),
         ("--redis-url", flags.redis_url, "shared state in Redis"),
     ];
     for (flag, given, feature) in refused {

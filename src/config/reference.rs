@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use super::environment::{
-    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, LOG_VARIABLE, URL_VARIABLE,
+    ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, CA_VARIABLE, LOG_VARIABLE,
+    URL_VARIABLE,
 };
 use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
-use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
+use super::keys_alerts::ALERT_RULES;
+use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
 use super::keys_servers::SERVERS;
 use super::settings::LOG_DEFAULT;
 
@@ -45,11 +47,23 @@ Clients of the era without handshakes are served if all servers speak it; otherw
 begin with a handshake, in which they find all of them.
 ";
 
+const CERTIFICATE: &str = "
+Both are needed; the port then speaks HTTPS alone, with TLS 1.2 and 1.3. Files that cannot be used keep
+Paygate from starting, and a certificate that has expired is warned about. A reload reads the files again:
+new connections are shown the new certificate, and one that cannot be used leaves all as it was. To begin
+or to cease with TLS takes a new start.
+";
+
 const METHODS: &str = "
 `initialize`, `ping`, `server/discover`, `subscriptions/listen`, notifications and `tasks/*` cannot
 have a price, and calls of tools have theirs in `toolPricing`. A method is no tool: `allowedTools`
 and `deniedTools` say nothing about it, and a tool of the same name is counted and priced apart. Its
 usage is listed under the method's name.
+";
+
+const ALERTS: &str = "
+[api.md](api.md#alerts) says when each fires. With this key the rules are those of the file, at the start and
+after each reload; `POST /alerts` is refused. Without it they are those of the last `POST /alerts`.
 ";
 
 /// The text of the reference page.
@@ -65,6 +79,10 @@ pub fn reference_page() -> String {
     page.push_str("\nDays and months are UTC. ");
     page.push_str("The names in brackets are accepted too.\n");
     section(&mut page, "`retention`", RETENTION);
+    section(&mut page, "`tls`", TLS);
+    page.push_str(CERTIFICATE);
+    section(&mut page, "`alertRules`: an entry", ALERT_RULES);
+    page.push_str(ALERTS);
     let environment = format!(
         "\n## Environment\n\n\
          | variable | what |\n|---|---|\n\
@@ -72,6 +90,7 @@ pub fn reference_page() -> String {
          | `{ADMIN_KEY_FILE_VARIABLE}` | File that holds that key. |\n\
          | `{API_KEY_VARIABLE}` | Key of the client on stdin and stdout (`--stdio`), if `--api-key` gives none. |\n\
          | `{URL_VARIABLE}` | Where a running Paygate is, for the commands that speak to one. |\n\
+         | `{CA_VARIABLE}` | File of certificates in PEM form that these commands trust beside the system's. |\n\
          | `{LOG_VARIABLE}` | Which lines of the log go to stderr: `error`, `warn`, `info`, `debug` or \
          `trace`, or a filter such as `info,upstream=debug`. `{LOG_DEFAULT}` if it is not set. |\n\n\
          Any other variable that begins with `PAYGATE_` is warned about.\n"

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::key::{Fallback, Key, Kind, Read};
 use super::keys::TOP_LEVEL;
-use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TOOL_PRICING};
+use super::keys_alerts::ALERT_RULES;
+use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
 use super::keys_servers::SERVERS;
-use crate::model::bounds::COUNTER_MAX;
+use crate::model::bounds::{COUNTER_MAX, WEBHOOK_RETRIES_MAX};
 
 /// The text of `docs/reference/config.schema.json`.
 pub fn schema() -> String {
@@ -55,6 +56,7 @@ fn value(name: &str, kind: Kind) -> Value {
         Kind::Port => whole(0, 65_535),
         Kind::Credits | Kind::Limit => whole(0, COUNTER_MAX),
         Kind::Thousandths => json!({ "type": "number", "minimum": 0, "multipleOf": 0.001 }),
+        Kind::Retries => whole(0, WEBHOOK_RETRIES_MAX),
         Kind::Timeout => json!({ "type": "integer", "minimum": 1 }),
         Kind::Within(least, most) => whole(least, most),
         // A word may come from the environment too.
@@ -75,6 +77,8 @@ fn shape(name: &str, words: &str) -> Value {
         "methodPricing" => members_of(object(METHOD_PRICING)),
         "globalQuota" => object(GLOBAL_QUOTA),
         "retention" => object(RETENTION),
+        "tls" => object(TLS),
+        "alertRules" => json!({ "type": "array", "items": object(ALERT_RULES) }),
         "importKeys" => members_of(value(name, Kind::Credits)),
         "childEnv" | "upstreamHeaders" => members_of(value(name, Kind::Text)),
         _ if words.starts_with("list") => {

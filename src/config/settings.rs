@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
+
+use crate::model::alert::AlertRule;
 
 /// `name` when nobody gives one.
 pub(super) const NAME_DEFAULT: &str = "PayGate MCP Server";
@@ -21,8 +24,10 @@ pub(super) const HOST_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) const TOOL_SEPARATOR_DEFAULT: &str = ":";
 /// `port` when nobody gives one.
 pub(super) const PORT_DEFAULT: i64 = 3402;
+/// The file that `paygate init` writes if nobody names one.
+pub(super) const CONFIG_FILE_DEFAULT: &str = "paygate.json";
 /// `db` when nobody gives one: in the working directory.
-pub(super) const DB_DEFAULT: &str = "paygate.db";
+pub const DB_DEFAULT: &str = "paygate.db";
 /// `defaultCreditsPerCall` when nobody gives one.
 pub(super) const CREDITS_PER_CALL_DEFAULT: i64 = 1;
 /// `globalRateLimitPerMin` when nobody gives one.
@@ -39,6 +44,8 @@ pub struct Config {
     pub host: IpAddr,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// The certificate to serve HTTPS with.
+    pub tls: Option<TlsFiles>,
     /// Which clients are served.
     pub serves: Serves,
     /// The key of the client on stdin and stdout.
@@ -47,6 +54,8 @@ pub struct Config {
     pub log: String,
     /// Where the books are kept.
     pub books: Books,
+    /// What paygate-mcp has left, for books that are empty.
+    pub state_file: Option<PathBuf>,
     /// What calls cost.
     pub pricing: Pricing,
     /// Admitted calls per key in any minute; 0 is unlimited.
@@ -55,6 +64,8 @@ pub struct Config {
     pub global_quota: Quota,
     /// How long what happened is remembered.
     pub retention: Retention,
+    /// Rules for alerts, if they are those of the file.
+    pub alert_rules: Option<Arc<[AlertRule]>>,
     /// Record what would have happened, enforce and charge nothing.
     pub shadow_mode: bool,
     /// Key of the admin API; `None` lets the app generate one at each start.
@@ -107,6 +118,30 @@ pub struct Config {
     pub top_up_url: Option<String>,
     /// Lets a scraper read the metrics from elsewhere.
     pub metrics_token: Option<SecretString>,
+    /// Who is told what happens.
+    pub webhook: Webhook,
+}
+
+/// Who is told what happens.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where to; nobody is told without it. What follows the host is often a secret.
+    pub url: Option<SecretString>,
+    /// Signs what is sent.
+    pub secret: Option<SecretString>,
+    /// Attempts beside the first one.
+    pub retries_max: u32,
+    /// Whether it may be at a private or local address.
+    pub allow_private: bool,
+}
+
+/// Where a certificate and its private key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that lead to its authority.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// Which clients are served.

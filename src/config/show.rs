@@ -1,6 +1,7 @@
 //! A configuration as an operator may see it, in the words of the file: every value that holds,
 //! defaults included, and `***` in the place of every secret.
 
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::masked;
 use super::settings::{
-    Backend, Books, Choice, Config, Pricing, RemoteUrl, ServerCommand, ServerKind,
+    Backend, Books, Choice, Config, Pricing, ServerCommand, ServerKind, Webhook,
 };
 
 const SECRET: &str = "***";
@@ -31,10 +32,13 @@ pub fn changed(before: &Config, after: &Config) -> Vec<String> {
 /// The keys and their values; `secret` says what stands for a secret.
 fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let mut shown = backend(config, secret);
+    shown.extend(webhook(config, secret));
     let rest = json!({
         "name": config.name,
         "host": config.host.to_string(),
         "port": config.port,
+        "tls": tls(config),
+        "stateFile": config.state_file.as_ref().map(|path| path.display().to_string()),
         "db": match &config.books {
             Books::File(path) => json!(path.display().to_string()),
             Books::Ephemeral => Value::Null,
@@ -55,6 +59,7 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             "auditDays": config.retention.audit_days,
             "usageDays": config.retention.usage_days,
         },
+        "alertRules": config.alert_rules.as_deref(),
         "metricsToken": config.metrics_token.as_ref().map(|token| secret(token.expose_secret())),
         "refundOnFailure": config.refund_on_failure,
         "shadowMode": config.shadow_mode,
@@ -86,6 +91,26 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     shown
 }
 
+fn webhook(config: &Config, secret: fn(&str) -> String) -> [(String, Value); 4] {
+    let Webhook { url, secret: signs, retries_max, allow_private } = &config.webhook;
+    let url = url.as_ref().map(|url| place(url.expose_secret(), secret));
+    let signs = signs.as_ref().map(|signs| secret(signs.expose_secret()));
+    [
+        ("webhookUrl".to_owned(), json!(url)),
+        ("webhookSecret".to_owned(), json!(signs)),
+        ("webhookMaxRetries".to_owned(), json!(retries_max)),
+        ("webhookAllowPrivate".to_owned(), json!(allow_private)),
+    ]
+}
+
+fn tls(config: &Config) -> Value {
+    let shown = |path: &Path| json!(path.display().to_string());
+    config
+        .tls
+        .as_ref()
+        .map_or(Value::Null, |tls| json!({"cert": shown(&tls.cert), "key": shown(&tls.key)}))
+}
+
 /// What is guarded, and what it is told.
 fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let mut shown = Map::new();
@@ -93,7 +118,7 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
         Backend::Demo => drop(shown.insert("demo".to_owned(), json!(true))),
         Backend::Command(command) => shown.extend(self::command(command, secret)),
         Backend::Remote(url) => {
-            drop(shown.insert("remoteUrl".to_owned(), json!(place(url, secret))));
+            drop(shown.insert("remoteUrl".to_owned(), json!(place(&url.0, secret))));
         }
         Backend::Several(several) => {
             let servers = several.servers.iter().map(|server| {
@@ -107,7 +132,7 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
                     ServerKind::Remote { url, headers } => {
                         let headers =
                             secrets(headers.iter().map(|(name, value)| (name, value)), secret);
-                        shown.insert("remoteUrl".to_owned(), json!(place(url, secret)));
+                        shown.insert("remoteUrl".to_owned(), json!(place(&url.0, secret)));
                         shown.insert("upstreamHeaders".to_owned(), headers);
                     }
                 }
@@ -133,7 +158,7 @@ fn command(command: &ServerCommand, secret: fn(&str) -> String) -> [(String, Val
 }
 
 /// Scheme and host: a path or a query often holds a token.
-fn place(RemoteUrl(url): &RemoteUrl, secret: fn(&str) -> String) -> String {
+fn place(url: &str, secret: fn(&str) -> String) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, path) = rest.split_at(at);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::denials::DenialCounts;
 use super::text_form::Page;
 use crate::model::bounds;
+use crate::store::{Compared, CreditsMoved};
 
 /// The name of what is beyond the bound.
 const OTHER: &str = "other";
@@ -40,8 +41,6 @@ pub struct Metrics {
     http: Counters<HttpKind, AtomicU64>,
     upstream: Latency,
     added: Latency,
-    captured: AtomicU64,
-    released: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -76,29 +75,40 @@ pub struct Gauges {
     pub sessions: usize,
     /// Credits that can be spent, of keys that may call.
     pub credits_available: i64,
-    /// Credits that open holds keep back.
-    pub credits_held: i64,
+    /// What became of held credits.
+    pub moved: CreditsMoved,
+    /// How accounts and journal compared.
+    pub compared: Option<Compared>,
     /// Teams.
     pub active_teams: usize,
     /// Calls under way that are held.
     pub open_holds: usize,
     /// Changes that are not on disk yet.
     pub journal_waiting: usize,
+    /// Alerts that the operator has not read.
+    pub alerts_pending: usize,
+    /// Alerts that have fired since the start.
+    pub alerts_fired: u64,
 }
 
 impl Metrics {
-    /// Counts a call that ended, with its price and what was charged of it.
-    pub fn call(&self, tool: &str, price: i64, charged: i64) {
-        let (price, charged) = (positive(price), positive(charged));
-        let released = price.saturating_sub(charged);
-        self.captured.fetch_add(charged, Ordering::Relaxed);
-        self.released.fetch_add(released, Ordering::Relaxed);
+    /// Counts a call that ended, with the credits that were held for it and those that were charged.
+    pub fn call(&self, tool: &str, held: i64, charged: i64) {
+        let gives_back = held > charged;
+        let charged = u64::try_from(charged).unwrap_or(0);
         self.tools.with(tool, bounds::TOOL_NAMES_MAX, OTHER, |tool| {
             tool.allowed.fetch_add(1, Ordering::Relaxed);
             tool.charged.fetch_add(charged, Ordering::Relaxed);
-            if released > 0 {
+            if gives_back {
                 tool.refunds.fetch_add(1, Ordering::Relaxed);
             }
+        });
+    }
+
+    /// Counts a call that an operator has refunded.
+    pub fn refunded(&self, tool: &str) {
+        self.tools.with(tool, bounds::TOOL_NAMES_MAX, OTHER, |tool| {
+            tool.refunds.fetch_add(1, Ordering::Relaxed);
         });
     }
 
@@ -126,18 +136,7 @@ impl Metrics {
             (vec![("method", *method), ("path", *path), ("status", status.as_str())], *count)
         });
         page.counter("paygate_http_requests_total", "Total HTTP requests", http);
-        let captured = [(vec![], read(&self.captured))];
-        page.counter(
-            "paygate_credits_captured_total",
-            "Total credits kept of held calls",
-            captured,
-        );
-        let released = [(vec![], read(&self.released))];
-        page.counter(
-            "paygate_credits_released_total",
-            "Total credits given back when calls ended",
-            released,
-        );
+        show_money(&mut page, gauges);
         show_gauges(&mut page, gauges);
         let upstream = "Time until the guarded server has answered";
         self.upstream.show(&mut page, "paygate_upstream_latency_seconds", upstream);
@@ -175,6 +174,23 @@ impl Metrics {
     }
 }
 
+fn show_money(page: &mut Page, gauges: &Gauges) {
+    let total = |credits: i64| [(vec![], u64::try_from(credits).unwrap_or(0))];
+    let CreditsMoved { held, captured, released, refunded } = gauges.moved;
+    page.gauge("paygate_credits_held", "Credits that calls under way hold", held);
+    let help = "Total credits kept of held calls";
+    page.counter("paygate_credits_captured_total", help, total(captured));
+    let help = "Total credits given back when calls ended";
+    page.counter("paygate_credits_released_total", help, total(released));
+    let help = "Total credits of charged calls that operators gave back";
+    page.counter("paygate_credits_refunded_total", help, total(refunded));
+    let Some(Compared { drift, at }) = gauges.compared else { return };
+    let help = "Credits of all accounts that the journal does not explain";
+    page.gauge("paygate_ledger_drift_credits", help, drift);
+    let help = "Seconds since all accounts were compared with the journal";
+    page.gauge("paygate_ledger_comparison_age_seconds", help, at.elapsed().as_secs());
+}
+
 fn show_gauges(page: &mut Page, gauges: &Gauges) {
     page.gauge("paygate_uptime_seconds", "Server uptime in seconds", gauges.uptime.as_secs());
     page.gauge(
@@ -188,8 +204,13 @@ fn show_gauges(page: &mut Page, gauges: &Gauges) {
         "Total credits across all active keys",
         gauges.credits_available,
     );
+    page.gauge("paygate_pending_alerts_total", "Number of pending alerts", gauges.alerts_pending);
     page.gauge("paygate_active_teams_total", "Number of active teams", gauges.active_teams);
-    page.gauge("paygate_credits_held", "Credits that calls under way hold", gauges.credits_held);
+    page.counter(
+        "paygate_alerts_fired_total",
+        "Total alerts that have fired",
+        [(vec![], gauges.alerts_fired)],
+    );
     page.gauge("paygate_open_holds", "Priced calls whose credits are held", gauges.open_holds);
     page.gauge(
         "paygate_journal_waiting",
@@ -279,10 +300,6 @@ impl<V: Default> Counters<String, V> {
 
 fn read(count: &AtomicU64) -> u64 {
     count.load(Ordering::Relaxed)
-}
-
-fn positive(credits: i64) -> u64 {
-    u64::try_from(credits).unwrap_or(0)
 }
 
 #[cfg(test)]

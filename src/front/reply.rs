@@ -300,7 +300,7 @@ mod tests {
             batch_calls: None,
             is_modern: false,
             is_tool_call: true,
-            shown: Shown { call: Some(CallId::from_random([1; 16])), reading },
+            shown: Shown { call: Some(CallId::from_random([1; 16])), reading, charged: None },
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::names::BALANCE;
 use super::{
-    Account, Bound, Counter, CounterName, CreditKind, Demand, Entry, Hold, Posting, Resolution,
-    ResolutionKind, Reversal, Window,
+    Account, Bound, Counter, CounterName, CreditKind, Demand, Entry, Hold, Opening, Posting,
+    Resolution, ResolutionKind, Reversal, Window,
 };
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::id_map::IdMap;
@@ -251,6 +251,13 @@ impl Book {
         Ok(reversal)
     }
 
+    /// Takes over an account that other books kept. It must be new here.
+    pub fn take_over(&mut self, clock: Time, opening: Opening) -> Result<Opening, LedgerError> {
+        let opening = Opening { at: self.advance(clock), ..opening };
+        self.apply(&Entry::Opening(opening.clone()))?;
+        Ok(opening)
+    }
+
     /// Replays one entry. Everything above changes the books through the same code.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         self.apply_where(entry, &|_| true)
@@ -292,7 +299,27 @@ impl Book {
                 self.advance(reversal.at);
                 self.give_back(reversal, takes)
             }
+            Entry::Opening(opening) => {
+                self.advance(opening.at);
+                if takes(&opening.account) { self.begin(opening) } else { Ok(()) }
+            }
         }
+    }
+
+    fn begin(&mut self, opening: &Opening) -> Result<(), LedgerError> {
+        let account = self.account_mut(&opening.account)?;
+        for posting in &opening.postings {
+            if posting.account != opening.account {
+                return Err(LedgerError::NotLoaded);
+            }
+            account
+                .add(&posting.counter, posting.window, opening.at, posting.amount)
+                .ok_or(LedgerError::OutOfRange)?;
+        }
+        if let Some(at) = opening.last_call {
+            account.called(at);
+        }
+        Ok(())
     }
 
     fn open(

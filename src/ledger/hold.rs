@@ -1,5 +1,6 @@
 //! What a call asks for, and what it holds while it runs.
 
+use super::names::BALANCE;
 use super::{CounterName, Window};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
@@ -81,6 +82,22 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Credits that it reserves.
+    pub fn credits(&self) -> i64 {
+        self.credits_of(self.postings.iter().map(|posting| posting.amount))
+    }
+
+    /// Credits that a resolution keeps of it.
+    pub fn credits_kept(&self, kept: &[i64]) -> i64 {
+        self.credits_of(kept.iter().copied())
+    }
+
+    fn credits_of(&self, amounts: impl Iterator<Item = i64>) -> i64 {
+        let taken = self.postings.iter().zip(amounts);
+        let taken = taken.filter(|(posting, _)| posting.counter == BALANCE);
+        taken.fold(0_i64, |sum, (_, amount)| sum.saturating_sub(amount))
+    }
+
     /// How much of each posting stays when the hold is released.
     pub fn kept_by_release(&self) -> Vec<i64> {
         let kept = |posting: &Posting| match posting.refund {

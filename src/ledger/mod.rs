@@ -17,5 +17,5 @@ pub mod names;
 pub use account::Account;
 pub use book::{Book, HoldError, LedgerError, Refusal, ResolveError};
 pub use counter::{Counter, CounterName, Window};
-pub use entry::{CreditKind, Entry, Resolution, ResolutionKind, Reversal};
+pub use entry::{CreditKind, Entry, Opening, Resolution, ResolutionKind, Reversal};
 pub use hold::{Bound, Demand, Hold, Posting, Refund};

@@ -33,6 +33,9 @@ pub const ACCEPTED_NAME_BYTES_MAX: usize = 64;
 /// Largest configuration file that is read: room for tens of thousands of imported keys.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 8 << 20;
 
+/// Largest state file of paygate-mcp that is imported: some 400,000 keys, which are in memory at once.
+pub const STATE_FILE_BYTES_MAX: u64 = 256 << 20;
+
 /// Longest line that the demo server reads, in bytes; a longer one is answered with an error and
 /// skipped.
 pub const DEMO_LINE_BYTES_MAX: usize = 4 << 20;
@@ -284,6 +287,21 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
 
+/// How long a TLS handshake may take, the wait for its turn included: seconds on a slow line.
+pub const TLS_HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// TLS handshakes under way: each costs about a millisecond of a core, and a client that stops in
+/// the middle of one keeps its turn until its time is over.
+pub const TLS_HANDSHAKES_MAX: usize = 512;
+
+const _: () = assert!(TLS_HANDSHAKES_MAX < CONNECTIONS_MAX);
+
+/// Size of a file with certificates or a key: a chain has a few KiB.
+pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How often a client over TLS that has sent more than was asked is looked at: has it left?
+pub const DEPARTURE_LOOK: Duration = Duration::from_millis(250);
+
 /// How long the head of a request may take; so also how long a connection may be idle.
 pub const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -331,6 +349,15 @@ pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a command of an operator waits for its answer: a list of all keys takes its time.
 pub const CLI_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long `paygate tools call` waits for a tool: the default ceiling of a call and a margin.
+pub const CLI_CALL_TIMEOUT: Duration = Duration::from_mins(11);
+
+/// Pages of a server's list of tools that `paygate tools` reads: no server of sense has more.
+pub const CLI_TOOL_PAGES_MAX: usize = 100;
+
+/// Entries that `paygate usage` asks for at a time: the most that the API gives.
+pub const CLI_PAGE_ENTRIES: usize = 1000;
+
 /// Size of an answer that such a command takes: a list of 100,000 keys has some 60 MiB.
 pub const CLI_ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -371,6 +398,50 @@ pub const WRITER_END_LOOK: Duration = Duration::from_millis(5);
 
 /// How long a key lookup or a report waits for others of its kind before it is refused as retryable.
 pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
+
+// ---- webhooks --------------------------------------------------------------------------------
+
+/// Events of one POST.
+pub const WEBHOOK_BATCH_EVENTS: usize = 10;
+
+/// How long an event waits for others to fill its batch.
+pub const WEBHOOK_FLUSH_WAIT: Duration = Duration::from_secs(5);
+
+/// How often new events are looked for.
+pub const WEBHOOK_LOOK: Duration = Duration::from_millis(500);
+
+/// How long a receiver may take, from the connection to the end of its answer.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer's body that are read, so that its connection can be used again. What it says
+/// is of no interest; a longer one costs the connection.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// `webhookMaxRetries`: about half a minute of waiting between attempts.
+pub const WEBHOOK_RETRIES: i64 = 5;
+
+/// Most retries: with the longest waits between them about an hour, then the next batch has its turn.
+pub const WEBHOOK_RETRIES_MAX: i64 = 50;
+
+/// The wait before the first retry; it doubles from there.
+pub const WEBHOOK_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest such wait.
+pub const WEBHOOK_RETRY_WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// Batches that are kept when nobody took them; the oldest gives way, and is counted.
+pub const WEBHOOK_DEAD_LETTERS_MAX: usize = 1_000;
+
+/// Dead letters that are read at a time.
+pub const WEBHOOK_DEAD_LETTERS_READ: usize = 50;
+
+/// How long webhooks may be switched off before what happened meanwhile is not sent any more: a
+/// mistake in the configuration is found by then, and nobody wants the events of last spring.
+pub const WEBHOOK_OFF_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// How long the last attempt may take when Paygate stops. What is not sent then is sent after the next
+/// start.
+pub const WEBHOOK_LAST_WAIT: Duration = Duration::from_secs(2);
 
 // ---- the operator's API ----------------------------------------------------------------------
 
@@ -585,8 +656,27 @@ pub const REFUSED_KINDS_MAX: usize = 1_000;
 /// Refusals in a list of usage: older ones are then only in the sums.
 pub const REFUSED_ROWS_MAX: i64 = 1_000_000;
 
-/// How often usage is rolled up and refusals are written down. A crash loses the refusals since.
-pub const USAGE_ROLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often refusals are written down. A crash loses those since.
+pub const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
+
+/// So many times as seldom usage is rolled up where nobody asks for it: the longer, the fewer sums are
+/// written for the same calls. After a crash the rows since are read once more.
+pub const USAGE_ROLL_EVERY: u32 = 8;
+
+/// Sums of usage that the writer notes before it writes them, whoever asks: what one commit of them
+/// takes is what an answer may have to wait.
+pub const USAGE_GROUPS_MAX: usize = 4_000;
+
+/// Calls with labels that are open at a time and whose labels the writer remembers; those of others it
+/// reads again.
+pub const USAGE_LABELS_OPEN_MAX: usize = 10_000;
+
+/// How far reports step back from calls, from 0 (not at all) to 19. At 10 a report gets a tenth of one
+/// processor that calls keep busy.
+pub const REPORTS_NICENESS: i32 = 10;
+
+/// Keys that are read at a time to count what the tenants have: no call waits for more than these.
+pub const TENANT_KEYS_AT_ONCE: usize = 256;
 
 /// Journal rows that one commit adds to the sums of usage, so that no answer waits for it noticeably.
 pub const USAGE_ROLLED_AT_ONCE: i64 = 2_000;
@@ -669,6 +759,13 @@ pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 
+/// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
+/// which an instance that was gone for an hour may miss.
+pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
+
+/// Kinds of refusals that wait for a Redis that is away; later ones are not written down.
+pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
+
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
 
@@ -688,3 +785,64 @@ pub const REDIS_CONFLICT_TRIES: u32 = 5;
 pub const REDIS_KEPT_ANSWERS_PER_KEY_MAX: u64 = 10_000;
 /// The same in bytes.
 pub const REDIS_KEPT_BYTES_PER_KEY_MAX: u64 = 64 << 20;
+
+// ---- alerts ----------------------------------------------------------------------------------
+
+/// Rules for alerts: each is looked at for every key that was used.
+pub const ALERT_RULES_MAX: usize = 50;
+
+/// How long a rule says no more of the same key, if it does not say how long.
+pub const ALERT_COOLDOWN: Duration = Duration::from_mins(5);
+
+/// The longest that it may say: a year. What is never to be told again needs no rule.
+pub const ALERT_COOLDOWN_SECONDS_MAX: i64 = 365 * 24 * 3600;
+
+/// The time over which refusals by rate limits are counted.
+pub const ALERT_DENIALS_WINDOW: Duration = Duration::from_mins(5);
+
+/// How often keys are looked at that were used since.
+pub const ALERT_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Each so many looks go through the keys that soon expire too, used or not.
+pub const ALERT_LOOKS_PER_IDLE_LOOK: u32 = 15;
+
+/// Alerts that wait to be read. Older ones are then in the audit log only.
+pub const ALERTS_PENDING_MAX: usize = 10_000;
+
+/// Journal rows, entries of refusals, and keys that soon expire, of one look: other readers of the
+/// database get their turn. What is left comes with the next.
+pub const ALERT_ROWS_AT_ONCE: i64 = 20_000;
+/// See [`ALERT_ROWS_AT_ONCE`].
+pub const ALERT_KEYS_AT_ONCE: usize = 500;
+
+/// Looks in a row before others get to change the rules or to read what was found.
+pub const ALERT_LOOKS_IN_A_ROW: usize = 20;
+
+/// Keys whose numbers are copied at a time, so that no call waits for it noticeably.
+pub const ALERT_KEYS_PER_LOCK: usize = 64;
+
+/// Alerts that one commit writes, for the same reason.
+pub const ALERTS_PER_COMMIT: usize = 100;
+
+/// Cooldowns that have passed and that one commit forgets: more than it adds.
+pub const ALERT_COOLDOWNS_FORGOTTEN_AT_ONCE: usize = 1_000;
+
+// ---- comparing the books ---------------------------------------------------------------------
+
+/// How often all accounts are compared with the journal.
+pub const COMPARE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Accounts of one read of a comparison, and how many of them are read under the books' lock at a time:
+/// no call waits for it noticeably.
+pub const COMPARED_AT_ONCE: usize = 512;
+/// See [`COMPARED_AT_ONCE`].
+pub const COMPARED_PER_LOCK: usize = 64;
+
+/// Journal rows of one read of a comparison.
+pub const COMPARE_ROWS_AT_ONCE: i64 = 10_000;
+
+/// The pause after each such read, so that others get their turn and the whole takes little of a core.
+pub const COMPARE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Reads of accounts that may be in vain because keys were made meanwhile; the next comparison tries anew.
+pub const COMPARE_TRIES_MAX: usize = 10_000;

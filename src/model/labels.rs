@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bounds::{LABEL_NAME_CHARS_MAX, LABEL_VALUE_CHARS_MAX, LABELS_MAX};
 
 /// The labels of a request, as a JSON object of short texts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Labels(Arc<str>);
 
 impl Labels {

@@ -1,6 +1,7 @@
 //! Plain values that every part speaks in. No I/O, no clock, no async.
 
 pub mod address;
+pub mod alert;
 pub mod audit;
 pub mod bounds;
 pub mod denial;
@@ -17,3 +18,4 @@ pub mod text;
 pub mod time;
 pub mod token;
 pub mod usage;
+pub mod webhook;

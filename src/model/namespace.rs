@@ -39,6 +39,28 @@ impl Namespace {
     }
 }
 
+/// What the keys of a namespace come to, revoked ones included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantSum {
+    /// Its name.
+    pub namespace: String,
+    /// How many keys.
+    pub keys: usize,
+    /// How many of them can be used now.
+    pub usable: usize,
+    /// Credits that they can spend.
+    pub available: i64,
+    /// Credits that they have spent, open holds included.
+    pub spent: i64,
+}
+
+impl TenantSum {
+    /// Of a namespace without keys.
+    pub fn empty(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), keys: 0, usable: 0, available: 0, spent: 0 }
+    }
+}
+
 /// Normalises case and outer spaces. `None` for a name that would lose other characters, because
 /// `acme_1` and `acme1` are not one tenant. An empty name is the default namespace.
 pub fn normalise(name: &str) -> Option<String> {

@@ -78,6 +78,18 @@ pub(super) enum Told {
     Withheld(ErrorObjectOwned, Option<CallId>),
 }
 
+impl Told {
+    /// What was charged, as far as it is known.
+    pub(super) fn charged(&self) -> Option<i64> {
+        match self {
+            Self::Ended(ran, _) => {
+                Some(ran.charged.iter().fold(0, |sum: i64, one| sum.saturating_add(*one)))
+            }
+            Self::Withheld(..) => None,
+        }
+    }
+}
+
 impl Asked<'_> {
     /// The call that this is a later round of.
     pub(super) fn earlier_call(&self) -> Option<CallId> {

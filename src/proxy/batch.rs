@@ -277,7 +277,8 @@ mod tests {
             ],
             charged: vec![3, 0, 0],
         };
-        let shown = Shown { call: None, reading: Some(Reading { available: 7, rate: None }) };
+        let shown =
+            Shown { reading: Some(Reading { available: 7, rate: None }), ..Shown::default() };
         let tools = calls.iter().map(|call| call.tool.as_ref());
         assert_eq!(
             String::from_utf8(closed(&results(tools, &ran), shown)).unwrap(),

@@ -177,7 +177,7 @@ impl Proxy {
     pub(super) async fn numbers(&self, identity: &Identity, show: Show) -> Shown {
         let Some(key) = identity.entitled_key() else { return Shown::default() };
         let reading = self.store.read(&key.id, show, identity.now).await;
-        Shown { call: None, reading: reading.ok() }
+        Shown { reading: reading.ok(), ..Shown::default() }
     }
 }
 

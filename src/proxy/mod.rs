@@ -402,6 +402,8 @@ pub struct Shown {
     pub call: Option<CallId>,
     /// For a valid key: credits and the rate that applies.
     pub reading: Option<Reading>,
+    /// What was charged for the request that this answers, if it has ended now.
+    pub charged: Option<i64>,
 }
 
 impl Shown {

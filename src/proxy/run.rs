@@ -101,7 +101,8 @@ impl Proxy {
             });
             match ran.await {
                 Ran::Told(told, reading) => {
-                    return repeat::ended(asked, told, Shown { call: None, reading });
+                    let charged = told.charged();
+                    return repeat::ended(asked, told, Shown { call: None, reading, charged });
                 }
                 Ran::NotHeld(NotHeld::Stale) if was_stale => {
                     return Err(fails(&StoreError::Conflict));

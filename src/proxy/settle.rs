@@ -3,7 +3,8 @@
 use super::Proxy;
 use super::hold::Held;
 use super::tasks::Seen;
-use crate::ledger::ResolutionKind;
+use crate::gate::Charge;
+use crate::ledger::{ResolutionKind, names};
 use crate::protocol::from_server;
 use crate::protocol::result_kind::ResultKind;
 use crate::store::{self, CallEnd, ItemEnd, Keep, Reading, Settlement, Show, StoreError, clock};
@@ -101,13 +102,13 @@ impl Proxy {
         match self.store.settle(settlement, clock::now()).await {
             Ok((reading, durable)) if captured => match durable.wait().await {
                 Ok(()) => {
-                    self.count_ended(&ended);
+                    self.count_ended(charge, &ended);
                     Settled::Booked(Some(reading))
                 }
                 Err(error) => Settled::Unbooked(error),
             },
             Ok((reading, _)) => {
-                self.count_ended(&ended);
+                self.count_ended(charge, &ended);
                 Settled::Booked(Some(reading))
             }
             Err(error) if !captured => {
@@ -123,9 +124,11 @@ impl Proxy {
 
 impl Proxy {
     /// Counts calls whose end is booked.
-    pub(super) fn count_ended(&self, ended: &[CallEnd]) {
+    pub(super) fn count_ended(&self, charge: &Charge, ended: &[CallEnd]) {
+        // Shadow mode has a price and holds nothing.
+        let holds = charge.demands.iter().any(|demand| demand.counter == names::BALANCE);
         for CallEnd { tool, price, charged, .. } in ended {
-            self.metrics.call(tool.as_str(), *price, *charged);
+            self.metrics.call(tool.as_str(), if holds { *price } else { 0 }, *charged);
         }
     }
 }

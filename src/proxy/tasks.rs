@@ -347,7 +347,7 @@ impl Proxy {
                 if captured {
                     durable.wait().await.map_err(|it| unavailable(&it))?;
                 }
-                self.count_ended(&ended);
+                self.count_ended(charge, &ended);
                 Ok(())
             }
             // A release that could not be booked: the hold ends by itself.

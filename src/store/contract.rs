@@ -1,12 +1,14 @@
 //! Values that cross the line between a store and its users.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::model::alert::{Alert, AlertRule};
 use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
+use crate::model::key::Key;
 use crate::model::secret::Digest;
 use crate::model::text::Text;
 use crate::model::time::Time;
@@ -205,6 +207,14 @@ pub struct FoundCall {
     pub(super) seen: i64,
 }
 
+impl FoundCall {
+    /// Its tools, each once for every call of it that cost something.
+    pub fn charged_tools(&self) -> impl Iterator<Item = &str> {
+        let charged = self.tools.iter().filter(|call| call.charged != 0);
+        charged.map(|call| call.tool.as_str())
+    }
+}
+
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallState {
@@ -312,6 +322,90 @@ pub struct BooksLoad {
     pub open_holds: usize,
     /// Changes that are not on disk yet.
     pub waiting: usize,
+    /// What became of credits.
+    pub moved: CreditsMoved,
+    /// How the journal and the accounts compared when they last were, if ever.
+    pub compared: Option<Compared>,
+    /// Alerts that the operator has not read.
+    pub alerts_pending: usize,
+    /// Alerts that have fired since the start.
+    pub alerts_fired: u64,
+}
+
+/// Credits that open holds reserve, and what became of held ones since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CreditsMoved {
+    /// Reserved now.
+    pub held: i64,
+    /// Kept when holds ended.
+    pub captured: i64,
+    /// Given back when holds ended.
+    pub released: i64,
+    /// Captured before, and given back by an operator.
+    pub refunded: i64,
+}
+
+impl CreditsMoved {
+    pub(super) fn opened(&mut self, credits: i64) {
+        self.held = self.held.saturating_add(credits);
+    }
+
+    pub(super) fn ended(&mut self, credits: i64, kept: i64) {
+        self.held = self.held.saturating_sub(credits);
+        self.captured = self.captured.saturating_add(kept);
+        self.released = self.released.saturating_add(credits.saturating_sub(kept));
+    }
+
+    pub(super) fn refunded(&mut self, credits: i64) {
+        self.refunded = self.refunded.saturating_add(credits);
+    }
+}
+
+/// The accounts beside the journal, at one journal row.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// Credits of all accounts that the journal does not explain: 0 if the books agree.
+    pub drift: i64,
+    /// When that was found.
+    pub at: Instant,
+}
+
+/// A key whose numbers may give cause for an alert.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    /// Its record.
+    pub key: &'a Key,
+    /// Its numbers.
+    pub account: &'a Account,
+    /// The clock, by which records are judged.
+    pub now: Time,
+    /// Ledger time, by which numbers are.
+    pub ledger: Time,
+    /// How often rate limits have refused it of late, if one has since the last look.
+    pub rate_denials: i64,
+}
+
+/// Which keys are looked at for alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookAt {
+    /// Those that were used since the last look.
+    UsedKeys,
+    /// Those that soon expire too.
+    IdleKeysToo,
+}
+
+/// What a rule says of a key, if anything.
+pub type Judge = fn(&AlertRule, &Watched<'_>) -> Option<Alert>;
+
+/// Which alerts somebody wants to read.
+#[derive(Clone, Debug)]
+pub struct AlertsAsked {
+    /// Whose tenant; of all if none.
+    pub namespace: Option<String>,
+    /// Who reads them: the tenant itself, or who runs Paygate. Neither takes them from the other.
+    pub by_tenant: bool,
+    /// Are they not shown again?
+    pub clears: bool,
 }
 
 /// Some usage, and where to go on.

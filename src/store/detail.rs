@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::posting;
-use crate::ledger::{Hold, Posting, Reversal};
+use crate::ledger::{Hold, Opening, Posting, Reversal};
 use crate::model::ids::AccountId;
 use crate::store::CallEnd;
 
@@ -39,6 +39,15 @@ impl<'a> DetailText<'a> {
         self.member("held");
         number(self.text, reversal.held_at.ms());
         self.postings(&reversal.postings, payer);
+    }
+
+    /// When it was last called, and its numbers.
+    pub(super) fn opening(&mut self, opening: &Opening) {
+        if let Some(last_call) = opening.last_call {
+            self.member("last");
+            number(self.text, last_call.ms());
+        }
+        self.postings(&opening.postings, &opening.account);
     }
 
     /// Amounts; then the accounts beside the payer's that they name by their place.

@@ -6,7 +6,9 @@
 pub mod clock;
 mod contract;
 mod detail;
+mod explain;
 pub mod local;
+mod outbox;
 mod parked;
 mod posting;
 mod record;
@@ -18,10 +20,11 @@ use async_trait::async_trait;
 
 use crate::gate::{Charge, Item};
 use crate::ledger::{Account, CounterName, CreditKind, Refusal, ResolutionKind};
+use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
-use crate::model::namespace::Namespace;
+use crate::model::namespace::{Namespace, TenantSum};
 use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
@@ -29,17 +32,19 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
-    Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Deed, Durable, FoundCall,
-    ItemEnd, Keep, Kept, Once, RateState, Reading, Settlement, Show, StoreError, UsagePage,
-    UsageRow,
+    AlertsAsked, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
+    CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
+    Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
 };
 
+pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
+pub use outbox::Outbox;
 pub use parked::{PaidTask, Parking, Resumed};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
 /// something says in its result when the change is durable.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Outbox + Send + Sync + 'static {
     /// The key that a credential opens at a moment.
     async fn key_by_digest(
         &self,
@@ -105,6 +110,9 @@ pub trait Store: Send + Sync + 'static {
     /// Writes an entry of the audit log that nobody waits for; dropped if the disk cannot keep up.
     fn note(&self, event: AuditEvent);
 
+    /// Writes an entry of the audit log, durably.
+    async fn record(&self, event: AuditEvent) -> Result<(), StoreError>;
+
     /// Some entries of the audit log.
     async fn audit(
         &self,
@@ -117,6 +125,24 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets some of the entries before a moment, and of those beyond their bounds.
     async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// The rules for alerts.
+    fn alert_rules(&self) -> Arc<[AlertRule]>;
+
+    /// Replaces the rules, durably. What waits to be read is dropped, and so are the cooldowns.
+    async fn set_alert_rules(&self, rules: Vec<AlertRule>, deed: Deed) -> Result<(), StoreError>;
+
+    /// Looks at keys. What is said of them waits to be read and is in the audit log, each once in its
+    /// rule's cooldown.
+    async fn look_for_alerts(
+        &self,
+        judge: Judge,
+        look_at: LookAt,
+        now: Time,
+    ) -> Result<(), StoreError>;
+
+    /// The alerts that wait to be read, oldest first, each as a JSON object.
+    async fn alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError>;
 
     /// Makes a key with its first credits, durably. A repetition (`deed.once`) changes nothing and
     /// returns the answer that the first one left.
@@ -148,6 +174,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The call with an id, from the journal.
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError>;
+
+    /// All that the books know of a call, from the journal.
+    async fn explain_call(&self, call: CallId) -> Result<Option<ExplainedCall>, StoreError>;
 
     /// Gives back all that a charged call kept, durably, once: a call that was refunded before stays
     /// as it is.
@@ -237,8 +266,18 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<KeysPage, StoreError>;
 
+    /// What the keys of each tenant come to, in the order of their first ones. Only the first who asks
+    /// after a start waits until all keys are counted.
+    async fn tenant_sums(&self, now: Time) -> Result<Vec<TenantSum>, StoreError>;
+
     /// Calls, refusals and credits by key and tool, up to now; deleted keys too.
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// How many calls have ended, as far back as usage is kept.
+    async fn ended_calls(&self, namespace: Option<&str>) -> Result<i64, StoreError>;
+
+    /// Writes refusals down.
+    async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError>;
 
     /// Writes refusals down, and brings the sums of usage up to what has ended so far.
     async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError>;
@@ -256,6 +295,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets some of the usage before a moment. The journal itself stays.
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
+
+    /// Compares all accounts with the journal, a few at a time; `load` has what it found.
+    async fn compare_books(&self) -> Result<(), StoreError>;
 
     /// What is under way at this moment.
     fn load(&self) -> BooksLoad;

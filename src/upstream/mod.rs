@@ -37,7 +37,7 @@ pub use child::ChildOptions;
 pub use link::{Link, MemberStatus, Patience, Pending, Slot};
 pub use listener::{Ask, Listener, Note};
 pub use options::{Hello, Kind, LinkOptions, Restart};
-pub use remote::{RemoteOptions, RemoteSetup, RemoteSetupError, Trouble};
+pub use remote::{HttpClient, Reach, RemoteOptions, RemoteSetup, RemoteSetupError, Trouble};
 pub use server::{Place, Server};
 pub use several::{Member, Names, SeveralOptions};
 pub use start_error::{Address, LastLines, StartError};

@@ -71,8 +71,8 @@ fn command_lines() {
 fn commands() {
     for (words, expected) in [
         (&["demo-server"][..], "DemoServer"),
-        (&["health"], r#"Health(HealthFlags { url: "http://127.0.0.1:3402/health" })"#),
-        (&["health", "--url=u"], r#"Health(HealthFlags { url: "u" })"#),
+        (&["health"], "Health(HealthFlags { url: None, ca: None, name: None })"),
+        (&["health", "--url=u"], r#"Health(HealthFlags { url: Some("u"), ca: None, name: None })"#),
         (&["ledger", "verify"], r#"LedgerVerify(VerifyFlags { db: "paygate.db" })"#),
         (&["ledger", "verify", "--db", "x"], r#"LedgerVerify(VerifyFlags { db: "x" })"#),
     ] {

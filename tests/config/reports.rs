@@ -218,22 +218,57 @@ fn whole_reports() {
              at paygate.json:7:17\n",
         ),
         (
-            r#"{"stateFile": [1], "redisUrl": null, "serverCommand": "x"}"#,
-            &["--webhook-secret", "whsec"],
+            r#"{"oauth": [1], "redisUrl": null, "serverCommand": "x"}"#,
+            &["--webhook-secret", "whsec", "--webhook-retries", "x"],
             &[],
             "✗ 3 error(s):\n  \
-             ERROR  [stateFile] This version of Paygate does not have this feature yet: the \
-             import of state files.\n         \
+             ERROR  [oauth] This version of Paygate does not have this feature yet: OAuth.\n         \
              at paygate.json:1:2\n         \
              hint: remove it to start\n  \
              ERROR  [redisUrl] This version of Paygate does not have this feature yet: shared \
              state in Redis.\n         \
-             at paygate.json:1:20\n         \
+             at paygate.json:1:16\n         \
              hint: remove it to start\n  \
-             ERROR  [--webhook-secret] This version of Paygate does not have this feature yet: \
-             webhooks.\n         \
-             from --webhook-secret\n         \
-             hint: leave it out to start\n",
+             ERROR  [webhookMaxRetries] Invalid webhookMaxRetries: x. Must be a non-negative \
+             integer.\n         \
+             from --webhook-retries\n\
+             ⚠ 1 warning(s):\n  \
+             WARN   [webhookSecret] webhookSecret is set but webhookUrl is not. Secret will be \
+             ignored.\n         \
+             from --webhook-secret\n",
+        ),
+        (
+            r#"{"serverCommand": "x", "webhookUrl": "hooks.example", "webhookMaxRetries": 1.5,
+                "webhookSecret": "", "webhookAllowPrivate": 1}"#,
+            &[],
+            &[],
+            "✗ 4 error(s):\n  \
+             ERROR  [webhookUrl] Invalid webhookUrl: \"hooks.example\". Must be a valid \
+             URL.\n         \
+             at paygate.json:1:38\n  \
+             ERROR  [webhookMaxRetries] Invalid webhookMaxRetries: 1.5. Must be a non-negative \
+             integer.\n         \
+             at paygate.json:1:76\n  \
+             ERROR  [webhookSecret] Invalid webhookSecret. Must not be empty.\n         \
+             at paygate.json:2:34\n  \
+             ERROR  [webhookAllowPrivate] Invalid webhookAllowPrivate: 1. Must be true or \
+             false.\n         \
+             at paygate.json:2:61\n",
+        ),
+        (
+            r#"{"serverCommand": "x", "webhookUrl": "https://u:p4ss@hooks.example/t0ken",
+                "webhookMaxRetries": 51}"#,
+            &["--webhook-url", "hooks.example/t0ken"],
+            &[],
+            "✗ 3 error(s):\n  \
+             ERROR  [webhookUrl] Invalid webhookUrl. Must not hold a user or \
+             password.\n         \
+             at paygate.json:1:38\n  \
+             ERROR  [webhookMaxRetries] Invalid webhookMaxRetries: 51. Must be at most \
+             50.\n         \
+             at paygate.json:2:38\n  \
+             ERROR  [webhookUrl] Invalid webhookUrl. Must be a valid URL.\n         \
+             from --webhook-url\n",
         ),
         (
             r#"{"serverCommand": "node 'x", "trustedProxies": ["0.0.0.0/0"], "port": null}"#,

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Check, Lost, TempDir, node, npm};
+use crate::support::{Check, Lost, TempDir, Tried, node, npm};
 
 /// How long one scenario may take; the slowest takes 5 s where nothing else runs.
 const SCENARIO_TIMEOUT_MS: &str = "60000";
@@ -24,6 +24,12 @@ pub struct Results {
 impl Results {
     pub fn passed(&self) -> usize {
         self.statuses.values().filter(|status| *status == "SUCCESS").count()
+    }
+
+    /// The scenarios, of which each is tried in every way.
+    pub fn tried(&self) -> Tried {
+        let scenarios = self.statuses.keys().map(|(scenario, _)| scenario.clone()).collect();
+        Tried::from([("every-way".to_owned(), scenarios)])
     }
 }
 

@@ -17,6 +17,10 @@ enum Line {
     InAnyOrder(usize),
 }
 
+/// What every request since 2026-07-28 has in its `_meta`.
+const MODERN: &str = "\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\
+    \"io.modelcontextprotocol/clientCapabilities\":{\"elicitation\":{}}";
+
 pub struct Conversation(Vec<Line>);
 
 impl Conversation {
@@ -26,7 +30,7 @@ impl Conversation {
         Self(
             lines
                 .map(|line| match line.split_at(1) {
-                    (">", message) => Line::Send(message.trim_start().to_owned()),
+                    (">", message) => Line::Send(message.trim_start().replace("$MODERN", MODERN)),
                     ("<", number) => Line::InOrder(count(number)),
                     ("~", number) => Line::InAnyOrder(count(number)),
                     _ => panic!("not a line of a conversation: {line}"),

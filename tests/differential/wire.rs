@@ -1,4 +1,4 @@
-//! The two ends that a conversation can have: the child's pipes, and Paygate's HTTP.
+//! The ends that a conversation can have: the pipes of a process, and Paygate's HTTP.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::conversation::Wire;
-use crate::support::{Answer, Request, scripted_child};
+use crate::support::{Answer, MODERN, Request, Setup, scripted_child};
 
 /// A message that has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -15,18 +15,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that nobody has asked for yet; no conversation has so many.
 const MESSAGES_MAX: usize = 1024;
 
-/// The scripted child itself.
-pub struct Direct {
+/// The pipes of a process: the scripted child itself, or a Paygate that its client started.
+pub struct Pipes {
     child: Child,
     stdin: ChildStdin,
     messages: Receiver<String>,
 }
 
-impl Direct {
-    pub fn start() -> Self {
+impl Pipes {
+    pub fn server(era: &str) -> Self {
         let mut command = Command::new(scripted_child());
+        command.env("SCRIPTED_ERA", era);
+        Self::start(command)
+    }
+
+    pub fn paygate(setup: &Setup, key: &str) -> Self {
+        let import = format!("{key}:1000000");
+        let setup = setup.clone().without_port().args(["--stdio", "--import-key", &import]);
+        let mut command = setup.command();
+        command.env("PAYGATE_API_KEY", key).stderr(Stdio::null());
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the scripted child starts");
+        let mut child = command.spawn().expect("the process starts");
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, messages) = sync_channel(MESSAGES_MAX);
@@ -41,9 +54,9 @@ impl Direct {
     }
 }
 
-impl Wire for Direct {
+impl Wire for Pipes {
     fn send(&mut self, message: &str) {
-        writeln!(self.stdin, "{message}").expect("the scripted child reads");
+        writeln!(self.stdin, "{message}").expect("the process reads");
     }
 
     fn receive(&mut self) -> Option<String> {
@@ -51,7 +64,7 @@ impl Wire for Direct {
     }
 }
 
-impl Drop for Direct {
+impl Drop for Pipes {
     fn drop(&mut self) {
         // Both fail only if it has ended already.
         self.child.kill().ok();
@@ -111,6 +124,21 @@ impl Through {
     }
 }
 
+/// Since 2026-07-28 the headers repeat what the body says.
+fn with_modern_headers(mut request: Request, message: &str) -> Request {
+    let json: serde_json::Value = serde_json::from_str(message).unwrap_or_default();
+    let params = &json["params"];
+    if params["_meta"]["io.modelcontextprotocol/protocolVersion"] != MODERN {
+        return request;
+    }
+    request = request.header("MCP-Protocol-Version", MODERN);
+    request = request.header("Mcp-Method", json["method"].as_str().expect("a method"));
+    match params["name"].as_str().or(params["uri"].as_str()) {
+        Some(name) => request.header("Mcp-Name", name),
+        None => request,
+    }
+}
+
 fn pass_on(mut answer: Answer, sender: &SyncSender<String>) {
     while let Ok(Some(message)) = answer.message() {
         if sender.send(message).is_err() {
@@ -122,7 +150,7 @@ fn pass_on(mut answer: Answer, sender: &SyncSender<String>) {
 impl Wire for Through {
     fn send(&mut self, message: &str) {
         let request = self.request("POST").header("Content-Type", "application/json");
-        let request = request.body(message);
+        let request = with_modern_headers(request, message).body(message);
         if message.contains("\"method\":\"initialize\"") {
             self.initialize(&request);
         } else if message.contains("\"method\":\"notifications/") {
@@ -145,5 +173,23 @@ impl Drop for Through {
             // A session that is left open ends by itself.
             self.request("DELETE").send(&self.address).ok();
         }
+    }
+}
+
+/// Another end, where the names of tools and prompts have a prefix.
+pub struct Prefixed {
+    pub wire: Box<dyn Wire>,
+    pub prefix: &'static str,
+}
+
+impl Wire for Prefixed {
+    fn send(&mut self, message: &str) {
+        let named = "\"params\":{\"name\":\"";
+        self.wire.send(&message.replacen(named, &format!("{named}{}", self.prefix), 1));
+    }
+
+    fn receive(&mut self) -> Option<String> {
+        let named = format!("\"name\":\"{}", self.prefix);
+        self.wire.receive().map(|message| message.replace(&named, "\"name\":\""))
     }
 }

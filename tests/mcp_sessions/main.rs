@@ -14,6 +14,7 @@ mod support;
 
 mod admission;
 mod asks;
+mod behind;
 mod cancel;
 mod children;
 mod client;

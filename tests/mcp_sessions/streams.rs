@@ -1,5 +1,7 @@
 //! What is told on which stream, and in which order.
 
+use std::io::Read;
+
 use serde_json::{Value, json};
 
 use crate::client::{BOTH, Events, Session, rpc, with};
@@ -96,6 +98,32 @@ fn progress_goes_to_the_request_that_asked_for_it_and_extends_its_time() {
     });
     let silent = session.call("progress", &json!({"count": 5, "ms": 250}));
     assert_eq!(silent.error_reason(), "timeout", "nobody asked for progress, so none was heard");
+}
+
+#[test]
+fn no_progress_extends_a_call_beyond_the_hard_ceiling() {
+    let paygate = start(json!({"requestTimeoutMs": 600, "maxRequestTimeoutMs": 1200}));
+    let session = Session::open(&paygate, &rich_key(&paygate));
+    let arguments = json!({"count": 100, "ms": 100, "nonce": "n"});
+    let mut told = session.stream(&json!(1), "progress", &arguments, &json!("t")).rest();
+    let end = told.pop().unwrap();
+    assert_eq!(end["error"]["data"]["reason"], "timeout", "{end}");
+    assert!((6..100).contains(&told.len()), "{} steps were told", told.len());
+    assert_eq!(paygate.credits(&session.key), 1000);
+}
+
+#[test]
+fn a_stream_on_which_nothing_is_told_shows_that_it_is_alive() {
+    let paygate = start(json!({}));
+    let session = Session::open(&paygate, &rich_key(&paygate));
+    let mut stream = session.listening(None).open(&paygate.address).unwrap();
+    let mut seen = Vec::new();
+    while memchr::memmem::find(&seen, b": keep-alive\n\n").is_none() {
+        let mut piece = [0; 512];
+        let length = stream.read(&mut piece).expect("it is not silent");
+        assert_ne!(length, 0, "it goes on: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..length]);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::rmcp;
 use crate::support::{in_repository, node, npm, python};
 
 /// Which era a client prefers.
@@ -35,6 +36,8 @@ enum Kind {
     Python(&'static str),
     /// The Inspector's command line: one process per step.
     Inspector,
+    /// In this process.
+    Rust,
 }
 
 /// One client in one era.
@@ -51,6 +54,8 @@ pub const ALL: &[Client] = &[
     client("typescript-v2-auto", Era::Auto, Kind::Node("typescript_v2.mjs")),
     client("python-legacy", Era::Legacy, Kind::Python("python_v2.py")),
     client("python-auto", Era::Auto, Kind::Python("python_v2.py")),
+    client("rmcp-legacy", Era::Legacy, Kind::Rust),
+    client("rmcp-auto", Era::Auto, Kind::Rust),
     client("inspector-legacy", Era::Legacy, Kind::Inspector),
     client("inspector-auto", Era::Auto, Kind::Inspector),
 ];
@@ -124,14 +129,16 @@ impl Client {
     }
 
     /// Whether this pair is tried over HTTP. The Inspector begins a session for every step, which is
-    /// slow, and remote servers are tried with the clients that negotiate and the oldest one.
+    /// slow, and remote servers are tried with the clients that negotiate, the oldest one and a quick one.
     pub fn is_for(self, way: &str, server: &str) -> bool {
         let has_much = !matches!(server, "filesystem" | "memory" | "time");
         match (self.kind, self.era) {
             (Kind::Inspector, Era::Legacy) => way == "child" && has_much,
             (Kind::Inspector, Era::Auto) => way == "child",
             (_, Era::Auto) => true,
-            (_, Era::Legacy) => way == "child" || self.name == "typescript-v1",
+            (_, Era::Legacy) => {
+                way == "child" || matches!(self.name, "typescript-v1" | "rmcp-legacy")
+            }
         }
     }
 
@@ -145,6 +152,7 @@ impl Client {
         match self.kind {
             Kind::Node(script) => self.script((node(), script), paygate, steps),
             Kind::Python(script) => self.script((python(), script), paygate, steps),
+            Kind::Rust => rmcp::run(paygate, self.era, steps.as_array().expect("a list")),
             Kind::Inspector => {
                 let steps = steps.as_array().expect("a list").iter();
                 steps.map(|step| self.inspect(paygate, step)).collect()

@@ -13,6 +13,7 @@ mod support;
 
 mod clients;
 mod plans;
+mod rmcp;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 
 use clients::{Client, Reached, StepResult};
 use plans::Server;
-use support::{Expected, Lost, Setup, TempDir, scripted_child};
+use support::{Expected, Lost, Setup, TempDir, Tried, scripted_child};
 
 const PRICE: &str = "3";
 const CREDITS: i64 = 100_000;
@@ -48,6 +49,7 @@ fn every_step_of_every_client_passes_with_every_server() {
     let combined = combined.map(|(way, client, server)| (*way, Client::named(client), *server));
     let pairs: Vec<(&str, Client, Server)> = pairs.chain(combined).collect();
     let lost: Mutex<Vec<(&str, Lost)>> = Mutex::default();
+    let tried: Mutex<Tried> = Mutex::default();
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..WORKERS {
@@ -55,24 +57,27 @@ fn every_step_of_every_client_passes_with_every_server() {
                 while let Some((way, client, server)) =
                     pairs.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let failed =
-                        run(way, *client, *server).into_iter().map(|failed| (*way, failed));
+                    let (steps, failed) = run(way, *client, *server);
+                    let failed = failed.into_iter().map(|failed| (*way, failed));
                     lost.lock().expect("no run panicked").extend(failed);
+                    let place = format!("{way}-{}", server.era(*client));
+                    tried.lock().expect("no run panicked").entry(place).or_default().extend(steps);
                 }
             });
         }
     });
     let lost = lost.into_inner().expect("no run panicked");
+    let tried = tried.into_inner().expect("no run panicked");
     let of_way = |wanted| {
         let these = lost.iter().filter(|(way, _)| *way == wanted);
         (wanted, these.map(|(_, lost)| lost.clone()).collect())
     };
     let losses = WAYS.map(of_way);
-    Expected::read("tests/official_clients/expected.txt").compare(&losses);
+    Expected::read("tests/official_clients/expected.txt").compare(&losses, &tried);
 }
 
-/// Runs the plan, and gives the steps that did not pass.
-fn run(way: &str, client: Client, server: Server) -> Vec<Lost> {
+/// Runs the plan, and gives its steps and those that did not pass.
+fn run(way: &str, client: Client, server: Server) -> (Vec<String>, Vec<Lost>) {
     let files = TempDir::new();
     let remote = server.start();
     let setup = Setup::new().args(["--price", PRICE]);
@@ -86,8 +91,11 @@ fn run(way: &str, client: Client, server: Server) -> Vec<Lost> {
     let scenario = format!("{}/{}", client.name, server.name);
     assert_eq!(results.len(), steps.as_array().expect("a list").len(), "{scenario}: {results:?}");
     assert!(left < CREDITS, "{way} {scenario}: no call was paid: {results:?}");
+    let tried = results.iter().map(|result| result.step.clone()).collect();
     let failed = results.into_iter().filter(|result| !result.passed);
-    failed.map(|result| Lost { check: (scenario.clone(), result.step), how: result.why }).collect()
+    let lost =
+        |result: StepResult| Lost { check: (scenario.clone(), result.step), how: result.why };
+    (tried, failed.map(lost).collect())
 }
 
 /// What came of each step, and the credits that are left.

@@ -59,14 +59,22 @@ pub const REMOTE: &[Server] = &[
 pub const COMBINED: &[(&str, &str, Server)] = &[
     ("several", "typescript-v1", SEVERAL),
     ("several", "typescript-v2-auto", SEVERAL),
+    ("several", "rmcp-legacy", SEVERAL),
+    ("several", "rmcp-auto", SEVERAL),
     ("stdio", "typescript-v1", FIXTURE),
     ("stdio", "typescript-v2-auto", FIXTURE),
     ("stdio", "python-auto", FIXTURE),
+    ("stdio", "rmcp-legacy", FIXTURE),
+    ("stdio", "rmcp-auto", FIXTURE),
     ("stdio", "inspector-auto", TIME),
     ("stdio_remote", "typescript-v1", REMOTE_FIXTURE),
     ("stdio_remote", "typescript-v2-auto", REMOTE_FIXTURE),
+    ("stdio_remote", "rmcp-legacy", REMOTE_FIXTURE),
+    ("stdio_remote", "rmcp-auto", REMOTE_FIXTURE),
     ("stdio_several", "python-legacy", SEVERAL),
     ("stdio_several", "python-auto", SEVERAL),
+    ("stdio_several", "rmcp-legacy", SEVERAL),
+    ("stdio_several", "rmcp-auto", SEVERAL),
 ];
 
 const FIXTURE: Server = Server { name: "fixture", kind: Kind::Fixture, remote: None };
@@ -137,11 +145,15 @@ impl Server {
         Some((server, format!("http://127.0.0.1:{port}/{path}")))
     }
 
+    /// The era that this client speaks with it.
+    pub fn era(self, client: Client) -> &'static str {
+        let has_modern = matches!(self.kind, Kind::Time | Kind::Fixture | Kind::Several);
+        if client.era == Era::Auto && has_modern { "modern" } else { "legacy" }
+    }
+
     /// What this client does with it.
     pub fn steps(self, client: Client, files: &Path) -> Value {
-        let has_modern = matches!(self.kind, Kind::Time | Kind::Fixture | Kind::Several);
-        let is_modern = client.era == Era::Auto && has_modern;
-        let version = if is_modern { "2026-07-28" } else { "2025-11-25" };
+        let version = if self.era(client) == "modern" { "2026-07-28" } else { "2025-11-25" };
         let version = json!([{"do": "version", "is": version}]);
         let steps = match self.kind {
             Kind::Everything => everything(),
@@ -220,7 +232,7 @@ fn fixture(client: Client) -> Value {
         let (tool, arguments) = question(kind);
         json!({"do": "call", "as": kind, "tool": tool, "arguments": arguments, "text": text})
     };
-    json!([
+    let mut steps = json!([
         {"do": "list", "has": "test_simple_text"},
         {"do": "call", "tool": "test_simple_text", "arguments": {}, "text": "simple text"},
         {"do": "progress", "tool": "test_tool_with_progress", "arguments": {},
@@ -235,7 +247,76 @@ fn fixture(client: Client) -> Value {
         {"do": "watch", "uri": watched, "tool": "test_trigger_resource_update",
             "arguments": {"uri": watched}},
         {"do": "log", "tool": "test_tool_with_logging", "arguments": {}},
-    ])
+    ]);
+    // What needs no second client to be seen.
+    if client.name.starts_with("rmcp") {
+        let further = further(client.era);
+        steps.as_array_mut().expect("a list").extend(further);
+    }
+    steps
+}
+
+fn further(era: Era) -> Vec<Value> {
+    let call = |name: &str, tool: &str, text: &str| json!({"do": "call", "as": name, "tool": tool, "arguments": {}, "text": text});
+    let mut steps = vec![
+        call("picture", "test_image_content", "image/png"),
+        call("sound", "test_audio_content", "audio/wav"),
+        call("embedded", "test_embedded_resource", "test://embedded-resource"),
+        call("mixed", "test_multiple_content_types", "test://mixed-content-resource"),
+        call("failed", "test_error_handling", "\"isError\":true"),
+        json!({"do": "resources", "text": "test://static-text"}),
+        json!({"do": "templates", "text": "test://template/{id}/data"}),
+        json!({"do": "prompts", "text": "test_simple_prompt"}),
+        json!({"do": "schema", "tool": "json_schema_2020_12_tool", "is": newer_schema()}),
+        json!({"do": "complete", "name": "test_prompt_with_arguments", "argument": "arg1",
+            "value": "par", "text": "[\"paris\",\"park\",\"party\"]"}),
+        json!({"do": "together", "tool": "test_tool_with_progress", "arguments": {},
+            "seen": [0, 50, 100], "text": "Done."}),
+        json!({"do": "changed", "tool": "test_trigger_tool_change", "arguments": {}}),
+    ];
+    let of_era = match era {
+        Era::Legacy => vec![json!({"do": "ping"})],
+        Era::Auto => vec![
+            json!({"do": "call", "as": "mirrored", "tool": "test_mirrored_argument",
+                "arguments": {"region": "eu"}, "text": "Region: eu"}),
+            json!({"do": "missing", "uri": "test://nowhere", "text": "-32602"}),
+            json!({"do": "read", "as": "cached", "uri": "test://static-text",
+                "text": "\"ttlMs\":60000"}),
+            json!({"do": "task", "tool": "slow_compute", "arguments": {"seconds": 0.1},
+                "text": "Computed."}),
+        ],
+    };
+    steps.extend(of_era);
+    steps
+}
+
+/// The schema that the fixture lists for this tool.
+fn newer_schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "$defs": {
+            "address": {
+                "$anchor": "addressDef",
+                "type": "object",
+                "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
+            }
+        },
+        "properties": {
+            "name": {"type": "string"},
+            "address": {"$ref": "#/$defs/address"},
+            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+            "phone": {"type": "string"},
+            "email": {"type": "string"},
+        },
+        "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
+        "if": {
+            "properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"],
+        },
+        "then": {"required": ["phone"]},
+        "else": {"required": ["email"]},
+        "additionalProperties": false,
+    })
 }
 
 /// What is done with each of them alone, under full names.

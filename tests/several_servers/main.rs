@@ -6,6 +6,7 @@
 mod support;
 
 mod failing;
+mod http;
 mod real;
 mod selling;
 

@@ -3,9 +3,12 @@
 //! The first line names the ways that are tried. Any other: `WAY SCENARIO CHECK # reason`, where the
 //! way `*` stands for all of them. What fails and is not listed fails the test, and so does what is
 //! listed and passes. `UPDATE_EXPECTED=1` writes the list anew, with a reason to fill in for every
-//! new line; one that will stay begins with `by design: `. `tests/mcp_features.rs` reads the lists too, for the table in the docs.
+//! new line; one that will stay begins with `by design: `.
+//!
+//! Lines that begin with `# tried in ` say what was tried at all, so that a thing which nobody tries any
+//! more fails too. `tests/mcp_features.rs` reads the lists for the table in the docs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::{env, fs};
@@ -22,10 +25,14 @@ pub struct Lost {
     pub how: String,
 }
 
+/// Where something was tried, and the names of what was.
+pub type Tried = BTreeMap<String, BTreeSet<String>>;
+
 const UNEXPLAINED: &str = "UNEXPLAINED";
 const EVERY_WAY: &str = "*";
 /// What the reason for a difference begins with that will stay.
 const BY_DESIGN: &str = "by design: ";
+const TRIED_BEGIN: &str = "# tried in ";
 const WAYS_BEGIN: &str = "# WAY SCENARIO CHECK # reason; the ways: ";
 
 /// One list.
@@ -33,6 +40,7 @@ pub struct Expected {
     path: PathBuf,
     /// What is tried.
     pub ways: Vec<String>,
+    pub tried: Tried,
     /// (way, check) to the reason.
     lines: BTreeMap<(String, Check), String>,
 }
@@ -45,21 +53,35 @@ impl Expected {
             fs::read_to_string(&path).expect("the list is there, if only with its first line");
         let ways = text.lines().find_map(|line| line.strip_prefix(WAYS_BEGIN)).unwrap_or_default();
         let ways = ways.split_whitespace().map(str::to_owned).collect();
+        let tried = text.lines().filter_map(|line| line.strip_prefix(TRIED_BEGIN));
+        let tried = tried.filter_map(|line| line.split_once(": ")).map(|(place, names)| {
+            (place.to_owned(), names.split_whitespace().map(str::to_owned).collect())
+        });
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        Self { path, ways, lines: lines.map(parse).collect() }
+        Self { path, ways, tried: tried.collect(), lines: lines.map(parse).collect() }
     }
 
-    /// Fails with every difference between what is lost and what is listed.
-    pub fn compare(&self, losses: &[(&str, Vec<Lost>)]) {
+    /// Where it is kept.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Fails with every difference between what is lost and what is listed, and if something else was
+    /// tried than the list says.
+    pub fn compare(&self, losses: &[(&str, Vec<Lost>)], tried: &Tried) {
         let lost = merge(losses);
         let ways: Vec<&str> = losses.iter().map(|(way, _)| *way).collect();
         if env::var_os("UPDATE_EXPECTED").is_some() {
-            fs::write(&self.path, self.rewritten(&ways, &lost)).expect("the list can be written");
+            fs::write(&self.path, self.rewritten(&ways, &lost, tried))
+                .expect("the list can be written");
             return;
         }
         let mut message = String::new();
         if self.ways != ways {
             writeln!(message, "the first line must name {ways:?}").expect("a string grows");
+        }
+        if &self.tried != tried {
+            writeln!(message, "other things were tried: {tried:?}").expect("a string grows");
         }
         for (key, how) in lost.iter().filter(|(key, _)| !self.lines.contains_key(*key)) {
             writeln!(message, "lost: {}\n    {how}", line(key)).expect("a string grows");
@@ -96,8 +118,17 @@ impl Expected {
         wanted.map(|((_, check), _)| check)
     }
 
-    fn rewritten(&self, ways: &[&str], lost: &BTreeMap<(String, Check), String>) -> String {
+    fn rewritten(
+        &self,
+        ways: &[&str],
+        lost: &BTreeMap<(String, Check), String>,
+        tried: &Tried,
+    ) -> String {
         let mut text = format!("{WAYS_BEGIN}{}\n", ways.join(" "));
+        for (place, names) in tried {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            writeln!(text, "{TRIED_BEGIN}{place}: {}", names.join(" ")).expect("a string grows");
+        }
         for key in lost.keys() {
             let reason = self.lines.get(key).map_or(UNEXPLAINED, String::as_str);
             writeln!(text, "{} # {reason}", line(key)).expect("a string grows");

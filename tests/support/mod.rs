@@ -14,24 +14,31 @@
     reason = "each test binary uses its share of these; a helper that fails a test panics"
 )]
 
+mod cli;
+mod document;
 mod events;
 mod expected;
 mod http;
 mod modern;
+mod openapi;
 mod paths;
 mod paygate;
 mod process;
 mod redis;
 mod setup;
+pub mod tls;
 mod tools;
 
+pub use cli::row;
+pub use document::{blocks, commands};
 pub use events::{Answer, Event};
-pub use expected::{Check, Expected, Lost};
+pub use expected::{Check, Expected, Lost, Tried};
 pub use http::{Request, Response};
 pub use modern::{MODERN, TASKS, modern_body, modern_meta, modern_request};
+pub use openapi::{Operation, operations};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
-pub use process::Ended;
+pub use process::{Ended, run_within};
 pub use redis::RedisServer;
 pub use setup::Setup;
 pub use tools::{Background, in_repository, node, npm, python, tool};

@@ -13,8 +13,8 @@ use super::process::{Collected, Ended, Guard, collect};
 use super::setup::Setup;
 use super::{ADMIN_KEY, PATIENCE, eventually};
 
-/// What the binary prints before its address.
-const LISTENING: &str = "listening on http://";
+/// What the binary prints before its address, and `s://` with TLS.
+const LISTENING: &str = "listening on http";
 
 /// A running Paygate.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ fn listening_address(text: &str) -> Option<String> {
     // Only whole lines: the port may still be on its way.
     let line =
         text.split_inclusive('\n').find(|line| line.contains(LISTENING) && line.ends_with('\n'))?;
-    let after = line.split(LISTENING).nth(1)?;
+    let after = line.split(LISTENING).nth(1)?.split_once("://")?.1;
     let address: String =
         after.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
     Some(address)

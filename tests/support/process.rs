@@ -29,19 +29,24 @@ impl Ended {
 }
 
 /// Runs `command` until it ends by itself.
-pub fn run_to_end(mut command: Command) -> Ended {
+pub fn run_to_end(command: Command) -> Ended {
+    run_within(command, PATIENCE)
+}
+
+/// The same for what may take longer.
+pub fn run_within(mut command: Command, patience: Duration) -> Ended {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(command.spawn().expect("the binary starts"));
     let stdout = collect(child.0.stdout.take().expect("stdout is piped"));
     let stderr = collect(child.0.stderr.take().expect("stderr is piped"));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.0.try_wait().expect("the child can be waited for") {
             break status;
         }
         assert!(
             Instant::now() < deadline,
-            "{command:?} has not ended within {PATIENCE:?}\nstdout: {}\nstderr: {}",
+            "{command:?} has not ended within {patience:?}\nstdout: {}\nstderr: {}",
             stdout.text(),
             stderr.text()
         );

@@ -52,6 +52,22 @@ async fn nothing_of_a_clients_request_is_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_request_a_remote_server_learns_who_calls_too() {
+    let server = server(Manners::default()).await;
+    let paygate = guard(&server, json!({"forwardIdentity": true})).await;
+    let (key, id) = paygate.create_key(&json!({"credits": 10, "name": "ann"}));
+    let forged = json!({"dev.paygate/customer": {"id": "key_0000000000000000"}});
+    let params = json!({"name": "echo", "arguments": {"content": []}, "_meta": forged});
+    assert_eq!(paygate.rpc(&key, "tools/call", &params).error_code(), 0);
+    let calls = received(&server, |request| request.body["method"] == "tools/call");
+    let params = &calls.last().expect("the call").body["params"];
+    let customer = &params["_meta"]["dev.paygate/customer"];
+    assert_eq!((&customer["id"], &customer["name"]), (&json!(id), &json!("ann")), "{params}");
+    assert!(!params.to_string().contains(&key));
+    paygate.stop().expect_success();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_call_is_charged_for_its_answer_and_for_nothing_else() {
     let server = server(Manners::default()).await;
     let paygate = guard(&server, json!({"maxAnswerBytes": 10_000, "requestTimeoutMs": 500})).await;

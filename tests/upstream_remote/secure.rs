@@ -2,35 +2,20 @@
 
 use std::path::PathBuf;
 
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::*;
+use crate::support::tls;
 
 /// A server for `localhost` whose certificate is signed by an authority of its own, and that
 /// authority's file.
 async fn secure_server() -> (Server, PathBuf) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let tls = TlsAcceptor::from(Arc::new(config));
+    let (config, authority) = tls::of_localhost();
+    let tls = TlsAcceptor::from(config);
     let server = listen(Arc::new(Mcp::new(Manners::default())), "127.0.0.1:0", Some(tls)).await;
     let path =
         std::env::temp_dir().join(format!("paygate-ca-{}.pem", server.address.replace(':', "-")));
-    std::fs::write(&path, authority.pem()).unwrap();
+    std::fs::write(&path, authority).unwrap();
     (server, path)
 }
 

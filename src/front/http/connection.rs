@@ -3,7 +3,7 @@
 //! Its end is unhurried: if a client is still sending when its answer is complete (a body that is
 //! too large), closing at once would make the system reset the connection, and the client would
 //! never read why. So the write side is closed first and what still comes is read and dropped,
-//! within bounds.
+//! within bounds. With TLS the same goes on inside of it.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -16,14 +16,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::patience::Patient;
 use super::respond::Response;
 use super::service::Service;
+use super::tls::{Insecure, Tls};
 use crate::model::bounds;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, std::convert::Infallible>> + Send>>;
@@ -33,19 +34,50 @@ pub(super) async fn run(
     stream: TcpStream,
     peer: SocketAddr,
     service: Arc<ArcSwap<Service>>,
+    tls: Option<Arc<Tls>>,
     mut stop: watch::Receiver<bool>,
 ) {
     if let Err(why) = stream.set_nodelay(true) {
         tracing::debug!(target: "front", %why, "answers may be held back a little");
     }
-    let stream = Arc::new(stream);
-    let departure = Departure(Arc::clone(&stream));
+    let socket = Arc::new(stream);
+    let stream = Patient::new(Arc::clone(&socket), bounds::WRITE_STALL_MAX);
+    let Some(tls) = tls else {
+        let departure = Departure { socket, is_secure: false };
+        return serve(stream, departure, peer, service, stop).await;
+    };
+    let secured = tokio::select! {
+        secured = tls.secure(&socket, stream) => secured,
+        () = wanted(&mut stop) => return,
+    };
+    match secured {
+        Ok(stream) => {
+            let departure = Departure { socket, is_secure: true };
+            serve(stream, departure, peer, service, stop).await;
+        }
+        Err(why) => {
+            tracing::debug!(target: "front", %peer, %why, "a connection is not secure");
+            if let Insecure::Plain(stream) = why {
+                linger(stream).await;
+            }
+        }
+    }
+}
+
+/// Serves HTTP on a stream.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    departure: Departure,
+    peer: SocketAddr,
+    service: Arc<ArcSwap<Service>>,
+    mut stop: watch::Receiver<bool>,
+) {
     let answer = move |request: Request<Incoming>| -> Answer {
         // One request is served by one set of options, whatever is renewed meanwhile.
         let (service, departure) = (service.load_full(), departure.clone());
         Box::pin(async move { Ok(service.serve(request, peer, departure).await) })
     };
-    let stream = TokioIo::new(Patient::new(stream, bounds::WRITE_STALL_MAX));
+    let stream = TokioIo::new(stream);
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Who has sent all and closed that side still waits for the answer, and pays for it.
@@ -72,17 +104,36 @@ pub(super) async fn run(
 /// It cannot be told from a client that has only finished sending, so it must not be asked about
 /// one that may have: one of the legacy era.
 #[derive(Clone, Debug)]
-pub(super) struct Departure(Arc<TcpStream>);
+pub(super) struct Departure {
+    socket: Arc<TcpStream>,
+    /// Then what a client sends last is a record of TLS, not the end itself.
+    is_secure: bool,
+}
 
 /// Waits until a client has left; for ever, if there is no departure to wait for.
 pub(super) async fn departed(departure: Option<&Departure>) {
-    let Some(Departure(stream)) = departure else { return std::future::pending().await };
+    let Some(Departure { socket, is_secure }) = departure else {
+        return std::future::pending().await;
+    };
     let mut byte = [0_u8; 1];
-    match stream.peek(&mut byte).await {
+    match socket.peek(&mut byte).await {
         // The end, or a connection that is broken.
         Ok(0) | Err(_) => {}
+        // The goodbye of TLS is there already, or more; the end comes behind it.
+        Ok(_) if *is_secure => closed(socket).await,
         // More is there already, and hides what comes after it.
         Ok(_) => std::future::pending().await,
+    }
+}
+
+/// Waits until the client's side is closed, whatever lies unread before that. What is unread would
+/// wake us at once each time, so we look now and then.
+async fn closed(socket: &TcpStream) {
+    while let Ok(ready) = socket.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        sleep(bounds::DEPARTURE_LOOK).await;
     }
 }
 
@@ -91,7 +142,7 @@ async fn wanted(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
-async fn linger(mut stream: Patient) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let drop_what_comes = async {
         if stream.shutdown().await.is_err() {
             return;

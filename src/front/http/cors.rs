@@ -16,7 +16,7 @@ const REQUEST_HEADERS: &str = "Content-Type, Accept, X-API-Key, Authorization, M
      Last-Event-ID, Idempotency-Key";
 
 const RESPONSE_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, X-RateLimit-Limit, X-RateLimit-Remaining, \
-     X-RateLimit-Reset, X-Credits-Remaining, X-PayGate-Call-Id, Retry-After";
+     X-RateLimit-Reset, X-Credits-Charged, X-Credits-Remaining, X-PayGate-Call-Id, Retry-After";
 
 /// The methods that a page may use there; `None` if it is told nothing.
 pub(super) fn methods(path: &str) -> Option<&'static str> {

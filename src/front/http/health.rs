@@ -21,6 +21,15 @@ struct Health<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     modern_upstream: Option<Upstream<'a>>,
     store: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhooks: Option<Webhooks>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhooks {
+    pending_retries: u32,
+    dead_letter_count: i64,
 }
 
 #[derive(Serialize)]
@@ -54,6 +63,10 @@ pub(super) fn serve(service: &Service) -> Response {
         },
         modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
+        webhooks: service.webhooks().brief().map(|brief| Webhooks {
+            pending_retries: brief.pending_retries,
+            dead_letter_count: brief.dead_letters,
+        }),
     };
     json(status, serde_json::to_vec(&health).unwrap_or_default())
 }

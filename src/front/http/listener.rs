@@ -1,6 +1,7 @@
 //! Takes connections, as many at a time as there is room for. Every connection is a task in one
 //! set, so that none outlives the listener unnoticed.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,13 +14,20 @@ use tokio::time::sleep;
 
 use super::connection;
 use super::service::Service;
+use super::tls::{Certificate, Tls};
 use crate::model::bounds;
 
 /// A port that was taken for us, and nobody served yet.
-#[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// Why nothing can be served.
@@ -65,7 +73,19 @@ impl Listener {
         };
         let socket = TcpListener::bind(address).await.map_err(explain)?;
         let address = socket.local_addr().map_err(explain)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, tls: None })
+    }
+
+    /// Speaks TLS, with this certificate.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: Certificate) -> Self {
+        self.tls = Some(Arc::new(Tls::new(certificate)));
+        self
+    }
+
+    /// The certificate of new connections, if TLS is spoken.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Where it listens: with port 0 the one that the system chose.
@@ -91,9 +111,9 @@ impl Listener {
                 Some(ended) = connections.join_next() => tell_of_panic(ended),
                 (stream, peer, permit) = self.next(&room) => {
                     let service = Arc::clone(&service);
-                    let stop = stop.clone();
+                    let (tls, stop) = (self.tls.clone(), stop.clone());
                     connections.spawn(async move {
-                        connection::run(stream, peer, service, stop).await;
+                        connection::run(stream, peer, service, tls, stop).await;
                         drop(permit);
                     });
                 }

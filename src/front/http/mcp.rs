@@ -26,6 +26,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const CALL_ID: HeaderName = HeaderName::from_static("x-paygate-call-id");
+const CREDITS_CHARGED: HeaderName = HeaderName::from_static("x-credits-charged");
 const CREDITS_REMAINING: HeaderName = HeaderName::from_static("x-credits-remaining");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -126,7 +127,7 @@ async fn message(
     match reply {
         Reply::Stream(streaming) => {
             // The balance after it is not known yet.
-            let shown = Shown { call: streaming.call(), reading: None };
+            let shown = Shown { call: streaming.call(), ..Shown::default() };
             let denials = Arc::clone(service.denials());
             let mut response = events::respond(streaming, denials, departure);
             show(response.headers_mut(), &shown);
@@ -282,6 +283,9 @@ fn show(headers: &mut HeaderMap, shown: &Shown) {
         values.put(headers, CALL_ID, call.text().as_ref());
     }
     let mut digits = itoa::Buffer::new();
+    if let Some(charged) = shown.charged {
+        values.put(headers, CREDITS_CHARGED, digits.format(charged).as_bytes());
+    }
     if let Some(reading) = shown.reading {
         values.put(headers, CREDITS_REMAINING, digits.format(reading.available).as_bytes());
     }
@@ -357,12 +361,13 @@ mod tests {
     fn numbers_go_into_headers() {
         let rate = RateState { limit: 60, remaining: 59, reset_ms: 59_001 };
         let reading = Some(Reading { available: -3, rate: Some(rate) });
-        let shown = Shown { call: Some(CallId::from_random([7; 16])), reading };
+        let shown = Shown { call: Some(CallId::from_random([7; 16])), reading, charged: Some(2) };
         let written =
             Written { status: 200, text: Some(b"{}".to_vec()), shown, ..Written::default() };
         let response = respond(written, Wrapping::Events);
         let header = |name| response.headers()[name].to_str().unwrap();
         assert_eq!(header("x-paygate-call-id"), format!("call_{}", "07".repeat(16)));
+        assert_eq!(header("x-credits-charged"), "2");
         assert_eq!(header("x-credits-remaining"), "-3");
         assert_eq!(header("x-ratelimit-limit"), "60");
         assert_eq!(header("x-ratelimit-remaining"), "59");

@@ -3,7 +3,7 @@
 //!
 //! Reading order: `listener` takes connections, `connection` runs one, `service` sends each request
 //! through the layers (`guard`, `cors`, `client_address`) to its handler: `mcp`, `health`, `about`,
-//! or the admin API's router.
+//! or the admin API's router. `tls` secures a connection before that, if it is configured.
 
 mod about;
 mod body;
@@ -23,6 +23,7 @@ mod modern;
 mod patience;
 mod respond;
 mod service;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -35,13 +36,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use listener::{BindError, Listener};
+pub use tls::{Certificate, TlsError, TlsFiles};
 
 use super::reply::DenialOptions;
+use crate::events::webhooks::Webhooks;
 use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::upstream::Link;
 use doors::Doors;
 use service::Service;
+use tls::Tls;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -76,12 +80,15 @@ pub struct Served {
     pub link: Link,
     /// Every path that is not the front's own.
     pub admin: axum::Router,
+    /// Whose standing is shown.
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// A running front.
 pub struct HttpFront {
     address: SocketAddr,
     service: Arc<ArcSwap<Service>>,
+    tls: Option<Arc<Tls>>,
     doors: Arc<Doors>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
@@ -94,21 +101,30 @@ impl fmt::Debug for HttpFront {
 }
 
 /// Renews the options of a front.
-pub struct HttpRenewal(Arc<ArcSwap<Service>>);
+pub struct HttpRenewal {
+    service: Arc<ArcSwap<Service>>,
+    tls: Option<Arc<Tls>>,
+}
 
 impl HttpRenewal {
     /// Serves every request from now on by these options and this proxy. Connections stay open, and
     /// requests that have begun end as they began.
     pub fn renew(&self, options: HttpOptions, proxy: Arc<Proxy>) {
-        let service = self.0.load().renewed(options, proxy);
-        self.0.store(Arc::new(service));
+        let service = self.service.load().renewed(options, proxy);
+        self.service.store(Arc::new(service));
+    }
+
+    /// Shows this certificate to every connection from now on; is it another one than before?
+    /// Nothing happens to a front without TLS.
+    pub fn renew_certificate(&self, certificate: Certificate) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.renew(certificate))
     }
 }
 
 impl HttpFront {
     /// Begins to take connections.
     pub fn start(listener: Listener, options: HttpOptions, served: Served) -> Self {
-        let address = listener.address();
+        let (address, tls) = (listener.address(), listener.tls());
         let doors = Arc::new(Doors::default());
         let connections_max = options.connections_max;
         let service = Service::new(address, options, served, Arc::clone(&doors));
@@ -116,12 +132,12 @@ impl HttpFront {
         let service = Arc::new(ArcSwap::from_pointee(service));
         let accepting =
             tokio::spawn(listener.accept(Arc::clone(&service), connections_max, stopped));
-        Self { address, service, doors, stop, accepting }
+        Self { address, service, tls, doors, stop, accepting }
     }
 
     /// What its options are renewed by, also where the front itself is out of reach.
     pub fn renewal(&self) -> HttpRenewal {
-        HttpRenewal(Arc::clone(&self.service))
+        HttpRenewal { service: Arc::clone(&self.service), tls: self.tls.clone() }
     }
 
     /// Where it listens.

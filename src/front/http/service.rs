@@ -18,6 +18,7 @@ use super::respond::{Response, empty, json, method_not_allowed};
 use super::{HttpOptions, Served, about, cors, health, mcp};
 use crate::admin::{ClientAddress, route_of};
 use crate::events::metrics::HttpRequest;
+use crate::events::webhooks::Webhooks;
 use crate::front::reply::DenialOptions;
 use crate::model::address::unmapped;
 use crate::proxy::Proxy;
@@ -65,17 +66,26 @@ impl Service {
         peer: SocketAddr,
         departure: Departure,
     ) -> Response {
+        let (method, path) = counted(request.method(), request.uri().path());
+        let response = self.guarded(request, peer, departure).await;
+        let status = response.status().as_u16();
+        self.proxy().metrics().http(HttpRequest { method, path, status });
+        response
+    }
+
+    async fn guarded(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        departure: Departure,
+    ) -> Response {
         let peer_address = unmapped(peer.ip());
         let origin = match self.guard.check(request.headers(), request.uri(), peer_address) {
             Ok(origin) => origin,
             Err(refusal) => return *refusal,
         };
         let cors = origin.zip(cors::methods(request.uri().path()));
-        let counted = counted(request.method(), request.uri().path());
         let mut response = self.route(request, peer_address, departure).await;
-        let (method, path) = counted;
-        let status = response.status().as_u16();
-        self.proxy().metrics().http(HttpRequest { method, path, status });
         if let Some((origin, methods)) = cors {
             cors::allow(response.headers_mut(), origin, methods);
         }
@@ -134,6 +144,10 @@ impl Service {
 
     pub(super) fn store(&self) -> &dyn Store {
         &*self.served.store
+    }
+
+    pub(super) fn webhooks(&self) -> &Webhooks {
+        &self.served.webhooks
     }
 
     pub(super) fn link(&self) -> &Link {

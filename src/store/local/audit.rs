@@ -4,6 +4,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
+use super::outbox;
 use super::queue::Write;
 use super::records::to_json;
 use super::state::{Shared, State};
@@ -35,12 +36,16 @@ pub(super) fn write_audit(connection: &Connection, event: &AuditEvent) -> rusqli
 /// and whatever is beyond the whole number.
 pub(super) fn forget_audit(connection: &Connection, before: Option<Time>) -> rusqlite::Result<()> {
     let oldest = format!("SELECT id, at FROM audit ORDER BY id LIMIT {AUDIT_FORGOTTEN_AT_ONCE}");
+    let beyond = format!("id <= (SELECT max(id) FROM audit) - {AUDIT_ROWS_MAX}");
+    outbox::count_lost_entries(connection, &format!("SELECT id FROM ({oldest}) WHERE {beyond}"))?;
+    // What webhooks still have to send waits for them, within that number.
+    let sent = format!("(id <= ?2 OR kind NOT IN {})", outbox::admin_events());
     let sql = format!(
-        "DELETE FROM audit WHERE id IN (SELECT id FROM ({oldest})
-         WHERE at < ?1 OR id <= (SELECT max(id) FROM audit) - {AUDIT_ROWS_MAX})"
+        "DELETE FROM audit WHERE id IN (SELECT id FROM ({oldest}) WHERE at < ?1 OR {beyond})
+         AND ({sent} OR {beyond})"
     );
     let before = before.map_or(i64::MIN, Time::ms);
-    connection.prepare_cached(&sql)?.execute([before])?;
+    connection.prepare_cached(&sql)?.execute([before, outbox::sent(connection)?.audit])?;
     let refusals = format!("SELECT id FROM audit WHERE kind IN {REFUSALS}");
     let sql = format!(
         "DELETE FROM audit WHERE kind IN {REFUSALS} AND id <=
@@ -77,7 +82,7 @@ pub(super) fn read_audit(
     statement.query_map(params_from_iter(clause.values), row)?.collect()
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     Ok(AuditRow {
         id: row.get(0)?,
         at: Time::from_ms(row.get(1)?),
@@ -178,6 +183,16 @@ impl Shared {
         if state.open_for_writing().is_ok() && !state.queue.is_full() {
             state.audit(Some(event));
         }
+    }
+
+    /// Writes down what its doer waits for.
+    pub(super) fn record(&self, event: AuditEvent) -> Result<Durable, StoreError> {
+        let mut state = self.lock();
+        state.open_for_writing()?;
+        state.audit(Some(event));
+        let durable = state.queue.durable();
+        self.nudge(state);
+        Ok(durable)
     }
 
     pub(super) fn forget_audit(&self, before: Option<Time>) -> Result<Durable, StoreError> {

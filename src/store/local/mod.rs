@@ -10,12 +10,18 @@
 //! restart reads the file, which decides.
 
 mod accounts;
+mod alerts;
 mod audit;
+mod compare;
 pub(in crate::store) mod copied;
+pub(in crate::store) mod copied_rows;
 mod copy;
+mod explain;
 mod file;
+mod import;
 mod kept;
 mod open;
+mod outbox;
 mod paid;
 mod parked;
 mod queue;
@@ -23,13 +29,16 @@ mod read;
 mod records;
 mod recover;
 mod refunds;
+mod report;
 mod roll_up;
 mod rows;
 mod schema;
 mod slow;
 mod state;
 mod store;
+mod tally;
 mod teams;
+mod tenants;
 mod tokens;
 mod usage;
 mod verify;
@@ -37,6 +46,7 @@ mod writer;
 
 pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
+pub use import::{Arrival, known};
 pub use open::{LocalOptions, OpenError};
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};

@@ -1,7 +1,8 @@
 //! Opening the books: one process per file, recovery, and the threads that serve it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -10,8 +11,10 @@ use super::accounts::{SavePace, SavePass};
 use super::file::OwnFile;
 use super::read::Reader;
 use super::recover::{Recovered, recover};
+use super::roll_up::rolled;
 use super::schema;
-use super::state::{LocalStore, Shared};
+use super::state::{LocalStore, Shared, Turns};
+use super::tally::Tally;
 use super::writer::Writer;
 use crate::model::time::Time;
 
@@ -92,11 +95,7 @@ impl LocalStore {
             Some(file) => open_file(file)?,
             None => Connection::open_in_memory().map_err(failed)?,
         };
-        match schema::header(&connection, "user_version").map_err(failed)? {
-            0 => schema::create(&mut connection).map_err(failed)?,
-            schema::VERSION => {}
-            older => schema::migrate(&mut connection, older).map_err(failed)?,
-        }
+        bring_up_to_date(&mut connection).map_err(failed)?;
         let recovered = recover(&mut connection, now)
             .map_err(failed)?
             .map_err(|reason| OpenError::Damaged { path: path.clone(), reason })?;
@@ -109,13 +108,12 @@ impl LocalStore {
         }
         let durability = if ephemeral { Durability::None } else { options.durability };
         let shared = Arc::new(Shared::new(state, durability, seal_key));
-        let reader = || match &file {
-            Some(file) => read_only(file).map(Reader::new).map_err(failed),
-            None => Ok(Reader::new(Arc::clone(&connection))),
-        };
-        let (lookups, reports) = (reader()?, reader()?);
+        let [lookups, unsent, reports] = readers(file.as_deref(), &connection)?;
         let (loads, refunds) = (Arc::default(), Arc::default());
+        let rolled = rolled(&connection.lock().unwrap_or_else(PoisonError::into_inner));
+        shared.noted_from.store(seq.max(rolled.map_err(failed)?), Ordering::Relaxed);
         let writer = Writer {
+            tally: Tally::after(Arc::clone(&shared.noted_from)),
             shared: Arc::clone(&shared),
             connection,
             seq,
@@ -126,18 +124,42 @@ impl LocalStore {
         };
         let thread = std::thread::Builder::new().name("paygate-writer".to_owned());
         let thread = thread.spawn(move || writer.run());
-        let thread = thread
-            .map_err(|error| OpenError::Io { path: path.clone(), reason: error.to_string() })?;
+        let thread = thread.map_err(|error| no_thread(&path, &error))?;
         Ok(Self {
             shared,
             lookups,
             loads,
             reports,
+            unsent,
             refunds,
             rolling: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
+            counting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(thread)),
         })
     }
+}
+
+fn bring_up_to_date(connection: &mut Connection) -> rusqlite::Result<()> {
+    match schema::header(connection, "user_version")? {
+        0 => schema::create(connection),
+        schema::VERSION => Ok(()),
+        older => schema::migrate(connection, older),
+    }
+}
+
+/// For lookups, for webhooks and for reports. Without a file all use the writer's connection.
+fn readers(file: Option<&Path>, writer: &Arc<Mutex<Connection>>) -> Result<[Reader; 3], OpenError> {
+    let Some(file) = file else {
+        return Ok([(); 3].map(|()| Reader::new(Arc::clone(writer))));
+    };
+    let connection = || read_only(file).map_err(|error| describe(file, &error));
+    let reports = Reader::for_reports(connection()?).map_err(|error| no_thread(file, &error))?;
+    Ok([Reader::new(connection()?), Reader::new(connection()?), reports])
+}
+
+fn no_thread(path: &Path, error: &std::io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn describe(path: &Path, error: &rusqlite::Error) -> OpenError {

@@ -120,6 +120,7 @@ impl State {
             }
         }
         self.queue.reopened(parking.call, parking.key.account(), calls);
+        self.moved.opened(hold.credits());
         self.book.reopen(hold);
         self.parked.put(parking);
     }

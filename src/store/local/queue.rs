@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::alerts::AlertWrite;
+use super::compare::Summed;
 use super::kept::KeptRow;
+use super::outbox::OutboxWrite;
 use super::records::OnceRecord;
 use super::roll_up::RollUp;
 use super::rows::{End, JournalRow};
@@ -54,6 +57,8 @@ pub(super) enum Write {
         labels: Labels,
     },
     RollUp(Box<RollUp>),
+    /// Adds to the sums what was written in this life so far.
+    FlushUsage,
     Refused(Vec<Refused>),
     ForgetUsage {
         before: Option<Time>,
@@ -62,6 +67,10 @@ pub(super) enum Write {
     DeletedToken(TokenId),
     Namespace(Arc<Namespace>),
     Team(Arc<Team>),
+    Alert(Box<AlertWrite>),
+    /// How far the journal was summed up.
+    Summed(Summed),
+    Outbox(Box<OutboxWrite>),
 }
 
 /// A call whose hold is open.
@@ -88,6 +97,8 @@ pub(super) struct Queue {
     open: IdMap<CallId, OpenCall>,
     /// Holds without a row yet, oldest first. Resolved ones are skipped when they come up.
     young: VecDeque<(Instant, CallId)>,
+    /// The number that the last journal row has, or will have when it is written.
+    seq: i64,
     #[cfg(test)]
     pretends_full: bool,
 }
@@ -124,10 +135,25 @@ impl Queue {
         self.batch.writes.push(write);
     }
 
+    /// New rows come after this one.
+    pub(super) fn continue_after(&mut self, seq: i64) {
+        self.seq = seq;
+    }
+
+    /// The journal row that the book is true up to: balances do not change without one.
+    pub(super) fn seq(&self) -> i64 {
+        self.seq
+    }
+
+    fn push_row(&mut self, row: JournalRow) {
+        self.seq = self.seq.saturating_add(1);
+        self.batch.writes.push(Write::Journal(row));
+    }
+
     /// Queues a journal row, which is written down in the text of the batch.
     pub(super) fn journal(&mut self, row: impl FnOnce(&mut String) -> JournalRow) {
         let row = row(&mut self.batch.text);
-        self.batch.writes.push(Write::Journal(row));
+        self.push_row(row);
     }
 
     /// Takes those who wait, because nothing will be written any more.
@@ -172,7 +198,7 @@ impl Queue {
         if let Some(open) = self.open.get_mut(&hold.call).filter(|open| !open.written) {
             open.written = true;
             let row = JournalRow::hold(&mut self.batch.text, hold, &open.payer, &open.calls);
-            self.batch.writes.push(Write::Journal(row));
+            self.push_row(row);
         }
     }
 
@@ -197,7 +223,7 @@ impl Queue {
         let text = &mut self.batch.text;
         let end = End { resolution, payer: &payer, charged, calls: &calls };
         let row = if written { end.row(text) } else { end.row_with_hold(text, hold) };
-        self.batch.writes.push(Write::Journal(row));
+        self.push_row(row);
     }
 
     /// Takes what is to be written now; with `all`, also the holds that might still end soon, so

@@ -1,16 +1,19 @@
-//! Reading beside the writer: lookups of keys that are not in memory yet, lists and sums. On a
-//! blocking thread. Lookups have a connection of their own, so that no call waits for a report.
+//! Reading beside the writer: lookups of keys that are not in memory yet, lists and sums, never on a
+//! thread that serves calls. Lookups have a connection of their own, so that no call waits for a
+//! report; reports have a thread of their own, which steps back where calls need the processor.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::records::{KEY_COLUMNS, from_json, read_key};
 use crate::ledger::Account;
-use crate::model::bounds::READ_TURN_WAIT;
+use crate::model::bounds::{READ_TURN_WAIT, REPORTS_NICENESS};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::secret::Digest;
@@ -21,14 +24,36 @@ pub(super) struct Reader {
     connection: Arc<Mutex<Connection>>,
     turn: Arc<Semaphore>,
     patience: Duration,
+    /// Its own thread, if it has one.
+    thread: Option<SyncSender<Job>>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// A key, and its account if that was ever saved.
 pub(super) type KeyAndAccount = (Key, Option<Account>);
 
 impl Reader {
     pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
-        Self { connection, turn: Arc::new(Semaphore::new(1)), patience: READ_TURN_WAIT }
+        let turn = Arc::new(Semaphore::new(1));
+        Self { connection, turn, patience: READ_TURN_WAIT, thread: None }
+    }
+
+    /// The same for what may take long. Not for a connection that the writer needs.
+    pub(super) fn for_reports(connection: Arc<Mutex<Connection>>) -> std::io::Result<Self> {
+        // Never more than the one whose turn it is.
+        let (sender, jobs) = sync_channel::<Job>(1);
+        let thread = std::thread::Builder::new().name("paygate-reports".to_owned());
+        thread.spawn(move || {
+            step_back();
+            for job in jobs {
+                // Whoever waits for it is told, because its answer does not come.
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    tracing::error!("a report failed in an unforeseen way");
+                }
+            }
+        })?;
+        Ok(Self { thread: Some(sender), ..Self::new(connection) })
     }
 
     /// Runs a read on a blocking thread. Busy if it is not its turn in time.
@@ -40,15 +65,35 @@ impl Reader {
         let turn = turn.map_err(|_| StoreError::Busy)?;
         let turn = turn.map_err(|closed| StoreError::Read(closed.to_string()))?;
         let connection = Arc::clone(&self.connection);
-        let reading = tokio::task::spawn_blocking(move || {
+        let work = move || {
             // The turn ends with the read, even if nobody waits for it any more.
             let _turn = turn;
             work(&connection.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match reading.await {
-            Ok(result) => result.map_err(|error| StoreError::Read(error.to_string())),
-            Err(failed) => Err(StoreError::Read(failed.to_string())),
-        }
+        };
+        let result = match &self.thread {
+            None => tokio::task::spawn_blocking(work).await.map_err(|failed| failed.to_string()),
+            Some(thread) => {
+                let (answer, answered) = oneshot::channel();
+                let job = Box::new(move || {
+                    if answer.send(work()).is_err() {
+                        tracing::trace!("nobody waits for this report any more");
+                    }
+                });
+                thread.try_send(job).map_err(|_| StoreError::Read("no reader".to_owned()))?;
+                answered.await.map_err(|_| "the report failed".to_owned())
+            }
+        };
+        result.map_err(StoreError::Read)?.map_err(|error| StoreError::Read(error.to_string()))
+    }
+}
+
+/// Lets this thread have the processor only where others leave it, nearly: a report must not slow
+/// calls, and must not wait for ever on a busy machine either.
+fn step_back() {
+    // Elsewhere it would be the whole process that steps back.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, REPORTS_NICENESS) {
+        tracing::debug!(%error, "reports run with the priority of calls");
     }
 }
 
@@ -114,6 +159,22 @@ pub(super) fn keys_page(
     rows.truncate(limit);
     let next = rows.last().map(|(_, place)| *place).filter(|_| has_more);
     Ok((rows.into_iter().map(|(row, _)| row).collect(), next))
+}
+
+/// Keys in the order of their ids, with their places in the order of creation.
+pub(super) fn keys_by_id(
+    connection: &Connection,
+    after: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<(KeyAndAccount, i64)>> {
+    let sql = format!(
+        "SELECT {KEY_COLUMNS}, accounts.state, keys.rowid {FROM_KEYS}
+         WHERE keys.id > ?1 ORDER BY keys.id LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let given = (after, i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = statement.query_map(given, |row| Ok((key_and_account(row)?, row.get(7)?)))?;
+    rows.collect()
 }
 
 #[cfg(test)]

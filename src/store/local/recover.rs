@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::accounts::save;
+use super::alerts::Alerting;
 use super::kept::KeptUse;
 use super::paid;
 use super::parked::{self, FoundParked};
@@ -66,6 +67,7 @@ pub(super) fn recover(
         save(&transaction, id, account, seq)?;
     }
     let mut state = State::default();
+    state.queue.continue_after(seq);
     for call in parked.keys() {
         parked::delete(&transaction, call)?;
     }
@@ -83,6 +85,7 @@ pub(super) fn recover(
         .collect();
     state.load_teams(read_teams(&transaction)?, read_team_accounts(&transaction)?);
     state.tokens = read_tokens(&transaction)?;
+    state.alerts = Alerting::read(&transaction)?;
     state.once = read_once(&transaction)?.into_iter().map(|once| (once.id, once)).collect();
     let open_holds = found.iter().map(FoundParked::row).collect();
     for waiting in found {
@@ -158,7 +161,7 @@ impl Replay<'_> {
                         drop(open.insert(hold.call, OpenHold { payer, seq: row.seq }));
                     }
                     Entry::Resolution(end) => drop(open.remove(&end.call)),
-                    Entry::Credit { .. } | Entry::Reversal(_) => {}
+                    Entry::Credit { .. } | Entry::Reversal(_) | Entry::Opening(_) => {}
                 }
                 if let Err(error) = self.apply(entry, row.seq) {
                     return Ok(Err(format!("journal row {}: {error}", row.seq)));
@@ -186,6 +189,7 @@ impl Replay<'_> {
             Entry::Reversal(reversal) => {
                 reversal.postings.iter().map(|posting| posting.account.clone()).collect()
             }
+            Entry::Opening(opening) => vec![opening.account.clone()],
             Entry::Resolution(_) => Vec::new(),
         });
         for id in accounts {

@@ -65,7 +65,7 @@ impl Found {
                 Entry::Reversal(_) => self.is_refunded = true,
                 Entry::Resolution(found) => self.end = Some(found),
                 Entry::Hold(found) => hold = Some(found),
-                Entry::Credit { .. } => {}
+                Entry::Credit { .. } | Entry::Opening(_) => {}
             }
         }
         let (hold, key) = hold.zip(KeyId::parse(payer.as_str()))?;
@@ -145,6 +145,8 @@ impl Shared {
             }
         };
         state.touch(reversal.postings.iter().map(|posting| &posting.account));
+        state.moved.refunded(reversal.credits());
+        state.sum_postings(&reversal.postings);
         let payer = key.account();
         let available = state.book.account(&payer).map_or(0, Account::available);
         let reason = deed.reason.as_deref();

@@ -1,9 +1,14 @@
 //! The sums of usage. They follow the journal by its row numbers: what a row adds is written in one
 //! commit with the number up to which they are true, so a crash neither loses nor repeats any of it,
-//! and no call waits for them.
+//! and no call waits for them. Mostly the writer has noted it (`tally.rs`); after a crash, or in a file
+//! of an older version, it is read from the journal here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::outbox;
 use super::queue::Write;
 use super::schema::{meta, set_meta};
 use super::state::{LocalStore, Shared};
@@ -23,7 +28,7 @@ pub(super) const FROM: &str = "usage_from";
 pub(super) const ENDS: &str = "('call', 'capture', 'release', 'expire', 'recover', 'refund')";
 
 /// `n` of the first refusal after a journal row; below are the calls of the row itself.
-const REFUSED_FIRST: i64 = 1 << 16;
+pub(super) const REFUSED_FIRST: i64 = 1 << 16;
 
 /// What some journal rows add to the sums.
 #[derive(Debug)]
@@ -37,25 +42,37 @@ pub(super) struct RollUp {
 }
 
 /// Hour, namespace, name and value of a label, calls and credits.
-type LabelSum = (i64, String, String, String, i64, i64);
+pub(super) type LabelSum = (i64, String, String, String, i64, i64);
 
+/// What a key used of a tool in an hour.
 #[derive(Debug)]
-struct Sum {
-    hour: i64,
-    key: String,
-    tool: String,
-    calls: i64,
-    credits: i64,
+pub(super) struct Sum {
+    pub(super) hour: i64,
+    pub(super) key: String,
+    pub(super) tool: String,
+    pub(super) calls: i64,
+    pub(super) credits: i64,
 }
 
-/// The next rows that the sums do not have yet; `None` if they have all.
-pub(super) fn fold(connection: &Connection) -> rusqlite::Result<Option<RollUp>> {
-    let after = meta(connection, ROLLED)?;
+/// The journal row up to which the sums are true.
+pub(super) fn rolled(connection: &Connection) -> rusqlite::Result<i64> {
+    meta(connection, ROLLED)
+}
+
+/// Notes that the sums are true up to a journal row.
+pub(super) fn set_rolled(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+    set_meta(connection, ROLLED, seq)
+}
+
+/// The next rows up to `end` that the sums do not have yet; `None` if they have all.
+pub(super) fn fold(connection: &Connection, end: i64) -> rusqlite::Result<Option<RollUp>> {
+    let after = rolled(connection)?;
     let up_to: Option<i64> = connection
         .prepare_cached(
-            "SELECT max(seq) FROM (SELECT seq FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
+            "SELECT max(seq) FROM (SELECT seq FROM journal WHERE seq > ?1 AND seq <= ?3
+                                   ORDER BY seq LIMIT ?2)",
         )?
-        .query_row([after, USAGE_ROLLED_AT_ONCE], |row| row.get(0))?;
+        .query_row([after, USAGE_ROLLED_AT_ONCE, end], |row| row.get(0))?;
     let Some(up_to) = up_to else { return Ok(None) };
     let sql = format!(
         "SELECT at - at % {HOUR_MS}, account, call.value ->> 0, sum(kind <> 'refund'),
@@ -115,17 +132,47 @@ pub(super) fn write_labels(
     Ok(())
 }
 
+/// What a call is for, if its client has said so.
+pub(super) fn labels_of(
+    connection: &Connection,
+    call: &CallId,
+) -> rusqlite::Result<Option<Labels>> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT labels FROM call_labels WHERE call = ?1")?
+        .query_row([call.bytes().as_slice()], |row| row.get(0))
+        .optional()?;
+    Ok(text.and_then(|text| Labels::parse(&text).ok().flatten()))
+}
+
 /// Adds to the sums, unless they have these rows already.
 pub(super) fn write_roll_up(connection: &Connection, more: &RollUp) -> rusqlite::Result<()> {
-    if meta(connection, ROLLED)? != more.after {
+    if rolled(connection)? != more.after {
         return Ok(());
     }
-    for sum in &more.sums {
-        add(connection, sum.hour, (&sum.key, &sum.tool, ""), None, (sum.calls, sum.credits))?;
+    add_all(connection, &more.sums, &more.marks, &more.labels)?;
+    set_rolled(connection, more.up_to)
+}
+
+/// Adds to all the sums.
+pub(super) fn add_all(
+    connection: &Connection,
+    sums: &[Sum],
+    marks: &[(i64, i64)],
+    labels: &[LabelSum],
+) -> rusqlite::Result<()> {
+    let mut tools = BTreeMap::<(i64, String, &str), (i64, i64)>::new();
+    for Sum { hour, key, tool, calls, credits } in sums {
+        let namespace = namespace_of(connection, key)?;
+        add(connection, *hour, (key, tool, ""), &namespace, (*calls, *credits))?;
+        let of_tool = tools.entry((*hour, namespace, tool)).or_default();
+        *of_tool = (of_tool.0.saturating_add(*calls), of_tool.1.saturating_add(*credits));
+    }
+    for ((hour, namespace, tool), used) in tools {
+        add_tool(connection, hour, (&namespace, tool, ""), used)?;
     }
     let mut mark =
         connection.prepare_cached("INSERT OR IGNORE INTO usage_marks VALUES (?1, ?2)")?;
-    for place in &more.marks {
+    for place in marks {
         mark.execute(*place)?;
     }
     let mut insert = connection.prepare_cached(
@@ -133,56 +180,104 @@ pub(super) fn write_roll_up(connection: &Connection, more: &RollUp) -> rusqlite:
          ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
              credits = credits + excluded.credits",
     )?;
-    for (start, namespace, name, value, calls, credits) in &more.labels {
+    for (start, namespace, name, value, calls, credits) in labels {
         insert.execute(params![start, namespace, name, value, calls, credits])?;
     }
-    set_meta(connection, ROLLED, more.up_to)
+    Ok(())
+}
+
+/// Whose a key is or was; empty for what is none.
+pub(super) fn namespace_of(connection: &Connection, key: &str) -> rusqlite::Result<String> {
+    let sql = "SELECT coalesce((SELECT namespace FROM keys WHERE id = ?1),
+                               (SELECT namespace FROM deleted_keys WHERE id = ?1), '')";
+    connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))
 }
 
 fn add(
     connection: &Connection,
     at: i64,
     (key, tool, reason): (&str, &str, &str),
-    namespace: Option<&str>,
+    namespace: &str,
     (calls, credits): (i64, i64),
 ) -> rusqlite::Result<()> {
-    for (table, bucket) in [("usage_hours", Bucket::Hour), ("usage_days", Bucket::Day)] {
-        let sql = format!(
-            "INSERT INTO {table} (start, key, tool, reason, namespace, calls, credits)
-             VALUES (?1, ?2, ?3, ?4, coalesce(?5, (SELECT namespace FROM keys WHERE id = ?2),
-                 (SELECT namespace FROM deleted_keys WHERE id = ?2), ''), ?6, ?7)
-             ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
-                 credits = credits + excluded.credits"
-        );
+    for (sql, bucket) in [(ADD_HOUR, Bucket::Hour), (ADD_DAY, Bucket::Day)] {
         let start = bucket.start(Time::from_ms(at));
         connection
-            .prepare_cached(&sql)?
+            .prepare_cached(sql)?
             .execute(params![start, key, tool, reason, namespace, calls, credits])?;
     }
     Ok(())
 }
 
-/// Writes refusals after the last journal row, and adds them to the sums.
-pub(super) fn write_refused(
+const ADD_HOUR: &str =
+    "INSERT INTO usage_hours (start, key, tool, reason, namespace, calls, credits)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+     ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, credits = credits + excluded.credits";
+
+const ADD_DAY: &str =
+    "INSERT INTO usage_days (start, key, tool, reason, namespace, calls, credits)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+     ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, credits = credits + excluded.credits";
+
+fn add_tool(
     connection: &Connection,
-    refused: &[Refused],
+    at: i64,
+    (namespace, tool, reason): (&str, &str, &str),
+    (calls, credits): (i64, i64),
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO usage_tools (start, namespace, tool, reason, calls, credits)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,
+             credits = credits + excluded.credits";
+    let start = Bucket::Hour.start(Time::from_ms(at));
+    connection
+        .prepare_cached(sql)?
+        .execute(params![start, namespace, tool, reason, calls, credits])?;
+    Ok(())
+}
+
+/// Refusals of one kind, as they are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedRow<'a> {
+    pub(super) at: i64,
+    pub(super) key: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) tool: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) count: u64,
+}
+
+impl<'a> From<&'a Refused> for RefusedRow<'a> {
+    fn from(refused: &'a Refused) -> Self {
+        let Refused { at, key, namespace, tool, reason, count } = refused;
+        Self { at: at.ms(), key, namespace, tool, reason, count: *count }
+    }
+}
+
+/// Writes refusals after the last journal row, and adds them to the sums.
+pub(super) fn write_refused<'a>(
+    connection: &Connection,
+    refused: impl IntoIterator<Item = impl Into<RefusedRow<'a>>>,
     seq: i64,
 ) -> rusqlite::Result<()> {
+    let refused: Vec<RefusedRow<'a>> = refused.into_iter().map(Into::into).collect();
     let last = "SELECT max(n) FROM refused WHERE seq = ?1";
     let last: Option<i64> = connection.prepare_cached(last)?.query_row([seq], |row| row.get(0))?;
     let first = last.map_or(REFUSED_FIRST, |last| last.saturating_add(1));
+    let first = first.max(outbox::first_unsent(connection, seq)?);
     let mut insert = connection.prepare_cached(
         "INSERT INTO refused (seq, n, at, key, namespace, tool, reason, count)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    for (n, kind) in (first..REFUSED_ROWS_MAX).zip(refused) {
-        let Refused { at, key, namespace, tool, reason, count } = kind;
-        let count = i64::try_from(*count).unwrap_or(i64::MAX);
-        insert.execute(params![seq, n, at.ms(), key, namespace, tool, reason, count])?;
+    for (n, kind) in (first..REFUSED_ROWS_MAX).zip(&refused) {
+        let RefusedRow { at, key, namespace, tool, reason, count } = *kind;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        insert.execute(params![seq, n, at, key, namespace, tool, reason, count])?;
     }
-    for Refused { at, key, namespace, tool, reason, count } in refused {
-        let count = i64::try_from(*count).unwrap_or(i64::MAX);
-        add(connection, at.ms(), (key, tool, reason), Some(namespace), (count, 0))?;
+    for RefusedRow { at, key, namespace, tool, reason, count } in refused {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        add(connection, at, (key, tool, reason), namespace, (count, 0))?;
+        add_tool(connection, at, (namespace, tool, reason), (count, 0))?;
     }
     Ok(())
 }
@@ -193,6 +288,7 @@ pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rus
     let beyond = "DELETE FROM refused WHERE (seq, n) IN
         (SELECT seq, n FROM refused ORDER BY seq, n LIMIT max(0, min(?1, (SELECT count(*) FROM refused) - ?2)))";
     let at_once = i64::try_from(USAGE_FORGOTTEN_AT_ONCE).unwrap_or(i64::MAX);
+    outbox::count_lost_refusals(connection, at_once, REFUSED_ROWS_MAX)?;
     connection.prepare_cached(beyond)?.execute([at_once, REFUSED_ROWS_MAX])?;
     let Some(before) = before else { return Ok(()) };
     let hour = Bucket::Hour.start(before);
@@ -210,8 +306,9 @@ pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rus
     }
     connection.prepare_cached("DELETE FROM usage_marks WHERE start < ?1")?.execute([hour])?;
     let old = "DELETE FROM refused WHERE (seq, n) IN
-        (SELECT seq, n FROM refused WHERE at < ?1 ORDER BY seq, n LIMIT ?2)";
-    connection.prepare_cached(old)?.execute([hour, at_once])?;
+        (SELECT seq, n FROM refused WHERE at < ?1 AND (seq << 20 | n) <= ?3 ORDER BY seq, n LIMIT ?2)";
+    let sent = outbox::sent(connection)?.usage;
+    connection.prepare_cached(old)?.execute([hour, at_once, sent])?;
     let labels = "DELETE FROM call_labels WHERE call IN
         (SELECT call FROM call_labels WHERE at < ?1 ORDER BY at LIMIT ?2)";
     connection.prepare_cached(labels)?.execute([hour, at_once])?;
@@ -219,6 +316,10 @@ pub(super) fn forget_usage(connection: &Connection, before: Option<Time>) -> rus
         (SELECT start, namespace, name, value FROM label_hours WHERE start < ?1
          ORDER BY start LIMIT ?2)";
     connection.prepare_cached(labels)?.execute([hour, at_once])?;
+    let tools = "DELETE FROM usage_tools WHERE (start, namespace, tool, reason) IN
+        (SELECT start, namespace, tool, reason FROM usage_tools WHERE start < ?1
+         ORDER BY start LIMIT ?2)";
+    connection.prepare_cached(tools)?.execute([hour, at_once])?;
     for (table, bucket) in [("usage_hours", Bucket::Hour), ("usage_days", Bucket::Day)] {
         let sql = format!(
             "DELETE FROM {table} WHERE (start, key, tool, reason) IN
@@ -247,24 +348,32 @@ impl Shared {
 }
 
 impl LocalStore {
-    /// Writes refusals down and brings the sums up to the present.
-    pub(super) async fn catch_up(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
-        if !refused.is_empty() {
-            self.shared.usage(Write::Refused(refused))?.wait().await?;
+    /// Writes refusals down.
+    pub(super) async fn write_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        if refused.is_empty() {
+            return Ok(());
         }
+        self.shared.usage(Write::Refused(refused))?.wait().await
+    }
+
+    /// Brings the sums up to the present.
+    pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let _alone = self.rolling.lock().await;
         self.shared.flush()?.wait().await?;
         let last = "SELECT coalesce(max(seq), 0) FROM journal";
         let last = move |connection: &Connection| connection.query_row(last, [], |row| row.get(0));
         let last: i64 = self.reports.read(last).await?;
-        while let Some(more) = self.reports.read(fold).await? {
-            let is_there = more.up_to >= last;
-            self.shared.usage(Write::RollUp(Box::new(more)))?.wait().await?;
-            if is_there {
-                break;
+        loop {
+            // What the writer could not note, first.
+            let end = self.shared.noted_from.load(Ordering::Relaxed);
+            while let Some(more) = self.reports.read(move |books| fold(books, end)).await? {
+                self.shared.usage(Write::RollUp(Box::new(more)))?.wait().await?;
+            }
+            self.shared.usage(Write::FlushUsage)?.wait().await?;
+            if self.reports.read(rolled).await? >= last {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
@@ -305,11 +414,11 @@ mod tests {
         let connection = books();
         call(&connection, 1, 5);
         call(&connection, 2, HOUR_MS + 5);
-        let more = fold(&connection).unwrap().unwrap();
+        let more = fold(&connection, i64::MAX).unwrap().unwrap();
         write_roll_up(&connection, &more).unwrap();
         // As after a crash, or two who do it at once.
         write_roll_up(&connection, &more).unwrap();
-        assert!(fold(&connection).unwrap().is_none());
+        assert!(fold(&connection, i64::MAX).unwrap().is_none());
         write_refused(&connection, &[refused(7)], 2).unwrap();
         let mut found: Vec<_> = sums(&connection, None).unwrap();
         found.sort_by(|one, other| (&one.tool, &one.reason).cmp(&(&other.tool, &other.reason)));
@@ -326,7 +435,7 @@ mod tests {
         write_refused(&connection, &[refused(6)], 1).unwrap();
         call(&connection, 2, 3 * DAY);
         write_refused(&connection, &[refused(3 * DAY + 1)], 2).unwrap();
-        write_roll_up(&connection, &fold(&connection).unwrap().unwrap()).unwrap();
+        write_roll_up(&connection, &fold(&connection, i64::MAX).unwrap().unwrap()).unwrap();
         assert_eq!(listed(&connection).len(), 6);
         forget_usage(&connection, None).unwrap();
         assert_eq!(listed(&connection).len(), 6);

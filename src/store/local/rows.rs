@@ -4,7 +4,8 @@
 //! `{"held":…,"until":…,"postings":[["counter@window",amount]…],"kept":[…],
 //! "calls":[[tool,price,charged,outcome]…],"accounts":[…],"reason":…}` (postings: see `posting.rs`). A call that
 //! ended before its hold was written is one row of kind `call`, without `kept` if all of it stayed;
-//! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back.
+//! otherwise it is a `hold` and, later, a row named after its end. A `refund` says what is given back, an
+//! `import` what an account brings from other books, with `"last"` for its last call there.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,8 +13,11 @@ use std::ops::Range;
 use rusqlite::{CachedStatement, Connection, Row, Statement};
 use serde::Deserialize;
 
-use crate::ledger::{CreditKind, Entry, Hold, Posting, Resolution, ResolutionKind, Reversal};
+use crate::ledger::{
+    CreditKind, Entry, Hold, Opening, Posting, Resolution, ResolutionKind, Reversal,
+};
 use crate::model::ids::{AccountId, CallId};
+use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::store::CallEnd;
 use crate::store::detail::DetailText;
@@ -30,6 +34,34 @@ pub(super) struct JournalRow {
     amount: i64,
     detail: Range<usize>,
     effect: Effect,
+    ended: Ended,
+}
+
+/// The calls whose end a row tells of: tool and credits.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Nothing,
+    One(Text, i64),
+    Many(Vec<(Text, i64)>),
+}
+
+impl Ended {
+    fn of(calls: &[CallEnd]) -> Self {
+        match calls {
+            [] => Self::Nothing,
+            [one] => Self::One(one.tool.clone(), one.charged),
+            many => Self::Many(many.iter().map(|one| (one.tool.clone(), one.charged)).collect()),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, i64)> {
+        let (one, many) = match self {
+            Self::Nothing => (None, [].as_slice()),
+            Self::One(tool, charged) => (Some((tool, *charged)), [].as_slice()),
+            Self::Many(all) => (None, all.as_slice()),
+        };
+        one.into_iter().chain(many.iter().map(|(tool, charged)| (tool, *charged)))
+    }
 }
 
 /// What a row does to the holds that have a row and are open.
@@ -64,8 +96,8 @@ impl JournalRow {
         reason: Option<&str>,
     ) -> Self {
         let detail = DetailText::of(text, |detail| detail.reason(reason));
-        let (kind, effect) = (credit_word(kind), Effect::Neither);
-        Self { at, kind, call: None, account, amount, detail, effect }
+        let (kind, effect, ended) = (credit_word(kind), Effect::Neither, Ended::Nothing);
+        Self { at, kind, call: None, account, amount, detail, effect, ended }
     }
 
     pub(super) fn hold(
@@ -80,7 +112,8 @@ impl JournalRow {
         });
         let amount = calls.iter().fold(0_i64, |sum, call| sum.saturating_add(call.price));
         let (call, account, effect) = (Some(hold.call), payer.clone(), Effect::Opens(hold.call));
-        Self { at: hold.at, kind: "hold", call, account, amount, detail, effect }
+        let ended = Ended::Nothing;
+        Self { at: hold.at, kind: "hold", call, account, amount, detail, effect, ended }
     }
 
     pub(super) fn refund(
@@ -96,11 +129,47 @@ impl JournalRow {
             detail.reason(reason);
         });
         let (call, amount, effect) = (Some(reversal.call), reversal.credits(), Effect::Neither);
-        Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect }
+        let ended = Ended::of(calls);
+        Self { at: reversal.at, kind: "refund", call, account, amount, detail, effect, ended }
+    }
+
+    pub(super) fn opening(text: &mut String, opening: &Opening, reason: Option<&str>) -> Self {
+        let detail = DetailText::of(text, |detail| {
+            detail.opening(opening);
+            detail.reason(reason);
+        });
+        let (account, amount) = (opening.account.clone(), opening.credits());
+        let (call, effect, ended) = (None, Effect::Neither, Ended::Nothing);
+        Self { at: opening.at, kind: "import", call, account, amount, detail, effect, ended }
     }
 
     pub(super) const fn effect(&self) -> Effect {
         self.effect
+    }
+
+    pub(super) const fn at(&self) -> Time {
+        self.at
+    }
+
+    pub(super) const fn call(&self) -> Option<CallId> {
+        self.call
+    }
+
+    pub(super) const fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    pub(super) const fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
+    pub(super) fn is_refund(&self) -> bool {
+        self.kind == "refund"
+    }
+
+    /// Is it both beginning and end of a call?
+    pub(super) fn is_whole_call(&self) -> bool {
+        self.kind == "call"
     }
 
     /// `text` is what the row was made with.
@@ -110,7 +179,7 @@ impl JournalRow {
         seq: i64,
         text: &str,
     ) -> rusqlite::Result<()> {
-        let Self { at, kind, call, account, amount, detail, effect: _ } = self;
+        let Self { at, kind, call, account, amount, detail, effect: _, ended: _ } = self;
         let call = call.as_ref().map(|call| call.bytes().as_slice());
         // A row of another text would be none, which the table does not take.
         let detail = text.get(detail.clone());
@@ -153,6 +222,7 @@ impl End<'_> {
             amount: self.charged,
             detail,
             effect,
+            ended: Ended::of(self.calls),
         }
     }
 }
@@ -164,6 +234,8 @@ struct Detail<'a> {
     held: Option<i64>,
     #[serde(default)]
     until: Option<i64>,
+    #[serde(default)]
+    last: Option<i64>,
     #[serde(default)]
     end: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -242,8 +314,13 @@ fn entries(
         "adjust" => return Some(credit(CreditKind::Adjustment)),
         _ => {}
     }
-    let call = CallId::from_random(call?.try_into().ok()?);
     let detail: Detail<'_> = serde_json::from_str(detail).ok()?;
+    if kind == "import" {
+        let (account, last_call) = (payer.clone(), detail.last.map(Time::from_ms));
+        let postings = detail.postings(payer)?;
+        return Some((vec![Entry::Opening(Opening { at, account, last_call, postings })], 0));
+    }
+    let call = CallId::from_random(call?.try_into().ok()?);
     let hold = || {
         let (held, until) = (Time::from_ms(detail.held?), Time::from_ms(detail.until?));
         Some(Entry::Hold(Hold {
@@ -316,6 +393,15 @@ mod tests {
         };
         let reversal = Reversal::of(&hold, &resolution, Time::from_ms(9));
         assert_eq!((reversal.credits(), reversal.postings.len()), (3, 2));
+        let opening = Opening {
+            at: Time::from_ms(10),
+            account: payer.clone(),
+            last_call: Some(Time::from_ms(2)),
+            postings: vec![
+                posting(&payer, names::BALANCE, Window::Lifetime, 7, Refund::Back),
+                posting(&payer, names::CALLS_DAY, Window::Day, 2, Refund::Back),
+            ],
+        };
         let reason = "a \"gift\"\n\u{1}";
         let mut text = String::new();
         let end = End { resolution: &resolution, payer: &payer, charged: 3, calls: &calls };
@@ -326,18 +412,19 @@ mod tests {
             end.row(&mut text),
             end.row_with_hold(&mut text, &hold),
             JournalRow::refund(&mut text, &reversal, payer.clone(), &calls, Some(reason)),
+            JournalRow::opening(&mut text, &opening, Some(reason)),
         ];
         let (opens, ends) = (Effect::Opens(hold.call), Effect::Ends(hold.call));
         let neither = Effect::Neither;
         let effects: Vec<_> = rows.iter().map(JournalRow::effect).collect();
-        assert_eq!(effects, [neither, opens, ends, neither, neither]);
+        assert_eq!(effects, [neither, opens, ends, neither, neither, neither]);
         for (seq, row) in (1..).zip(&rows) {
             row.insert(&mut inserting(&connection).unwrap(), seq, &text).unwrap();
         }
         let with_reason = "SELECT count(*) FROM journal
-            WHERE detail ->> '$.reason' = ?1 AND kind IN ('grant', 'refund')";
+            WHERE detail ->> '$.reason' = ?1 AND kind IN ('grant', 'refund', 'import')";
         let found = connection.query_row(with_reason, [reason], |row| row.get::<_, i64>(0));
-        assert_eq!(found, Ok(2));
+        assert_eq!(found, Ok(3));
         let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM journal")).unwrap();
         let mut found = Vec::new();
         let mut read = statement.query([]).unwrap();
@@ -347,7 +434,15 @@ mod tests {
         let (hold, end) = (Entry::Hold(hold), Entry::Resolution(resolution));
         assert_eq!(
             found,
-            [credit, hold.clone(), end.clone(), hold, end, Entry::Reversal(reversal)]
+            [
+                credit,
+                hold.clone(),
+                end.clone(),
+                hold,
+                end,
+                Entry::Reversal(reversal),
+                Entry::Opening(opening)
+            ]
         );
     }
 }

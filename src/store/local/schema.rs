@@ -5,11 +5,103 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 14;
 
 /// What was added since the first version, in order. A step that was released never changes.
-const STEPS: &[&str] =
-    &[DELETED_KEYS, AUDIT, KEPT, ADMIN_TOKENS, AUDIT_REFUSALS, TEAMS, PARKED, PAID_TASKS, USAGE];
+const STEPS: &[&str] = &[
+    DELETED_KEYS,
+    AUDIT,
+    KEPT,
+    ADMIN_TOKENS,
+    AUDIT_REFUSALS,
+    TEAMS,
+    PARKED,
+    PAID_TASKS,
+    USAGE,
+    ALERTS,
+    SUMMED,
+    WEBHOOKS,
+    USAGE_BY_TOOL,
+];
+
+/// How far the journal was summed up to be compared with the accounts, and the sum.
+const SUMMED: &str = "INSERT INTO meta VALUES ('summed_seq', 0), ('summed_credits', 0);";
+
+/// Rules for alerts, what they had to say, and how far the keys were looked at: up to a journal row, and
+/// up to an entry of `refused`.
+const ALERTS: &str = "
+    CREATE TABLE alert_rules (
+        place     INTEGER PRIMARY KEY,
+        kind      TEXT NOT NULL,
+        threshold INTEGER NOT NULL,        -- thousandths
+        cooldown  INTEGER                  -- seconds, as they were given
+    );
+    CREATE TABLE alerts (
+        id         INTEGER PRIMARY KEY,
+        namespace  TEXT NOT NULL,
+        for_host   INTEGER NOT NULL,       -- 1 until who runs Paygate has read it
+        for_tenant INTEGER NOT NULL,       -- 1 until the tenant itself has
+        record     TEXT NOT NULL           -- JSON, as it is shown
+    );
+    CREATE INDEX alerts_for_tenant ON alerts (namespace) WHERE for_tenant;
+    CREATE INDEX alerts_for_host ON alerts (id) WHERE for_host;
+    CREATE TABLE alert_cooldowns (         -- what is not said again yet
+        key       TEXT NOT NULL,
+        kind      TEXT NOT NULL,
+        threshold INTEGER NOT NULL,
+        until     INTEGER NOT NULL,        -- epoch ms
+        PRIMARY KEY (key, kind, threshold)
+    ) WITHOUT ROWID;
+    CREATE INDEX alert_cooldowns_by_until ON alert_cooldowns (until);
+    CREATE INDEX refused_by_rates ON refused (key, at)
+        WHERE reason IN ('rate_limited', 'tool_rate_limited');
+    CREATE INDEX keys_by_expiry ON keys (record ->> 'expiresAt')
+        WHERE record ->> 'expiresAt' IS NOT NULL;
+    INSERT INTO meta VALUES ('alerts_seq', 0), ('alerts_refused_seq', 0), ('alerts_refused_n', 0);
+";
+
+/// How far webhooks were sent, and what nobody took.
+const WEBHOOKS: &str = "
+    CREATE TABLE webhooks (                -- one row, from the first time that they are configured
+        usage_place      INTEGER NOT NULL, -- the last usage event that was sent or given up
+        audit_id         INTEGER NOT NULL, -- the same of the audit log
+        off_since        INTEGER,          -- epoch ms; NULL while they are configured
+        delivered        INTEGER NOT NULL DEFAULT 0,
+        events_delivered INTEGER NOT NULL DEFAULT 0,
+        failed           INTEGER NOT NULL DEFAULT 0,
+        events_failed    INTEGER NOT NULL DEFAULT 0,
+        retries          INTEGER NOT NULL DEFAULT 0,
+        lost             INTEGER NOT NULL DEFAULT 0,
+        dropped          INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE webhook_dead_letters (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        events   TEXT NOT NULL,            -- members of the body that was not taken
+        count    INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        error    TEXT NOT NULL,
+        first_at INTEGER NOT NULL,         -- epoch ms
+        last_at  INTEGER NOT NULL,
+        url      TEXT NOT NULL
+    );
+";
+
+/// The sums of usage without keys: a report that names none reads a hundredth. And the sums of a tenant
+/// without those of all.
+const USAGE_BY_TOOL: &str = "
+    CREATE TABLE usage_tools (
+        start     INTEGER NOT NULL,        -- epoch ms, of the hour
+        namespace TEXT NOT NULL,
+        tool      TEXT NOT NULL,
+        reason    TEXT NOT NULL,
+        calls     INTEGER NOT NULL,
+        credits   INTEGER NOT NULL,
+        PRIMARY KEY (start, namespace, tool, reason)
+    ) WITHOUT ROWID;
+    INSERT INTO usage_tools SELECT start, namespace, tool, reason, sum(calls), sum(credits)
+        FROM usage_hours GROUP BY 1, 2, 3, 4;
+    CREATE INDEX usage_days_by_namespace ON usage_days (namespace);
+";
 
 /// Tasks whose result is paid, apart from the holds that wait, with which they were.
 const PAID_TASKS: &str = "

@@ -2,6 +2,7 @@
 //! disk while it holds the lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -9,6 +10,8 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::Durability;
+use super::alerts::Alerting;
+use super::compare::Summed;
 use super::kept::{KeptRow, KeptUse};
 use super::parked::Lot;
 use super::queue::{Queue, Write};
@@ -17,6 +20,7 @@ use super::records::OnceRecord;
 use super::rows::JournalRow;
 use super::slow::Committing;
 use super::teams::Teams;
+use super::tenants::Tenants;
 use super::tokens::Tokens;
 use crate::gate::Charge;
 use crate::ledger::{
@@ -31,8 +35,8 @@ use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
-    CallEnd, Creation, Credited, Deed, Durable, HoldRefused, Once, PaidTask, Reading, Settlement,
-    StoreError,
+    CallEnd, Compared, Creation, Credited, CreditsMoved, Deed, Durable, HoldRefused, Once,
+    PaidTask, Reading, Settlement, StoreError,
 };
 
 /// The embedded store.
@@ -45,11 +49,25 @@ pub struct LocalStore {
     pub(super) loads: Arc<tokio::sync::RwLock<()>>,
     /// For lists and sums, which may take long.
     pub(super) reports: Reader,
+    /// For webhooks, which wait for no report.
+    pub(super) unsent: Reader,
     /// Held from the look for an earlier refund until the new one is on disk.
     pub(super) refunds: Arc<tokio::sync::Mutex<()>>,
     /// Held while the sums of usage are brought up to the present.
     pub(super) rolling: tokio::sync::Mutex<()>,
+    pub(super) turns: Turns,
+    /// Held while the keys of the tenants are counted.
+    pub(super) counting: tokio::sync::Mutex<()>,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is done by one at a time.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// How far the journal is summed up; held while accounts are compared with it.
+    pub(super) comparing: tokio::sync::Mutex<Option<Summed>>,
+    /// Held while keys are looked at for alerts, and while the rules or what was found change.
+    pub(super) alerting: tokio::sync::Mutex<()>,
 }
 
 /// What the store's methods and the writer share.
@@ -60,6 +78,9 @@ pub(super) struct Shared {
     pub(super) room: Notify,
     pub(super) durability: Durability,
     pub(super) seal_key: SealKey,
+    /// Journal rows behind this one are noted for the sums of usage by the writer; what the sums do not
+    /// have of those up to it is read again.
+    pub(super) noted_from: Arc<AtomicI64>,
 }
 
 #[derive(Default)]
@@ -74,11 +95,18 @@ pub(super) struct State {
     pub(super) stopping: bool,
     /// The writer naps; whoever adds something urgent wakes it.
     pub(super) writer_sleeps: bool,
-    keys: IdMap<KeyId, Arc<Key>>,
+    pub(super) keys: IdMap<KeyId, Arc<Key>>,
     digests: IdMap<Digest, KeyId>,
     pub(super) namespaces: HashMap<String, Arc<Namespace>>,
     pub(super) tokens: Tokens,
     pub(super) teams: Teams,
+    pub(super) alerts: Alerting,
+    pub(super) moved: CreditsMoved,
+    /// Keys that were made since the start, as a mark that there are more of them.
+    pub(super) keys_made: u64,
+    pub(super) compared: Option<Compared>,
+    /// What the keys of each tenant come to.
+    pub(super) tenants: Tenants,
     pub(super) once: HashMap<Digest, OnceRecord>,
     pub(super) kept: KeptUse,
     pub(super) parked: Lot,
@@ -87,7 +115,7 @@ pub(super) struct State {
 impl Shared {
     pub(super) fn new(state: State, durability: Durability, seal_key: SealKey) -> Self {
         let (state, wake, room) = (Mutex::new(state), Condvar::new(), Notify::new());
-        Self { state, wake, room, durability, seal_key }
+        Self { state, wake, room, durability, seal_key, noted_from: Arc::default() }
     }
 
     /// The lock. A thread that panicked with it may have left the books half changed: they close.
@@ -129,13 +157,15 @@ impl Shared {
         if !state.judged_by_present_records(charge) {
             return Err(HoldRefused::Stale);
         }
-        let State { book, queue, dirty, .. } = &mut *state;
+        let State { book, queue, dirty, moved, tenants, keys, .. } = &mut *state;
         let hold = match book.hold(now, charge.call, deadline, &charge.demands) {
             Ok(hold) => hold,
             Err(HoldError::Refused(refusal)) => return Err(HoldRefused::Refused(refusal)),
             Err(HoldError::Broken(error)) => return Err(state.broken(error).into()),
         };
         touch(dirty, hold.postings.iter().map(|posting| &posting.account));
+        moved.opened(hold.credits());
+        tenants.hold(keys, hold);
         if let Some(labels) = &charge.labels {
             let labels = Write::Labels { call: charge.call, at: hold.at, labels: labels.clone() };
             queue.push(labels);
@@ -166,7 +196,9 @@ impl Shared {
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
         };
         state.touch(hold.postings.iter().map(|posting| &posting.account));
+        state.sum_end(&hold, &resolution);
         state.unpark(call);
+        state.moved.ended(hold.credits(), hold.credits_kept(&resolution.kept));
         state.queue.ended(&hold, &resolution, charged, Some(ends));
         if let Some(task) = task.filter(|_| kind == ResolutionKind::Captured) {
             let now = state.book.now();
@@ -198,7 +230,9 @@ impl Shared {
             match state.book.release(now, *call, ResolutionKind::Expired) {
                 Ok((hold, resolution)) => {
                     state.touch(hold.postings.iter().map(|posting| &posting.account));
+                    state.sum_end(&hold, &resolution);
                     state.unpark(*call);
+                    state.moved.ended(hold.credits(), hold.credits_kept(&resolution.kept));
                     state.queue.ended(&hold, &resolution, 0, None);
                 }
                 Err(ResolveError::NotOpen) => {}
@@ -251,6 +285,9 @@ impl Shared {
             return Err(error);
         }
         state.put_key(Arc::clone(&key));
+        state.keys_made = state.keys_made.saturating_add(1);
+        let State { book, tenants, .. } = &mut *state;
+        tenants.made(&key, book.account(&account));
         state.queue.push(Write::Key(Arc::clone(&key)));
         state.remember(deed.once, credits, now);
         state.audit(deed.audit);
@@ -266,7 +303,7 @@ impl Shared {
     ) -> Result<(Arc<Key>, Durable), StoreError> {
         let mut state = self.lock();
         state.open_for_writing()?;
-        let known = state.keys.get(&key.id).ok_or(StoreError::NotFound)?;
+        let known = state.keys.get(&key.id).map(Arc::clone).ok_or(StoreError::NotFound)?;
         if known.revision != key.revision {
             return Err(StoreError::Conflict);
         }
@@ -276,6 +313,7 @@ impl Shared {
         }
         key.revision = key.revision.saturating_add(1);
         let key = Arc::new(key);
+        state.tenants.changed(&known, &key);
         state.put_key(Arc::clone(&key));
         state.queue.push(Write::Key(Arc::clone(&key)));
         state.audit(deed.audit);
@@ -299,6 +337,8 @@ impl Shared {
         let left = state.book.account(&account).map_or(0, Account::available);
         let reason = deed.reason.as_deref().or(Some("key deleted"));
         let rest = left.saturating_neg();
+        let State { book, tenants, .. } = &mut *state;
+        tenants.deleted(&key, book.account(&account));
         state.credit(&account, rest, CreditKind::Adjustment, reason, now)?;
         state.leave_team(&key);
         state.forget_key(&key);
@@ -327,6 +367,7 @@ impl Shared {
             return Ok((Credited::Repeated(record.available), durable));
         }
         state.credit(&id.account(), amount, kind, deed.reason.as_deref(), now)?;
+        state.sum_credit(&id.account(), amount);
         let available = state.book.account(&id.account()).map_or(0, Account::available);
         state.remember(deed.once, available, now);
         state.audit(deed.audit.map(|event| event.with("newBalance", available)));

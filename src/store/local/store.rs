@@ -11,23 +11,24 @@ use super::audit;
 use super::read::{self, KeyAndAccount};
 use super::records::was_deleted;
 use super::state::LocalStore;
-use super::{kept, refunds, usage};
+use super::{explain, kept, refunds, report, usage};
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::bounds::{JOURNAL_ROOM_WAIT, WRITER_END_LOOK};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
-use crate::model::namespace::Namespace;
+use crate::model::namespace::{Namespace, TenantSum};
 use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable, FoundCall,
-    HoldRefused, Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show,
-    Store, StoreError, UsagePage, UsageRow,
+    AlertsAsked, Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable,
+    ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking,
+    Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 impl LocalStore {
@@ -55,7 +56,10 @@ impl LocalStore {
 
 impl LocalStore {
     /// Memory knows better than the file where it knows anything.
-    fn as_of_now(&self, rows: &[KeyAndAccount]) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
+    pub(super) fn as_of_now(
+        &self,
+        rows: &[KeyAndAccount],
+    ) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
         let state = self.shared.lock();
         state.open_for_reading()?;
         let newest = rows.iter().map(|(key, account)| {
@@ -180,6 +184,10 @@ impl Store for LocalStore {
         self.shared.note(event);
     }
 
+    async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.shared.record(event)?.wait().await
+    }
+
     async fn audit(
         &self,
         filter: AuditFilter,
@@ -196,6 +204,27 @@ impl Store for LocalStore {
 
     async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.shared.forget_audit(before)?.wait().await
+    }
+
+    fn alert_rules(&self) -> Arc<[AlertRule]> {
+        self.shared.alert_rules()
+    }
+
+    async fn set_alert_rules(&self, rules: Vec<AlertRule>, deed: Deed) -> Result<(), StoreError> {
+        self.replace_alert_rules(rules, deed).await
+    }
+
+    async fn look_for_alerts(
+        &self,
+        judge: Judge,
+        look_at: LookAt,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        self.watch_keys(judge, look_at, now).await
+    }
+
+    async fn alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
+        self.read_alerts(asked).await
     }
 
     async fn create_key(
@@ -259,6 +288,11 @@ impl Store for LocalStore {
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
         self.shared.flush()?.wait().await?;
         self.reports.read(move |connection| refunds::find_call(connection, call)).await
+    }
+
+    async fn explain_call(&self, call: CallId) -> Result<Option<ExplainedCall>, StoreError> {
+        self.shared.flush()?.wait().await?;
+        self.reports.read(move |connection| explain::explain_call(connection, call)).await
     }
 
     async fn refund(
@@ -429,15 +463,31 @@ impl Store for LocalStore {
         Ok(KeysPage { keys: self.as_of_now(&rows)?, next })
     }
 
+    async fn tenant_sums(&self, now: Time) -> Result<Vec<TenantSum>, StoreError> {
+        self.tenant_sums(now).await
+    }
+
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
         // What ended before this question must be in the answer.
-        self.catch_up(Vec::new()).await?;
+        self.catch_up().await?;
         let namespace = namespace.map(str::to_owned);
         self.reports.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
 
+    async fn ended_calls(&self, namespace: Option<&str>) -> Result<i64, StoreError> {
+        self.catch_up().await?;
+        let namespace = namespace.map(str::to_owned);
+        let count = move |books: &Connection| usage::ended_calls(books, namespace.as_deref());
+        self.reports.read(count).await
+    }
+
     async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
-        self.catch_up(refused).await
+        self.write_refused(refused).await?;
+        self.catch_up().await
+    }
+
+    async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.write_refused(refused).await
     }
 
     async fn usage_events(
@@ -452,16 +502,27 @@ impl Store for LocalStore {
     }
 
     async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError> {
-        self.reports.read(move |connection| usage::report(connection, &asked)).await
+        self.reports.read(move |connection| report::report(connection, &asked)).await
     }
 
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.shared.forget_usage(before)?.wait().await
     }
 
+    async fn compare_books(&self) -> Result<(), StoreError> {
+        self.compare_all().await
+    }
+
     fn load(&self) -> BooksLoad {
         let state = self.shared.lock();
-        BooksLoad { open_holds: state.book.holds().len(), waiting: state.queue.waiting() }
+        BooksLoad {
+            open_holds: state.book.holds().len(),
+            waiting: state.queue.waiting(),
+            moved: state.moved,
+            compared: state.compared,
+            alerts_pending: state.alerts.pending,
+            alerts_fired: state.alerts.fired,
+        }
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -1,31 +1,30 @@
-//! Usage as it is read: the ends of calls from the journal with the refusals between them, and
-//! reports from the sums.
+//! Usage as it is read: the ends of calls from the journal with the refusals between them.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::roll_up::{ENDS, FROM};
+use super::roll_up::{ENDS, FROM, REFUSED_FIRST};
 use super::schema::meta;
 use crate::model::bounds::USAGE_SCANNED_AT_ONCE;
 use crate::model::time::Time;
-use crate::model::usage::{
-    Bucket, Consumer, ReportAsked, Tally, UsageEvent, UsageFilter, UsageReport,
-};
+use crate::model::usage::{UsageEvent, UsageFilter};
 use crate::store::{UsagePage, UsageRow};
 
 /// A place is a journal row and a number after it.
-const PLACE_BITS: u32 = 20;
-const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
+pub(super) const PLACE_BITS: u32 = 20;
+pub(super) const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
 
 /// Calls, refusals and credits by key, tool and reason of refusal.
 pub(super) fn sums(
     connection: &Connection,
     namespace: Option<&str>,
 ) -> rusqlite::Result<Vec<UsageRow>> {
-    let mut statement = connection.prepare_cached(
+    // Two statements, so that the one for a tenant has its index.
+    let of_one = if namespace.is_some() { "namespace = ?1" } else { "?1 IS NULL" };
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT key, tool, reason, sum(calls), sum(credits) FROM usage_days
-         WHERE ?1 IS NULL OR namespace = ?1 GROUP BY 1, 2, 3",
-    )?;
+         WHERE {of_one} GROUP BY 1, 2, 3"
+    ))?;
     let rows = statement.query_map([namespace], |row| {
         Ok(UsageRow {
             key: row.get(0)?,
@@ -36,6 +35,16 @@ pub(super) fn sums(
         })
     })?;
     rows.collect()
+}
+
+/// How many calls ended.
+pub(super) fn ended_calls(
+    connection: &Connection,
+    namespace: Option<&str>,
+) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(sum(calls), 0) FROM usage_tools
+         WHERE reason = '' AND (?1 IS NULL OR namespace = ?1)";
+    connection.prepare_cached(sql)?.query_row([namespace], |row| row.get(0))
 }
 
 /// The next events behind a place, at most `limit`; fewer if a read would take too long.
@@ -61,6 +70,49 @@ pub(super) fn read_usage(
         _ => (end < last).then_some((end << PLACE_BITS) | PLACE_MASK),
     };
     Ok(UsagePage { events, next })
+}
+
+/// Some events that come after a place, whether or not lists still show them; the place behind all
+/// that was looked at; and whether there is more behind that.
+pub(super) fn read_unsent(
+    connection: &Connection,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<(Vec<UsageEvent>, i64, bool)> {
+    if limit == 0 {
+        return Ok((Vec::new(), after, true));
+    }
+    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+    let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+    let begin = after >> PLACE_BITS;
+    // An ephemeral store forgets its first rows.
+    let oldest = "SELECT coalesce(min(seq), 0) FROM journal";
+    let oldest: i64 = connection.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
+    let end = newest.min(begin.max(oldest) + USAGE_SCANNED_AT_ONCE);
+    let (all, span) = (UsageFilter::default(), (after, begin, end));
+    let mut events = ended(connection, &all, span, limit)?;
+    events.extend(refused(connection, &all, span, limit)?);
+    events.sort_by_key(|event| event.place);
+    let is_full = events.len() >= limit;
+    events.truncate(limit);
+    let seen = match events.last() {
+        Some(event) if is_full => event.place,
+        // Refusals may still be written behind the last row, behind its own calls.
+        Some(_) | None if end >= newest => {
+            let last = events.last().map_or(after, |event| event.place);
+            last.max((newest << PLACE_BITS) | (REFUSED_FIRST - 1))
+        }
+        Some(_) | None => (end << PLACE_BITS) | PLACE_MASK,
+    };
+    Ok((events, seen, is_full || end < newest))
+}
+
+/// The place behind everything that is there now.
+pub(super) fn last_place(connection: &Connection, seq: i64) -> rusqlite::Result<i64> {
+    let last = "SELECT coalesce(max(n), ?2) FROM refused WHERE seq = ?1";
+    let n: i64 =
+        connection.prepare_cached(last)?.query_row([seq, REFUSED_FIRST - 1], |row| row.get(0))?;
+    Ok((seq << PLACE_BITS) | n)
 }
 
 /// The journal rows among which the filter's time lies.
@@ -232,102 +284,4 @@ fn event(row: &Row<'_>) -> rusqlite::Result<UsageEvent> {
         count: 0,
         labels: None,
     })
-}
-
-const TALLY: &str = "coalesce(sum(calls) FILTER (WHERE reason = ''), 0) AS all_allowed,
-    coalesce(sum(calls) FILTER (WHERE reason <> ''), 0) AS all_denied,
-    coalesce(sum(credits), 0) AS all_credits";
-
-fn tally(row: &Row<'_>, first: usize) -> rusqlite::Result<Tally> {
-    Ok(Tally {
-        allowed: row.get(first)?,
-        denied: row.get(first + 1)?,
-        credits: row.get(first + 2)?,
-    })
-}
-
-/// Sums of whole hours or days.
-pub(super) fn report(
-    connection: &Connection,
-    asked: &ReportAsked,
-) -> rusqlite::Result<UsageReport> {
-    let table = match asked.bucket {
-        Bucket::Hour => "usage_hours",
-        Bucket::Day => "usage_days",
-    };
-    let rows =
-        format!("FROM {table} WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3)");
-    let given = (asked.from, asked.to, asked.namespace.as_deref());
-    let before = (asked.from - (asked.to - asked.from), asked.from, given.2);
-    let top = asked.top;
-    let mut all = connection.prepare_cached(&format!("SELECT start, {TALLY} {rows} GROUP BY 1"))?;
-    let series = all.query_map(given, |row| Ok((row.get(0)?, tally(row, 1)?)))?;
-    let series = series.collect::<rusqlite::Result<_>>()?;
-    let mut all = connection.prepare_cached(&format!(
-        "SELECT tool, {TALLY} {rows} AND tool <> '' GROUP BY 1 ORDER BY sum(calls) DESC, 1 LIMIT {top}"
-    ))?;
-    let tools = all.query_map(given, |row| Ok((row.get(0)?, tally(row, 1)?)))?;
-    let tools = tools.collect::<rusqlite::Result<_>>()?;
-    let total = |span: (i64, i64, Option<&str>)| {
-        connection
-            .prepare_cached(&format!("SELECT {TALLY} {rows}"))?
-            .query_row(span, |row| tally(row, 0))
-    };
-    let (keys, tools_used) = connection
-        .prepare_cached(&format!(
-            "SELECT count(DISTINCT nullif(key, '')), count(DISTINCT nullif(tool, '')) {rows}"
-        ))?
-        .query_row(given, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (current, previous) = (total(given)?, total(before)?);
-    let consumers = consumers(connection, &rows, given, top)?;
-    let labels = labels(connection, asked)?;
-    Ok(UsageReport { series, tools, consumers, current, previous, keys, tools_used, labels })
-}
-
-fn labels(connection: &Connection, asked: &ReportAsked) -> rusqlite::Result<Vec<(String, Tally)>> {
-    let Some(name) = &asked.label else { return Ok(Vec::new()) };
-    let sql = "SELECT value, sum(calls), sum(credits) FROM label_hours
-         WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR namespace = ?3) AND name = ?4
-         GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?5";
-    let top = i64::try_from(asked.top).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(sql)?;
-    let given = (asked.from, asked.to, asked.namespace.as_deref(), name, top);
-    let found = statement.query_map(given, |row| {
-        let tally = Tally { allowed: row.get(1)?, denied: 0, credits: row.get(2)? };
-        Ok((row.get(0)?, tally))
-    })?;
-    found.collect()
-}
-
-fn consumers(
-    connection: &Connection,
-    rows: &str,
-    given: (i64, i64, Option<&str>),
-    top: usize,
-) -> rusqlite::Result<Vec<Consumer>> {
-    let sql = format!(
-        "WITH top AS (SELECT key AS top_key, {TALLY} {rows} AND key <> '' GROUP BY key
-                      ORDER BY all_credits DESC, key LIMIT {top}),
-              tools AS (SELECT key, tool, row_number() OVER (
-                            PARTITION BY key ORDER BY sum(calls) DESC, tool) AS rank
-                        {rows} AND tool <> '' AND key IN (SELECT top_key FROM top)
-                        GROUP BY key, tool)
-         SELECT top.*, keys.record ->> 'name', keys.record ->> 'first', tools.tool
-         FROM top LEFT JOIN keys ON keys.id = top_key
-         LEFT JOIN tools ON tools.key = top_key AND tools.rank = 1
-         ORDER BY all_credits DESC, top_key"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map(given, |row| {
-        let key: String = row.get(0)?;
-        let name = row.get::<_, Option<String>>(4)?.filter(|name| !name.is_empty());
-        let first = row.get::<_, Option<String>>(5)?.map(|first| format!("{first}..."));
-        Ok(Consumer {
-            name: name.or(first).unwrap_or_else(|| key.clone()),
-            key,
-            tally: tally(row, 1)?,
-            top_tool: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
-        })
-    })?;
-    found.collect()
 }

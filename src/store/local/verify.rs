@@ -12,7 +12,7 @@ use super::records::from_json;
 use super::refunds::{self, RefundAudit};
 use super::rows::{COLUMNS, ReadRow};
 use super::schema::meta;
-use crate::ledger::{Account, Book, Entry, Reversal, names};
+use crate::ledger::{Account, Book, Entry, Opening, Reversal, names};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 
@@ -36,7 +36,7 @@ pub struct VerifyReport {
     pub accounts: usize,
     /// Holds open at the end.
     pub open_holds: usize,
-    /// Credits granted and adjusted, and credits captured.
+    /// Credits granted, adjusted and brought from other books.
     pub granted: i64,
     /// Credits captured.
     pub captured: i64,
@@ -251,6 +251,10 @@ impl Audit {
                 self.touches(account.clone(), seq);
                 return;
             }
+            Entry::Opening(opening) => {
+                self.touches(opening.account.clone(), seq);
+                return;
+            }
             Entry::Reversal(reversal) => {
                 for account in refunds::accounts_of(reversal) {
                     self.touches(account.clone(), seq);
@@ -294,6 +298,7 @@ impl Audit {
                 }
                 Entry::Hold(_) => {}
                 Entry::Reversal(reversal) => self.reversal(row, reversal),
+                Entry::Opening(opening) => self.opening(row, opening),
                 Entry::Resolution(end) => {
                     if let Some(hold) = self.at_end.holds().get(&end.call) {
                         self.refunds.ended(hold, end);
@@ -316,6 +321,17 @@ impl Audit {
             self.note(entry, row.seq);
             self.replay(entry, row.seq);
         }
+    }
+
+    fn opening(&mut self, row: &ReadRow, opening: &Opening) {
+        let (said, brought) = (row.amount, opening.credits());
+        if said != brought {
+            self.differs(format!("journal row {}: says {said} credits, brings {brought}", row.seq));
+        }
+        if self.at_end.account(&opening.account).is_some_and(|known| *known != Account::default()) {
+            self.differs(format!("journal row {}: {} was here before", row.seq, opening.account));
+        }
+        self.report.granted = self.report.granted.saturating_add(brought);
     }
 
     fn reversal(&mut self, row: &ReadRow, reversal: &Reversal) {
@@ -399,6 +415,7 @@ fn accounts_of(entry: &Entry) -> Vec<&AccountId> {
         Entry::Credit { account, .. } => vec![account],
         Entry::Hold(hold) => hold.postings.iter().map(|posting| &posting.account).collect(),
         Entry::Reversal(reversal) => refunds::accounts_of(reversal),
+        Entry::Opening(opening) => vec![&opening.account],
         Entry::Resolution(_) => Vec::new(),
     }
 }

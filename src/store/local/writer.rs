@@ -17,9 +17,10 @@ use super::roll_up::{forget_usage, write_labels, write_refused, write_roll_up};
 use super::rows::{Effect, inserting};
 use super::slow::Committing;
 use super::state::{Shared, State, distrusted};
+use super::tally::Tally;
 use super::teams::write_team;
 use super::tokens::{delete_token, write_namespace, write_token};
-use super::{paid, parked};
+use super::{outbox, paid, parked};
 use crate::model::bounds::{EPHEMERAL_JOURNAL_ROWS_MAX, EPHEMERAL_PAID_TASKS_MAX, HOLD_ROW_DELAY};
 use crate::model::id_map::IdMap;
 use crate::model::ids::CallId;
@@ -33,6 +34,8 @@ pub(super) struct Writer {
     /// Journal rows of holds that are open and have a row of their own.
     pub(super) open_holds: IdMap<CallId, i64>,
     pub(super) saves: SavePass,
+    /// What the rows add to the sums of usage.
+    pub(super) tally: Tally,
     /// Kept answers that had expired by then are deleted with the commit at hand.
     pub(super) sweep: Option<Time>,
     /// The file; none for an ephemeral store.
@@ -83,25 +86,8 @@ impl Writer {
     /// Notes in memory what has reached the file. None if the books were closed meanwhile, because
     /// it took too long.
     fn committed(&mut self, writes: &[Write], deleted: &Deleted) -> Option<Committing> {
-        let kept_bytes = writes.iter().fold(0_u64, |sum, write| match write {
-            Write::Kept(row) => sum.saturating_add(row.size()),
-            Write::Journal(_)
-            | Write::Key(_)
-            | Write::DeletedKey { .. }
-            | Write::Once(_)
-            | Write::Parked(_)
-            | Write::Unparked(_)
-            | Write::Paid { .. }
-            | Write::Audit(_)
-            | Write::ForgetAudit { .. }
-            | Write::Labels { .. }
-            | Write::RollUp(_)
-            | Write::Refused(_)
-            | Write::ForgetUsage { .. }
-            | Write::Token(_)
-            | Write::DeletedToken(_)
-            | Write::Namespace(_)
-            | Write::Team(_) => sum,
+        let kept_bytes = writes.iter().fold(0_u64, |sum, write| {
+            if let Write::Kept(row) = write { sum.saturating_add(row.size()) } else { sum }
         });
         let mut state = self.shared.lock();
         state.kept.written(kept_bytes);
@@ -180,15 +166,7 @@ impl Writer {
                 Write::Journal(row) => {
                     seq += 1;
                     row.insert(&mut insert, seq, text)?;
-                    match row.effect() {
-                        Effect::Opens(call) => {
-                            self.open_holds.insert(call, seq);
-                        }
-                        Effect::Ends(call) => {
-                            self.open_holds.remove(&call);
-                        }
-                        Effect::Neither => {}
-                    }
+                    note_effect(&mut self.open_holds, row.effect(), seq);
                 }
                 Write::Key(key) => write_key(&transaction, key)?,
                 Write::DeletedKey { key, at } => delete_key(&transaction, key, *at)?,
@@ -203,24 +181,25 @@ impl Writer {
                     write_labels(&transaction, call, *at, labels)?;
                 }
                 Write::RollUp(more) => write_roll_up(&transaction, more)?,
+                Write::FlushUsage => self.tally.write(&transaction, seq)?,
                 Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
                 Write::ForgetUsage { before } => forget_usage(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
                 Write::DeletedToken(id) => delete_token(&transaction, id)?,
                 Write::Namespace(tenant) => write_namespace(&transaction, tenant)?,
                 Write::Team(team) => write_team(&transaction, team)?,
+                Write::Alert(alert) => alert.write(&transaction)?,
+                Write::Summed(summed) => summed.write(&transaction)?,
+                Write::Outbox(write) => write.perform(&transaction, seq)?,
             }
+            self.tally.note(&transaction, write, seq)?;
         }
         drop(insert);
-        let deleted = match self.sweep {
-            Some(now) => kept::delete_expired(&transaction, now)?,
-            None => Deleted::default(),
-        };
-        self.saves.write(&transaction, seq)?;
-        if self.own.is_none() {
-            trim(&transaction, seq - EPHEMERAL_JOURNAL_ROWS_MAX)?;
-            paid::keep_newest(&transaction, EPHEMERAL_PAID_TASKS_MAX)?;
+        if self.tally.is_full() {
+            self.tally.write(&transaction, seq)?;
         }
+        self.saves.write(&transaction, seq)?;
+        let deleted = clear_up(&transaction, self.sweep, self.own.is_none().then_some(seq))?;
         transaction.commit()?;
         self.seq = seq;
         self.saves.committed(seq);
@@ -233,13 +212,36 @@ impl Writer {
     }
 }
 
+/// Follows which holds have a row and are open.
+fn note_effect(open_holds: &mut IdMap<CallId, i64>, effect: Effect, seq: i64) {
+    match effect {
+        Effect::Opens(call) => drop(open_holds.insert(call, seq)),
+        Effect::Ends(call) => drop(open_holds.remove(&call)),
+        Effect::Neither => {}
+    }
+}
+
 fn close(shared: &Shared, why: String) {
     shared.lock().close(why);
+}
+
+/// Deletes kept answers whose time has passed and, in an ephemeral store with so many rows, the oldest.
+fn clear_up(
+    connection: &Connection,
+    sweep: Option<Time>,
+    ephemeral: Option<i64>,
+) -> rusqlite::Result<Deleted> {
+    if let Some(seq) = ephemeral {
+        trim(connection, seq - EPHEMERAL_JOURNAL_ROWS_MAX)?;
+        paid::keep_newest(connection, EPHEMERAL_PAID_TASKS_MAX)?;
+    }
+    sweep.map_or_else(|| Ok(Deleted::default()), |now| kept::delete_expired(connection, now))
 }
 
 /// An ephemeral store forgets its oldest rows, so that it does not grow for ever.
 fn trim(connection: &Connection, gone: i64) -> rusqlite::Result<()> {
     if gone > 0 {
+        outbox::count_trimmed(connection, gone)?;
         connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
         let labels = "DELETE FROM call_labels WHERE at < (SELECT at FROM journal LIMIT 1)";
         connection.prepare_cached(labels)?.execute([])?;

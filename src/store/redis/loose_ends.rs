@@ -59,6 +59,7 @@ struct Unheard<'a> {
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
         if !self.is_heard {
+            self.books.memory().let_go(&self.charge.call);
             let end = LooseEnd::Hold(Box::new(self.charge.clone()), self.latest);
             self.books.loose_ends.push(end);
         }
@@ -129,31 +130,37 @@ impl Books {
         let nothing = vec![ItemEnd { paid: false, outcome: OUTCOME }; charge.items.len()];
         let release = settlement(charge, &nothing, Show::BALANCE);
         let namespace = charge.namespace.as_str().to_owned();
-        let open = OpenHold { namespace, accounts: Asked::of(charge).accounts };
-        self.memory().open.insert(charge.call, open);
-        let ended = self.end(&release, None, self.present()).await;
-        self.memory().open.remove(&charge.call);
-        Ok(latest.is_none_or(|latest| ended.is_ok_and(|ended| ended.now > latest)))
+        let open = OpenHold { namespace, accounts: Asked::of(charge).accounts, credits: 0 };
+        let ended = self.end(&open, &release, None, self.present()).await?;
+        Ok(latest.is_none_or(|latest| ended.now > latest))
     }
 
     async fn see_to_end(&self, asked: &Settlement, before: i64) -> Result<bool, StoreError> {
+        let call = asked.call;
+        let Some(open) = self.open_hold(&asked.key, call).await? else { return Ok(true) };
         let mut release = asked.clone();
         release.kind = ResolutionKind::Released;
         (release.charged, release.keep) = (0, None);
-        if let Some(kept) = self.kept_by_release(&asked.key, asked.call).await? {
-            release.kept = kept;
-        }
         for end in &mut release.ends {
             (end.charged, end.outcome) = (0, OUTCOME);
         }
-        let ended = self.end(&release, None, self.present()).await?;
-        let was_captured = asked.kind == ResolutionKind::Captured && asked.keep.is_none();
-        if ended.words.first().is_some_and(|word| word == "ended") && was_captured {
-            let names = Names::of(&ended.namespace);
-            let found = self.ended_since(&names, before, asked.call).await?;
-            if found.as_deref() == Some(ResolutionKind::Captured.word()) {
-                self.give_back(asked).await?;
-            }
+        if let Some(kept) = self.kept_by_release(&open.namespace, call).await? {
+            release.kept = kept;
+        }
+        let ended = self.end(&open, &release, None, self.present()).await?;
+        if ended.words.first().is_some_and(|word| word == "done") {
+            self.memory().ended(&call, 0);
+            return Ok(true);
+        }
+        let found = self.ended_since(&Names::of(&open.namespace), before, call).await?;
+        if found.as_deref() != Some(ResolutionKind::Captured.word()) {
+            self.memory().let_go(&call);
+            return Ok(true);
+        }
+        self.memory().ended(&call, asked.charged);
+        // Whoever may repeat the call finds the answer.
+        if asked.kind == ResolutionKind::Captured && asked.keep.is_none() {
+            self.give_back(asked).await?;
         }
         Ok(true)
     }

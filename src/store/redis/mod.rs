@@ -11,10 +11,12 @@
 mod answers;
 mod books;
 mod calls;
+mod compare;
 mod copy;
 mod counters;
 mod credits;
 mod deeds;
+mod held;
 mod journal;
 mod keys;
 mod link;
@@ -22,7 +24,10 @@ mod lists;
 mod loose_ends;
 mod memory;
 mod names;
+mod outbox;
+mod refusals;
 mod store;
+mod sums;
 mod teams;
 mod tenants;
 

@@ -7,19 +7,20 @@ use async_trait::async_trait;
 use super::books::RedisStore;
 use crate::gate::Charge;
 use crate::ledger::{Account, CreditKind, Refusal};
+use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditEvent, AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
-use crate::model::namespace::Namespace;
+use crate::model::namespace::{Namespace, TenantSum};
 use crate::model::secret::{Digest, SealKey};
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable, FoundCall, HoldRefused,
-    Kept, KeysPage, Once, PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError,
-    UsagePage, UsageRow,
+    AlertsAsked, Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable, ExplainedCall,
+    FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking, Reading,
+    Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 #[async_trait]
@@ -118,6 +119,10 @@ impl Store for RedisStore {
         }
     }
 
+    async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.books.note(&event).await
+    }
+
     async fn audit(
         &self,
         filter: AuditFilter,
@@ -134,6 +139,30 @@ impl Store for RedisStore {
 
     async fn forget_audit(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.books.copy.forget_audit(before).await
+    }
+
+    fn alert_rules(&self) -> Arc<[AlertRule]> {
+        Arc::from([])
+    }
+
+    async fn set_alert_rules(&self, rules: Vec<AlertRule>, _deed: Deed) -> Result<(), StoreError> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Read("alerts cannot follow books in Redis yet".to_owned()))
+    }
+
+    async fn look_for_alerts(
+        &self,
+        _judge: Judge,
+        _look_at: LookAt,
+        _now: Time,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn alerts(&self, _asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn create_key(
@@ -166,8 +195,11 @@ impl Store for RedisStore {
     }
 
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
-        self.books.catch_up().await?;
-        self.books.copy.find_call(call).await
+        self.books.find_call(call).await
+    }
+
+    async fn explain_call(&self, call: CallId) -> Result<Option<ExplainedCall>, StoreError> {
+        self.books.explain_call(call).await
     }
 
     async fn refund(&self, call: FoundCall, deed: Deed, now: Time) -> Result<Credited, StoreError> {
@@ -274,15 +306,30 @@ impl Store for RedisStore {
         self.books.keys_page(namespace, after, limit).await
     }
 
+    async fn tenant_sums(&self, now: Time) -> Result<Vec<TenantSum>, StoreError> {
+        self.books.tenant_sums(now).await
+    }
+
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
         self.books.catch_up().await?;
-        self.books.copy.roll_up(Vec::new()).await?;
+        self.books.copy.roll_up().await?;
         self.books.copy.sums(namespace).await
     }
 
-    async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+    async fn ended_calls(&self, namespace: Option<&str>) -> Result<i64, StoreError> {
         self.books.catch_up().await?;
-        self.books.copy.roll_up(refused).await
+        self.books.copy.roll_up().await?;
+        self.books.copy.ended_calls(namespace).await
+    }
+
+    async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.books.note_refused(refused).await
+    }
+
+    async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.books.note_refused(refused).await?;
+        self.books.catch_up().await?;
+        self.books.copy.roll_up().await
     }
 
     async fn usage_events(
@@ -302,8 +349,20 @@ impl Store for RedisStore {
         self.books.copy.forget_usage(before).await
     }
 
+    async fn compare_books(&self) -> Result<(), StoreError> {
+        self.books.compare().await
+    }
+
     fn load(&self) -> BooksLoad {
-        BooksLoad { open_holds: self.books.memory().open.len(), waiting: 0 }
+        let memory = self.books.memory();
+        BooksLoad {
+            open_holds: memory.open.len(),
+            waiting: 0,
+            moved: memory.moved,
+            compared: memory.compared,
+            alerts_pending: 0,
+            alerts_fired: 0,
+        }
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! The HTTP client to remote servers: pooled HTTP/1.1 over TLS or plain TCP, no redirects, no
+//! The HTTP client to remote servers and to receivers of webhooks: pooled HTTP/1.1 over TLS or plain TCP, no redirects, no
 //! cookies, no proxies, and a bound on everything.
 
 use std::error::Error as _;
@@ -23,18 +23,29 @@ use tower::timeout::Timeout;
 use tower::timeout::error::Elapsed;
 use tower::util::BoxCloneSyncService;
 
-use super::{RemoteSetupError, Trouble};
+use super::reach::{Door, Lookup};
+use super::{Reach, RemoteSetupError, Trouble};
 use crate::model::bounds;
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
 /// A client. Clones share its connections.
 #[derive(Debug, Clone)]
-pub(super) struct HttpClient(Client<Connector, Full<Bytes>>);
+pub struct HttpClient(Client<Connector, Full<Bytes>>);
 
 impl HttpClient {
-    pub(super) fn new(tls: ClientConfig) -> Self {
-        let mut tcp = HttpConnector::new();
+    /// One for a URL that trusts what the system trusts.
+    pub fn for_url(url: &Uri, reach: Reach) -> Result<Self, RemoteSetupError> {
+        let is_tls = match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(RemoteSetupError::Url),
+        };
+        Ok(Self::new(tls(is_tls, None)?, reach))
+    }
+
+    pub(super) fn new(tls: ClientConfig, reach: Reach) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(Lookup::new(reach));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // A stream may be silent for hours; this notices that nobody is there any more.
@@ -42,7 +53,7 @@ impl HttpClient {
         tcp.set_keepalive_interval(Some(bounds::REMOTE_KEEPALIVE));
         tcp.set_keepalive_retries(Some(bounds::REMOTE_KEEPALIVE_TRIES));
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-        let https = https.enable_http1().wrap_connector(tcp);
+        let https = https.enable_http1().wrap_connector(Door { tcp, reach });
         let connector = Timeout::new(https, bounds::REMOTE_CONNECT_TIMEOUT);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -55,10 +66,7 @@ impl HttpClient {
     }
 
     /// Sends a request and waits for the head of its response, for as long as the caller lets it.
-    pub(super) async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Trouble> {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Trouble> {
         self.0.request(request).await.map_err(|error| trouble(&error))
     }
 }

@@ -24,6 +24,7 @@ mod exchange;
 mod listen;
 mod old;
 mod pump;
+mod reach;
 mod reply;
 mod running;
 mod sessions;
@@ -38,7 +39,8 @@ use hyper::Uri;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use client::HttpClient;
+pub use client::HttpClient;
+pub use reach::Reach;
 pub(super) use running::Running;
 pub use trouble::Trouble;
 
@@ -112,7 +114,7 @@ impl RemoteOptions {
             value.set_sensitive(true);
             headers.insert(header, value);
         }
-        let client = HttpClient::new(client::tls(is_tls, setup.ca.as_deref())?);
+        let client = HttpClient::new(client::tls(is_tls, setup.ca.as_deref())?, Reach::Anywhere);
         Ok(Self { url, headers, client })
     }
 
