@@ -1,4 +1,4 @@
-//! What every store promises, on each of them: the embedded one in a file, and a real Redis. Opened
+//! What every store promises, on each of them: the embedded one in a file, a real Redis, and a cluster. Opened
 //! again means a restart on the one, another instance on the other.
 #![allow(
     clippy::unwrap_used,
@@ -52,8 +52,10 @@ enum Place {
 
 impl Place {
     /// One of each kind.
-    fn all() -> [Self; 2] {
-        [Self::File(TempDir::new()), Self::Redis(RedisServer::start())]
+    fn all() -> [Self; 3] {
+        let redis = [RedisServer::start(), RedisServer::start_cluster()].map(Self::Redis);
+        let [one, cluster] = redis;
+        [Self::File(TempDir::new()), one, cluster]
     }
 
     async fn open(&self) -> Box<dyn Store> {
