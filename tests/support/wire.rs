@@ -148,7 +148,7 @@ fn requests(ends: &Ends, plan: &Mutex<Plan>) {
                 return;
             }
             Some(Fault::HalfClose | Fault::Late(_)) => {
-                ends.server.shutdown(Shutdown::Write).unwrap_or_default()
+                ends.server.shutdown(Shutdown::Write).unwrap_or_default();
             }
             _ => {}
         }

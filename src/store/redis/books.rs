@@ -154,13 +154,15 @@ impl Books {
             // That it is away, the link says for itself.
             Ok(_) | Err(_) => None,
         };
-        self.memory().trouble = trouble;
+        let before = std::mem::replace(&mut self.memory().trouble, trouble);
         let reply = reply?;
         if reply.status == "lost" {
-            tracing::error!(
-                target: "store", %namespace, seen = seen.seq, found = reply.seq,
-                "Redis has come back with less than this instance has seen"
-            );
+            if before.as_deref() != Some(LOST) {
+                tracing::error!(
+                    target: "store", %namespace, seen = seen.seq, found = reply.seq,
+                    "Redis has come back with less than this instance has seen"
+                );
+            }
             let error = StoreError::Unavailable(LOST.to_owned());
             return Err(Failed { error, may_be_done: false, is_away: false });
         }

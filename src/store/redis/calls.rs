@@ -221,9 +221,11 @@ impl Books {
             }
             [word] if word == "ended" => {
                 // The attempt whose answer was lost may have ended it.
-                let found = match ended.is_repeated {
-                    true => self.ended_since(&Names::of(&open.namespace), before, call).await?,
-                    false => None,
+                let names = Names::of(&open.namespace);
+                let found = if ended.is_repeated {
+                    self.ended_since(&names, before, call).await?
+                } else {
+                    None
                 };
                 if found.as_deref() != Some(settlement.kind.word()) {
                     self.memory().let_go(&call);
