@@ -8,6 +8,8 @@
 
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/outbox.rs"]
+mod outbox;
 #[path = "store_contract/parked.rs"]
 mod parked;
 #[path = "store_contract/records.rs"]

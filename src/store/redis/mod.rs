@@ -28,6 +28,7 @@ mod store;
 mod sums;
 mod teams;
 mod tenants;
+mod unsent;
 
 use std::path::PathBuf;
 

@@ -21,6 +21,8 @@ pub(super) const JOURNAL: &str = "pg:journal";
 
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
+/// How far webhooks were sent, and what nobody took.
+pub(super) const WEBHOOKS: &str = "pg:webhooks";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:refused";
 

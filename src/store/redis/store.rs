@@ -383,6 +383,9 @@ impl Store for RedisStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.books.write_waiting_refusals().await;
+        if let Err(error) = self.books.leave_outbox().await {
+            tracing::debug!(target: "store", %error, "another instance sends webhooks a little later");
+        }
         self.end().await;
         Ok(())
     }
