@@ -8,6 +8,8 @@
 
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/outbox.rs"]
+mod outbox;
 #[path = "store_contract/parked.rs"]
 mod parked;
 #[path = "store_contract/records.rs"]
@@ -87,14 +89,9 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
-    RedisStore::open(&RedisOptions {
-        url: server.url().into(),
-        reach: RedisReach::default(),
-        clock,
-        copy,
-    })
-    .await
-    .unwrap()
+    let (url, reach) = (server.url().into(), RedisReach::default());
+    let options = RedisOptions { url, reach, clock, copy: Some(copy) };
+    RedisStore::open(&options).await.unwrap()
 }
 
 fn raw(number: u8) -> RawKey {
