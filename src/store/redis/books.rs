@@ -71,6 +71,7 @@ impl RedisStore {
     async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
         let link = Link::open(options).await?;
         let standing = link.standing().await?;
+        tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
