@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep};
 use super::RedisOptions;
 use crate::model::bounds::{REDIS_REDIRECTS_MAX, REDIS_SLOTS_PAUSE, REDIS_TRIES};
 use crate::store::StoreError;
+pub(super) use address::check as check_url;
 use address::{Kind, Place};
 use cluster::Cluster;
 use dial::{Dialer, said};
