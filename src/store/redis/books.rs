@@ -53,6 +53,8 @@ pub(super) struct Books {
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
+    /// Held by a look for alerts, and by new rules for them.
+    pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
 }
@@ -69,8 +71,9 @@ impl RedisStore {
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
-        let clock = options.clock;
-        let books = Arc::new(Books { name, link, clock, memory, copy, sending, copying });
+        let (clock, alert_turn) = (options.clock, tokio::sync::Mutex::default());
+        let books =
+            Arc::new(Books { name, link, clock, memory, copy, sending, alert_turn, copying });
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
