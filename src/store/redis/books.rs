@@ -55,6 +55,8 @@ pub(super) struct Books {
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
+    /// Held by a look for alerts, and by new rules for them.
+    pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Calls whose end is not known.
@@ -75,8 +77,10 @@ impl RedisStore {
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
-        let (clock, loose_ends) = (options.clock, LooseEnds::default());
-        let books = Books { name, link, clock, memory, copy, sending, copying, loose_ends };
+        let (clock, alert_turn) = (options.clock, tokio::sync::Mutex::default());
+        let loose_ends = LooseEnds::default();
+        let books =
+            Books { name, link, clock, memory, copy, sending, alert_turn, copying, loose_ends };
         let books = Arc::new(books);
         books.remember_copied().await?;
         books.read_lists().await?;
