@@ -663,9 +663,13 @@ pub const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
 /// written for the same calls. After a crash the rows since are read once more.
 pub const USAGE_ROLL_EVERY: u32 = 8;
 
-/// Sums of usage that the writer notes before it writes them, whoever asks: what one commit of them
-/// takes is what an answer may have to wait.
-pub const USAGE_GROUPS_MAX: usize = 4_000;
+/// Sums of usage that the writer notes before it writes them, whoever asks: 100 bytes each, and as much
+/// again while they are written. The more of them, the more calls there are to one sum.
+pub const USAGE_GROUPS_MAX: usize = 100_000;
+
+/// Sums of usage written with one commit, unless there is no room for more: what that takes is what an
+/// answer may have to wait.
+pub const USAGE_SUMS_PER_COMMIT: usize = 256;
 
 /// Calls with labels that are open at a time and whose labels the writer remembers; those of others it
 /// reads again.

@@ -146,7 +146,9 @@ fn string(text: &mut String, string: &str) {
 
 /// Appends what stands between the quotes of a string.
 pub(super) fn escaped(text: &mut String, string: &str) {
-    if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+    // All of them, whatever the first ones say: so many at a time are looked at.
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    if !string.bytes().fold(false, |found, byte| found | is_special(byte)) {
         text.push_str(string);
     } else {
         let quoted = serde_json::Value::from(string).to_string();
