@@ -83,6 +83,11 @@ impl CounterName {
         Self(Name::Fixed(fixed))
     }
 
+    /// Is it one that every account may have, not one of a tool?
+    pub const fn is_fixed(&self) -> bool {
+        matches!(self.0, Name::Fixed(_))
+    }
+
     /// A bit of its own, if it is one that every account may have.
     pub(super) const fn bit(&self) -> Option<u8> {
         match self.0 {

@@ -767,6 +767,9 @@ pub const COMPARED_PER_LOCK: usize = 64;
 /// Journal rows of one read of a comparison.
 pub const COMPARE_ROWS_AT_ONCE: i64 = 10_000;
 
+/// Of those, so many are added up by one statement: SQLite adds in 64 bits, and an amount has up to 53.
+pub const COMPARE_ROWS_SUMMED: i64 = 1_000;
+
 /// The pause after each such read, so that others get their turn and the whole takes little of a core.
 pub const COMPARE_PAUSE: Duration = Duration::from_millis(10);
 

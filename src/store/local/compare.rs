@@ -15,7 +15,8 @@ use super::schema::{meta, set_meta};
 use super::state::LocalStore;
 use crate::ledger::Account;
 use crate::model::bounds::{
-    COMPARE_PAUSE, COMPARE_ROWS_AT_ONCE, COMPARE_TRIES_MAX, COMPARED_AT_ONCE, COMPARED_PER_LOCK,
+    COMPARE_PAUSE, COMPARE_ROWS_AT_ONCE, COMPARE_ROWS_SUMMED, COMPARE_TRIES_MAX, COMPARED_AT_ONCE,
+    COMPARED_PER_LOCK,
 };
 use crate::model::ids::AccountId;
 use crate::store::{Compared, StoreError};
@@ -68,21 +69,24 @@ impl Summed {
 
     /// The same with the rows up to another one; none if one of them is missing.
     pub(super) fn with_rows_up_to(
-        self,
+        mut self,
         connection: &Connection,
         up_to: i64,
     ) -> rusqlite::Result<Option<Self>> {
-        // In two halves, because many credits times many rows are more than SQLite adds up.
         let sql = format!(
-            "SELECT count(*), coalesce(sum(moved >> {HALF}), 0), coalesce(sum(moved & ((1 << {HALF}) - 1)), 0)
-             FROM (SELECT {MOVED} AS moved FROM journal WHERE seq > ?1 AND seq <= ?2)"
+            "SELECT count(*), coalesce(sum({MOVED}), 0) FROM journal WHERE seq > ?1 AND seq <= ?2"
         );
         let mut statement = connection.prepare_cached(&sql)?;
-        let (count, high, low): (i64, i64, i64) =
-            statement.query_row((self.seq, up_to), |row| row.try_into())?;
-        let moved = (i128::from(high) << HALF).saturating_add(low.into());
-        let is_whole = count == up_to.saturating_sub(self.seq);
-        Ok(is_whole.then_some(Self { seq: up_to, credits: self.credits.saturating_add(moved) }))
+        while self.seq < up_to {
+            let end = up_to.min(self.seq.saturating_add(COMPARE_ROWS_SUMMED));
+            let (count, moved): (i64, i64) =
+                statement.query_row((self.seq, end), |row| row.try_into())?;
+            if count != end.saturating_sub(self.seq) {
+                return Ok(None);
+            }
+            self = Self { seq: end, credits: self.credits.saturating_add(moved.into()) };
+        }
+        Ok(Some(self))
     }
 
     fn add(&mut self, rows: &[Moved]) {
@@ -103,11 +107,8 @@ impl Groups {
 
 /// What a journal row does to its account's balance. A hold only moves credits within an account. An end
 /// says what it took, a refund what it gave.
-const MOVED: &str = "CASE WHEN kind = 'hold' THEN 0
+const MOVED: &str = "CASE WHEN kind = 'call' THEN -amount WHEN kind = 'hold' THEN 0
     WHEN kind IN ('grant', 'adjust', 'refund', 'import') THEN amount ELSE -amount END";
-
-/// Bits of the lower half of an amount.
-const HALF: u32 = 26;
 
 /// The rows that follow one, up to another.
 fn rows(connection: &Connection, after: i64, up_to: i64) -> rusqlite::Result<Vec<Moved>> {
