@@ -671,6 +671,9 @@ pub const USAGE_GROUPS_MAX: usize = 100_000;
 /// answer may have to wait.
 pub const USAGE_SUMS_PER_COMMIT: usize = 256;
 
+/// The same where somebody waits for all of them.
+pub const USAGE_SUMS_AWAITED: usize = 1_000;
+
 /// Calls with labels that are open at a time and whose labels the writer remembers; those of others it
 /// reads again.
 pub const USAGE_LABELS_OPEN_MAX: usize = 10_000;

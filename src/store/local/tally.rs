@@ -1,7 +1,8 @@
 //! What the journal rows of this life add to the sums of usage. The writer notes it beside each row, so
-//! that nobody has to read the rows again, and writes it in one commit with the number of the last
-//! row that it covers. Rows of a life before that the sums do not have are folded from the journal; see
-//! `roll_up.rs`.
+//! that nobody has to read the rows again, and writes it seldom: the more calls there are to a sum, the
+//! fewer sums are written. They are written a piece with each commit, in the order of their table, and
+//! the commit says how far that is; the last piece makes the sums true up to a journal row. Rows of a
+//! life before that the sums do not have are folded from the journal; see `roll_up.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use rusqlite::Connection;
 use super::queue::Write;
 use super::roll_up::{self, LabelSum, Sum, labels_of};
 use super::rows::{Ended, JournalRow};
-use crate::model::bounds::{USAGE_GROUPS_MAX, USAGE_LABELS_OPEN_MAX, USAGE_SUMS_PER_COMMIT};
+use crate::model::bounds::{
+    USAGE_GROUPS_MAX, USAGE_LABELS_OPEN_MAX, USAGE_SUMS_AWAITED, USAGE_SUMS_PER_COMMIT,
+};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::labels::Labels;
@@ -29,6 +32,8 @@ pub(super) struct Tally {
     noted: Noted,
     /// What was noted before and is on its way to the file.
     writing: Option<Writing>,
+    /// Does somebody wait for all of it?
+    is_awaited: bool,
     /// Labels of calls that have not ended.
     open: IdMap<CallId, Labels>,
     /// Are there calls under way whose labels found no room there?
@@ -60,7 +65,7 @@ impl Tally {
     /// Notes rows after the last one of the life before.
     pub(super) fn after(from: Arc<AtomicI64>) -> Self {
         let (noted, open) = (Noted::default(), IdMap::default());
-        Self { from, noted, writing: None, open, has_others: false }
+        Self { from, noted, writing: None, is_awaited: false, open, has_others: false }
     }
 
     /// Notes what is written.
@@ -117,9 +122,15 @@ impl Tally {
         self.writing.is_some()
     }
 
+    /// Begins to write, for somebody who waits until the sums are true up to `seq`.
+    pub(super) fn flush(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+        self.is_awaited = true;
+        self.begin(connection, seq)
+    }
+
     /// Begins to add all of it to the sums. Not while rows before are missing: then these rows have to be
     /// folded as well if there are too many of them.
-    pub(super) fn begin(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+    fn begin(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<()> {
         let from = self.from.load(Ordering::Relaxed);
         if self.is_writing() || seq <= from {
             return Ok(());
@@ -148,7 +159,11 @@ impl Tally {
             self.begin(connection, seq)?;
         }
         let Some(writing) = &mut self.writing else { return Ok(()) };
-        let few = if self.noted.is_full() { usize::MAX } else { USAGE_SUMS_PER_COMMIT };
+        let few = match std::mem::take(&mut self.is_awaited) {
+            _ if self.noted.is_full() => usize::MAX,
+            true => USAGE_SUMS_AWAITED,
+            false => USAGE_SUMS_PER_COMMIT,
+        };
         let mut piece = writing.left.split_off(writing.left.len().saturating_sub(few));
         piece.reverse();
         roll_up::add_sums(connection, &piece)?;

@@ -183,7 +183,7 @@ impl Writer {
                     write_labels(&transaction, call, *at, labels)?;
                 }
                 Write::RollUp(more) => write_roll_up(&transaction, more)?,
-                Write::FlushUsage => self.tally.begin(&transaction, seq)?,
+                Write::FlushUsage => self.tally.flush(&transaction, seq)?,
                 Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
                 Write::ForgetUsage { before } => forget_usage(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
