@@ -217,14 +217,13 @@ fn add_to_key(
             Ok(Text::from(row.get_ref(0)?.as_str()?))
         })
         .optional()?;
-    let (namespace, tables) = match known {
-        Some(namespace) => (namespace, [Some(ADD_HOUR), None]),
-        None => {
-            let namespace = namespace_of(connection, key)?;
-            (Text::from(namespace.as_str()), [Some(ADD_HOUR), Some(ADD_DAY)])
-        }
+    let is_known = known.is_some();
+    let namespace = match known {
+        Some(namespace) => namespace,
+        None => Text::from(namespace_of(connection, key)?.as_str()),
     };
-    for (sql, start) in tables.into_iter().flatten().zip([hour, day]) {
+    let tables = [(ADD_HOUR, hour), (ADD_DAY, day)];
+    for (sql, start) in tables.into_iter().take(if is_known { 1 } else { 2 }) {
         let row = params![start, key, tool, "", namespace.as_str(), calls, credits];
         connection.prepare_cached(sql)?.execute(row)?;
     }

@@ -167,15 +167,13 @@ impl Tally {
         let mut piece = writing.left.split_off(writing.left.len().saturating_sub(few));
         piece.reverse();
         roll_up::add_sums(connection, &piece)?;
-        match piece.last().filter(|_| !writing.left.is_empty()) {
-            Some(last) => roll_up::set_piece(connection, writing.up_to, &last.place),
-            None => {
-                roll_up::set_rolled(connection, writing.up_to)?;
-                self.from.store(writing.up_to, Ordering::Relaxed);
-                self.writing = None;
-                Ok(())
-            }
+        if let Some(last) = piece.last().filter(|_| !writing.left.is_empty()) {
+            return roll_up::set_piece(connection, writing.up_to, &last.place);
         }
+        roll_up::set_rolled(connection, writing.up_to)?;
+        self.from.store(writing.up_to, Ordering::Relaxed);
+        self.writing = None;
+        Ok(())
     }
 }
 
