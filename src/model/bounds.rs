@@ -663,9 +663,16 @@ pub const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
 /// written for the same calls. After a crash the rows since are read once more.
 pub const USAGE_ROLL_EVERY: u32 = 8;
 
-/// Sums of usage that the writer notes before it writes them, whoever asks: what one commit of them
-/// takes is what an answer may have to wait.
-pub const USAGE_GROUPS_MAX: usize = 4_000;
+/// Sums of usage that the writer notes before it writes them, whoever asks: 100 bytes each, and as much
+/// again while they are written. The more of them, the more calls there are to one sum.
+pub const USAGE_GROUPS_MAX: usize = 100_000;
+
+/// Sums of usage written with one commit, unless there is no room for more: what that takes is what an
+/// answer may have to wait.
+pub const USAGE_SUMS_PER_COMMIT: usize = 256;
+
+/// The same where somebody waits for all of them.
+pub const USAGE_SUMS_AWAITED: usize = 1_000;
 
 /// Calls with labels that are open at a time and whose labels the writer remembers; those of others it
 /// reads again.
@@ -854,6 +861,9 @@ pub const COMPARED_PER_LOCK: usize = 64;
 
 /// Journal rows of one read of a comparison.
 pub const COMPARE_ROWS_AT_ONCE: i64 = 10_000;
+
+/// Of those, so many are added up by one statement: SQLite adds in 64 bits, and an amount has up to 53.
+pub const COMPARE_ROWS_SUMMED: i64 = 1_000;
 
 /// The pause after each such read, so that others get their turn and the whole takes little of a core.
 pub const COMPARE_PAUSE: Duration = Duration::from_millis(10);

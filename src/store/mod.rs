@@ -35,7 +35,7 @@ use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 pub use contract::{
     AlertsAsked, Arrival, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
     CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
-    Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
+    Reading, Settlement, Show, StoreError, StoredCaller, UsagePage, UsageRow, Watched,
 };
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
@@ -58,6 +58,15 @@ pub trait Store: Outbox + Send + Sync + 'static {
 
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
+
+    /// The key that a credential opens, with its tenant and its team. A store that has them side by side
+    /// gives them as they are at one moment.
+    async fn caller(&self, digest: Digest, now: Time) -> Result<Option<StoredCaller>, StoreError> {
+        let Some(key) = self.key_by_digest(digest, now).await? else { return Ok(None) };
+        let namespace = self.namespace(&key.namespace).await?;
+        let team = key.team.as_ref().and_then(|id| self.team(id));
+        Ok(Some(StoredCaller { key, namespace, team }))
+    }
 
     /// Every tenant that has a record.
     fn namespaces(&self) -> Vec<Arc<Namespace>>;
