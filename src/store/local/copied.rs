@@ -6,114 +6,100 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::copied_rows::CopiedRow;
+use super::file::OwnFile;
+use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
-use crate::model::ids::{CallId, KeyId};
-use crate::model::secret::Digest;
+use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
-use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
+use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
 use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
-const APPLICATION_ID: i64 = 0x5061_7943;
+pub(super) const APPLICATION_ID: i64 = 0x5061_7943;
 
-/// How far each journal was copied: the id of its last row, and which books it belongs to.
+/// How far each journal was copied, and what its rows gave to accounts and took from them.
 const FOLLOWED: &str = "
     CREATE TABLE IF NOT EXISTS followed (
         journal TEXT PRIMARY KEY,
-        epoch   TEXT NOT NULL,
-        last    TEXT NOT NULL
+        epoch   TEXT NOT NULL,             -- which books it belongs to
+        last    TEXT NOT NULL,             -- id of the last row
+        whole   INTEGER NOT NULL           -- 0 once rows were missing
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS copied_credits (
+        account TEXT PRIMARY KEY,
+        credits INTEGER NOT NULL
     ) WITHOUT ROWID;
 ";
 
-/// The copy.
-pub(in crate::store) struct JournalCopy(Reader);
+/// How far a journal was copied.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Followed {
+    /// Which books it belongs to.
+    pub(in crate::store) epoch: String,
+    /// Id of its last row.
+    pub(in crate::store) last: String,
+    /// No row of it is missing.
+    pub(in crate::store) is_whole: bool,
+}
 
-/// A row to copy.
-#[derive(Debug)]
-pub(in crate::store) enum CopiedRow {
-    /// Money: a row of the journal.
-    Money {
-        /// When.
-        at: Time,
-        /// The journal's word.
-        kind: String,
-        /// Which call.
-        call: Option<CallId>,
-        /// Whose.
-        account: String,
-        /// Credits.
-        amount: i64,
-        /// JSON.
-        detail: String,
-        /// JSON, or empty.
-        labels: String,
-    },
-    /// A key's record, for its name.
-    Key {
-        /// Its id.
-        id: KeyId,
-        /// Its tenant.
-        namespace: String,
-        /// JSON.
-        record: String,
-    },
-    /// A key is gone.
-    Deleted {
-        /// Its id.
-        id: KeyId,
-        /// Its tenant.
-        namespace: String,
-        /// When.
-        at: Time,
-    },
-    /// An entry of the audit log.
-    Audit(AuditRow),
+/// The copy.
+pub(in crate::store) struct JournalCopy {
+    reader: Reader,
+    /// Nobody else writes to the file.
+    _own: Option<OwnFile>,
 }
 
 impl JournalCopy {
-    /// Opens the file, and makes it if there is none.
-    pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: rusqlite::Error| StoreError::Read(error.to_string());
-        let mut connection = Connection::open(path).map_err(failed)?;
+    /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
+    pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
+        let path = path.map(real_path);
+        let own = path.as_deref().map(OwnFile::claim).transpose()?;
+        // SQLite's name for a file of its own, somewhere for temporary files.
+        let path = path.unwrap_or_default();
+        let failed = |error: rusqlite::Error| describe(&path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection =
+            Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(failed)?;
         let found = schema::header(&connection, "application_id").map_err(failed)?;
         match schema::header(&connection, "user_version").map_err(failed)? {
             0 if found == 0 => schema::create(&mut connection).map_err(failed)?,
             schema::VERSION if found == APPLICATION_ID => {}
-            _ => {
-                let why = format!("{} is no copy of a journal; name another file", path.display());
-                return Err(StoreError::Read(why));
-            }
+            _ if found == schema::APPLICATION_ID => return Err(OpenError::Books(path)),
+            _ => return Err(OpenError::Foreign(path)),
         }
         schema::prepare_writer(&connection).map_err(failed)?;
         // It can be copied again.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
-        Ok(Self(Reader::new(Arc::new(Mutex::new(connection)))))
+        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
-    /// Epoch and last row of each journal.
-    pub(in crate::store) async fn followed(
-        &self,
-    ) -> Result<HashMap<String, (String, String)>, StoreError> {
+    /// How far each journal was copied.
+    pub(in crate::store) async fn followed(&self) -> Result<HashMap<String, Followed>, StoreError> {
         let read = |connection: &Connection| {
-            let mut all = connection.prepare("SELECT journal, epoch, last FROM followed")?;
-            let rows = all.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+            let sql = "SELECT journal, epoch, last, whole FROM followed";
+            let mut all = connection.prepare_cached(sql)?;
+            let rows = all.query_map([], |row| {
+                let (epoch, last, is_whole) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok((row.get(0)?, Followed { epoch, last, is_whole }))
+            })?;
             rows.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// Adds the next rows of one journal, all or none.
     pub(in crate::store) async fn append(
         &self,
         journal: String,
-        epoch: String,
-        last: String,
+        now: Followed,
         rows: Vec<CopiedRow>,
     ) -> Result<(), StoreError> {
         let write = move |connection: &Connection| {
@@ -121,38 +107,66 @@ impl JournalCopy {
             for row in &rows {
                 row.write(connection)?;
             }
-            let place =
-                "INSERT OR REPLACE INTO followed (journal, epoch, last) VALUES (?1, ?2, ?3)";
-            connection.prepare_cached(place)?.execute((journal, epoch, last))?;
+            let place = "INSERT OR REPLACE INTO followed (journal, epoch, last, whole)
+                         VALUES (?1, ?2, ?3, ?4)";
+            let Followed { epoch, last, is_whole } = now;
+            connection.prepare_cached(place)?.execute((journal, epoch, last, is_whole))?;
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
-    /// Writes refusals down, and brings the sums up to what was copied.
-    pub(in crate::store) async fn roll_up(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
-        let write = move |connection: &Connection| {
+    /// Brings the sums of usage up to what was copied.
+    pub(in crate::store) async fn roll_up(&self) -> Result<(), StoreError> {
+        let write = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
-            let newest = write_refused(connection, &refused)?;
+            let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+            let newest = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
             while let Some(more) = roll_up::fold(connection, newest)? {
                 roll_up::write_roll_up(connection, &more)?;
             }
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
-    /// Writes refusals down.
-    pub(in crate::store) async fn note_refused(
+    /// The next keys of a tenant behind an id, deleted ones too.
+    pub(in crate::store) async fn accounts(
         &self,
-        refused: Vec<Refused>,
-    ) -> Result<(), StoreError> {
-        let write = move |connection: &Connection| {
-            let transaction = connection.unchecked_transaction()?;
-            write_refused(connection, &refused)?;
-            transaction.commit()
+        namespace: &str,
+        after: String,
+        limit: usize,
+    ) -> Result<Vec<AccountId>, StoreError> {
+        let (namespace, limit) = (namespace.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let read = move |connection: &Connection| {
+            let sql = "SELECT id FROM keys WHERE namespace = ?1 AND id > ?2
+                 UNION SELECT id FROM deleted_keys WHERE namespace = ?1 AND id > ?2
+                 ORDER BY 1 LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql)?;
+            let found = statement.query_map((namespace, after, limit), |row| {
+                Ok(AccountId::new(row.get_ref(0)?.as_str()?))
+            })?;
+            found.collect()
         };
-        self.0.read(write).await
+        self.reader.read(read).await
+    }
+
+    /// What the copied rows gave to some accounts, less what they took.
+    pub(in crate::store) async fn credits(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> Result<Vec<i64>, StoreError> {
+        let read = move |connection: &Connection| {
+            let sql = "SELECT credits FROM copied_credits WHERE account = ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut credits = Vec::with_capacity(accounts.len());
+            for account in &accounts {
+                let found = statement.query_row([account.as_str()], |row| row.get(0)).optional()?;
+                credits.push(found.unwrap_or(0));
+            }
+            Ok(credits)
+        };
+        self.reader.read(read).await
     }
 
     pub(in crate::store) async fn ended_calls(
@@ -160,7 +174,9 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<i64, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::ended_calls(connection, namespace.as_deref())).await
+        self.reader
+            .read(move |connection| usage::ended_calls(connection, namespace.as_deref()))
+            .await
     }
 
     pub(in crate::store) async fn sums(
@@ -168,7 +184,7 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<Vec<UsageRow>, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::sums(connection, namespace.as_deref())).await
+        self.reader.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
 
     pub(in crate::store) async fn events(
@@ -177,21 +193,23 @@ impl JournalCopy {
         after: Option<i64>,
         limit: usize,
     ) -> Result<UsagePage, StoreError> {
-        self.0.read(move |connection| usage::read_usage(connection, &filter, after, limit)).await
+        self.reader
+            .read(move |connection| usage::read_usage(connection, &filter, after, limit))
+            .await
     }
 
     pub(in crate::store) async fn report(
         &self,
         asked: ReportAsked,
     ) -> Result<UsageReport, StoreError> {
-        self.0.read(move |connection| report::report(connection, &asked)).await
+        self.reader.read(move |connection| report::report(connection, &asked)).await
     }
 
     pub(in crate::store) async fn forget_usage(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| roll_up::forget_usage(connection, before)).await
+        self.reader.read(move |connection| roll_up::forget_usage(connection, before)).await
     }
 
     pub(in crate::store) async fn audit(
@@ -199,104 +217,34 @@ impl JournalCopy {
         filter: AuditFilter,
         page: AuditPage,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        self.0.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+        self.reader.read(move |connection| audit::read_audit(connection, &filter, &page)).await
     }
 
     pub(in crate::store) async fn audit_totals(
         &self,
         filter: AuditFilter,
     ) -> Result<AuditTotals, StoreError> {
-        self.0.read(move |connection| audit::audit_totals(connection, &filter)).await
+        self.reader.read(move |connection| audit::audit_totals(connection, &filter)).await
     }
 
     pub(in crate::store) async fn forget_audit(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| audit::forget_audit(connection, before)).await
+        self.reader.read(move |connection| audit::forget_audit(connection, before)).await
     }
 
     pub(in crate::store) async fn find_call(
         &self,
         call: CallId,
     ) -> Result<Option<FoundCall>, StoreError> {
-        self.0.read(move |connection| refunds::find_call(connection, call)).await
+        self.reader.read(move |connection| refunds::find_call(connection, call)).await
     }
 
     pub(in crate::store) async fn explain_call(
         &self,
         call: CallId,
     ) -> Result<Option<ExplainedCall>, StoreError> {
-        self.0.read(move |connection| explain::explain_call(connection, call)).await
-    }
-}
-
-/// Writes refusals down behind the newest row, which it names.
-fn write_refused(connection: &Connection, refused: &[Refused]) -> rusqlite::Result<i64> {
-    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
-    let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
-    if !refused.is_empty() {
-        roll_up::write_refused(connection, refused, newest)?;
-    }
-    Ok(newest)
-}
-
-impl CopiedRow {
-    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        match self {
-            Self::Money { at, kind, call, account, amount, detail, labels } => {
-                let call = call.as_ref().map(|call| call.bytes().as_slice());
-                let insert = "INSERT INTO journal (at, kind, call, account, amount, detail)
-                              VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                let row = params![at.ms(), kind, call, account, amount, detail];
-                connection.prepare_cached(insert)?.execute(row)?;
-                if let Some(call) = call.filter(|_| !labels.is_empty()) {
-                    let insert = "INSERT OR IGNORE INTO call_labels VALUES (?1, ?2, ?3)";
-                    connection.prepare_cached(insert)?.execute((call, at.ms(), labels))?;
-                }
-            }
-            Self::Key { id, namespace, record } => {
-                let insert = "INSERT INTO keys (id, digest, namespace, revision, record)
-                              VALUES (?1, ?2, ?3, 0, ?4)
-                              ON CONFLICT (id) DO UPDATE SET record = excluded.record";
-                // No credential is looked for here.
-                let digest = Digest::of(id.as_str().as_bytes());
-                let row = (id.as_str(), digest.bytes().as_slice(), namespace, record);
-                connection.prepare_cached(insert)?.execute(row)?;
-            }
-            Self::Deleted { id, namespace, at } => {
-                let id = id.as_str();
-                connection.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
-                let insert = "INSERT OR IGNORE INTO deleted_keys VALUES (?1, ?2, ?3)";
-                connection.prepare_cached(insert)?.execute((id, namespace, at.ms()))?;
-            }
-            Self::Audit(row) => {
-                let AuditRow {
-                    at,
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata,
-                    ..
-                } = row;
-                let insert = "INSERT INTO audit
-                    (at, kind, actor, actor_id, namespace, target, message, metadata)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-                connection.prepare_cached(insert)?.execute(params![
-                    at.ms(),
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata
-                ])?;
-            }
-        }
-        Ok(())
+        self.reader.read(move |connection| explain::explain_call(connection, call)).await
     }
 }

@@ -14,6 +14,7 @@ mod alerts;
 mod audit;
 mod compare;
 pub(in crate::store) mod copied;
+pub(in crate::store) mod copied_rows;
 mod copy;
 mod explain;
 mod file;
@@ -45,7 +46,7 @@ mod writer;
 
 pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
-pub use import::{Arrival, known};
+pub use import::known;
 pub use open::{LocalOptions, OpenError};
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};
