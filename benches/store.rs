@@ -18,6 +18,7 @@ use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::{Key, ToolList};
 use paygate::model::secret::RawKey;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, clock, settlement};
 
 const RUN: Duration = Duration::from_secs(3);
@@ -27,16 +28,40 @@ fn main() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for (name, durability) in [("none", Durability::None), ("answer", Durability::Answer)] {
         for in_flight in [1, 16, 64] {
-            runtime.block_on(measure(name, durability, in_flight));
+            runtime.block_on(local(name, durability, in_flight));
+        }
+    }
+    // Beside it, if one runs: PAYGATE_BENCH_REDIS=redis://127.0.0.1:6379/ (it is written into).
+    if let Ok(url) = std::env::var("PAYGATE_BENCH_REDIS") {
+        for in_flight in [1, 16, 64] {
+            runtime.block_on(redis(&url, in_flight));
         }
     }
 }
 
-async fn measure(name: &str, durability: Durability, in_flight: usize) {
+async fn redis(url: &str, in_flight: usize) {
+    let folder = std::path::PathBuf::from(format!("target/bench-store-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let options = RedisOptions {
+        url: url.to_owned().into(),
+        clock: RedisClock::Server,
+        copy: folder.join(format!("copy-{in_flight}.db")),
+    };
+    let store = Arc::new(RedisStore::open(&options).await.unwrap());
+    measure("redis", store, in_flight).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+async fn local(name: &str, durability: Durability, in_flight: usize) {
     let folder = std::path::PathBuf::from(format!("target/bench-store-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let options = LocalOptions { path: Some(folder.join("books.db")), durability };
-    let store: Arc<dyn Store> = Arc::new(LocalStore::open(&options, clock::now()).unwrap());
+    let store = Arc::new(LocalStore::open(&options, clock::now()).unwrap());
+    measure(name, store, in_flight).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+async fn measure(name: &str, store: Arc<dyn Store>, in_flight: usize) {
     let key = key();
     let Creation::Made(key) =
         store.create_key(key, 1 << 50, None.into(), clock::now()).await.unwrap()
@@ -68,7 +93,6 @@ async fn measure(name: &str, durability: Durability, in_flight: usize) {
         "{name:>7} {in_flight:>3} in flight: {rate:>9.0} calls/s, {cost:>5.1} µs of processor per call"
     );
     store.close().await.unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
@@ -87,6 +111,7 @@ async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
     };
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_le_bytes());
+    id[8..].copy_from_slice(&key.created_at.ms().to_le_bytes());
     let charge = gate::admit(policy, &request, CallId::from_random(id)).unwrap();
     store.hold(&charge, now, now.plus(Duration::from_mins(10))).await.unwrap();
     tokio::task::yield_now().await;
@@ -95,9 +120,13 @@ async fn one(store: &dyn Store, key: &Key, policy: &Policy, number: u64) {
     durable.wait().await.unwrap();
 }
 
+/// A new one for each run, because Redis keeps those before.
 fn key() -> Key {
-    let raw = RawKey::from_random([1; 24]);
-    let mut key = Key::new(KeyId::from_random([1; 8]), &raw, "bench", clock::now());
+    let number = clock::now().ms().to_le_bytes();
+    let mut bytes = [1; 24];
+    bytes[..8].copy_from_slice(&number);
+    let raw = RawKey::from_random(bytes);
+    let mut key = Key::new(KeyId::from_random(number), &raw, "bench", clock::now());
     key.allowed_tools = ToolList::from_names(["instant"].into_iter());
     key
 }

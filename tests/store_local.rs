@@ -22,14 +22,12 @@ use std::time::Duration;
 use paygate::gate::{self, CallFacts, Charge, Policy, Request, ToolPolicy};
 use paygate::ledger::{CreditKind, names};
 use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key, OldCredential};
+use paygate::model::key::{IpAllowlist, Key};
 use paygate::model::namespace::Namespace;
-use paygate::model::secret::{Digest, RawKey};
+use paygate::model::secret::RawKey;
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, verify};
-use paygate::store::{
-    Creation, Credited, HoldRefused, ItemEnd, Once, Show, Store, StoreError, settlement,
-};
+use paygate::store::{Creation, Credited, ItemEnd, Show, Store, StoreError, settlement};
 
 const NOW: i64 = 1_800_000_000_000;
 
@@ -236,20 +234,6 @@ async fn verification_lists_a_bounded_number_of_differences() {
 }
 
 #[tokio::test]
-async fn a_record_that_changed_is_judged_again() {
-    let folder = Folder::new("stale");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    let judged = charge(&key, 1, &["a"]);
-    let revoked =
-        store.update_key(Key { active: false, ..(*key).clone() }, None.into()).await.unwrap();
-    assert!(matches!(store.hold(&judged, now(), deadline()).await, Err(HoldRefused::Stale)));
-    let again = store.update_key(Key { name: "x".into(), ..(*key).clone() }, None.into()).await;
-    assert!(matches!(again, Err(StoreError::Conflict)), "the first revision is gone");
-    assert_eq!(revoked.revision, key.revision + 1);
-}
-
-#[tokio::test]
 async fn ledger_time_does_not_run_backwards_across_a_restart() {
     let folder = Folder::new("clock");
     let store = open(&folder.db(), Durability::Answer);
@@ -267,101 +251,6 @@ async fn ledger_time_does_not_run_backwards_across_a_restart() {
     settled.expect("a hold keeps its length").1.wait().await.unwrap();
     let account = store.account(&key.id).await.unwrap();
     assert_eq!(account.value(&names::RATE, now()), 2, "both count in the same minute");
-}
-
-#[tokio::test]
-async fn a_repetition_is_known_after_the_clock_was_set_back() {
-    let folder = Folder::new("once-clock");
-    let in_two_days = Time::from_ms(NOW + 2 * 86_400_000);
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    store.credit(&key.id, 1, CreditKind::Grant, None.into(), in_two_days).await.unwrap();
-    let id = Digest::of(b"1");
-    let once = || Some(Once { id, request: id, note: String::new() });
-    let first = store.credit(&key.id, 5, CreditKind::Grant, once().into(), now()).await.unwrap();
-    assert_eq!(first, Credited::Made(106));
-    store.close().await.unwrap();
-    let store = open(&folder.db(), Durability::Answer);
-    let again = store.credit(&key.id, 5, CreditKind::Grant, once().into(), now()).await.unwrap();
-    assert_eq!(again, Credited::Repeated(106));
-    assert_eq!(store.account(&key.id).await.unwrap().available(), 106);
-}
-
-#[tokio::test]
-async fn a_hold_ends_once() {
-    let folder = Folder::new("once");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    let charge = charge(&key, 1, &["dear"]);
-    store.hold(&charge, now(), deadline()).await.unwrap();
-    let late = deadline().plus(Duration::from_millis(1));
-    let paid = || settlement(&charge, &[PAID], Show::BALANCE);
-    assert!(
-        matches!(store.settle(paid(), late).await, Err(StoreError::NotOpen)),
-        "its deadline has passed"
-    );
-    assert_eq!(store.expire(late).await.unwrap(), 1);
-    assert_eq!(store.expire(late).await.unwrap(), 0);
-    assert!(matches!(store.settle(paid(), late).await, Err(StoreError::NotOpen)));
-    assert_eq!(store.account(&key.id).await.unwrap().available(), 100);
-}
-
-#[tokio::test]
-async fn a_repeated_request_changes_nothing() {
-    let folder = Folder::new("repeat");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    let once = |id: &[u8], request: &[u8]| {
-        Some(Once { id: Digest::of(id), request: Digest::of(request), note: "note".to_owned() })
-    };
-    let top_up =
-        |once: Option<Once>| store.credit(&key.id, 5, CreditKind::Grant, once.into(), now());
-    assert_eq!(top_up(once(b"1", b"five")).await.unwrap(), Credited::Made(105));
-    assert_eq!(top_up(once(b"2", b"five")).await.unwrap(), Credited::Made(110));
-    assert_eq!(
-        top_up(once(b"1", b"five")).await.unwrap(),
-        Credited::Repeated(105),
-        "the answer of then"
-    );
-    assert!(matches!(top_up(once(b"1", b"six")).await, Err(StoreError::OnceMismatch)));
-    store.close().await.unwrap();
-    let store = open(&folder.db(), Durability::Answer);
-    let again = |now| store.credit(&key.id, 5, CreditKind::Grant, once(b"1", b"five").into(), now);
-    assert_eq!(again(now()).await.unwrap(), Credited::Repeated(105));
-    assert_eq!(
-        again(now().plus(Duration::from_hours(24))).await.unwrap(),
-        Credited::Made(115),
-        "24 hours later it is new"
-    );
-}
-
-#[tokio::test]
-async fn a_rotation_swaps_the_credential_of_the_same_key() {
-    let folder = Folder::new("rotate");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    let until = now().plus(Duration::from_secs(10));
-    let old = Some(OldCredential { digest: key.digest, until });
-    let rotated = Key { digest: raw(9).digest(), ends: raw(9).ends(), old, ..(*key).clone() };
-    store.update_key(rotated, None.into()).await.unwrap();
-    for reopened in [false, true] {
-        let again;
-        let store = if reopened {
-            store.close().await.unwrap();
-            again = open(&folder.db(), Durability::Answer);
-            &again
-        } else {
-            &store
-        };
-        let found = async |number, at| {
-            let found = store.key_by_digest(raw(number).digest(), at).await.unwrap();
-            found.map(|key| key.id.clone())
-        };
-        assert_eq!(found(9, now()).await, Some(key.id.clone()));
-        assert_eq!(found(1, now()).await, Some(key.id.clone()), "during its grace");
-        assert_eq!(found(1, until).await, None);
-        assert_eq!(found(2, now()).await, None);
-    }
 }
 
 #[tokio::test]

@@ -212,7 +212,7 @@ impl From<StoreError> for Problem {
         let message = sentence(&error.to_string());
         match error {
             StoreError::Closed(_) => Self::unavailable(message, 30),
-            StoreError::Busy => Self::unavailable(message, 1),
+            StoreError::Busy | StoreError::Unavailable(_) => Self::unavailable(message, 1),
             StoreError::OnceFull | StoreError::ParkedFull => Self::unavailable(message, 60),
             StoreError::Read(_) => {
                 tracing::error!(%error, "an admin request failed");

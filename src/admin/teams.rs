@@ -221,7 +221,7 @@ pub(super) async fn usage(admin: Arc<Admin>, call: Call) -> Result<Answer, Probl
             id: key.id.to_string(),
         });
     }
-    let spent = admin.store.team_account(&team.id)?;
+    let spent = admin.store.team_account(&team.id).await?;
     let spent = spent.value(&names::SPENT, admin.store.ledger_now(call.now));
     Answer::ok(&Usage {
         team_id: team.id.as_str(),
@@ -340,7 +340,7 @@ async fn view<'a>(admin: &Admin, call: &Call, team: &'a Team) -> Result<TeamView
         let key = admin.store.key_by_id(id).await?;
         member_keys.push(key.map_or_else(|| "***".to_owned(), |key| key.ends.masked()));
     }
-    let account = admin.store.team_account(&team.id)?;
+    let account = admin.store.team_account(&team.id).await?;
     let now = admin.store.ledger_now(call.now);
     let value = |counter: &CounterName| account.value(counter, now);
     Ok(TeamView {

@@ -21,6 +21,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// An account as it was kept elsewhere.
+    pub fn restored(mut counters: Vec<(CounterName, Counter)>, held: i64, last: Time) -> Self {
+        counters.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Self { counters, held, last_call_ms: last.ms() }
+    }
+
     /// Credits that can be spent now. Negative only after an adjustment.
     pub fn available(&self) -> i64 {
         self.value(&BALANCE, Time::ZERO)

@@ -35,6 +35,24 @@ pub struct Refusal {
     pub opens_at: Option<Time>,
 }
 
+impl Refusal {
+    /// The refusal of one of some demands, with the state of its counter.
+    pub fn of(
+        demands: &[Demand],
+        index: usize,
+        value: i64,
+        counter: Option<&Counter>,
+        now: Time,
+    ) -> Self {
+        let opens_at = demands.get(index).and_then(|demand| {
+            let asked = demands.iter().filter(|other| asks_the_same(other, demand));
+            let asked = asked.fold(0_i64, |sum, other| sum.saturating_add(other.amount));
+            opens_at(demand.bound, asked, counter, now)
+        });
+        Self { index, value, opens_at }
+    }
+}
+
 /// Why nothing was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldError {
@@ -143,11 +161,7 @@ impl Book {
             let representable = (-COUNTER_MAX..=COUNTER_MAX).contains(&after)
                 && counter.is_none_or(|counter| counter.window() == demand.window);
             if !representable || !demand.bound.allows(after) {
-                let same = |other: &&Demand| asks_the_same(other, demand);
-                let asked = demands.iter().filter(same);
-                let asked = asked.fold(0_i64, |sum, other| sum.saturating_add(other.amount));
-                let opens_at = opens_at(demand.bound, asked, counter, now);
-                return Err(Refusal { index, value, opens_at });
+                return Err(Refusal::of(demands, index, value, counter, now));
             }
         }
         Ok(())
@@ -259,7 +273,8 @@ impl Book {
         match entry {
             Entry::Credit { at, account, amount, kind } => {
                 self.advance(*at);
-                if *kind == CreditKind::Grant && *amount < 0 {
+                let is_exact = (-COUNTER_MAX..=COUNTER_MAX).contains(amount);
+                if !is_exact || (*kind == CreditKind::Grant && *amount < 0) {
                     return Err(LedgerError::OutOfRange);
                 }
                 if !takes(account) {

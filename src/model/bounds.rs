@@ -708,6 +708,63 @@ pub const LABEL_NAME_CHARS_MAX: usize = 40;
 /// Length of a label's value: an id or a word.
 pub const LABEL_VALUE_CHARS_MAX: usize = 100;
 
+/// Redis is near: one that takes longer to let us in is down.
+pub const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A script runs for microseconds. Whoever waits longer is better off with a clear refusal.
+pub const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often something is asked for whose answer was lost with its connection.
+pub const REDIS_TRIES: u32 = 3;
+
+/// Commands under way on the one connection: as many as calls can be.
+pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
+
+/// For so long a record is believed without asking again. Calls that cost something do not rely on it.
+pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(2);
+
+/// Records of keys that one instance keeps at hand.
+pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
+
+/// How often lists of teams, tenants and tokens are looked at for changes.
+pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
+
+/// Rows of one tenant's journal that stay in Redis; instances copy them long before.
+pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
+
+/// Keys that one script takes over from other books: Redis does nothing else meanwhile.
+pub const REDIS_IMPORTED_AT_ONCE: usize = 200;
+
+/// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
+/// which an instance that was gone for an hour may miss.
+pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
+
+/// Kinds of refusals that wait for a Redis that is away; later ones are not written down.
+pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
+
+/// How long it is remembered that something was done, for whoever lost the answer.
+pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// Holds that one look for those that are late names, and what it forgets beside.
+pub const REDIS_SWEPT_AT_ONCE: usize = 200;
+
+/// A credential that was claimed for a key which is not there is free again after this.
+pub const REDIS_CLAIM_AGE: Duration = Duration::from_mins(1);
+
+/// What nobody waits for and is not in Redis yet.
+pub const REDIS_NOTES_MAX: usize = 1_024;
+
+/// The wait for those when an instance ends.
+pub const REDIS_CLOSE_WAIT: Duration = Duration::from_secs(3);
+
+/// How often a change of several records is tried again that others changed meanwhile.
+pub const REDIS_CONFLICT_TRIES: u32 = 5;
+
+/// Answers that are kept in Redis for one key: Redis is memory, and all customers share it.
+pub const REDIS_KEPT_ANSWERS_PER_KEY_MAX: u64 = 10_000;
+/// The same in bytes.
+pub const REDIS_KEPT_BYTES_PER_KEY_MAX: u64 = 64 << 20;
+
 // ---- alerts ----------------------------------------------------------------------------------
 
 /// Rules for alerts: each is looked at for every key that was used.

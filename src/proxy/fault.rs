@@ -73,7 +73,7 @@ pub(super) fn upstream(failure: Failure) -> ErrorObjectOwned {
 pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
     tracing::warn!(target: "proxy", %error, "a request was refused because the books are not available");
     let retry_after_ms = match error {
-        StoreError::Busy | StoreError::Conflict => RETRY_SOON_MS,
+        StoreError::Busy | StoreError::Conflict | StoreError::Unavailable(_) => RETRY_SOON_MS,
         StoreError::Closed(_)
         | StoreError::NotFound
         | StoreError::Duplicate
@@ -102,6 +102,7 @@ pub(super) fn recall(error: &StoreError) -> ErrorObjectOwned {
         ),
         StoreError::Closed(_)
         | StoreError::Busy
+        | StoreError::Unavailable(_)
         | StoreError::Conflict
         | StoreError::NotFound
         | StoreError::Duplicate

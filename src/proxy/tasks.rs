@@ -312,11 +312,11 @@ impl Proxy {
         if own.is_some_and(OwnTask::is_paid) {
             return Ok(());
         }
-        let paid = PaidTask { call, until: task.until };
+        let (paid, owner) = (PaidTask { call, until: task.until }, key.clone());
         let held = match (self.go_on(key, call, WAITING).await, shown_to) {
             (Ok(held), _) => held,
             (Err(NotHeld::Used), Some(identity)) if end.paid => {
-                if self.store.is_task_paid(paid).await.map_err(|it| unavailable(&it))? {
+                if self.store.is_task_paid(&owner, paid).await.map_err(|it| unavailable(&it))? {
                     own.inspect(|own| own.ended(true));
                     return Ok(());
                 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::ledger::{Account, CounterName, LedgerError, Opening, ResolutionKind, Reversal};
 use crate::model::alert::{Alert, AlertRule};
 use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
@@ -51,6 +51,9 @@ pub enum StoreError {
     /// A number would leave the exact range.
     #[error("the result would be beyond 2^53 - 1")]
     OutOfRange,
+    /// Books that several instances share cannot be reached, or must not be trusted.
+    #[error("the shared books are not available: {0}; try again in a moment")]
+    Unavailable(String),
     /// A read failed.
     #[error("the database could not be read: {0}")]
     Read(String),
@@ -123,6 +126,15 @@ impl From<Option<Once>> for Deed {
     fn from(once: Option<Once>) -> Self {
         Self { once, ..Self::default() }
     }
+}
+
+/// A key that comes from elsewhere, with its numbers.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its record.
+    pub key: Key,
+    /// Its account.
+    pub opening: Opening,
 }
 
 /// What became of putting a key into a team.

@@ -1,15 +1,20 @@
 //! The only code that changes durable state. [`Store`] is what the rest sees; `local/` keeps the
-//! books in an embedded database, one process per file.
+//! books in an embedded database, one process per file; `redis/` shares them among several.
 //!
 //! A store knows counters and bounds, never prices or rules: those are in the gate.
 
 pub mod clock;
 mod contract;
+mod detail;
 mod explain;
 pub mod local;
 mod outbox;
 mod parked;
+mod posting;
+mod record;
+pub mod redis;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,7 +33,7 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
-    AlertsAsked, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
+    AlertsAsked, Arrival, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
     CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
     Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
 };
@@ -83,7 +88,7 @@ pub trait Store: Outbox + Send + Sync + 'static {
     fn teams(&self) -> Vec<Arc<Team>>;
 
     /// A team's account.
-    fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
+    async fn team_account(&self, id: &TeamId) -> Result<Account, StoreError>;
 
     /// Makes a team, durably.
     async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError>;
@@ -149,6 +154,18 @@ pub trait Store: Outbox + Send + Sync + 'static {
         deed: Deed,
         now: Time,
     ) -> Result<Creation, StoreError>;
+
+    /// Has nothing ever been written here?
+    async fn is_unused(&self) -> Result<bool, StoreError>;
+
+    /// Makes those keys that were never here, durably; which of them are made. The embedded store makes
+    /// all by one commit. Where books are shared a crash may leave some out, which the next import makes.
+    async fn import(
+        &self,
+        arrivals: Vec<Arrival>,
+        deed: Deed,
+        now: Time,
+    ) -> Result<HashSet<KeyId>, StoreError>;
 
     /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
     async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError>;
@@ -232,8 +249,8 @@ pub trait Store: Outbox + Send + Sync + 'static {
         now: Time,
     ) -> Result<(Reading, Durable), StoreError>;
 
-    /// Is the result of a task paid, durably? To be asked once its hold waits no longer.
-    async fn is_task_paid(&self, task: PaidTask) -> Result<bool, StoreError>;
+    /// Is the result of a key's task paid, durably? To be asked once its hold waits no longer.
+    async fn is_task_paid(&self, key: &KeyId, task: PaidTask) -> Result<bool, StoreError>;
 
     /// What this database seals with what clients keep for it.
     fn seal_key(&self) -> SealKey;

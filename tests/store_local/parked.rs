@@ -53,7 +53,7 @@ async fn a_task_that_was_paid_by_another_hold_stays_paid() {
         let late = deadline().plus(Duration::from_millis(1));
         assert!(!is_gone_on_with(&store, &key, call, late).await);
         let paid = PaidTask { call, until: late.plus(TASK_ASK_MAX) };
-        assert!(!store.is_task_paid(paid).await.unwrap());
+        assert!(!store.is_task_paid(&key.id, paid).await.unwrap());
         let again = charge(&key, 2, &["a"]);
         store.hold(&again, late, late.plus(Duration::from_mins(1))).await.unwrap();
         let ended = settlement(&again, &[PAID], Show::BALANCE);
@@ -67,7 +67,7 @@ async fn a_task_that_was_paid_by_another_hold_stays_paid() {
             folder.db()
         };
         let store = open(&path, Durability::Answer);
-        assert!(store.is_task_paid(paid).await.unwrap());
+        assert!(store.is_task_paid(&key.id, paid).await.unwrap());
         assert!(!is_gone_on_with(&store, &key, call, late).await);
         assert_eq!(available(&store, &key).await, 98, "the old hold is released");
         store.close().await.unwrap();
@@ -95,48 +95,10 @@ async fn paid_tasks_take_no_room_of_what_waits() {
     store.close().await.unwrap();
     let store = open(&folder.db(), Durability::Answer);
     for call in [id(0), id(most - 1)] {
-        assert!(store.is_task_paid(PaidTask { call, until }).await.unwrap());
+        assert!(store.is_task_paid(&key.id, PaidTask { call, until }).await.unwrap());
     }
     let key = store.key_by_id(&key.id).await.unwrap().unwrap();
     task(&store, &key, 2, at, until).await;
     assert!(is_gone_on_with(&store, &key, waiting, at).await);
-    store.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn what_waits_is_bounded() {
-    let folder = Folder::new("parked-room");
-    let store = open(&folder.db(), Durability::None);
-    let key = made(&store, 1, 10_000).await;
-    let mut at = now();
-    for number in 0..=u16::try_from(PARKED_PER_KEY_MAX).unwrap() {
-        at = at.plus(Duration::from_secs(1));
-        let mut charge = charge(&key, 0, &["a"]);
-        charge.call = id(number);
-        store.hold(&charge, at, at.plus(Duration::from_mins(1))).await.unwrap();
-        let (call, key, state) = (charge.call, key.id.clone(), STATE.to_owned());
-        let parking = Parking { call, key, state, until: at.plus(Duration::from_hours(1)) };
-        let parked = store.park(parking, Show::BALANCE, at).await;
-        let is_full = matches!(parked, Err(StoreError::ParkedFull));
-        assert_eq!(is_full, usize::from(number) == PARKED_PER_KEY_MAX, "{number}");
-    }
-    store.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_hold_waits_as_long_as_it_is_told_while_the_clock_is_behind() {
-    let folder = Folder::new("parked-clock");
-    let store = open(&folder.db(), Durability::Answer);
-    let key = made(&store, 1, 100).await;
-    let ahead = now().plus(Duration::from_hours(1));
-    assert_eq!(store.expire(ahead).await.unwrap(), 0);
-    let first = charge(&key, 9, &["a"]);
-    store.hold(&first, ahead, ahead).await.unwrap();
-    // The clock is an hour behind ledger time, in which the moment to wait for is.
-    let until = ahead.plus(Duration::from_mins(10));
-    task(&store, &key, 1, now(), until).await;
-    assert_eq!(store.expire(ahead.plus(Duration::from_mins(9))).await.unwrap(), 1, "the first");
-    assert_eq!(store.expire(until).await.unwrap(), 1);
-    assert_eq!(available(&store, &key).await, 100);
     store.close().await.unwrap();
 }

@@ -24,6 +24,7 @@ mod openapi;
 mod paths;
 mod paygate;
 mod process;
+mod redis;
 mod setup;
 pub mod tls;
 mod tools;
@@ -38,6 +39,7 @@ pub use openapi::{Operation, operations};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::{Ended, run_within};
+pub use redis::RedisServer;
 pub use setup::Setup;
 pub use tools::{Background, in_repository, node, npm, python, tool};
 

@@ -54,6 +54,9 @@ impl Naive {
 
     /// Could these credits be added without any number leaving the exact range?
     pub(crate) fn may_credit(&self, account: &AccountId, amount: i64) -> bool {
+        if !(-COUNTER_MAX..=COUNTER_MAX).contains(&amount) {
+            return false;
+        }
         let Some(balance) = self.balance(account).checked_add(amount) else { return false };
         balance <= COUNTER_MAX && balance - self.held(account) >= -COUNTER_MAX
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 /// Accounts 0 and 1 are keys, the last one is what a team would be.
 pub(crate) const ACCOUNTS: usize = 3;
-const TEAM: usize = 2;
+pub(crate) const TEAM: usize = 2;
 const TOOLS: [&str; 2] = ["search", "read"];
 
 /// Two windows that no sixtieth divides evenly, and one shorter than its buckets are many.
@@ -55,10 +55,10 @@ pub(crate) enum Operation {
 /// A call or a batch, with the limits that hold at that moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    account: usize,
+    pub(crate) account: usize,
     with_team: bool,
     /// Tool and price.
-    items: Vec<(usize, i64)>,
+    pub(crate) items: Vec<(usize, i64)>,
     /// Caps of the limited counters in order; 0 for none.
     caps: [i64; 12],
     pub(crate) lasts_ms: i64,
@@ -184,7 +184,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Vec<Operation>> {
     prop::collection::vec(operation(), 1..70)
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     let account = || 0..ACCOUNTS;
     let pick = || 0_usize..64;
     let amount = || {
@@ -212,7 +212,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-fn shape() -> impl Strategy<Value = Shape> {
+pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     let price = prop_oneof![2 => Just(0_i64), 8 => 1_i64..30, 1 => Just(COUNTER_MAX)];
     let items = prop_oneof![
         2 => prop::collection::vec((0..TOOLS.len(), price.clone()), 1),

@@ -1,64 +1,22 @@
 //! Records of keys and namespaces, and remembered idempotency keys, as rows.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::model::bounds::ONCE_TTL;
 use crate::model::ids::KeyId;
-use crate::model::key::{IpAllowlist, Key, OldCredential, Quota, ToolList};
+use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::{Digest, KeyEnds};
-use crate::model::team::TeamId;
+use crate::model::secret::Digest;
 use crate::model::time::Time;
+use crate::store::record::{KeyHead, KeyRecord};
 
 /// What [`read_key`] needs, in this order.
 pub(super) const KEY_COLUMNS: &str =
     "keys.id, keys.digest, keys.old_digest, keys.namespace, keys.revision, keys.record";
 
-/// The part of a key that is never searched for.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    name: String,
-    first: String,
-    last: String,
-    created_at: i64,
-    active: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    suspended: bool,
-    spending_limit: i64,
-    allowed_tools: ToolList,
-    denied_tools: ToolList,
-    expires_at: Option<i64>,
-    quota: Option<Quota>,
-    tags: BTreeMap<String, String>,
-    ip_allowlist: Vec<String>,
-    old_until: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    team: Option<TeamId>,
-}
-
 pub(super) fn write_key(connection: &Connection, key: &Key) -> rusqlite::Result<()> {
-    let record = Record {
-        name: key.name.clone(),
-        first: key.ends.first.clone(),
-        last: key.ends.last.clone(),
-        created_at: key.created_at.ms(),
-        active: key.active,
-        suspended: key.suspended,
-        spending_limit: key.spending_limit,
-        allowed_tools: key.allowed_tools.clone(),
-        denied_tools: key.denied_tools.clone(),
-        expires_at: key.expires_at.map(Time::ms),
-        quota: key.quota,
-        tags: key.tags.clone(),
-        ip_allowlist: key.ip_allowlist.texts().map(str::to_owned).collect(),
-        old_until: key.old.map(|old| old.until.ms()),
-        team: key.team.clone(),
-    };
-    let record = to_json(&record)?;
+    let record = to_json(&KeyRecord::of(key))?;
     let old = key.old.as_ref().map(|old| old.digest.bytes().as_slice());
     connection
         .prepare_cached(
@@ -107,31 +65,11 @@ pub(super) fn read_key(row: &Row<'_>) -> rusqlite::Result<Key> {
     let digest =
         Digest::from_slice(row.get_ref(1)?.as_blob()?).ok_or_else(|| bad(1, "not a digest"))?;
     let old_digest = row.get_ref(2)?.as_blob_or_null()?.and_then(Digest::from_slice);
-    let record: Record = serde_json::from_str(row.get_ref(5)?.as_str()?)
+    let record: KeyRecord = serde_json::from_str(row.get_ref(5)?.as_str()?)
         .map_err(|error| bad(5, &format!("not a key's record: {error}")))?;
-    let until = record.old_until.map(Time::from_ms);
-    let allowlist = IpAllowlist::parse(record.ip_allowlist.iter().map(String::as_str));
-    Ok(Key {
-        id,
-        digest,
-        ends: KeyEnds { first: record.first, last: record.last },
-        old: old_digest.zip(until).map(|(digest, until)| OldCredential { digest, until }),
-        name: record.name,
-        namespace: row.get(3)?,
-        team: record.team,
-        created_at: Time::from_ms(record.created_at),
-        active: record.active,
-        suspended: record.suspended,
-        spending_limit: record.spending_limit,
-        allowed_tools: record.allowed_tools,
-        denied_tools: record.denied_tools,
-        expires_at: record.expires_at.map(Time::from_ms),
-        quota: record.quota,
-        tags: record.tags,
-        // An entry that cannot be read must not open the key to every address.
-        ip_allowlist: allowlist.map_err(|entry| bad(5, &format!("not an address: {entry}")))?,
-        revision: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
-    })
+    let revision = u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
+    let head = KeyHead { id, digest, old_digest, namespace: row.get(3)?, revision };
+    record.key(head).map_err(|why| bad(5, &why))
 }
 
 pub(super) fn read_namespaces(connection: &Connection) -> rusqlite::Result<Vec<Namespace>> {

@@ -23,35 +23,63 @@ pub(super) fn find_call(
     let sql = format!("SELECT {COLUMNS} FROM journal WHERE call = ?1 ORDER BY seq DESC");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([call.bytes().as_slice()])?;
-    let (mut end, mut is_refunded, mut tools) = (None, false, Vec::new());
+    let mut found = Found::new(call);
     while let Some(row) = rows.next()? {
-        if tools.is_empty() {
-            tools = calls_of(row.get_ref(6)?.as_str()?);
-        }
+        let detail = row.get_ref(6)?.as_str()?.to_owned();
         // A row that cannot be read is for `ledger verify` to tell of.
         let Ok(row) = ReadRow::read(row)? else { continue };
+        if let Some(whole) = found.row(&row.payer, &detail, row.entries, seen) {
+            return Ok(Some(whole));
+        }
+    }
+    Ok(None)
+}
+
+/// A call that is put together from its rows, the newest first.
+struct Found {
+    call: CallId,
+    end: Option<Resolution>,
+    is_refunded: bool,
+    tools: Vec<CallEnd>,
+}
+
+impl Found {
+    const fn new(call: CallId) -> Self {
+        Self { call, end: None, is_refunded: false, tools: Vec::new() }
+    }
+
+    /// Takes the next row; the call, if that was its hold.
+    fn row(
+        &mut self,
+        payer: &AccountId,
+        detail: &str,
+        entries: Vec<Entry>,
+        seen: i64,
+    ) -> Option<FoundCall> {
+        if self.tools.is_empty() {
+            self.tools = calls_of(detail);
+        }
         let mut hold = None;
-        for entry in row.entries {
+        for entry in entries {
             match entry {
-                Entry::Reversal(_) => is_refunded = true,
-                Entry::Resolution(found) => end = Some(found),
+                Entry::Reversal(_) => self.is_refunded = true,
+                Entry::Resolution(found) => self.end = Some(found),
                 Entry::Hold(found) => hold = Some(found),
                 Entry::Credit { .. } | Entry::Opening(_) => {}
             }
         }
-        if let (Some(hold), Some(key)) = (hold, KeyId::parse(row.payer.as_str())) {
-            let reversal = end.map(|end| Reversal::of(&hold, &end, Time::ZERO));
-            let charged = reversal.as_ref().map_or(0, Reversal::credits);
-            let state = match &reversal {
-                None => CallState::Open,
-                Some(_) if is_refunded => CallState::Refunded,
-                Some(_) if charged > 0 => CallState::Charged,
-                Some(_) => CallState::Free,
-            };
-            return Ok(Some(FoundCall { call, key, charged, state, tools, reversal, seen }));
-        }
+        let (hold, key) = hold.zip(KeyId::parse(payer.as_str()))?;
+        let reversal = self.end.take().map(|end| Reversal::of(&hold, &end, Time::ZERO));
+        let charged = reversal.as_ref().map_or(0, Reversal::credits);
+        let state = match &reversal {
+            None => CallState::Open,
+            Some(_) if self.is_refunded => CallState::Refunded,
+            Some(_) if charged > 0 => CallState::Charged,
+            Some(_) => CallState::Free,
+        };
+        let (call, tools) = (self.call, std::mem::take(&mut self.tools));
+        Some(FoundCall { call, key, charged, state, tools, reversal, seen })
     }
-    Ok(None)
 }
 
 fn calls_of(detail: &str) -> Vec<CallEnd> {

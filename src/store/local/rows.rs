@@ -13,8 +13,6 @@ use std::ops::Range;
 use rusqlite::{CachedStatement, Connection, Row, Statement};
 use serde::Deserialize;
 
-use super::detail::DetailText;
-use super::posting::PostingRow;
 use crate::ledger::{
     CreditKind, Entry, Hold, Opening, Posting, Resolution, ResolutionKind, Reversal,
 };
@@ -22,6 +20,8 @@ use crate::model::ids::{AccountId, CallId};
 use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::store::CallEnd;
+use crate::store::detail::DetailText;
+use crate::store::posting::PostingRow;
 
 /// One row to write. Its `detail` is a piece of its batch's text: written down where the change is
 /// made, so that the writer only copies it and no thread frees what another one has allocated.
@@ -299,6 +299,7 @@ impl ReadRow {
     }
 }
 
+/// A row as entries, and what its calls say that they were charged.
 fn entries(
     at: Time,
     kind: &str,

@@ -1,11 +1,10 @@
 //! Teams: their records are all in memory, and so are their accounts, so that a hold finds both. Which
 //! keys are in a team is in the team's record and in the keys'; both are changed in one commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
 
 use super::queue::Write;
 use super::records::{from_json, to_json};
@@ -13,46 +12,21 @@ use super::state::{Shared, State};
 use crate::ledger::Account;
 use crate::model::bounds::TEAMS_MAX;
 use crate::model::ids::{AccountId, KeyId};
-use crate::model::key::{Key, Quota};
+use crate::model::key::Key;
 use crate::model::team::{Team, TeamId};
-use crate::model::time::Time;
+use crate::store::record::TeamRecord;
 use crate::store::{Assigned, Deed, Durable, StoreError};
 
 /// Every team, by id.
 pub(super) type Teams = HashMap<TeamId, Arc<Team>>;
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    name: String,
-    description: String,
-    namespace: String,
-    members: Vec<String>,
-    budget: i64,
-    quota: Option<Quota>,
-    tags: BTreeMap<String, String>,
-    created_at: i64,
-    active: bool,
-}
-
 pub(super) fn write_team(connection: &Connection, team: &Team) -> rusqlite::Result<()> {
-    let record = Record {
-        name: team.name.clone(),
-        description: team.description.clone(),
-        namespace: team.namespace.clone(),
-        members: team.members.iter().map(ToString::to_string).collect(),
-        budget: team.budget,
-        quota: team.quota,
-        tags: team.tags.clone(),
-        created_at: team.created_at.ms(),
-        active: team.active,
-    };
     connection
         .prepare_cached("INSERT OR REPLACE INTO teams (id, revision, record) VALUES (?1, ?2, ?3)")?
         .execute(params![
             team.id.as_str(),
             i64::try_from(team.revision).unwrap_or(i64::MAX),
-            to_json(&record)?
+            to_json(&TeamRecord::of(team))?
         ])?;
     Ok(())
 }
@@ -62,20 +36,9 @@ pub(super) fn read_teams(connection: &Connection) -> rusqlite::Result<Teams> {
     let teams = statement.query_map([], |row| {
         let id = TeamId::parse(row.get_ref(0)?.as_str()?)
             .ok_or(rusqlite::Error::InvalidColumnName("id".into()))?;
-        let record: Record = from_json(row.get_ref(2)?.as_str()?)?;
-        let team = Team {
-            id: id.clone(),
-            name: record.name,
-            description: record.description,
-            namespace: record.namespace,
-            members: record.members.iter().filter_map(|id| KeyId::parse(id)).collect(),
-            budget: record.budget,
-            quota: record.quota,
-            tags: record.tags,
-            created_at: Time::from_ms(record.created_at),
-            active: record.active,
-            revision: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-        };
+        let record: TeamRecord = from_json(row.get_ref(2)?.as_str()?)?;
+        let revision = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        let team = record.team(id.clone(), revision);
         Ok((id, Arc::new(team)))
     })?;
     teams.collect()

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
 
 use super::queue::Write;
 use super::records::{from_json, to_json};
@@ -12,34 +11,21 @@ use super::state::Shared;
 use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX};
 use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
-use crate::model::time::Time;
-use crate::model::token::{AdminToken, Role, TokenId};
+use crate::model::token::{AdminToken, TokenId};
+use crate::store::record::TokenRecord;
 use crate::store::{Deed, Durable, StoreError};
 
 /// Every admin token, by its digest.
 pub(super) type Tokens = HashMap<Digest, Arc<AdminToken>>;
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    name: String,
-    role: Role,
-    namespace: Option<String>,
-    created_at: i64,
-    created_by: String,
-}
-
 pub(super) fn write_token(connection: &Connection, token: &AdminToken) -> rusqlite::Result<()> {
-    let record = Record {
-        name: token.name.clone(),
-        role: token.role,
-        namespace: token.namespace.clone(),
-        created_at: token.created_at.ms(),
-        created_by: token.created_by.clone(),
-    };
     connection
         .prepare_cached("INSERT INTO admin_tokens (id, digest, record) VALUES (?1, ?2, ?3)")?
-        .execute(params![token.id.as_str(), token.digest.bytes().as_slice(), to_json(&record)?])?;
+        .execute(params![
+            token.id.as_str(),
+            token.digest.bytes().as_slice(),
+            to_json(&TokenRecord::of(token))?
+        ])?;
     Ok(())
 }
 
@@ -53,17 +39,10 @@ pub(super) fn read_tokens(connection: &Connection) -> rusqlite::Result<Tokens> {
     let tokens = statement.query_map([], |row| {
         let digest = Digest::from_slice(row.get_ref(1)?.as_blob()?)
             .ok_or(rusqlite::Error::InvalidColumnName("digest".into()))?;
-        let record: Record = from_json(row.get_ref(2)?.as_str()?)?;
-        let token = AdminToken {
-            id: TokenId::parse(row.get_ref(0)?.as_str()?)
-                .ok_or(rusqlite::Error::InvalidColumnName("id".into()))?,
-            digest,
-            name: record.name,
-            role: record.role,
-            namespace: record.namespace,
-            created_at: Time::from_ms(record.created_at),
-            created_by: record.created_by,
-        };
+        let record: TokenRecord = from_json(row.get_ref(2)?.as_str()?)?;
+        let id = TokenId::parse(row.get_ref(0)?.as_str()?)
+            .ok_or(rusqlite::Error::InvalidColumnName("id".into()))?;
+        let token = record.token(id, digest);
         Ok((digest, Arc::new(token)))
     })?;
     tokens.collect()

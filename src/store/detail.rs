@@ -56,21 +56,10 @@ impl<'a> DetailText<'a> {
             return;
         }
         self.member("postings");
-        let mut others: Vec<&AccountId> = Vec::new();
-        self.list(postings, |text, posting| {
-            let place = match others.iter().position(|other| **other == posting.account) {
-                _ if posting.account == *payer => 0,
-                Some(known) => known + 1,
-                None => {
-                    others.push(&posting.account);
-                    others.len()
-                }
-            };
-            posting::write(text, posting, place);
-        });
+        let others = postings_list(self.text, postings, payer);
         if !others.is_empty() {
             self.member("accounts");
-            self.list(&others, |text, account| string(text, account.as_str()));
+            accounts_list(self.text, &others);
         }
     }
 
@@ -89,7 +78,7 @@ impl<'a> DetailText<'a> {
     pub(super) fn kept(&mut self, kept: &[i64]) {
         if !kept.is_empty() {
             self.member("kept");
-            self.list(kept, |text, amount| number(text, *amount));
+            list(self.text, kept, |text, amount| number(text, *amount));
         }
     }
 
@@ -98,17 +87,7 @@ impl<'a> DetailText<'a> {
             return;
         }
         self.member("calls");
-        self.list(calls, |text, call| {
-            text.push('[');
-            string(text, call.tool.as_str());
-            text.push(',');
-            number(text, call.price);
-            text.push(',');
-            number(text, call.charged);
-            text.push(',');
-            string(text, call.outcome);
-            text.push(']');
-        });
+        calls_list(self.text, calls);
     }
 
     fn member(&mut self, name: &str) {
@@ -119,17 +98,58 @@ impl<'a> DetailText<'a> {
         self.text.push_str(name);
         self.text.push_str("\":");
     }
+}
 
-    fn list<'b, T>(&mut self, items: &'b [T], mut write: impl FnMut(&mut String, &'b T)) {
-        self.text.push('[');
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.text.push(',');
+/// Appends a list of amounts; the accounts beside the payer's that it names by their place.
+pub(super) fn postings_list<'b>(
+    text: &mut String,
+    postings: &'b [Posting],
+    payer: &AccountId,
+) -> Vec<&'b AccountId> {
+    let mut others: Vec<&AccountId> = Vec::new();
+    list(text, postings, |text, posting| {
+        let place = match others.iter().position(|other| **other == posting.account) {
+            _ if posting.account == *payer => 0,
+            Some(known) => known + 1,
+            None => {
+                others.push(&posting.account);
+                others.len()
             }
-            write(self.text, item);
+        };
+        posting::write(text, posting, place);
+    });
+    others
+}
+
+/// Appends a list of accounts.
+pub(super) fn accounts_list(text: &mut String, accounts: &[&AccountId]) {
+    list(text, accounts, |text, account| string(text, account.as_str()));
+}
+
+/// Appends a list of calls.
+pub(super) fn calls_list(text: &mut String, calls: &[CallEnd]) {
+    list(text, calls, |text, call| {
+        text.push('[');
+        string(text, call.tool.as_str());
+        text.push(',');
+        number(text, call.price);
+        text.push(',');
+        number(text, call.charged);
+        text.push(',');
+        string(text, call.outcome);
+        text.push(']');
+    });
+}
+
+fn list<'b, T>(text: &mut String, items: &'b [T], mut write: impl FnMut(&mut String, &'b T)) {
+    text.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
         }
-        self.text.push(']');
+        write(text, item);
     }
+    text.push(']');
 }
 
 /// Appends a number.

@@ -1,0 +1,250 @@
+//! A copy of journals that are kept elsewhere, in a file of an instance's own: what books in Redis answer
+//! reports from. The tables are those of the embedded store, so that the same questions are asked of
+//! them; no number of an account comes from here.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::copied_rows::CopiedRow;
+use super::file::OwnFile;
+use super::open::{OpenError, describe, real_path};
+use super::read::Reader;
+use super::{audit, explain, refunds, report, roll_up, schema, usage};
+use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
+use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
+use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
+use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
+
+/// Marks the file as a copy, so that nobody takes it for books: "PayC".
+pub(super) const APPLICATION_ID: i64 = 0x5061_7943;
+
+/// How far each journal was copied, and what its rows gave to accounts and took from them.
+const FOLLOWED: &str = "
+    CREATE TABLE IF NOT EXISTS followed (
+        journal TEXT PRIMARY KEY,
+        epoch   TEXT NOT NULL,             -- which books it belongs to
+        last    TEXT NOT NULL,             -- id of the last row
+        whole   INTEGER NOT NULL           -- 0 once rows were missing
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS copied_credits (
+        account TEXT PRIMARY KEY,
+        credits INTEGER NOT NULL
+    ) WITHOUT ROWID;
+";
+
+/// How far a journal was copied.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Followed {
+    /// Which books it belongs to.
+    pub(in crate::store) epoch: String,
+    /// Id of its last row.
+    pub(in crate::store) last: String,
+    /// No row of it is missing.
+    pub(in crate::store) is_whole: bool,
+}
+
+/// The copy.
+pub(in crate::store) struct JournalCopy {
+    reader: Reader,
+    /// Nobody else writes to the file.
+    _own: Option<OwnFile>,
+}
+
+impl JournalCopy {
+    /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
+    pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
+        let path = path.map(real_path);
+        let own = path.as_deref().map(OwnFile::claim).transpose()?;
+        // SQLite's name for a file of its own, somewhere for temporary files.
+        let path = path.unwrap_or_default();
+        let failed = |error: rusqlite::Error| describe(&path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection =
+            Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(failed)?;
+        let found = schema::header(&connection, "application_id").map_err(failed)?;
+        match schema::header(&connection, "user_version").map_err(failed)? {
+            0 if found == 0 => schema::create(&mut connection).map_err(failed)?,
+            schema::VERSION if found == APPLICATION_ID => {}
+            _ if found == schema::APPLICATION_ID => return Err(OpenError::Books(path)),
+            _ => return Err(OpenError::Foreign(path)),
+        }
+        schema::prepare_writer(&connection).map_err(failed)?;
+        // It can be copied again.
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+        connection.execute_batch(FOLLOWED).map_err(failed)?;
+        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
+    }
+
+    /// How far each journal was copied.
+    pub(in crate::store) async fn followed(&self) -> Result<HashMap<String, Followed>, StoreError> {
+        let read = |connection: &Connection| {
+            let sql = "SELECT journal, epoch, last, whole FROM followed";
+            let mut all = connection.prepare_cached(sql)?;
+            let rows = all.query_map([], |row| {
+                let (epoch, last, is_whole) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok((row.get(0)?, Followed { epoch, last, is_whole }))
+            })?;
+            rows.collect()
+        };
+        self.reader.read(read).await
+    }
+
+    /// Adds the next rows of one journal, all or none.
+    pub(in crate::store) async fn append(
+        &self,
+        journal: String,
+        now: Followed,
+        rows: Vec<CopiedRow>,
+    ) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            for row in &rows {
+                row.write(connection)?;
+            }
+            let place = "INSERT OR REPLACE INTO followed (journal, epoch, last, whole)
+                         VALUES (?1, ?2, ?3, ?4)";
+            let Followed { epoch, last, is_whole } = now;
+            connection.prepare_cached(place)?.execute((journal, epoch, last, is_whole))?;
+            transaction.commit()
+        };
+        self.reader.read(write).await
+    }
+
+    /// Brings the sums of usage up to what was copied.
+    pub(in crate::store) async fn roll_up(&self) -> Result<(), StoreError> {
+        let write = |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+            let newest = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+            while let Some(more) = roll_up::fold(connection, newest)? {
+                roll_up::write_roll_up(connection, &more)?;
+            }
+            transaction.commit()
+        };
+        self.reader.read(write).await
+    }
+
+    /// The next keys of a tenant behind an id, deleted ones too.
+    pub(in crate::store) async fn accounts(
+        &self,
+        namespace: &str,
+        after: String,
+        limit: usize,
+    ) -> Result<Vec<AccountId>, StoreError> {
+        let (namespace, limit) = (namespace.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let read = move |connection: &Connection| {
+            let sql = "SELECT id FROM keys WHERE namespace = ?1 AND id > ?2
+                 UNION SELECT id FROM deleted_keys WHERE namespace = ?1 AND id > ?2
+                 ORDER BY 1 LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql)?;
+            let found = statement.query_map((namespace, after, limit), |row| {
+                Ok(AccountId::new(row.get_ref(0)?.as_str()?))
+            })?;
+            found.collect()
+        };
+        self.reader.read(read).await
+    }
+
+    /// What the copied rows gave to some accounts, less what they took.
+    pub(in crate::store) async fn credits(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> Result<Vec<i64>, StoreError> {
+        let read = move |connection: &Connection| {
+            let sql = "SELECT credits FROM copied_credits WHERE account = ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut credits = Vec::with_capacity(accounts.len());
+            for account in &accounts {
+                let found = statement.query_row([account.as_str()], |row| row.get(0)).optional()?;
+                credits.push(found.unwrap_or(0));
+            }
+            Ok(credits)
+        };
+        self.reader.read(read).await
+    }
+
+    pub(in crate::store) async fn ended_calls(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let namespace = namespace.map(str::to_owned);
+        self.reader
+            .read(move |connection| usage::ended_calls(connection, namespace.as_deref()))
+            .await
+    }
+
+    pub(in crate::store) async fn sums(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let namespace = namespace.map(str::to_owned);
+        self.reader.read(move |connection| usage::sums(connection, namespace.as_deref())).await
+    }
+
+    pub(in crate::store) async fn events(
+        &self,
+        filter: UsageFilter,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<UsagePage, StoreError> {
+        self.reader
+            .read(move |connection| usage::read_usage(connection, &filter, after, limit))
+            .await
+    }
+
+    pub(in crate::store) async fn report(
+        &self,
+        asked: ReportAsked,
+    ) -> Result<UsageReport, StoreError> {
+        self.reader.read(move |connection| report::report(connection, &asked)).await
+    }
+
+    pub(in crate::store) async fn forget_usage(
+        &self,
+        before: Option<Time>,
+    ) -> Result<(), StoreError> {
+        self.reader.read(move |connection| roll_up::forget_usage(connection, before)).await
+    }
+
+    pub(in crate::store) async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: AuditPage,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.reader.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+    }
+
+    pub(in crate::store) async fn audit_totals(
+        &self,
+        filter: AuditFilter,
+    ) -> Result<AuditTotals, StoreError> {
+        self.reader.read(move |connection| audit::audit_totals(connection, &filter)).await
+    }
+
+    pub(in crate::store) async fn forget_audit(
+        &self,
+        before: Option<Time>,
+    ) -> Result<(), StoreError> {
+        self.reader.read(move |connection| audit::forget_audit(connection, before)).await
+    }
+
+    pub(in crate::store) async fn find_call(
+        &self,
+        call: CallId,
+    ) -> Result<Option<FoundCall>, StoreError> {
+        self.reader.read(move |connection| refunds::find_call(connection, call)).await
+    }
+
+    pub(in crate::store) async fn explain_call(
+        &self,
+        call: CallId,
+    ) -> Result<Option<ExplainedCall>, StoreError> {
+        self.reader.read(move |connection| explain::explain_call(connection, call)).await
+    }
+}

@@ -1,0 +1,258 @@
+//! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redis::{Script, cmd};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::link::{Link, Reply};
+use super::memory::{Memory, Seen};
+use super::names::{self, Names};
+use super::{RedisClock, RedisOptions};
+use crate::model::audit::AuditEvent;
+use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
+use crate::model::secret::SealKey;
+use crate::model::time::Time;
+use crate::store::local::OpenError;
+use crate::store::local::copied::{Followed, JournalCopy};
+use crate::store::{StoreError, clock};
+
+const LOST: &str = "Redis has come back with less than this instance has seen of it";
+
+/// Books in Redis.
+pub struct RedisStore {
+    pub(super) books: Arc<Books>,
+    pub(super) seal_key: SealKey,
+    /// None once it is closed.
+    notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
+    writing: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Why books in Redis cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisOpenError {
+    /// It is not there, or does not let us in.
+    #[error(
+        "the books in Redis cannot be opened: {0}; check redisUrl, and that Redis runs and lets this program in"
+    )]
+    Redis(#[from] StoreError),
+    /// Not this instance's own file.
+    #[error(transparent)]
+    Copy(#[from] OpenError),
+}
+
+/// What the store's methods and its tasks share.
+pub(super) struct Books {
+    pub(super) link: Link,
+    clock: RedisClock,
+    memory: Mutex<Memory>,
+    pub(super) copy: JournalCopy,
+    /// Held while the journals are copied.
+    pub(super) copying: tokio::sync::Mutex<()>,
+}
+
+impl RedisStore {
+    /// Connects, and reads the lists of tenants, teams and tokens.
+    pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
+        let copy = JournalCopy::open(options.copy.as_deref())?;
+        Ok(Self::connect(options, copy).await?)
+    }
+
+    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
+        let link = Link::open(&options.url).await?;
+        let seal_key = seal_key(&link).await?;
+        let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
+        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        books.remember_copied().await?;
+        books.read_lists().await?;
+        let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
+        let tasks = Mutex::new(vec![tokio::spawn(Arc::clone(&books).follow_lists())]);
+        let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
+        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks })
+    }
+
+    /// Ends the tasks; they let go of the copy once they have ended.
+    fn stop(&self) -> Vec<JoinHandle<()>> {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+        tasks
+    }
+
+    /// Something for the audit log that nobody waits for.
+    pub(super) fn note_later(&self, event: AuditEvent) {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = notes.as_ref().is_some_and(|notes| notes.try_send(event).is_ok());
+        if !is_taken {
+            tracing::warn!(target: "store", "an entry of the audit log was dropped");
+        }
+    }
+
+    /// Ends the tasks and waits until they have ended, with what nobody waited for.
+    pub(super) async fn end(&self) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writing) = writing {
+            let abort = writing.abort_handle();
+            if tokio::time::timeout(REDIS_CLOSE_WAIT, writing).await.is_err() {
+                abort.abort();
+            }
+        }
+        for task in self.stop() {
+            // That it was ended is what was asked for.
+            task.await.ok();
+        }
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(writing) = self.writing.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            writing.abort();
+        }
+    }
+}
+
+/// The one that is there, or a new one.
+async fn seal_key(link: &Link) -> Result<SealKey, StoreError> {
+    let new: [u8; 32] = random()?;
+    let () = link.ask(cmd("SET").arg(names::SEAL).arg(&new).arg("NX")).await?;
+    let found: Vec<u8> = link.ask(cmd("GET").arg(names::SEAL)).await?;
+    let strange = || StoreError::Read(format!("{} is not a key of 32 bytes", names::SEAL));
+    SealKey::from_slice(&found).ok_or_else(strange)
+}
+
+/// Random bytes.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    let none = |error| StoreError::Read(format!("no random numbers: {error}"));
+    getrandom::fill(&mut bytes).map_err(none)?;
+    Ok(bytes)
+}
+
+impl Books {
+    /// The memory. It is only copies: a thread that panicked with it harmed nothing.
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was copied before this start was seen before it.
+    async fn remember_copied(&self) -> Result<(), StoreError> {
+        let followed = self.copy.followed().await?;
+        let mut memory = self.memory();
+        for (journal, Followed { epoch, last, .. }) in followed {
+            let seq = last.split('-').next().and_then(|seq| seq.parse().ok());
+            if let Some((namespace, seq)) = Names::of_journal(&journal).zip(seq) {
+                memory.seen.insert(namespace.to_owned(), Seen { epoch, seq });
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a script on a tenant's books, which must have all that this instance has seen.
+    pub(super) async fn run(
+        &self,
+        namespace: &str,
+        script: &Script,
+        keys: &[String],
+        now: Time,
+        args: &[&[u8]],
+    ) -> Result<Reply, StoreError> {
+        let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
+        let clock = match self.clock {
+            RedisClock::Server => 0,
+            RedisClock::Passed => now.ms(),
+        };
+        let (clock, seq) = (clock.to_string(), seen.seq.to_string());
+        let head = [clock.as_bytes(), seen.epoch.as_bytes(), seq.as_bytes()];
+        let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
+        let reply = self.link.run(script, keys, &args).await;
+        self.answered(reply.as_ref().err());
+        let reply = reply?;
+        if reply.status == "lost" {
+            self.memory().lost.insert(namespace.to_owned());
+            tracing::error!(
+                target: "store", %namespace, seen = seen.seq, found = reply.seq,
+                "Redis has come back with less than this instance has seen"
+            );
+            return Err(StoreError::Unavailable(LOST.to_owned()));
+        }
+        self.saw(namespace, &reply);
+        Ok(reply)
+    }
+
+    /// Redis has answered, or has not.
+    pub(super) fn answered(&self, error: Option<&StoreError>) {
+        self.memory().trouble = match error {
+            Some(StoreError::Unavailable(why)) => Some(why.clone()),
+            Some(_) | None => None,
+        };
+    }
+
+    fn saw(&self, namespace: &str, reply: &Reply) {
+        let mut memory = self.memory();
+        memory.lost.remove(namespace);
+        let seen = match memory.seen.get_mut(namespace) {
+            Some(seen) => seen,
+            None => memory.seen.entry(namespace.to_owned()).or_default(),
+        };
+        if seen.epoch.is_empty() {
+            seen.epoch.clone_from(&reply.epoch);
+        }
+        seen.seq = seen.seq.max(reply.seq);
+        memory.saw_time(reply.saved);
+    }
+
+    /// Can the books be sold from?
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        let memory = self.memory();
+        let lost = || (!memory.lost.is_empty()).then(|| LOST.to_owned());
+        memory.trouble.clone().or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+    }
+
+    /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.
+    pub(super) fn ledger_now(&self, now: Time) -> Time {
+        let memory = self.memory();
+        match self.clock {
+            RedisClock::Passed => memory.ledger_now.max(now),
+            RedisClock::Server if memory.ledger_now == Time::ZERO => now,
+            RedisClock::Server => {
+                let present = Time::from_ms(now.ms().saturating_add(memory.ahead_ms));
+                memory.ledger_now.max(present)
+            }
+        }
+    }
+
+    /// The moment of a change that brings no time with it.
+    pub(super) fn present(&self) -> Time {
+        match self.clock {
+            RedisClock::Server => clock::now(),
+            RedisClock::Passed => self.memory().ledger_now,
+        }
+    }
+
+    /// Makes sure that a tenant's books have a mark that tells them from any others.
+    pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
+        let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
+        let mut commands = redis::pipe();
+        commands.sadd(names::NAMESPACES, namespace).ignore();
+        commands.hset_nx(meta, "epoch", epoch).ignore();
+        let () = self.link.ask_all(&commands).await?;
+        let mut memory = self.memory();
+        if !memory.known.iter().any(|known| known == namespace) {
+            memory.known.push(namespace.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Writes what nobody waits for.
+    async fn write_notes(self: Arc<Self>, mut notes: mpsc::Receiver<AuditEvent>) {
+        while let Some(event) = notes.recv().await {
+            if let Err(error) = self.note(&event).await {
+                tracing::warn!(target: "store", %error, "an entry of the audit log was not written");
+            }
+        }
+    }
+}

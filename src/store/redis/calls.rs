@@ -1,0 +1,482 @@
+//! The life of a hold: opened, perhaps parked and gone on with, ended once.
+
+use redis::{Value, cmd};
+use serde_json::json;
+
+use super::books::{Books, random};
+use super::counters;
+use super::held::{self, Record};
+use super::link::{Reply, text};
+use super::memory::OpenHold;
+use super::names::Names;
+use crate::gate::Charge;
+use crate::ledger::names;
+use crate::ledger::{Account, Bound, Counter, Demand, Posting, Refusal, Window};
+use crate::model::bounds::{
+    PARKED_MAX, PARKED_PER_KEY_MAX, REDIS_JOURNAL_ROWS_MAX, REDIS_SWEPT_AT_ONCE,
+};
+use crate::model::ids::{AccountId, CallId, KeyId};
+use crate::model::time::Time;
+use crate::store::detail::{accounts_list, calls_list, postings_list};
+use crate::store::{
+    CallEnd, HoldRefused, PaidTask, Parking, Reading, Resumed, Settlement, Show, StoreError,
+};
+
+/// A call's id in Redis.
+pub(super) fn call_text(call: &CallId) -> String {
+    hex::encode(call.bytes())
+}
+
+/// What a charge asks for, as the script reads it.
+struct Asked {
+    accounts: Vec<AccountId>,
+    conditions: String,
+    postings: String,
+    others: String,
+}
+
+impl Asked {
+    fn of(charge: &Charge) -> Self {
+        let payer = charge.key.account();
+        let postings: Vec<Posting> = charge.demands.iter().map(posting).collect();
+        let mut text = String::new();
+        let others = postings_list(&mut text, &postings, &payer);
+        let mut others_text = String::new();
+        if !others.is_empty() {
+            accounts_list(&mut others_text, &others);
+        }
+        let mut accounts = vec![payer];
+        accounts.extend(others.into_iter().cloned());
+        let place = |account: &AccountId| {
+            accounts.iter().position(|known| known == account).map(|place| place.saturating_add(4))
+        };
+        let mut revs = vec![
+            json!([1, charge.namespace_revision.to_string()]),
+            json!([4, charge.key_revision.to_string()]),
+        ];
+        if let Some((team, revision)) = &charge.team {
+            let known = place(&team.account()).unwrap_or_else(|| accounts.len().saturating_add(4));
+            revs.push(json!([known, revision.to_string()]));
+            if known == accounts.len().saturating_add(4) {
+                accounts.push(team.account());
+            }
+        }
+        let bounds: Vec<_> = charge.demands.iter().map(|demand| bound(demand.bound)).collect();
+        let conditions = json!({ "revs": revs, "bounds": bounds }).to_string();
+        Self { accounts, conditions, postings: text, others: others_text }
+    }
+}
+
+fn posting(demand: &Demand) -> Posting {
+    Posting {
+        account: demand.account.clone(),
+        counter: demand.counter.clone(),
+        window: demand.window,
+        amount: demand.amount,
+        refund: demand.refund,
+    }
+}
+
+fn bound(bound: Bound) -> serde_json::Value {
+    match bound {
+        Bound::Free => json!(false),
+        Bound::AtMost(most) => json!([1, most]),
+        Bound::AtLeast(least) => json!([-1, least]),
+    }
+}
+
+/// The field of the counter that an answer shows; one that is never there for none.
+fn shown_field(show: &Show) -> String {
+    let rate = show.rate.as_ref();
+    rate.map_or_else(|| "-".to_owned(), |(_, name)| counters::field(name, Window::MINUTE))
+}
+
+impl Books {
+    fn hold_keys(names: &Names, accounts: &[AccountId]) -> Vec<String> {
+        let mut keys = vec![names.meta(), names.holds(), names.due()];
+        keys.extend(accounts.iter().map(|account| names.account(account)));
+        keys
+    }
+
+    /// Reserves what a charge asks for.
+    pub(super) async fn hold(
+        &self,
+        charge: &Charge,
+        now: Time,
+        deadline: Time,
+    ) -> Result<(), HoldRefused> {
+        if !self.knows_team(charge) {
+            return Err(HoldRefused::Stale);
+        }
+        let names = Names::of(charge.namespace.as_str());
+        let asked = Asked::of(charge);
+        let keys = Self::hold_keys(&names, &asked.accounts);
+        let mut calls = String::new();
+        let open: Vec<CallEnd> = charge.items.iter().map(CallEnd::open).collect();
+        calls_list(&mut calls, &open);
+        let labels = charge.labels.as_ref().map_or("", |labels| labels.as_str());
+        let record =
+            format!("\n{}\n{calls}\n{labels}\n{}\n{}", charge.key, asked.postings, asked.others);
+        let length = deadline.ms().saturating_sub(now.ms()).to_string();
+        let call = call_text(&charge.call);
+        let args = [&*call, &*length, &*asked.conditions, &*asked.postings, &*record];
+        let args = args.map(str::as_bytes);
+        let namespace = charge.namespace.as_str().to_owned();
+        let taken = charge.demands.iter().filter(|demand| demand.counter == names::BALANCE);
+        let credits = taken.fold(0_i64, |sum, demand| sum.saturating_sub(demand.amount));
+        let open = OpenHold { namespace, accounts: asked.accounts, credits };
+        self.memory().opened(charge.call, open);
+        let script = &self.link.scripts.hold;
+        let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await;
+        let held = reply.map_err(HoldRefused::from).and_then(|reply| match &*reply.status {
+            "held" => Ok(()),
+            "stale" => {
+                self.distrust(charge);
+                Err(HoldRefused::Stale)
+            }
+            "refused" => Err(HoldRefused::Refused(refusal(charge, &reply))),
+            strange => {
+                Err(StoreError::Read(format!("the hold's script answered {strange}")).into())
+            }
+        });
+        if held.is_err() {
+            self.memory().let_go(&charge.call);
+        }
+        held
+    }
+
+    /// Would it be held?
+    pub(super) async fn check(
+        &self,
+        charge: &Charge,
+        now: Time,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let names = Names::of(charge.namespace.as_str());
+        let mut asked = Asked::of(charge);
+        asked.conditions = {
+            let bounds: Vec<_> = charge.demands.iter().map(|demand| bound(demand.bound)).collect();
+            json!({ "revs": [], "bounds": bounds }).to_string()
+        };
+        let keys = Self::hold_keys(&names, &asked.accounts);
+        let call = call_text(&charge.call);
+        let args = [&*call, "0", &*asked.conditions, &*asked.postings, ""].map(str::as_bytes);
+        let script = &self.link.scripts.check;
+        let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await?;
+        Ok(match &*reply.status {
+            "refused" => Err(refusal(charge, &reply)),
+            _ => Ok(()),
+        })
+    }
+
+    /// Was the team of the charge's key known when it was judged?
+    fn knows_team(&self, charge: &Charge) -> bool {
+        let memory = self.memory();
+        let key = memory.key(&charge.key);
+        let in_team = key.is_some_and(|key| key.team.is_some());
+        !in_team || charge.team.is_some()
+    }
+
+    fn distrust(&self, charge: &Charge) {
+        let mut memory = self.memory();
+        memory.forget_key(&charge.key);
+        // The next look at the lists reads all of them again.
+        memory.changes = -1;
+    }
+
+    /// Ends a hold.
+    pub(super) async fn settle(
+        &self,
+        settlement: Settlement,
+        task: Option<PaidTask>,
+        now: Time,
+    ) -> Result<Reading, StoreError> {
+        let call = settlement.call;
+        let open = self.open_hold(&settlement.key, call).await?.ok_or(StoreError::NotOpen)?;
+        let names = Names::of(&open.namespace);
+        let before = self.memory().seen.get(&open.namespace).map_or(0, |seen| seen.seq);
+        let end = End::of(&settlement, task, open.accounts.len());
+        let (keys, answer) = (resolve_keys(&names, &open.accounts), end.answer);
+        let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", end.text));
+        let args = [most.as_bytes(), ends.as_bytes(), answer.unwrap_or_default()];
+        let script = &self.link.scripts.resolve;
+        let reply = self.run(&open.namespace, script, &keys, now, &args).await?;
+        let results = results(&reply);
+        let result = results.first().map(Vec::as_slice).unwrap_or_default();
+        match result {
+            [done, available, counter] if done == "done" => {
+                self.memory().ended(&call, settlement.charged);
+                let account = counters::shown(available, &shown_field(&settlement.show), counter);
+                Ok(Reading::of(Some(&account), &settlement.show, reply.now))
+            }
+            [ended] if ended == "ended" => {
+                // The attempt whose answer was lost may have ended it.
+                let found = match reply.is_repeated {
+                    true => self.ended_since(&names, before, call).await?,
+                    false => None,
+                };
+                if found.as_deref() != Some(settlement.kind.word()) {
+                    self.memory().let_go(&call);
+                    return Err(StoreError::NotOpen);
+                }
+                self.memory().ended(&call, settlement.charged);
+                self.read(&settlement.key, settlement.show, now).await
+            }
+            [late] if late == "late" => Err(StoreError::NotOpen),
+            other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),
+        }
+    }
+
+    /// The tenant and the accounts of an open hold: from memory, or as Redis has it.
+    async fn open_hold(&self, key: &KeyId, call: CallId) -> Result<Option<OpenHold>, StoreError> {
+        if let Some(open) = self.memory().open.get(&call).cloned() {
+            return Ok(Some(open));
+        }
+        let Some(namespace) = self.place_of(key).await? else { return Ok(None) };
+        let mut get = cmd("HGET");
+        get.arg(Names::of(&namespace).holds()).arg(call_text(&call));
+        let record: Option<String> = self.link.ask(&get).await?;
+        let record = record.and_then(|record| Record::read(call, &record));
+        // Whether one that is not there has ended is for the script to say.
+        let Some(record) = record else {
+            let accounts = vec![key.account()];
+            return Ok(Some(OpenHold { namespace: namespace.to_string(), accounts, credits: 0 }));
+        };
+        let open = record.open(&namespace);
+        self.memory().opened(call, open.clone());
+        Ok(Some(open))
+    }
+
+    /// Releases the holds of one tenant whose deadline has passed; how many.
+    pub(super) async fn expire_in(&self, namespace: &str, now: Time) -> Result<usize, StoreError> {
+        let names = Names::of(namespace);
+        let sweep = [names.meta(), names.holds(), names.due(), names.kept(), names.once()];
+        let (most, mut count) = (REDIS_SWEPT_AT_ONCE.to_string(), 0_usize);
+        loop {
+            let script = &self.link.scripts.sweep;
+            let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
+            let late = held::late_holds(&reply);
+            let released = self.release(namespace, &names, &late, now).await?;
+            count = count.saturating_add(released);
+            let is_more = matches!(reply.rest.get(1), Some(Value::Int(1)));
+            if !is_more || released < late.len() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Ends holds that nobody has ended in time.
+    async fn release(
+        &self,
+        namespace: &str,
+        names: &Names,
+        late: &[Record],
+        now: Time,
+    ) -> Result<usize, StoreError> {
+        if late.is_empty() {
+            return Ok(0);
+        }
+        let mut accounts: Vec<AccountId> = Vec::new();
+        let mut ends = Vec::with_capacity(late.len());
+        for record in late {
+            let places = record.accounts.iter().map(|account| {
+                accounts.iter().position(|known| known == account).unwrap_or_else(|| {
+                    accounts.push(account.clone());
+                    accounts.len().saturating_sub(1)
+                })
+            });
+            let places: Vec<usize> = places.map(|place| place.saturating_add(6)).collect();
+            ends.push(record.expiry(&places));
+        }
+        let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", ends.join(",")));
+        let args = [most.as_bytes(), ends.as_bytes()];
+        let keys = resolve_keys(names, &accounts);
+        let script = &self.link.scripts.resolve;
+        let reply = self.run(namespace, script, &keys, now, &args).await?;
+        let (results, mut count) = (results(&reply), 0_usize);
+        let mut memory = self.memory();
+        for (record, result) in late.iter().zip(&results) {
+            let call = &record.hold.call;
+            if result.first().is_some_and(|word| word == "done") {
+                memory.opened(*call, record.open(namespace));
+                memory.ended(call, 0);
+                count = count.saturating_add(1);
+            } else {
+                memory.let_go(call);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Keeps a hold open beyond its call's answer.
+    pub(super) async fn park(
+        &self,
+        parking: Parking,
+        show: Show,
+        now: Time,
+    ) -> Result<Reading, StoreError> {
+        let Parking { call, key, state, until } = parking;
+        let shown = shown_field(&show);
+        let until = until.ms().to_string();
+        let waiting = Waiting { call, key: &key, deed: "park", state: &state, span: &until };
+        let reply = self.wait(&waiting, &shown, now).await?;
+        match &*reply.status {
+            "done" => {
+                // Whichever instance goes on with it has it in hand then.
+                self.memory().let_go(&call);
+                let account = counters::shown(reply.text(1), &shown, reply.text(2));
+                Ok(Reading::of(Some(&account), &show, reply.now))
+            }
+            "full" => Err(StoreError::ParkedFull),
+            _ => Err(StoreError::NotOpen),
+        }
+    }
+
+    /// Goes on with a hold that waits.
+    pub(super) async fn resume(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        state: &str,
+        now: Time,
+        deadline: Time,
+    ) -> Result<Resumed, StoreError> {
+        let length = deadline.ms().saturating_sub(now.ms()).to_string();
+        let waiting = Waiting { call, key, deed: "resume", state, span: &length };
+        let reply = self.wait(&waiting, "-", now).await?;
+        if reply.status != "done" {
+            return Err(StoreError::NotOpen);
+        }
+        let record = Record::read(call, reply.text(0)).ok_or(StoreError::NotOpen)?;
+        let [(tool, price, _, _)] = record.calls.as_slice() else {
+            return Err(StoreError::NotOpen);
+        };
+        let (tool, price) = (tool.as_str().into(), *price);
+        if let Some(namespace) = self.place_of(key).await? {
+            self.memory().opened(call, record.open(&namespace));
+        }
+        Ok(Resumed { hold: record.hold, tool, price })
+    }
+
+    async fn wait(
+        &self,
+        waiting: &Waiting<'_>,
+        shown: &str,
+        now: Time,
+    ) -> Result<Reply, StoreError> {
+        let namespace = self.place_of(waiting.key).await?.ok_or(StoreError::NotOpen)?;
+        let names = Names::of(&namespace);
+        let account = names.account(&waiting.key.account());
+        let keys = [names.meta(), names.holds(), names.due(), account];
+        let (call, turn) = (call_text(&waiting.call), hex::encode(random::<8>()?));
+        // The state is one line of the record.
+        let state = hex::encode(waiting.state);
+        let (most, own) = (PARKED_MAX.to_string(), PARKED_PER_KEY_MAX.to_string());
+        let args = [
+            &*call,
+            waiting.deed,
+            waiting.key.as_str(),
+            &*state,
+            waiting.span,
+            &*most,
+            &*own,
+            shown,
+            &*turn,
+        ];
+        let script = &self.link.scripts.park;
+        self.run(&namespace, script, &keys, now, &args.map(str::as_bytes)).await
+    }
+
+    /// Is the result of a task paid?
+    pub(super) async fn is_task_paid(
+        &self,
+        key: &KeyId,
+        task: PaidTask,
+    ) -> Result<bool, StoreError> {
+        let Some(namespace) = self.place_of(key).await? else { return Ok(false) };
+        let mut score = cmd("ZSCORE");
+        score.arg(Names::of(&namespace).due()).arg(format!("paid:{}", call_text(&task.call)));
+        let found: Option<f64> = self.link.ask(&score).await?;
+        Ok(found.is_some())
+    }
+}
+
+/// What to do with a hold that waits.
+struct Waiting<'a> {
+    call: CallId,
+    key: &'a KeyId,
+    deed: &'static str,
+    state: &'a str,
+    span: &'a str,
+}
+
+fn refusal(charge: &Charge, reply: &Reply) -> Refusal {
+    let index = usize::try_from(reply.number(0)).unwrap_or(0);
+    let counter = charge.demands.get(index).and_then(|demand| {
+        let field = counters::field(&demand.counter, demand.window);
+        counters::read(&field, reply.text(2)).map(|(_, counter)| counter)
+    });
+    let counter: Option<&Counter> = counter.as_ref();
+    Refusal::of(&charge.demands, index, reply.number(1), counter, reply.now)
+}
+
+fn resolve_keys(names: &Names, accounts: &[AccountId]) -> Vec<String> {
+    let mut keys = vec![names.meta(), names.holds(), names.due(), names.journal(), names.kept()];
+    keys.extend(accounts.iter().map(|account| names.account(account)));
+    keys
+}
+
+/// One resolution as the script reads it.
+struct End<'a> {
+    text: String,
+    answer: Option<&'a [u8]>,
+}
+
+impl<'a> End<'a> {
+    fn of(settlement: &'a Settlement, task: Option<PaidTask>, accounts: usize) -> Self {
+        let mut tail = String::new();
+        if !settlement.ends.is_empty() {
+            tail.push_str(",\"calls\":");
+            calls_list(&mut tail, &settlement.ends);
+        }
+        let places: Vec<usize> = (0..accounts).map(|place| place.saturating_add(6)).collect();
+        let mut end = json!({
+            "call": call_text(&settlement.call),
+            "kind": settlement.kind.word(),
+            "kept": settlement.kept,
+            "accounts": places,
+            "charged": settlement.charged,
+            "tail": tail,
+            "show": shown_field(&settlement.show),
+        });
+        let mut answer = None;
+        if let Some(keep) = &settlement.keep {
+            answer = keep.answer.as_deref();
+            end["keep"] = json!({
+                "id": hex::encode(keep.once.id.bytes()),
+                "request": hex::encode(keep.once.request.bytes()),
+                "ttl": i64::try_from(keep.ttl.as_millis()).unwrap_or(i64::MAX),
+                "answer": if answer.is_some() { 6 } else { 0 },
+            });
+        }
+        if let Some(task) = task {
+            end["paid"] = task.until.ms().into();
+            end["paid_call"] = call_text(&task.call).into();
+        }
+        Self { text: end.to_string(), answer }
+    }
+}
+
+/// What became of each of several resolutions.
+fn results(reply: &Reply) -> Vec<Vec<String>> {
+    let Some(Value::Array(results)) = reply.rest.first() else { return Vec::new() };
+    let one = |result: &Value| match result {
+        Value::Array(words) => words.iter().cloned().filter_map(text).collect(),
+        _ => Vec::new(),
+    };
+    results.iter().map(one).collect()
+}
+
+/// An empty account, for a key that has none.
+pub(super) fn reading_of(account: &Account, show: &Show, now: Time) -> Reading {
+    Reading::of(Some(account), show, now)
+}

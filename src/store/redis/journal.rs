@@ -1,0 +1,79 @@
+//! The journal of a tenant as its stream has it.
+
+use redis::cmd;
+
+use super::books::Books;
+use super::calls::call_text;
+use super::names::Names;
+use crate::model::ids::{AccountId, CallId};
+use crate::model::time::Time;
+use crate::store::StoreError;
+
+/// Rows that are read at once.
+pub(super) const ROWS: usize = 1_000;
+
+/// One entry of a stream.
+pub(super) type Entry = (String, Vec<(String, String)>);
+
+/// A row of the journal.
+pub(super) struct Row {
+    pub(super) at: Time,
+    pub(super) kind: String,
+    pub(super) call: String,
+    pub(super) account: AccountId,
+    pub(super) amount: i64,
+    pub(super) detail: String,
+    pub(super) labels: String,
+    /// What is left after it, where it changed that.
+    pub(super) balance: String,
+}
+
+impl Row {
+    pub(super) fn read((_, fields): &Entry) -> Option<Self> {
+        let field = |name: &str| {
+            let found = fields.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        };
+        Some(Self {
+            at: Time::from_ms(field("at")?.parse().ok()?),
+            kind: field("kind")?,
+            call: field("call").unwrap_or_default(),
+            account: AccountId::new(&field("account").unwrap_or_default()),
+            amount: field("amount")?.parse().ok()?,
+            detail: field("detail")?,
+            labels: field("labels").unwrap_or_default(),
+            balance: field("balance").unwrap_or_default(),
+        })
+    }
+
+    /// The word for how a call ended.
+    pub(super) fn end(&self) -> Option<String> {
+        let detail: serde_json::Value = serde_json::from_str(&self.detail).ok()?;
+        Some(detail.get("end")?.as_str()?.to_owned())
+    }
+}
+
+impl Books {
+    /// How a call ended, from the rows behind one.
+    pub(super) async fn ended_since(
+        &self,
+        names: &Names,
+        seq: i64,
+        call: CallId,
+    ) -> Result<Option<String>, StoreError> {
+        let (call, mut after) = (call_text(&call), format!("({seq}-0"));
+        loop {
+            let mut range = cmd("XRANGE");
+            range.arg(names.journal()).arg(&after).arg("+").arg("COUNT").arg(ROWS);
+            let rows: Vec<Entry> = self.link.ask(&range).await?;
+            let mut found = rows.iter().filter_map(Row::read);
+            if let Some(row) = found.find(|row| row.kind == "call" && row.call == call) {
+                return Ok(row.end());
+            }
+            match rows.last() {
+                Some((id, _)) if rows.len() == ROWS => after = format!("({id}"),
+                _ => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+-- What every script begins with: time, whole numbers, counters. A counter decides exactly as
+-- `src/ledger/counter.rs` does; which counters there are and what bounds them is not known here.
+--
+-- KEYS[1] is always the namespace's `meta`; ARGV[1] the clock in epoch ms or 0 for the server's own,
+-- ARGV[2] the epoch that the caller knows or '', ARGV[3] the newest journal row that it has seen.
+
+local MOST = 9007199254740991
+local DAY_MS = 86400000
+local BUCKETS = 60
+
+-- Looked up once: a script runs for microseconds.
+local call = redis.call
+local format, match, sub, byte, find = string.format, string.match, string.sub, string.byte, string.find
+local floor, max, min = math.floor, math.max, math.min
+
+-- Never tostring() or `..` on a number: both round beyond 14 digits.
+local function whole(number)
+  return format('%d', number)
+end
+
+-- What is not there is false in Lua.
+local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev')
+local seq = tonumber(meta[2] or 0)
+local epoch = meta[3] or ''
+
+-- Ledger time: the later of the clock and the last moment seen, so it never runs backwards.
+local clock = tonumber(ARGV[1])
+if clock == 0 then
+  local time = call('TIME')
+  clock = time[1] * 1000 + floor(time[2] / 1000)
+end
+local now = max(clock, tonumber(meta[1] or 0))
+
+-- The last moment seen, as it is kept.
+local saved = tonumber(meta[1] or 0)
+
+local function reply(status, ...)
+  return { status, whole(now), whole(saved), whole(seq), epoch, ... }
+end
+
+-- Redis has come back with less than the caller has seen.
+local function has_lost()
+  return (ARGV[2] ~= '' and ARGV[2] ~= epoch) or seq < tonumber(ARGV[3])
+end
+
+local function save_time()
+  saved = now
+  call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq))
+end
+
+-- Appends a row to the journal. Its id is its number, so that a gap shows.
+local function journal(key, most, ...)
+  seq = seq + 1
+  call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', whole(now), ...)
+end
+
+-- The UTC month of a moment, counted from January of year 0.
+local function month_of(ms)
+  local day = floor(ms / DAY_MS) + 719468
+  local era = floor(day / 146097)
+  local of_era = day - era * 146097
+  local year = floor(
+    (of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365)
+  local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
+  local month = floor((5 * of_year + 2) / 153)
+  -- The year of this count begins in March.
+  return (year + era * 400) * 12 + month + 2
+end
+
+local month_at, month_is
+local function month(ms)
+  if month_at ~= ms then
+    month_at, month_is = ms, month_of(ms)
+  end
+  return month_is
+end
+
+-- A counter in the hand: `value` is its value now. How it is kept as text:
+--   for ever   value
+--   a period   period:value
+--   rolling    sum newest:count bucket:count ...    (the older buckets oldest first)
+local function period_of(window, ms)
+  if window == 'd' then
+    return floor(ms / DAY_MS)
+  end
+  return month(ms)
+end
+
+local function bucket_of(window, ms)
+  local width = max(1, floor((tonumber(window) + BUCKETS - 1) / BUCKETS))
+  return floor(ms / width)
+end
+
+local function read_rolling(cell, text)
+  local present = bucket_of(cell.window, now)
+  cell.sum, cell.newest, cell.count, cell.older = 0, present, 0, ''
+  if text then
+    local sum, newest, count, older = match(text, '^(%-?%d+) (%d+):(%-?%d+)(.*)$')
+    local first = present - BUCKETS
+    if tonumber(newest) >= first then
+      sum = tonumber(sum)
+      -- The oldest stand in front: all that has left the window goes, mostly nothing.
+      local from = 1
+      while true do
+        local bucket, leaving, behind = match(older, '^ (%d+):(%-?%d+)()', from)
+        if not bucket or tonumber(bucket) >= first then
+          break
+        end
+        sum = sum - tonumber(leaving)
+        from = behind
+      end
+      if from > 1 then
+        older = sub(older, from)
+      end
+      cell.sum, cell.newest, cell.count, cell.older = sum, tonumber(newest), tonumber(count), older
+    end
+  end
+  cell.value = cell.sum
+end
+
+local function read_counter(field, text)
+  local window = byte(field, -2) == 64 and sub(field, -1) or match(field, '@([^@]*)$')
+  local cell = { window = window, text = text, asked = 0 }
+  if window == 'l' then
+    cell.value = tonumber(text or 0)
+  elseif window == 'd' or window == 'm' then
+    local period, value = match(text or '-1:0', '^(%-?%d+):(%-?%d+)$')
+    cell.period, cell.counted = tonumber(period), tonumber(value)
+    cell.value = cell.period == period_of(window, now) and cell.counted or 0
+  else
+    read_rolling(cell, text)
+  end
+  return cell
+end
+
+local function add_rolling(cell, bucket, amount)
+  if bucket > cell.newest then
+    if cell.count ~= 0 then
+      cell.older = cell.older .. ' ' .. whole(cell.newest) .. ':' .. whole(cell.count)
+    end
+    cell.newest, cell.count = bucket, 0
+  end
+  if bucket == cell.newest then
+    cell.count = cell.count + amount
+    cell.sum = cell.sum + amount
+    return
+  end
+  -- Given back to an older bucket; one that has left the window gets nothing.
+  local head = ' ' .. whole(bucket) .. ':'
+  local from, to = find(cell.older, head, 1, true)
+  if from then
+    local count, behind = match(cell.older, '^(%-?%d+)()', to + 1)
+    count = tonumber(count) + amount
+    local kept = count ~= 0 and head .. whole(count) or ''
+    cell.older = sub(cell.older, 1, from - 1) .. kept .. sub(cell.older, behind)
+    cell.sum = cell.sum + amount
+  end
+end
+
+-- Adds in the window that a moment lies in. What belongs to a window that has passed is dropped.
+local function add(cell, at, amount)
+  if cell.window == 'l' then
+    cell.value = cell.value + amount
+  elseif cell.period then
+    local period = period_of(cell.window, at)
+    if period > cell.period then
+      cell.period, cell.counted = period, amount
+    elseif period == cell.period then
+      cell.counted = cell.counted + amount
+    end
+  else
+    add_rolling(cell, bucket_of(cell.window, at), amount)
+  end
+end
+
+local function write_counter(cell)
+  if cell.window == 'l' then
+    return whole(cell.value)
+  elseif cell.period then
+    return whole(cell.period) .. ':' .. whole(cell.counted)
+  end
+  return whole(cell.sum) .. ' ' .. whole(cell.newest) .. ':' .. whole(cell.count) .. cell.older
+end
+
+-- Postings are `["counter@window", amount]` or `["counter@window", amount, place]`, as in the journal;
+-- a `!` at the end says that a release leaves the amount. The counters of each account are read at once.
+local function cells_of(postings, key_at)
+  local accounts, cells = {}, {}
+  for index, posting in ipairs(postings) do
+    local place = posting[3] or 0
+    local field = posting[1]
+    if byte(field, -1) == 33 then
+      field = sub(field, 1, -2)
+    end
+    local account = accounts[place]
+    if not account then
+      account = { key = key_at(place), fields = {}, cells = {} }
+      accounts[place] = account
+    end
+    if not account.cells[field] then
+      account.cells[field] = true
+      account.fields[#account.fields + 1] = field
+    end
+    cells[index] = { account = account, field = field, amount = posting[2] }
+  end
+  for _, account in pairs(accounts) do
+    local found = call('HMGET', account.key, 'rev', 'held', 'last', unpack(account.fields))
+    account.rev = found[1] or nil
+    account.held, account.last = tonumber(found[2] or 0), tonumber(found[3] or 0)
+    for index, field in ipairs(account.fields) do
+      account.cells[field] = read_counter(field, found[index + 3] or nil)
+    end
+  end
+  for _, one in ipairs(cells) do
+    one.cell = one.account.cells[one.field]
+  end
+  return cells, accounts
+end
+
+-- Adds to every counter what was asked of it, at a moment. What is taken from a balance is held.
+local function apply(accounts, at)
+  for _, account in pairs(accounts) do
+    for field, cell in pairs(account.cells) do
+      if cell.asked ~= 0 then
+        add(cell, at, cell.asked)
+        cell.changed = true
+      end
+    end
+  end
+end
+
+local function write_accounts(accounts)
+  for _, account in pairs(accounts) do
+    local values = { 'held', whole(account.held), 'last', whole(account.last) }
+    for field, cell in pairs(account.cells) do
+      if cell.changed then
+        values[#values + 1] = field
+        values[#values + 1] = write_counter(cell)
+      end
+    end
+    call('HSET', account.key, unpack(values))
+  end
+end
+
+-- Takes out an answer that was kept, and what it counted for.
+local function forget_answer(key, id)
+  local payer, answer = match(call('HGET', key, id) or '', '^%d+ %x+ %x+ (%S+)\n.(.*)$')
+  if payer then
+    call('HINCRBY', key, 'bytes:' .. payer, -#answer)
+    if call('HINCRBY', key, 'answers:' .. payer, -1) <= 0 then
+      call('HDEL', key, 'answers:' .. payer, 'bytes:' .. payer)
+    end
+    call('HDEL', key, id)
+  end
+end

@@ -1,0 +1,43 @@
+-- Keeps a hold open beyond its call's answer, or goes on with one that waits.
+--
+-- KEYS: meta, holds, due, the payer's hash.
+-- ARGV: clock, epoch, seen; call, "park" or "resume", payer, state, until (park) or length (resume),
+--       most that may wait in all and for the payer, a counter to show, whose turn it is (resume).
+
+if has_lost() then
+  return reply('lost')
+end
+local id, deed, payer, state = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local parked = tonumber(call('HGET', KEYS[1], 'parked') or 0)
+local own = tonumber(call('HGET', KEYS[4], 'parked') or 0)
+if deed == 'park' and (parked >= tonumber(ARGV[9]) or own >= tonumber(ARGV[10])) then
+  return reply('full')
+end
+save_time()
+local record = call('HGET', KEYS[2], id)
+if not record then
+  return reply('ended')
+end
+local at, deadline, turn, waits, rest =
+  match(record, '^(%d+) (%d+) (%S+)\n([^\n]*)(\n.*)$')
+local is_payer = sub(rest, 1, #payer + 2) == '\n' .. payer .. '\n'
+-- Whoever did not hear the answer asks again with the same words.
+local is_again = (deed == 'park' and waits == state) or (deed == 'resume' and turn == ARGV[12])
+local waits_for = deed == 'resume' and state or ''
+if now >= tonumber(deadline) or not is_payer or not (is_again or waits == waits_for) then
+  return reply('ended')
+end
+if deed == 'resume' then
+  turn = ARGV[12]
+end
+local till = deed == 'park' and tonumber(ARGV[8]) or max(0, now + tonumber(ARGV[8]))
+local step = deed == 'park' and 1 or -1
+if not is_again then
+  call('HINCRBY', KEYS[1], 'parked', step)
+  call('HINCRBY', KEYS[4], 'parked', step)
+end
+local hold = at .. ' ' .. whole(till) .. ' ' .. turn .. '\n' .. (deed == 'park' and state or '') .. rest
+call('HSET', KEYS[2], id, hold)
+call('ZADD', KEYS[3], whole(till), 'hold:' .. id)
+local shown = call('HMGET', KEYS[4], 'balance@l', ARGV[11])
+return reply('done', hold, shown[1] or '0', shown[2] or '')

@@ -1,0 +1,109 @@
+//! What everything is called in Redis. `pg:{namespace}:…` is one slot of a cluster for each tenant; what
+//! stands outside the slots is a hint of where to look, and the record there decides.
+
+use crate::model::ids::{AccountId, KeyId};
+use crate::model::secret::Digest;
+
+/// The set of all tenants that have anything in Redis.
+pub(super) const NAMESPACES: &str = "pg:namespaces";
+/// Every key in the order of making: place → `namespace id`.
+pub(super) const KEYS: &str = "pg:keys";
+/// The last place given.
+pub(super) const ORDER: &str = "pg:order";
+/// Admin tokens by id.
+pub(super) const TOKENS: &str = "pg:tokens";
+/// Raised after every change of what instances keep in memory.
+pub(super) const CHANGES: &str = "pg:changes";
+/// What messages are sealed with that clients keep for any instance.
+pub(super) const SEAL: &str = "pg:seal";
+/// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
+pub(super) const JOURNAL: &str = "pg:journal";
+
+/// Written to find out whether Redis takes anything again.
+pub(super) const TRIED: &str = "pg:tried";
+/// What was refused, by all instances.
+pub(super) const REFUSED: &str = "pg:refused";
+
+/// `namespace id at`: which key a credential opens.
+pub(super) fn digest(digest: &Digest) -> String {
+    format!("pg:digest:{}", hex::encode(digest.bytes()))
+}
+
+/// The tenant of a key.
+pub(super) fn key(id: &KeyId) -> String {
+    format!("pg:key:{id}")
+}
+
+/// The tenant that an idempotency key was used for.
+pub(super) fn once(id: &Digest) -> String {
+    format!("pg:once:{}", hex::encode(id.bytes()))
+}
+
+/// The names of one tenant.
+#[derive(Clone, Debug)]
+pub(super) struct Names(String);
+
+impl Names {
+    pub(super) fn of(namespace: &str) -> Self {
+        Self(format!("pg:{{{namespace}}}:"))
+    }
+
+    /// The tenant whose journal has this name.
+    pub(super) fn of_journal(journal: &str) -> Option<&str> {
+        journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}{what}", self.0)
+    }
+
+    /// Time, head of the journal, epoch, the tenant's own record.
+    pub(super) fn meta(&self) -> String {
+        self.name("meta")
+    }
+
+    /// Open holds by call.
+    pub(super) fn holds(&self) -> String {
+        self.name("holds")
+    }
+
+    /// What ends by itself, by the moment of its end.
+    pub(super) fn due(&self) -> String {
+        self.name("due")
+    }
+
+    /// The stream of what happened.
+    pub(super) fn journal(&self) -> String {
+        self.name("journal")
+    }
+
+    /// Answers for repetitions.
+    pub(super) fn kept(&self) -> String {
+        self.name("kept")
+    }
+
+    /// What operators asked for once.
+    pub(super) fn once(&self) -> String {
+        self.name("once")
+    }
+
+    /// Calls that were refunded.
+    pub(super) fn refunds(&self) -> String {
+        self.name("refunds")
+    }
+
+    /// The tenant's keys in the order of making.
+    pub(super) fn keys(&self) -> String {
+        self.name("keys")
+    }
+
+    /// The tenant's teams.
+    pub(super) fn teams(&self) -> String {
+        self.name("teams")
+    }
+
+    /// Record and counters of a key or a team.
+    pub(super) fn account(&self, id: &AccountId) -> String {
+        self.name(id.as_str())
+    }
+}

@@ -1,0 +1,129 @@
+//! Records of tenants, and admin tokens, which belong to none.
+
+use std::sync::Arc;
+
+use redis::cmd;
+use serde_json::json;
+
+use super::books::Books;
+use super::deeds::{Plan, audit_text};
+use super::names::{self, Names};
+use crate::model::audit::AuditEvent;
+use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX, REDIS_JOURNAL_ROWS_MAX};
+use crate::model::namespace::Namespace;
+use crate::model::token::{AdminToken, TokenId};
+use crate::store::record::TokenRecord;
+use crate::store::{Deed, StoreError};
+
+impl Books {
+    /// Replaces a tenant's record.
+    pub(super) async fn update_namespace(
+        &self,
+        mut tenant: Namespace,
+        deed: Deed,
+    ) -> Result<Arc<Namespace>, StoreError> {
+        let is_new = !self.memory().namespaces.contains_key(&tenant.name);
+        if is_new && self.memory().namespaces.len() >= NAMESPACES_MAX {
+            return Err(StoreError::Full("namespaces", NAMESPACES_MAX));
+        }
+        self.found(&tenant.name).await?;
+        let names = Names::of(&tenant.name);
+        let mut plan = Plan::new(&names, &tenant.name, deed.once)?;
+        plan.expect.push((1, tenant.revision.to_string()));
+        tenant.revision = tenant.revision.saturating_add(1);
+        let record = serde_json::to_string(&tenant).map_err(|error| {
+            StoreError::Read(format!("a tenant's record cannot be written: {error}"))
+        })?;
+        let revision = tenant.revision.to_string();
+        plan.put.push(vec![
+            json!(1),
+            json!("rev"),
+            json!(revision),
+            json!("record"),
+            json!(record),
+        ]);
+        plan.told("namespace", &tenant.name, record);
+        plan.audit(deed.audit);
+        self.act(plan, self.present()).await?;
+        let tenant = Arc::new(tenant);
+        self.memory().namespaces.insert(tenant.name.clone(), Arc::clone(&tenant));
+        self.changed().await?;
+        Ok(tenant)
+    }
+
+    /// A tenant's record, read again if a hold was refused because some record was old.
+    pub(super) async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
+        let (known, is_distrusted) = {
+            let memory = self.memory();
+            (memory.namespaces.get(name).map(Arc::clone), memory.changes < 0)
+        };
+        if !is_distrusted {
+            return Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))));
+        }
+        let mut get = cmd("HGET");
+        get.arg(Names::of(name).meta()).arg("record");
+        let record: Option<String> = self.link.ask(&get).await?;
+        let Some(record) = record else { return Ok(Arc::new(Namespace::unwritten(name))) };
+        let tenant: Namespace = serde_json::from_str(&record)
+            .map_err(|error| StoreError::Read(format!("the record of {name} is none: {error}")))?;
+        let tenant = Arc::new(tenant);
+        self.memory().namespaces.insert(name.to_owned(), Arc::clone(&tenant));
+        Ok(tenant)
+    }
+
+    /// Makes an admin token.
+    pub(super) async fn create_token(
+        &self,
+        token: AdminToken,
+        deed: Deed,
+    ) -> Result<(), StoreError> {
+        if self.memory().tokens.len() >= ADMIN_TOKENS_MAX {
+            return Err(StoreError::Full("admin tokens", ADMIN_TOKENS_MAX));
+        }
+        let record = json!({
+            "digest": hex::encode(token.digest.bytes()),
+            "record": TokenRecord::of(&token),
+        });
+        let mut commands = redis::pipe();
+        commands.atomic();
+        commands.hset(names::TOKENS, token.id.as_str(), record.to_string()).ignore();
+        if let Some(event) = &deed.audit {
+            commands.add_command(noted(event)).ignore();
+        }
+        let () = self.link.ask_all(&commands).await?;
+        self.memory().tokens.insert(token.digest, Arc::new(token));
+        self.changed().await
+    }
+
+    /// Ends an admin token.
+    pub(super) async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
+        let gone: i64 = self.link.ask(cmd("HDEL").arg(names::TOKENS).arg(id.as_str())).await?;
+        let mut known = false;
+        self.memory().tokens.retain(|_, token| {
+            let is_it = token.id == *id;
+            known |= is_it;
+            !is_it
+        });
+        if gone == 0 && !known {
+            return Err(StoreError::NotFound);
+        }
+        self.changed().await?;
+        match &deed.audit {
+            Some(event) => self.note(event).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes an entry of the audit log that belongs to no change of a tenant's books.
+    pub(super) async fn note(&self, event: &AuditEvent) -> Result<(), StoreError> {
+        self.link.ask(&noted(event)).await
+    }
+}
+
+fn noted(event: &AuditEvent) -> redis::Cmd {
+    let mut add = cmd("XADD");
+    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
+    add.arg("at").arg(event.at.ms()).arg("kind").arg("audit");
+    add.arg("amount").arg("0").arg("detail").arg(audit_text(event));
+    add
+}
