@@ -145,7 +145,7 @@ impl Books {
         for (journal, Followed { epoch, last, .. }) in followed {
             let seq = last.split('-').next().and_then(|seq| seq.parse().ok());
             if let Some((namespace, seq)) = Names::of_journal(&journal).zip(seq) {
-                memory.seen.insert(namespace.to_owned(), Seen { epoch, seq });
+                memory.seen.insert(namespace.to_owned(), Seen { epoch, seq, mark: String::new() });
             }
         }
         Ok(())
@@ -165,10 +165,12 @@ impl Books {
             RedisClock::Server => 0,
             RedisClock::Passed => now.ms(),
         };
-        let (clock, seq) = (clock.to_string(), seen.seq.to_string());
-        let head = [clock.as_bytes(), seen.epoch.as_bytes(), seq.as_bytes()];
+        let (clock, row) = (clock.to_string(), format!("{} {}", seen.seq, seen.mark));
+        let head = [clock.as_bytes(), seen.epoch.as_bytes(), row.as_bytes()];
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
-        let reply = self.link.run(script, keys, &args).await;
+        let journal = Names::of(namespace).journal();
+        let keys: Vec<String> = keys.iter().cloned().chain([journal]).collect();
+        let reply = self.link.run(script, &keys, &args).await;
         self.answered(reply.as_ref().err());
         let reply = reply?;
         if reply.status == "lost" {
@@ -201,7 +203,11 @@ impl Books {
         if seen.epoch.is_empty() {
             seen.epoch.clone_from(&reply.epoch);
         }
-        seen.seq = seen.seq.max(reply.seq);
+        // Answers may overtake each other.
+        if reply.seq > seen.seq || (reply.seq == seen.seq && seen.mark.is_empty()) {
+            seen.seq = reply.seq;
+            seen.mark.clone_from(&reply.mark);
+        }
         memory.saw_time(reply.saved);
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub(super) epoch: String,
     /// The newest row of the journal.
     pub(super) seq: i64,
+    /// The mark of that row; empty if it is not known.
+    pub(super) mark: String,
 }
 
 /// A hold that this instance opened or goes on with.

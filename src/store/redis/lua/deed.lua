@@ -157,6 +157,6 @@ end
 if moves then
   save_time()
 else
-  call('HSET', KEYS[1], 'seq', whole(seq))
+  save_head()
 end
 return reply('done', balance)
