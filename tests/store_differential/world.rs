@@ -76,7 +76,8 @@ macro_rules! same {
 
 async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
     let copy = dir.path().join(format!("copy-{number}.db"));
-    let options = RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed, copy };
+    let options =
+        RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed, copy: Some(copy) };
     RedisStore::open(&options).await.unwrap()
 }
 
@@ -463,6 +464,24 @@ impl World {
             let keys = store.keys(None).await.unwrap();
             keys.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         });
+        Ok(())
+    }
+
+    /// What is added up of all of it.
+    pub(crate) async fn compare_sums(&self) -> Checked {
+        let at = self.at();
+        same!(self, |store| store.tenant_sums(at).await.unwrap());
+        same!(self, |store| {
+            store.compare_books().await.unwrap();
+            store.load().compared.map(|compared| compared.drift)
+        });
+        same!(self, |store| {
+            store.roll_up_usage(Vec::new()).await.unwrap();
+            let mut rows = store.usage(None).await.unwrap();
+            rows.sort_by(|one, other| (&one.key, &one.tool).cmp(&(&other.key, &other.tool)));
+            rows
+        });
+        same!(self, |store| store.ended_calls(None).await.unwrap());
         Ok(())
     }
 

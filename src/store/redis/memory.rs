@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::alerts::Alerting;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
@@ -60,6 +61,7 @@ pub(super) struct Memory {
     pub(super) changes: i64,
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
+    pub(super) alerting: Alerting,
     /// Refusals that Redis was not told of yet.
     pub(super) refused: Vec<ToldRefusal>,
     /// What became of held credits on this instance.
@@ -106,6 +108,16 @@ impl Memory {
     /// The key that has or had this credential.
     pub(super) fn key_with(&self, digest: &Digest) -> Option<Arc<Key>> {
         self.key(self.digests.get(digest)?)
+    }
+
+    /// The copy of a key, however old: for what costs nothing, while Redis is away.
+    pub(super) fn last_known(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.keys.get(id).map(|copied| Arc::clone(&copied.key))
+    }
+
+    /// The same by a credential that opens or opened it.
+    pub(super) fn last_known_with(&self, digest: &Digest) -> Option<Arc<Key>> {
+        self.last_known(self.digests.get(digest)?)
     }
 
     pub(super) fn put_key(&mut self, key: &Arc<Key>) {
