@@ -161,3 +161,34 @@ fn kubernetes_probes_what_is_there_and_drains() {
     let config = config.replace("<your-mcp-server>", "server.example.com");
     validate(&config, &[("REDIS_URL", "rediss://paygate:secret@redis.example.com:6379/0")]);
 }
+
+/// Everything that the page says of what dies is shown by a test that is there.
+#[test]
+fn each_row_of_what_may_die_names_its_test() {
+    fn collect(folder: &Path, all: &mut String) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            match path.extension().and_then(|end| end.to_str()) {
+                Some("rs") => all.push_str(&fs::read_to_string(&path).unwrap()),
+                None if path.is_dir() => collect(&path, all),
+                _ => {}
+            }
+        }
+    }
+    let mut tests = String::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut tests);
+    let page = read("docs/several-instances.md");
+    let (_, table) = page.split_once("| what happens |").expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut count = 0;
+    for row in rows {
+        let names = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        for name in names.split(',').map(|name| name.trim().trim_matches('`')) {
+            let is_folder = name.starts_with("tests/");
+            let is_there = is_folder || tests.contains(&format!("fn {name}()"));
+            assert!(is_there, "{name}: {row}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
