@@ -720,14 +720,25 @@ pub const REDIS_TRIES: u32 = 3;
 /// Commands under way on the one connection: as many as calls can be.
 pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
 
-/// For so long a record is believed without asking again. Calls that cost something do not rely on it.
-pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(2);
+/// For so long a record is believed at most without asking again. Who changes it tells so at once, and
+/// calls that cost something rely on neither.
+pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(4);
 
 /// Records of keys that one instance keeps at hand.
 pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
 
-/// How often lists of teams, tenants and tokens are looked at for changes.
-pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
+/// How often lists of teams, tenants and tokens are looked at for changes that were not told.
+pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(4);
+
+/// After the connection for news was lost; twice as long after each attempt that fails, up to the look
+/// at the lists.
+pub const REDIS_SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often an instance makes sure that it hears what is told: half open connections say nothing.
+pub const REDIS_ECHO_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Without an echo for so long, it hears nothing.
+pub const REDIS_ECHO_LOST: Duration = Duration::from_secs(3);
 
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;

@@ -55,6 +55,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// A key by id, whatever its state.
     async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError>;
 
+    /// The same for whoever only looks: where other instances may change it, it may be some seconds old.
+    async fn recent_key(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.key_by_id(id).await
+    }
+
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
 

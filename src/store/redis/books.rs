@@ -1,5 +1,6 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Script, cmd};
@@ -35,6 +36,8 @@ pub(super) struct Books {
     pub(super) copy: JournalCopy,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
+    /// Is this instance told what the others change?
+    pub(super) is_told: AtomicBool,
 }
 
 impl RedisStore {
@@ -44,15 +47,21 @@ impl RedisStore {
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let copy = JournalCopy::open(&options.copy)?;
-        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        let is_told = AtomicBool::new(false);
+        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying, is_told });
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = vec![
-            tokio::spawn(Arc::clone(&books).follow_lists()),
+            tokio::spawn(Arc::clone(&books).follow_news()),
             tokio::spawn(Arc::clone(&books).write_notes(to_write)),
         ];
         Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks) })
+    }
+
+    /// Is this instance told at once what others change? Else it looks every few seconds.
+    pub fn is_told(&self) -> bool {
+        self.books.is_told.load(Ordering::Acquire)
     }
 
     pub(super) fn stop(&self) {
@@ -185,10 +194,7 @@ impl Books {
         commands.sadd(names::NAMESPACES, namespace).ignore();
         commands.hset_nx(meta, "epoch", epoch).ignore();
         let () = self.link.ask_all(&commands).await?;
-        let mut memory = self.memory();
-        if !memory.known.iter().any(|known| known == namespace) {
-            memory.known.push(namespace.to_owned());
-        }
+        self.memory().put_known(namespace);
         Ok(())
     }
 

@@ -12,7 +12,6 @@ use super::credits::{account_of, pairs};
 use super::keys;
 use super::names::{self, Names};
 use crate::ledger::Account;
-use crate::model::bounds::REDIS_CHANGES_LOOK;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -33,22 +32,13 @@ struct Token {
 }
 
 impl Books {
-    /// Tells all instances that a list has changed.
+    /// Leaves a mark that a list has changed, for instances that were not told.
     pub(super) async fn changed(&self) -> Result<(), StoreError> {
         self.link.ask(cmd("INCR").arg(names::CHANGES)).await
     }
 
-    /// Looks now and then whether somebody has changed a list.
-    pub(super) async fn follow_lists(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(REDIS_CHANGES_LOOK).await;
-            if let Err(error) = self.read_changes().await {
-                tracing::debug!(target: "store", %error, "the lists could not be looked at");
-            }
-        }
-    }
-
-    async fn read_changes(&self) -> Result<(), StoreError> {
+    /// Reads the lists again if somebody has changed one since.
+    pub(super) async fn read_changes(&self) -> Result<(), StoreError> {
         let changes: Option<i64> = self.link.ask(cmd("GET").arg(names::CHANGES)).await?;
         let known = self.memory().changes;
         if changes.unwrap_or(0) == known { Ok(()) } else { self.read_lists().await }
@@ -113,7 +103,7 @@ impl Books {
         Ok(teams)
     }
 
-    async fn read_tokens(&self) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
+    pub(super) async fn read_tokens(&self) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
         let value: Value = self.link.ask(cmd("HGETALL").arg(names::TOKENS)).await?;
         let token = |(id, text): (String, String)| {
             let Token { digest, record } = serde_json::from_str(&text).ok()?;

@@ -21,6 +21,7 @@ mod link;
 mod lists;
 mod memory;
 mod names;
+mod news;
 mod outbox;
 mod store;
 mod sums;

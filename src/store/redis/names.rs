@@ -11,13 +11,20 @@ pub(super) const KEYS: &str = "pg:keys";
 /// The last place given.
 pub(super) const ORDER: &str = "pg:order";
 /// Admin tokens by id.
-pub(super) const TOKENS: &str = "pg:tokens";
-/// Raised after every change of what instances keep in memory.
-pub(super) const CHANGES: &str = "pg:changes";
+pub(super) const TOKENS: &str = "pg:{_}:tokens";
+/// Raised with every change of what instances keep in memory as a list.
+pub(super) const CHANGES: &str = "pg:{_}:changes";
+/// The channel on which instances tell each other which record has changed.
+pub(super) const NEWS: &str = "pg:news";
 /// What messages are sealed with that clients keep for any instance.
 pub(super) const SEAL: &str = "pg:seal";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
-pub(super) const JOURNAL: &str = "pg:journal";
+pub(super) const JOURNAL: &str = "pg:{_}:journal";
+
+/// The channel on which an instance hears itself, and so knows that it hears.
+pub(super) fn echo(instance: &str) -> String {
+    format!("pg:echo:{instance}")
+}
 
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {

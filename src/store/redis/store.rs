@@ -37,6 +37,10 @@ impl Store for RedisStore {
         self.books.fresh_key(id).await
     }
 
+    async fn recent_key(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.books.key(id).await
+    }
+
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
         self.books.namespace(name).await
     }
