@@ -26,6 +26,9 @@ pub(super) fn echo(instance: &str) -> String {
     format!("pg:echo:{instance}")
 }
 
+/// What was refused, by all instances.
+pub(super) const REFUSED: &str = "pg:refused";
+
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
     format!("pg:digest:{}", hex::encode(digest.bytes()))
