@@ -8,6 +8,8 @@
 
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/copies.rs"]
+mod copies;
 #[path = "store_contract/news.rs"]
 mod news;
 #[path = "store_contract/parked.rs"]

@@ -298,6 +298,18 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// Sums of whole hours or days, as far as they were rolled up.
     async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError>;
 
+    /// From when on usage and the audit log are complete here, if some of what was before is missing.
+    async fn complete_since(&self, namespace: Option<&str>) -> Result<Option<Time>, StoreError> {
+        let _ = namespace;
+        Ok(None)
+    }
+
+    /// What tells the places of usage and of the audit log here from those of other instances, if there
+    /// may be any.
+    fn cursor_mark(&self) -> Option<&str> {
+        None
+    }
+
     /// Forgets some of the usage before a moment. The journal itself stays.
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
 

@@ -26,6 +26,8 @@ pub struct RedisStore {
     pub(super) seal_key: SealKey,
     pub(super) notes: mpsc::Sender<AuditEvent>,
     pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// What tells places in this instance's copy from those in others.
+    pub(super) mark: String,
 }
 
 /// What the store's methods and its tasks share.
@@ -47,7 +49,7 @@ impl RedisStore {
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let copy = JournalCopy::open(&options.copy)?;
-        let is_told = AtomicBool::new(false);
+        let (is_told, mark) = (AtomicBool::new(false), copy.mark().await?);
         let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying, is_told });
         books.remember_copied().await?;
         books.read_lists().await?;
@@ -56,7 +58,7 @@ impl RedisStore {
             tokio::spawn(Arc::clone(&books).follow_news()),
             tokio::spawn(Arc::clone(&books).write_notes(to_write)),
         ];
-        Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks) })
+        Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks), mark })
     }
 
     /// Is this instance told at once what others change? Else it looks every few seconds.
@@ -64,15 +66,17 @@ impl RedisStore {
         self.books.is_told.load(Ordering::Acquire)
     }
 
-    pub(super) fn stop(&self) {
+    /// Ends the tasks; they are gone a moment later.
+    pub(super) fn stop(&self) -> Vec<JoinHandle<()>> {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);
+        tasks
     }
 }
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.stop();
+        drop(self.stop());
     }
 }
 

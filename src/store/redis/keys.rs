@@ -47,7 +47,7 @@ fn fields(place: usize, key: &Key) -> Result<Vec<serde_json::Value>, StoreError>
     }
 }
 
-fn record_text(key: &Key) -> Result<String, StoreError> {
+pub(super) fn record_text(key: &Key) -> Result<String, StoreError> {
     serde_json::to_string(&KeyRecord::of(key))
         .map_err(|error| StoreError::Read(format!("a key's record cannot be written: {error}")))
 }

@@ -349,6 +349,14 @@ impl Store for RedisStore {
         self.books.copy.report(asked).await
     }
 
+    async fn complete_since(&self, namespace: Option<&str>) -> Result<Option<Time>, StoreError> {
+        self.books.complete_since(namespace).await
+    }
+
+    fn cursor_mark(&self) -> Option<&str> {
+        Some(&self.mark)
+    }
+
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.books.copy.forget_usage(before).await
     }
@@ -374,7 +382,14 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.stop();
+        // What they hold on to, the copy's file, is free once they are gone.
+        for task in self.stop() {
+            if let Err(error) = task.await
+                && !error.is_cancelled()
+            {
+                tracing::error!(target: "store", %error, "a task of the store ended in an unforeseen way");
+            }
+        }
         Ok(())
     }
 }
