@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paygate::model::usage::{Refused, UsageEvent, UsageFilter};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
-use paygate::store::{Store, StoreError};
+use paygate::store::Store;
+use paygate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisStore};
 
 use super::support::RedisServer;
 use super::{PAID, call, instance, made, now};
@@ -100,12 +100,12 @@ async fn a_copy_belongs_to_one_instance() {
     let copy = server.dir().join("one.db");
     let open = async || {
         let (url, clock) = (server.url().into(), RedisClock::Passed);
-        RedisStore::open(&RedisOptions { url, clock, copy: copy.clone() }).await
+        RedisStore::open(&RedisOptions { url, clock, copy: Some(copy.clone()) }).await
     };
     let store = open().await.unwrap();
     let mark = store.cursor_mark().map(str::to_owned);
-    let Err(StoreError::Read(why)) = open().await else { panic!("two have one file") };
-    assert!(why.contains("one.db is in use by another instance; name a file"), "{why}");
+    let Err(RedisOpenError::Copy(why)) = open().await else { panic!("two have one file") };
+    assert!(why.to_string().contains("one.db is in use"), "{why}");
     store.close().await.unwrap();
     drop(store);
     assert_eq!(open().await.unwrap().cursor_mark().map(str::to_owned), mark);

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::copied_rows::CopiedRow;
 use super::file::OwnFile;
-use super::open::OpenError;
+use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
@@ -20,7 +20,7 @@ use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
 use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
-const APPLICATION_ID: i64 = 0x5061_7943;
+pub(super) const APPLICATION_ID: i64 = 0x5061_7943;
 
 /// How far each journal was copied, and what its rows gave to accounts and took from them.
 const FOLLOWED: &str = "
@@ -51,39 +51,38 @@ pub(in crate::store) struct Followed {
     pub(in crate::store) since: Option<Time>,
 }
 
-/// The copy, and the right to it.
-pub(in crate::store) struct JournalCopy(
-    Reader,
-    #[expect(dead_code, reason = "nobody else has the file while this is there")] OwnFile,
-);
+/// The copy.
+pub(in crate::store) struct JournalCopy {
+    reader: Reader,
+    /// Nobody else writes to the file.
+    _own: Option<OwnFile>,
+}
 
 impl JournalCopy {
-    /// Opens the file, and makes it if there is none.
-    pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: rusqlite::Error| StoreError::Read(error.to_string());
-        let own = OwnFile::claim(path).map_err(|error| match error {
-            OpenError::InUse(path) => StoreError::Read(format!(
-                "the copy of the journals {} is in use by another instance; name a file of its own for each",
-                path.display()
-            )),
-            other => StoreError::Read(format!("the copy of the journals {}: {}", path.display(), cause(&other))),
-        })?;
-        let mut connection = Connection::open(path).map_err(failed)?;
+    /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
+    pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
+        let path = path.map(real_path);
+        let own = path.as_deref().map(OwnFile::claim).transpose()?;
+        // SQLite's name for a file of its own, somewhere for temporary files.
+        let path = path.unwrap_or_default();
+        let failed = |error: rusqlite::Error| describe(&path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection =
+            Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(failed)?;
         let found = schema::header(&connection, "application_id").map_err(failed)?;
         match schema::header(&connection, "user_version").map_err(failed)? {
             0 if found == 0 => schema::create(&mut connection).map_err(failed)?,
             schema::VERSION if found == APPLICATION_ID => {}
-            _ => {
-                let why = format!("{} is no copy of a journal; name another file", path.display());
-                return Err(StoreError::Read(why));
-            }
+            _ if found == schema::APPLICATION_ID => return Err(OpenError::Books(path)),
+            _ => return Err(OpenError::Foreign(path)),
         }
         schema::prepare_writer(&connection).map_err(failed)?;
         // It can be copied again.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
-        Ok(Self(Reader::new(Arc::new(Mutex::new(connection))), own))
+        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
     /// How far each journal was copied.
@@ -94,13 +93,13 @@ impl JournalCopy {
             let rows = all.query_map([], |row| Ok((row.get(0)?, followed(row)?)))?;
             rows.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// What tells places in this copy from those in any other.
     pub(in crate::store) async fn mark(&self) -> Result<String, StoreError> {
         let sql = "SELECT mark FROM copy_mark";
-        self.0.read(move |connection| connection.query_row(sql, [], |row| row.get(0))).await
+        self.reader.read(move |connection| connection.query_row(sql, [], |row| row.get(0))).await
     }
 
     /// Adds rows that are in no order, and may be there already.
@@ -112,7 +111,7 @@ impl JournalCopy {
             }
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// Adds the next rows of one journal, all or none; none if others came first.
@@ -143,7 +142,7 @@ impl JournalCopy {
             transaction.commit()?;
             Ok(true)
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// Brings the sums of usage up to what was copied.
@@ -157,7 +156,7 @@ impl JournalCopy {
             }
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// The next keys of a tenant behind an id, deleted ones too.
@@ -178,7 +177,7 @@ impl JournalCopy {
             })?;
             found.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// What the copied rows gave to some accounts, less what they took.
@@ -196,7 +195,7 @@ impl JournalCopy {
             }
             Ok(credits)
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     pub(in crate::store) async fn ended_calls(
@@ -204,7 +203,9 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<i64, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::ended_calls(connection, namespace.as_deref())).await
+        self.reader
+            .read(move |connection| usage::ended_calls(connection, namespace.as_deref()))
+            .await
     }
 
     pub(in crate::store) async fn sums(
@@ -212,7 +213,7 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<Vec<UsageRow>, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::sums(connection, namespace.as_deref())).await
+        self.reader.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
 
     pub(in crate::store) async fn events(
@@ -221,21 +222,23 @@ impl JournalCopy {
         after: Option<i64>,
         limit: usize,
     ) -> Result<UsagePage, StoreError> {
-        self.0.read(move |connection| usage::read_usage(connection, &filter, after, limit)).await
+        self.reader
+            .read(move |connection| usage::read_usage(connection, &filter, after, limit))
+            .await
     }
 
     pub(in crate::store) async fn report(
         &self,
         asked: ReportAsked,
     ) -> Result<UsageReport, StoreError> {
-        self.0.read(move |connection| report::report(connection, &asked)).await
+        self.reader.read(move |connection| report::report(connection, &asked)).await
     }
 
     pub(in crate::store) async fn forget_usage(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| roll_up::forget_usage(connection, before)).await
+        self.reader.read(move |connection| roll_up::forget_usage(connection, before)).await
     }
 
     pub(in crate::store) async fn audit(
@@ -243,35 +246,35 @@ impl JournalCopy {
         filter: AuditFilter,
         page: AuditPage,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        self.0.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+        self.reader.read(move |connection| audit::read_audit(connection, &filter, &page)).await
     }
 
     pub(in crate::store) async fn audit_totals(
         &self,
         filter: AuditFilter,
     ) -> Result<AuditTotals, StoreError> {
-        self.0.read(move |connection| audit::audit_totals(connection, &filter)).await
+        self.reader.read(move |connection| audit::audit_totals(connection, &filter)).await
     }
 
     pub(in crate::store) async fn forget_audit(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| audit::forget_audit(connection, before)).await
+        self.reader.read(move |connection| audit::forget_audit(connection, before)).await
     }
 
     pub(in crate::store) async fn find_call(
         &self,
         call: CallId,
     ) -> Result<Option<FoundCall>, StoreError> {
-        self.0.read(move |connection| refunds::find_call(connection, call)).await
+        self.reader.read(move |connection| refunds::find_call(connection, call)).await
     }
 
     pub(in crate::store) async fn explain_call(
         &self,
         call: CallId,
     ) -> Result<Option<ExplainedCall>, StoreError> {
-        self.0.read(move |connection| explain::explain_call(connection, call)).await
+        self.reader.read(move |connection| explain::explain_call(connection, call)).await
     }
 }
 
@@ -279,14 +282,6 @@ fn followed(row: &rusqlite::Row<'_>) -> rusqlite::Result<Followed> {
     let since: Option<i64> = row.get("since")?;
     let since = since.map(Time::from_ms);
     Ok(Followed { epoch: row.get("epoch")?, last: row.get("last")?, since })
-}
-
-/// Why a file cannot be had.
-fn cause(error: &OpenError) -> String {
-    match error {
-        OpenError::Io { reason, .. } => format!("{reason}; check the path and its permissions"),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -314,7 +309,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("paygate-copied-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("copy.db");
-        let copy = JournalCopy::open(&path).unwrap();
+        let copy = JournalCopy::open(Some(&path)).unwrap();
         let append = async |before: Option<&str>, last: &str| {
             let name = "pg:{default}:journal".to_owned();
             copy.append(name, before.map(at), at(last), vec![call(2)]).await.unwrap()
@@ -326,11 +321,11 @@ mod tests {
         copy.roll_up().await.unwrap();
         assert_eq!(copy.ended_calls(None).await.unwrap(), 2);
 
-        let Err(taken) = JournalCopy::open(&path) else { panic!("two have the same file") };
-        assert!(taken.to_string().contains("in use by another instance"), "{taken}");
+        let taken = JournalCopy::open(Some(&path)).err();
+        assert!(matches!(taken, Some(OpenError::InUse(_))), "{taken:?}");
         let mark = copy.mark().await.unwrap();
         drop(copy);
-        let again = JournalCopy::open(&path).unwrap();
+        let again = JournalCopy::open(Some(&path)).unwrap();
         assert_eq!(again.mark().await.unwrap(), mark);
         std::fs::remove_dir_all(&dir).unwrap();
     }

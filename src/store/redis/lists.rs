@@ -12,6 +12,7 @@ use super::credits::{account_of, pairs};
 use super::keys;
 use super::names::{self, Names};
 use crate::ledger::Account;
+use crate::model::bounds::REDIS_CHANGES_LOOK;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
@@ -37,8 +38,24 @@ impl Books {
         self.link.ask(cmd("INCR").arg(names::CHANGES)).await
     }
 
-    /// Reads the lists again if somebody has changed one since.
-    pub(super) async fn read_changes(&self) -> Result<(), StoreError> {
+    /// Looks now and then whether somebody has changed a list.
+    pub(super) async fn follow_lists(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(REDIS_CHANGES_LOOK).await;
+            let mut read = self.read_changes().await;
+            let was_wrong = self.memory().trouble.is_some();
+            if was_wrong && read.is_ok() {
+                // It may answer and still take nothing.
+                read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
+            }
+            self.answered(read.as_ref().err());
+            if let Err(error) = read {
+                tracing::debug!(target: "store", %error, "the lists could not be looked at");
+            }
+        }
+    }
+
+    async fn read_changes(&self) -> Result<(), StoreError> {
         let changes: Option<i64> = self.link.ask(cmd("GET").arg(names::CHANGES)).await?;
         let known = self.memory().changes;
         if changes.unwrap_or(0) == known { Ok(()) } else { self.read_lists().await }

@@ -1,7 +1,7 @@
 //! What one instance keeps in memory: copies of records, and what it has seen of Redis. Nothing here
 //! decides about money.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,6 +74,8 @@ pub(super) struct Memory {
     pub(super) compared: Option<Compared>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
+    /// Tenants of whose books Redis has less than this instance has seen.
+    pub(super) lost: BTreeSet<String>,
     /// The newest ledger time of all, and how far it was ahead of this machine's clock.
     pub(super) ledger_now: Time,
     pub(super) ahead_ms: i64,

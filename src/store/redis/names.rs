@@ -26,6 +26,8 @@ pub(super) fn echo(instance: &str) -> String {
     format!("pg:echo:{instance}")
 }
 
+/// Written to find out whether Redis takes anything again.
+pub(super) const TRIED: &str = "pg:tried";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:refused";
 

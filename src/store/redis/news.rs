@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{Msg, cmd};
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::books::{Books, random};
 use super::names;
@@ -85,9 +85,6 @@ impl Books {
             }
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(REDIS_CHANGES_LOOK);
-            if let Err(error) = self.read_changes().await {
-                tracing::debug!(target: "store", %error, "the lists could not be looked at");
-            }
         }
     }
 
@@ -112,20 +109,13 @@ impl Books {
         own: &str,
         echo: &Notify,
     ) -> Result<Infallible, StoreError> {
-        let mut looks = interval(REDIS_CHANGES_LOOK);
+        let gone = || StoreError::Unavailable("the connection for news was lost".to_owned());
         loop {
-            tokio::select! {
-                message = stream.next() => {
-                    let gone = || StoreError::Unavailable("the connection for news was lost".to_owned());
-                    let message = message.ok_or_else(gone)?;
-                    if message.get_channel_name() == own {
-                        echo.notify_one();
-                    } else {
-                        self.heard(&message).await?;
-                    }
-                }
-                // A net below: there are ways for news to be lost between the nodes of a cluster.
-                _ = looks.tick() => self.read_changes().await?,
+            let message = stream.next().await.ok_or_else(gone)?;
+            if message.get_channel_name() == own {
+                echo.notify_one();
+            } else {
+                self.heard(&message).await?;
             }
         }
     }
