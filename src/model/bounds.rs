@@ -746,6 +746,14 @@ pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 /// Keys that one script takes over from other books: Redis does nothing else meanwhile.
 pub const REDIS_IMPORTED_AT_ONCE: usize = 200;
 
+/// How long what only one instance may do stays its own without a word from it: then another one does it.
+pub const REDIS_DUTY_LEASE: Duration = Duration::from_secs(10);
+
+/// Rows of one journal that are read at once to be sent, and events of all that wait to be sent.
+pub const REDIS_UNSENT_ROWS: usize = 50;
+/// See [`REDIS_UNSENT_ROWS`].
+pub const REDIS_UNSENT_WAITING_MAX: usize = 500;
+
 /// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
 /// which an instance that was gone for an hour may miss.
 pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
@@ -755,6 +763,12 @@ pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
 
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// How long the instance that looks for what is late may be silent before another one does it.
+pub const REDIS_SWEEP_LEASE: Duration = Duration::from_secs(5);
+
+/// Tenants that are looked at in one go, every second: ten thousand take five.
+pub const REDIS_SWEPT_TENANTS: usize = 2_000;
 
 /// Holds that one look for those that are late names, and what it forgets beside.
 pub const REDIS_SWEPT_AT_ONCE: usize = 200;

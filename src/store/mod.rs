@@ -332,6 +332,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// What is under way at this moment.
     fn load(&self) -> BooksLoad;
 
+    /// Is this instance told at once what other instances change? Else it looks every few seconds.
+    fn is_told(&self) -> bool {
+        true
+    }
+
     /// `Err` once the store has closed itself because it could not write.
     fn health(&self) -> Result<(), StoreError>;
 

@@ -270,6 +270,16 @@ impl JournalCopy {
         self.reader.read(move |connection| refunds::find_call(connection, call)).await
     }
 
+    /// What the client said that a call was for.
+    pub(in crate::store) async fn labels_of(
+        &self,
+        call: CallId,
+    ) -> Result<Option<String>, StoreError> {
+        let read = move |connection: &Connection| roll_up::labels_of(connection, &call);
+        let labels = self.reader.read(read).await?;
+        Ok(labels.map(|labels| labels.as_str().to_owned()))
+    }
+
     pub(in crate::store) async fn explain_call(
         &self,
         call: CallId,

@@ -1,6 +1,6 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Script, cmd};
@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::link::{Link, Reply};
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::sweep::Sweeping;
+use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
@@ -48,10 +50,14 @@ pub enum RedisOpenError {
 
 /// What the store's methods and its tasks share.
 pub(super) struct Books {
+    /// What this instance is called among them.
+    pub(super) name: String,
     pub(super) link: Link,
-    clock: RedisClock,
+    pub(super) clock: RedisClock,
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
+    pub(super) sending: tokio::sync::Mutex<Sending>,
+    pub(super) sweeping: tokio::sync::Mutex<Sweeping>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Is this instance told what the others change?
@@ -69,8 +75,11 @@ impl RedisStore {
         let link = Link::open(&options.url).await?;
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
+        let (clock, sweeping) = (options.clock, tokio::sync::Mutex::default());
         let (is_told, mark) = (AtomicBool::new(false), copy.mark().await?);
-        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying, is_told });
+        let books = Books { name, link, clock, memory, copy, sending, sweeping, copying, is_told };
+        let books = Arc::new(books);
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
@@ -80,11 +89,6 @@ impl RedisStore {
         ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
         Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, mark })
-    }
-
-    /// Is this instance told at once what others change? Else it looks every few seconds.
-    pub fn is_told(&self) -> bool {
-        self.books.is_told.load(Ordering::Acquire)
     }
 
     /// Ends the tasks; they let go of the copy once they have ended.
@@ -251,11 +255,11 @@ impl Books {
     pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
-        commands.sadd(names::NAMESPACES, namespace).ignore();
+        commands.sadd(names::NAMESPACES, namespace);
         commands.hset_nx(meta, "epoch", epoch).ignore();
-        let () = self.link.ask_all(&commands).await?;
+        let (is_new,): (bool,) = self.link.ask_all(&commands).await?;
         self.memory().put_known(namespace);
-        Ok(())
+        if is_new { self.changed().await } else { Ok(()) }
     }
 
     /// Writes what nobody waits for.

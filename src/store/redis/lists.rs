@@ -49,7 +49,7 @@ impl Books {
                 read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
             }
             self.answered(read.as_ref().err());
-            if let Err(error) = read {
+            if let Err(error) = read.and(self.keep_outbox().await) {
                 tracing::debug!(target: "store", %error, "the lists could not be looked at");
             }
         }

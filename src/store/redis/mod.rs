@@ -27,8 +27,10 @@ mod outbox;
 mod refusals;
 mod store;
 mod sums;
+mod sweep;
 mod teams;
 mod tenants;
+mod unsent;
 
 use std::path::PathBuf;
 

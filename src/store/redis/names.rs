@@ -28,6 +28,10 @@ pub(super) fn echo(instance: &str) -> String {
 
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
+/// Which instance ends what is late, for a moment.
+pub(super) const SWEEPER: &str = "pg:sweeper";
+/// How far webhooks were sent, and what nobody took.
+pub(super) const WEBHOOKS: &str = "pg:webhooks";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:refused";
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -289,12 +290,7 @@ impl Store for RedisStore {
     }
 
     async fn expire(&self, now: Time) -> Result<usize, StoreError> {
-        let known = self.books.memory().known.clone();
-        let mut count = 0_usize;
-        for namespace in known {
-            count = count.saturating_add(self.books.expire_in(&namespace, now).await?);
-        }
-        Ok(count)
+        self.books.sweep(now).await
     }
 
     async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
@@ -365,6 +361,10 @@ impl Store for RedisStore {
         self.books.complete_since(namespace).await
     }
 
+    fn is_told(&self) -> bool {
+        self.books.is_told.load(Ordering::Acquire)
+    }
+
     fn cursor_mark(&self) -> Option<&str> {
         Some(&self.mark)
     }
@@ -395,6 +395,10 @@ impl Store for RedisStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.books.write_waiting_refusals().await;
+        self.books.leave_sweeping().await;
+        if let Err(error) = self.books.leave_outbox().await {
+            tracing::debug!(target: "store", %error, "another instance sends webhooks a little later");
+        }
         self.end().await;
         Ok(())
     }
