@@ -64,15 +64,11 @@ fn patience() -> RedisReach {
     RedisReach { connect_timeout, answer_timeout, ..RedisReach::default() }
 }
 
-async fn try_open(url: &str, reach: RedisReach) -> Result<Instance, StoreError> {
+async fn try_open(url: &str, reach: RedisReach) -> Result<Instance, RedisOpenError> {
     let dir = TempDir::new();
     let (url, clock) = (url.to_owned().into(), RedisClock::Server);
     let options = RedisOptions { url, reach, clock, copy: Some(dir.path().join("copy.db")) };
-    let store = RedisStore::open(&options).await.map_err(|why| match why {
-        RedisOpenError::Redis(why) => why,
-        RedisOpenError::Copy(why) => panic!("{why}"),
-    });
-    let store = Arc::new(store?);
+    let store = Arc::new(RedisStore::open(&options).await?);
     Ok(Instance { store, calls: AtomicU32::new(0), _dir: dir })
 }
 
@@ -140,7 +136,7 @@ impl Instance {
             sold.is_ok()
         })
         .await;
-        self.health().unwrap();
+        soon("and says so", async || self.health().is_ok()).await;
     }
 
     /// What the key owns is what the journal says, none of it is held, and so much is left.

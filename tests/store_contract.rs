@@ -96,7 +96,8 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
     let (url, reach) = (server.url().into(), RedisReach::default());
-    RedisStore::open(&RedisOptions { url, reach, clock, copy: Some(copy) }).await.unwrap()
+    let options = RedisOptions { url, reach, clock, copy: Some(copy) };
+    RedisStore::open(&options).await.unwrap()
 }
 
 fn raw(number: u8) -> RawKey {

@@ -219,14 +219,7 @@ impl Books {
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
         let sent = clock::now();
         let reply = self.link.run(script, keys, &args).await;
-        let said = match &reply {
-            Err(Failed { error: StoreError::Unavailable(why), is_away: false, .. }) => {
-                Some(why.clone())
-            }
-            // That it is away, the link says for itself.
-            Ok(_) | Err(_) => None,
-        };
-        self.answered(said);
+        self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
         if reply.status == "lost" {
             if self.memory().lost.insert(namespace.to_owned()) {
@@ -236,15 +229,18 @@ impl Books {
                 );
             }
             let error = StoreError::Unavailable(LOST.to_owned());
-            return Err(Failed { error, may_be_done: false, is_away: false });
+            return Err(Failed { error, may_be_done: false });
         }
         self.saw(namespace, &reply, sent);
         Ok(reply)
     }
 
-    /// What Redis says that it does not do, if anything.
-    pub(super) fn answered(&self, trouble: Option<String>) {
-        self.memory().trouble = trouble;
+    /// Redis has answered, or has not.
+    pub(super) fn answered(&self, error: Option<&StoreError>) {
+        self.memory().trouble = match error {
+            Some(StoreError::Unavailable(why)) => Some(why.clone()),
+            Some(_) | None => None,
+        };
     }
 
     fn saw(&self, namespace: &str, reply: &Reply, sent: Time) {
@@ -271,11 +267,10 @@ impl Books {
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        let away = self.link.trouble();
         let memory = self.memory();
         let lost = || (!memory.lost.is_empty()).then(|| LOST.to_owned());
-        let trouble = away.or_else(|| memory.trouble.clone()).or_else(lost);
-        trouble.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
+        trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.
