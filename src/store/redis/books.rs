@@ -60,6 +60,8 @@ pub(super) struct Books {
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
     pub(super) sweeping: tokio::sync::Mutex<Sweeping>,
+    /// Held by a look for alerts, and by new rules for them.
+    pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Is this instance told what the others change?
@@ -88,6 +90,7 @@ impl RedisStore {
             copy,
             sending: tokio::sync::Mutex::default(),
             sweeping: tokio::sync::Mutex::default(),
+            alert_turn: tokio::sync::Mutex::default(),
             copying: tokio::sync::Mutex::default(),
             is_told: AtomicBool::new(false),
             loose_ends: LooseEnds::default(),
