@@ -80,6 +80,7 @@ impl RedisStore {
     async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
         let link = Link::open(options).await?;
         let standing = link.standing().await?;
+        tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
         let mark = copy.mark().await?;
         let books = Arc::new(Books {

@@ -83,6 +83,13 @@ impl Default for RedisReach {
     }
 }
 
+impl RedisOptions {
+    /// What is wrong with a URL, if anything, as the end of a sentence that begins with it.
+    pub fn check_url(url: &str) -> Result<(), &'static str> {
+        link::check_url(url)
+    }
+}
+
 /// Whose time it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedisClock {
