@@ -22,6 +22,8 @@ mod parked;
 mod records;
 #[path = "store_contract/reports.rs"]
 mod reports;
+#[path = "store_contract/runs.rs"]
+mod runs;
 #[path = "store_contract/shared.rs"]
 mod shared;
 mod support;

@@ -102,6 +102,7 @@ impl RedisStore {
         let tasks = Mutex::new(vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).follow_news()),
+            tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::alerts::Alerting;
+use super::runs::Mark;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
@@ -74,6 +75,8 @@ pub(super) struct Memory {
     pub(super) moved: CreditsMoved,
     /// What the last comparison found.
     pub(super) compared: Option<Compared>,
+    /// Requests with an idempotency key that run here.
+    pub(super) runs: HashMap<Digest, Mark>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
     /// Tenants of whose books Redis has less than this instance has seen.

@@ -27,6 +27,7 @@ mod names;
 mod news;
 mod outbox;
 mod refusals;
+mod runs;
 mod store;
 mod sums;
 mod sweep;

@@ -72,7 +72,7 @@ impl Names {
         Some(tenant).filter(|tenant| *tenant != "@")
     }
 
-    fn name(&self, what: &str) -> String {
+    pub(super) fn name(&self, what: &str) -> String {
         format!("{}{what}", self.0)
     }
 

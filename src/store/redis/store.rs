@@ -233,6 +233,10 @@ impl Store for RedisStore {
         self.books.recall(key, once, now).await
     }
 
+    fn run_ended(&self, once: &Once) {
+        self.books.run_ended(once);
+    }
+
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
         self.books.hold(charge, now, deadline).await
     }
@@ -393,6 +397,7 @@ impl Store for RedisStore {
     async fn close(&self) -> Result<(), StoreError> {
         self.books.write_waiting_refusals().await;
         self.books.leave_sweeping().await;
+        self.books.leave_runs().await;
         for left in [self.books.leave_outbox().await, self.books.leave_alerts().await] {
             if let Err(error) = left {
                 tracing::debug!(target: "store", %error, "another instance takes over a little later");

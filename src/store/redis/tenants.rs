@@ -102,7 +102,7 @@ impl Books {
         }
         let () = self.link.ask_all(&commands).await?;
         self.memory().tokens.insert(token.digest, Arc::new(token));
-        self.tell_of_tokens().await;
+        self.tell("tokens").await;
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Books {
         if gone == 0 && !known {
             return Err(StoreError::NotFound);
         }
-        self.tell_of_tokens().await;
+        self.tell("tokens").await;
         match &deed.audit {
             Some(event) => self.note(event).await,
             None => Ok(()),
