@@ -64,7 +64,7 @@ async fn refusals_that_left_redis_are_said_to_be_missing_too() {
     assert_eq!(other.complete_since(None).await.unwrap(), None);
     assert_eq!(listed(&other, None).await.len(), 2);
     one.note_refused(refused()).await.unwrap();
-    server.cli(&["XTRIM", "pg:{@}:refused", "MAXLEN", "=", "1"]);
+    server.cli(&["XTRIM", "pg:{_}:refused", "MAXLEN", "=", "1"]);
     assert_eq!(listed(&other, None).await.len(), 3);
     assert_eq!(other.complete_since(None).await.unwrap(), Some(now()));
     let new = instance(&server, RedisClock::Passed).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use paygate::model::alert::AlertRule;
+use paygate::model::alert::{AlertKind, AlertRule, Decimal};
 use paygate::model::key::Key;
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::Digest;
@@ -103,9 +103,9 @@ async fn what_one_instance_changes_the_others_know_at_once() {
     let token = token();
     one.create_token(token.clone(), Deed::default()).await.unwrap();
     soon("an admin token", async || other.token(&token.digest).is_some()).await;
-    let rule = r#"[{"type": "credits_low", "threshold": 5}]"#;
-    let rules: Vec<AlertRule> = serde_json::from_str(rule).unwrap();
-    one.set_alert_rules(rules, Deed::default()).await.unwrap();
+    let threshold = Decimal::whole(5);
+    let rule = AlertRule { kind: AlertKind::CreditsLow, threshold, cooldown_seconds: None };
+    one.set_alert_rules(vec![rule], Deed::default()).await.unwrap();
     soon("rules for alerts", async || other.alert_rules().len() == 1).await;
     one.delete_token(&token.id, Deed::default()).await.unwrap();
     soon("its end", async || other.token(&token.digest).is_none()).await;

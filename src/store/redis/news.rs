@@ -97,8 +97,8 @@ impl Books {
         let own = names::echo(&hex::encode(random::<8>()?));
         subscribe(&mut sink, &[names::NEWS, &own]).await?;
         // Nothing is missed from here on; what was changed before may be anything.
-        self.memory().forget_keys();
         self.read_lists().await?;
+        self.memory().forget_keys();
         let echo = Notify::new();
         tokio::select! {
             ended = self.hear_from(&mut stream, &own, &echo) => ended,
