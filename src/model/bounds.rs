@@ -754,14 +754,25 @@ pub const REDIS_TRIES: u32 = 3;
 /// Commands under way on the one connection: as many as calls can be.
 pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
 
-/// For so long a record is believed without asking again. Calls that cost something do not rely on it.
-pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(2);
+/// For so long a record is believed at most without asking again. Who changes it tells so at once, and
+/// calls that cost something rely on neither.
+pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(4);
 
 /// Records of keys that one instance keeps at hand.
 pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
 
-/// How often lists of teams, tenants and tokens are looked at for changes.
+/// How often lists of teams, tenants and tokens are looked at for changes that were not told.
 pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
+
+/// After the connection for news was lost; twice as long after each attempt that fails, up to the look
+/// at the lists.
+pub const REDIS_SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often an instance makes sure that it hears what is told: half open connections say nothing.
+pub const REDIS_ECHO_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Without an echo for so long, it hears nothing.
+pub const REDIS_ECHO_LOST: Duration = Duration::from_secs(3);
 
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
@@ -786,6 +797,23 @@ pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
 
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// How long a request with an idempotency key counts as running on an instance that says nothing more.
+pub const REDIS_RUN_LEASE: Duration = Duration::from_secs(10);
+/// How often an instance says which requests with an idempotency key still run on it.
+pub const REDIS_RUN_RENEWAL: Duration = Duration::from_secs(3);
+/// How often a repetition looks whether the request that runs elsewhere has ended.
+pub const REDIS_RUN_LOOK: Duration = Duration::from_millis(100);
+/// How long a repetition waits for the request that runs elsewhere.
+pub const REDIS_RUN_WAIT: Duration = Duration::from_mins(10);
+/// Commands of one kind that are sent together.
+pub const REDIS_TOGETHER_MAX: usize = 256;
+
+/// How long the instance that looks for what is late may be silent before another one does it.
+pub const REDIS_SWEEP_LEASE: Duration = Duration::from_secs(5);
+
+/// Tenants that are looked at in one go, every second: ten thousand take five.
+pub const REDIS_SWEPT_TENANTS: usize = 2_000;
 
 /// Holds that one look for those that are late names, and what it forgets beside.
 pub const REDIS_SWEPT_AT_ONCE: usize = 200;

@@ -1,5 +1,6 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Script, cmd};
@@ -10,6 +11,7 @@ use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::sweep::Sweeping;
 use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
@@ -30,6 +32,8 @@ pub struct RedisStore {
     notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
     writing: Mutex<Option<JoinHandle<()>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// What tells places in this instance's copy from those in others.
+    pub(super) mark: String,
     standing: RedisStanding,
 }
 
@@ -51,14 +55,17 @@ pub(super) struct Books {
     /// What this instance is called among them.
     pub(super) name: String,
     pub(super) link: Link,
-    clock: RedisClock,
+    pub(super) clock: RedisClock,
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
+    pub(super) sweeping: tokio::sync::Mutex<Sweeping>,
     /// Held by a look for alerts, and by new rules for them.
     pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
+    /// Is this instance told what the others change?
+    pub(super) is_told: AtomicBool,
     /// Calls whose end is not known.
     pub(super) loose_ends: LooseEnds,
 }
@@ -75,22 +82,32 @@ impl RedisStore {
         let standing = link.standing().await?;
         tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
-        let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
-        let (clock, alert_turn) = (options.clock, tokio::sync::Mutex::default());
-        let loose_ends = LooseEnds::default();
-        let books =
-            Books { name, link, clock, memory, copy, sending, alert_turn, copying, loose_ends };
-        let books = Arc::new(books);
+        let mark = copy.mark().await?;
+        let books = Arc::new(Books {
+            name: hex::encode(random::<8>()?),
+            link,
+            clock: options.clock,
+            memory: Mutex::default(),
+            copy,
+            sending: tokio::sync::Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
+            alert_turn: tokio::sync::Mutex::default(),
+            copying: tokio::sync::Mutex::default(),
+            is_told: AtomicBool::new(false),
+            loose_ends: LooseEnds::default(),
+        });
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = Mutex::new(vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
+            tokio::spawn(Arc::clone(&books).follow_news()),
+            tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
-        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, standing })
+        let notes = Mutex::new(Some(notes));
+        Ok(Self { books, seal_key, notes, writing, tasks, mark, standing })
     }
 
     /// What an outage of this Redis can lose.
@@ -292,14 +309,11 @@ impl Books {
     pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
-        commands.sadd(names::NAMESPACES, namespace).ignore();
+        commands.sadd(names::NAMESPACES, namespace);
         commands.hset_nx(meta, "epoch", epoch).ignore();
-        let () = self.link.ask_all(&commands).await?;
-        let mut memory = self.memory();
-        if !memory.known.iter().any(|known| known == namespace) {
-            memory.known.push(namespace.to_owned());
-        }
-        Ok(())
+        let (is_new,): (bool,) = self.link.ask_all(&commands).await?;
+        self.memory().put_known(namespace);
+        if is_new { self.changed().await } else { Ok(()) }
     }
 
     /// Writes what nobody waits for.
