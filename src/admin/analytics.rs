@@ -149,15 +149,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         time_series: series(&report.series, first, buckets, bucket),
         tools: report.tools.iter().map(|(tool, tally)| tool_view(tool, *tally)).collect(),
         top_consumers: report.consumers.iter().map(consumer_view).collect(),
-        trend: Trend {
-            current: totals(current),
-            previous: totals(previous),
-            change: Change {
-                calls: change(all(previous), all(current)),
-                credits: change(previous.credits, current.credits),
-                denied: change(previous.denied, current.denied),
-            },
-        },
+        trend: trend(previous, current),
         summary: Summary {
             total_calls: all(current),
             total_credits: current.credits,
@@ -169,6 +161,18 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         complete_since,
         labels: label.map(|_| report.labels.iter().map(label_view).collect()),
     })
+}
+
+fn trend(previous: Tally, current: Tally) -> Trend {
+    Trend {
+        current: totals(current),
+        previous: totals(previous),
+        change: Change {
+            calls: change(all(previous), all(current)),
+            credits: change(previous.credits, current.credits),
+            denied: change(previous.denied, current.denied),
+        },
+    }
 }
 
 /// Every bucket, those without usage too.
