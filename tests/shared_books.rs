@@ -5,6 +5,10 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "shared_books/faults.rs"]
+mod faults;
+#[path = "shared_books/fleet.rs"]
+mod fleet;
 mod support;
 
 use std::thread;
