@@ -5,10 +5,16 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "shared_books/crowd.rs"]
+mod crowd;
 #[path = "shared_books/faults.rs"]
 mod faults;
 #[path = "shared_books/fleet.rs"]
 mod fleet;
+#[path = "shared_books/journal.rs"]
+mod journal;
+#[path = "shared_books/load.rs"]
+mod load;
 mod support;
 
 use std::thread;
