@@ -15,6 +15,8 @@ mod fleet;
 mod journal;
 #[path = "shared_books/load.rs"]
 mod load;
+#[path = "shared_books/revoke.rs"]
+mod revoke;
 mod support;
 
 use std::thread;
