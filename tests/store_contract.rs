@@ -8,6 +8,12 @@
 
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/copies.rs"]
+mod copies;
+#[path = "store_contract/news.rs"]
+mod news;
+#[path = "store_contract/outbox.rs"]
+mod outbox;
 #[path = "store_contract/parked.rs"]
 mod parked;
 #[path = "store_contract/records.rs"]
@@ -17,6 +23,8 @@ mod reports;
 #[path = "store_contract/shared.rs"]
 mod shared;
 mod support;
+#[path = "store_contract/sweep.rs"]
+mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -720,20 +720,39 @@ pub const REDIS_TRIES: u32 = 3;
 /// Commands under way on the one connection: as many as calls can be.
 pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
 
-/// For so long a record is believed without asking again. Calls that cost something do not rely on it.
-pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(2);
+/// For so long a record is believed at most without asking again. Who changes it tells so at once, and
+/// calls that cost something rely on neither.
+pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(4);
 
 /// Records of keys that one instance keeps at hand.
 pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
 
-/// How often lists of teams, tenants and tokens are looked at for changes.
+/// How often lists of teams, tenants and tokens are looked at for changes that were not told.
 pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
+
+/// After the connection for news was lost; twice as long after each attempt that fails, up to the look
+/// at the lists.
+pub const REDIS_SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often an instance makes sure that it hears what is told: half open connections say nothing.
+pub const REDIS_ECHO_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Without an echo for so long, it hears nothing.
+pub const REDIS_ECHO_LOST: Duration = Duration::from_secs(3);
 
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 
 /// Keys that one script takes over from other books: Redis does nothing else meanwhile.
 pub const REDIS_IMPORTED_AT_ONCE: usize = 200;
+
+/// How long what only one instance may do stays its own without a word from it: then another one does it.
+pub const REDIS_DUTY_LEASE: Duration = Duration::from_secs(10);
+
+/// Rows of one journal that are read at once to be sent, and events of all that wait to be sent.
+pub const REDIS_UNSENT_ROWS: usize = 50;
+/// See [`REDIS_UNSENT_ROWS`].
+pub const REDIS_UNSENT_WAITING_MAX: usize = 500;
 
 /// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
 /// which an instance that was gone for an hour may miss.
@@ -744,6 +763,12 @@ pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
 
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// How long the instance that looks for what is late may be silent before another one does it.
+pub const REDIS_SWEEP_LEASE: Duration = Duration::from_secs(5);
+
+/// Tenants that are looked at in one go, every second: ten thousand take five.
+pub const REDIS_SWEPT_TENANTS: usize = 2_000;
 
 /// Holds that one look for those that are late names, and what it forgets beside.
 pub const REDIS_SWEPT_AT_ONCE: usize = 200;

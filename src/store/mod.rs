@@ -56,6 +56,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// A key by id, whatever its state.
     async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError>;
 
+    /// The same for whoever only looks: where other instances may change it, it may be some seconds old.
+    async fn recent_key(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.key_by_id(id).await
+    }
+
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
 
@@ -306,6 +311,18 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// Sums of whole hours or days, as far as they were rolled up.
     async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError>;
 
+    /// From when on usage and the audit log are complete here, if some of what was before is missing.
+    async fn complete_since(&self, namespace: Option<&str>) -> Result<Option<Time>, StoreError> {
+        let _ = namespace;
+        Ok(None)
+    }
+
+    /// What tells the places of usage and of the audit log here from those of other instances, if there
+    /// may be any.
+    fn cursor_mark(&self) -> Option<&str> {
+        None
+    }
+
     /// Forgets some of the usage before a moment. The journal itself stays.
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
 
@@ -314,6 +331,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
 
     /// What is under way at this moment.
     fn load(&self) -> BooksLoad;
+
+    /// Is this instance told at once what other instances change? Else it looks every few seconds.
+    fn is_told(&self) -> bool {
+        true
+    }
 
     /// `Err` once the store has closed itself because it could not write.
     fn health(&self) -> Result<(), StoreError>;

@@ -42,6 +42,19 @@ impl RedisServer {
         }
     }
 
+    /// Kills it and starts it again where it was, with what it kept on disk.
+    pub fn restart(&mut self, settings: &[&str]) {
+        self.kill();
+        self.child = spawn(self.port, &self.dir, settings);
+        eventually("redis-server answers again", || self.cli(&["PING"]) == "PONG");
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)

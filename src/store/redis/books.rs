@@ -1,5 +1,6 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Script, cmd};
@@ -9,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::link::{Link, Reply};
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::sweep::Sweeping;
+use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
@@ -28,6 +31,8 @@ pub struct RedisStore {
     notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
     writing: Mutex<Option<JoinHandle<()>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// What tells places in this instance's copy from those in others.
+    pub(super) mark: String,
 }
 
 /// Why books in Redis cannot be opened.
@@ -45,12 +50,18 @@ pub enum RedisOpenError {
 
 /// What the store's methods and its tasks share.
 pub(super) struct Books {
+    /// What this instance is called among them.
+    pub(super) name: String,
     pub(super) link: Link,
-    clock: RedisClock,
+    pub(super) clock: RedisClock,
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
+    pub(super) sending: tokio::sync::Mutex<Sending>,
+    pub(super) sweeping: tokio::sync::Mutex<Sweeping>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
+    /// Is this instance told what the others change?
+    pub(super) is_told: AtomicBool,
 }
 
 impl RedisStore {
@@ -64,13 +75,20 @@ impl RedisStore {
         let link = Link::open(&options.url).await?;
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
+        let (clock, sweeping) = (options.clock, tokio::sync::Mutex::default());
+        let (is_told, mark) = (AtomicBool::new(false), copy.mark().await?);
+        let books = Books { name, link, clock, memory, copy, sending, sweeping, copying, is_told };
+        let books = Arc::new(books);
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
-        let tasks = Mutex::new(vec![tokio::spawn(Arc::clone(&books).follow_lists())]);
+        let tasks = Mutex::new(vec![
+            tokio::spawn(Arc::clone(&books).follow_lists()),
+            tokio::spawn(Arc::clone(&books).follow_news()),
+        ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
-        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks })
+        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, mark })
     }
 
     /// Ends the tasks; they let go of the copy once they have ended.
@@ -243,14 +261,11 @@ impl Books {
     pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
-        commands.sadd(names::NAMESPACES, namespace).ignore();
+        commands.sadd(names::NAMESPACES, namespace);
         commands.hset_nx(meta, "epoch", epoch).ignore();
-        let () = self.link.ask_all(&commands).await?;
-        let mut memory = self.memory();
-        if !memory.known.iter().any(|known| known == namespace) {
-            memory.known.push(namespace.to_owned());
-        }
-        Ok(())
+        let (is_new,): (bool,) = self.link.ask_all(&commands).await?;
+        self.memory().put_known(namespace);
+        if is_new { self.changed().await } else { Ok(()) }
     }
 
     /// Writes what nobody waits for.

@@ -179,8 +179,10 @@ impl Books {
     fn distrust(&self, charge: &Charge) {
         let mut memory = self.memory();
         memory.forget_key(&charge.key);
-        // The next look at the lists reads all of them again.
-        memory.changes = -1;
+        memory.doubt(charge.namespace.as_str());
+        if let Some((team, _)) = &charge.team {
+            memory.doubt(team.as_str());
+        }
     }
 
     /// Ends a hold.
@@ -210,9 +212,10 @@ impl Books {
             }
             [ended] if ended == "ended" => {
                 // The attempt whose answer was lost may have ended it.
-                let found = match reply.is_repeated {
-                    true => self.ended_since(&names, before, call).await?,
-                    false => None,
+                let found = if reply.is_repeated {
+                    self.ended_since(&names, before, call).await?
+                } else {
+                    None
                 };
                 if found.as_deref() != Some(settlement.kind.word()) {
                     self.memory().let_go(&call);

@@ -52,7 +52,7 @@ fn has_credential(key: &Key, digest: &Digest) -> bool {
     key.digest.same(digest) || key.old.is_some_and(|old| old.digest.same(digest))
 }
 
-fn record_text(key: &Key) -> Result<String, StoreError> {
+pub(super) fn record_text(key: &Key) -> Result<String, StoreError> {
     serde_json::to_string(&KeyRecord::of(key))
         .map_err(|error| StoreError::Read(format!("a key's record cannot be written: {error}")))
 }
@@ -85,11 +85,12 @@ impl Books {
         let Some(namespace) = self.place_of(id).await? else { return Ok(None) };
         let mut get = cmd("HMGET");
         get.arg(Names::of(&namespace).account(&id.account())).arg(&FIELDS);
+        let asked = self.memory().asked();
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
         let key = read(id.clone(), &namespace, &fields).map(Arc::new);
         let mut memory = self.memory();
         match &key {
-            Some(key) => memory.put_key(key),
+            Some(key) => memory.put_key(key, asked),
             None => memory.forget_key(id),
         }
         Ok(key)
@@ -222,11 +223,7 @@ impl Books {
         plan.audit(audit);
         plan.show = Some(account);
         match self.act(plan, now).await {
-            Ok(Done::Now(_) | Done::Refunded(_)) => {
-                let key = Arc::new(key);
-                self.memory().put_key(&key);
-                Ok(Creation::Made(key))
-            }
+            Ok(Done::Now(_) | Done::Refunded(_)) => Ok(Creation::Made(Arc::new(key))),
             Ok(Done::Before(_, note)) => {
                 let made = self.fresh_key(&key.id).await?;
                 if let Some(made) = made.filter(|_| is_once) {
@@ -290,13 +287,12 @@ impl Books {
         let credentials = [Some(before.digest), before.old.map(|old| old.digest)];
         let gone: Vec<Digest> =
             credentials.into_iter().flatten().filter(|digest| !opens(digest)).collect();
-        let key = Arc::new(key);
-        self.memory().put_key(&key);
+        self.memory().forget_key(&key.id);
         if let Err(error) = self.unclaim(&gone).await {
             // A hint more: the record decides.
             tracing::debug!(target: "store", %error, "an old credential's hint is still there");
         }
-        Ok(key)
+        Ok(Arc::new(key))
     }
 
     /// Takes a key out.

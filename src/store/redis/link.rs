@@ -4,6 +4,8 @@
 //! hold is known by its call, a resolution finds its hold gone, a deed is known by its id. So a lost
 //! answer is asked for again, a few times, before the caller is told that the books are not available.
 
+mod subscriber;
+
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -105,6 +107,7 @@ pub(super) fn text(value: Value) -> Option<String> {
 }
 
 pub(super) struct Link {
+    client: Client,
     manager: ConnectionManager,
     pub(super) scripts: Scripts,
 }
@@ -122,9 +125,9 @@ impl Link {
             .set_response_timeout(Some(REDIS_RESPONSE_TIMEOUT))
             .set_pipeline_buffer_size(REDIS_IN_FLIGHT_MAX)
             .set_concurrency_limit(REDIS_IN_FLIGHT_MAX);
-        let manager = ConnectionManager::new_with_config(client, config).await;
+        let manager = ConnectionManager::new_with_config(client.clone(), config).await;
         let manager = manager.map_err(|error| unavailable(&error))?;
-        Ok(Self { manager, scripts: Scripts::new() })
+        Ok(Self { client, manager, scripts: Scripts::new() })
     }
 
     /// Runs a script; `args` come after the clock, the epoch and the newest row.

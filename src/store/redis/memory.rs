@@ -1,7 +1,7 @@
 //! What one instance keeps in memory: copies of records, and what it has seen of Redis. Nothing here
 //! decides about money.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +38,10 @@ pub(super) struct OpenHold {
     pub(super) credits: i64,
 }
 
+/// When something was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked(u64);
+
 #[derive(Debug)]
 struct Copied {
     key: Arc<Key>,
@@ -58,6 +62,10 @@ pub(super) struct Memory {
     pub(super) tokens: HashMap<Digest, Arc<AdminToken>>,
     /// The count of changes up to which those were read.
     pub(super) changes: i64,
+    /// Tenants and teams by name or id whose record is to be read before it is believed again.
+    doubted: HashSet<String>,
+    /// Raised whenever something is forgotten: what was asked for before may be old.
+    forgotten: u64,
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
     /// Refusals that Redis was not told of yet.
@@ -108,7 +116,11 @@ impl Memory {
         self.key(self.digests.get(digest)?)
     }
 
-    pub(super) fn put_key(&mut self, key: &Arc<Key>) {
+    /// Keeps a copy of a key, unless something was forgotten since it was asked for.
+    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: Asked) {
+        if asked != self.asked() {
+            return;
+        }
         if self.keys.len() >= REDIS_KEYS_CACHED_MAX {
             self.keys.clear();
             self.digests.clear();
@@ -116,7 +128,7 @@ impl Memory {
         if self.places.len() >= REDIS_KEYS_CACHED_MAX {
             self.places.clear();
         }
-        self.forget_key(&key.id);
+        self.drop_key(&key.id);
         for digest in [Some(key.digest), key.old.map(|old| old.digest)].into_iter().flatten() {
             self.digests.insert(digest, key.id.clone());
         }
@@ -125,7 +137,58 @@ impl Memory {
         self.keys.insert(key.id.clone(), copied);
     }
 
+    /// The copy of a key is not believed any more, nor one that is on its way.
     pub(super) fn forget_key(&mut self, id: &KeyId) {
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.drop_key(id);
+    }
+
+    /// The same for all keys.
+    pub(super) fn forget_keys(&mut self) {
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.keys.clear();
+        self.digests.clear();
+    }
+
+    /// A moment before something is asked for that is to be kept.
+    pub(super) const fn asked(&self) -> Asked {
+        Asked(self.forgotten)
+    }
+
+    /// The record of a tenant or a team is read before it is believed again.
+    pub(super) fn doubt(&mut self, name: &str) {
+        self.doubted.insert(name.to_owned());
+    }
+
+    pub(super) fn doubts(&self, name: &str) -> bool {
+        self.doubted.contains(name)
+    }
+
+    /// There is no such record.
+    pub(super) fn settle(&mut self, name: &str) {
+        self.doubted.remove(name);
+    }
+
+    /// A tenant's record as it was just read.
+    pub(super) fn put_namespace(&mut self, tenant: &Arc<Namespace>) {
+        self.doubted.remove(&tenant.name);
+        self.namespaces.insert(tenant.name.clone(), Arc::clone(tenant));
+    }
+
+    /// A team's record as it was just read.
+    pub(super) fn put_team(&mut self, team: &Arc<Team>) {
+        self.doubted.remove(team.id.as_str());
+        self.teams.insert(team.id.clone(), Arc::clone(team));
+    }
+
+    /// A tenant has something in Redis.
+    pub(super) fn put_known(&mut self, namespace: &str) {
+        if !self.known.iter().any(|known| known == namespace) {
+            self.known.push(namespace.to_owned());
+        }
+    }
+
+    fn drop_key(&mut self, id: &KeyId) {
         let Some(copied) = self.keys.remove(id) else { return };
         for digest in [Some(copied.key.digest), copied.key.old.map(|old| old.digest)] {
             if let Some(digest) = digest.filter(|digest| self.digests.get(digest) == Some(id)) {

@@ -22,12 +22,15 @@ mod link;
 mod lists;
 mod memory;
 mod names;
+mod news;
 mod outbox;
 mod refusals;
 mod store;
 mod sums;
+mod sweep;
 mod teams;
 mod tenants;
+mod unsent;
 
 use std::path::PathBuf;
 

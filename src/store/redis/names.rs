@@ -11,16 +11,27 @@ pub(super) const KEYS: &str = "pg:keys";
 /// The last place given.
 pub(super) const ORDER: &str = "pg:order";
 /// Admin tokens by id.
-pub(super) const TOKENS: &str = "pg:tokens";
-/// Raised after every change of what instances keep in memory.
-pub(super) const CHANGES: &str = "pg:changes";
+pub(super) const TOKENS: &str = "pg:{_}:tokens";
+/// Raised with every change of what instances keep in memory as a list.
+pub(super) const CHANGES: &str = "pg:{_}:changes";
+/// The channel on which instances tell each other which record has changed.
+pub(super) const NEWS: &str = "pg:news";
 /// What messages are sealed with that clients keep for any instance.
 pub(super) const SEAL: &str = "pg:seal";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
-pub(super) const JOURNAL: &str = "pg:journal";
+pub(super) const JOURNAL: &str = "pg:{_}:journal";
+
+/// The channel on which an instance hears itself, and so knows that it hears.
+pub(super) fn echo(instance: &str) -> String {
+    format!("pg:echo:{instance}")
+}
 
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
+/// Which instance ends what is late, for a moment.
+pub(super) const SWEEPER: &str = "pg:sweeper";
+/// How far webhooks were sent, and what nobody took.
+pub(super) const WEBHOOKS: &str = "pg:webhooks";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:refused";
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -36,6 +37,10 @@ impl Store for RedisStore {
 
     async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
         self.books.fresh_key(id).await
+    }
+
+    async fn recent_key(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.books.key(id).await
     }
 
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
@@ -285,12 +290,7 @@ impl Store for RedisStore {
     }
 
     async fn expire(&self, now: Time) -> Result<usize, StoreError> {
-        let known = self.books.memory().known.clone();
-        let mut count = 0_usize;
-        for namespace in known {
-            count = count.saturating_add(self.books.expire_in(&namespace, now).await?);
-        }
-        Ok(count)
+        self.books.sweep(now).await
     }
 
     async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
@@ -357,6 +357,18 @@ impl Store for RedisStore {
         self.books.copy.report(asked).await
     }
 
+    async fn complete_since(&self, namespace: Option<&str>) -> Result<Option<Time>, StoreError> {
+        self.books.complete_since(namespace).await
+    }
+
+    fn is_told(&self) -> bool {
+        self.books.is_told.load(Ordering::Acquire)
+    }
+
+    fn cursor_mark(&self) -> Option<&str> {
+        Some(&self.mark)
+    }
+
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.books.copy.forget_usage(before).await
     }
@@ -383,6 +395,10 @@ impl Store for RedisStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.books.write_waiting_refusals().await;
+        self.books.leave_sweeping().await;
+        if let Err(error) = self.books.leave_outbox().await {
+            tracing::debug!(target: "store", %error, "another instance sends webhooks a little later");
+        }
         self.end().await;
         Ok(())
     }

@@ -10,6 +10,7 @@
 --   openings [{key, account, postings, amount, last, detail}...]: numbers of accounts that are new here
 --   put      [[key, field, value...]...], drop [[key, field...]...]
 --   order    [[key, place, member]...], leave [[key, member]...]
+--   news     [[channel, text]...]: what all instances are told
 --   rows     [[kind, account, detail]...], audit: text, with the balance after it if it `tells`
 --   show     the key whose balance is told
 
@@ -152,6 +153,10 @@ if once then
   call('HSET', KEYS[4], once.id,
     till .. ' ' .. once.request .. ' ' .. balance .. '\n' .. once.note)
   call('ZADD', KEYS[2], till, 'once:' .. once.id)
+end
+-- Whoever may not tell has changed it nevertheless: instances do not rely on being told.
+for _, news in ipairs(plan.news or {}) do
+  redis.pcall('PUBLISH', news[1], news[2])
 end
 -- Ledger time is the time of money.
 if moves then
