@@ -13,13 +13,15 @@ mod faults;
 mod fleet;
 #[path = "shared_books/journal.rs"]
 mod journal;
+#[path = "shared_books/kill.rs"]
+mod kill;
 #[path = "shared_books/load.rs"]
 mod load;
-#[path = "shared_books/revoke.rs"]
-mod revoke;
 #[path = "webhooks/receiver.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of webhooks")]
 mod receiver;
+#[path = "shared_books/revoke.rs"]
+mod revoke;
 mod support;
 
 use std::collections::BTreeMap;

@@ -47,12 +47,13 @@ impl Fleet {
         self.all.insert(index, setup.start());
     }
 
-    /// Kills one for good.
-    pub(crate) fn kill(&mut self, index: usize) -> Setup {
-        let killed = self.all.remove(index);
-        let setup = killed.setup().clone();
-        killed.kill9();
-        setup
+    /// Takes one out, for whatever is to happen to it.
+    pub(crate) fn take(&mut self, index: usize) -> Paygate {
+        self.all.remove(index)
+    }
+
+    pub(crate) fn put(&mut self, index: usize, paygate: Paygate) {
+        self.all.insert(index, paygate);
     }
 
     /// The numbers that every instance tells the key, which must be the same.

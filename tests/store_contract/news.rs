@@ -115,7 +115,8 @@ async fn whoever_was_not_told_forgets_what_it_knew_once_it_hears_again() {
     let key = made(&one, 1, 100).await;
     assert!(opens(&other, raw(1).digest()).await);
 
-    server.restart(&settings);
+    server.kill();
+    server.restart();
     // Whoever says that it is told is told: what `is_told` says of nobody is more than Redis says.
     let told = [&one, &other].iter().filter(|store| store.is_told()).count();
     let heard: usize = subscribers(&server).parse().unwrap();
