@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paygate::model::usage::{Refused, UsageEvent, UsageFilter};
 use paygate::store::Store;
-use paygate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
 
 use super::support::RedisServer;
 use super::{PAID, call, instance, made, now};
@@ -100,7 +100,13 @@ async fn a_copy_belongs_to_one_instance() {
     let copy = server.dir().join("one.db");
     let open = async || {
         let (url, clock) = (server.url().into(), RedisClock::Passed);
-        RedisStore::open(&RedisOptions { url, clock, copy: Some(copy.clone()) }).await
+        RedisStore::open(&RedisOptions {
+            url,
+            reach: RedisReach::default(),
+            clock,
+            copy: Some(copy.clone()),
+        })
+        .await
     };
     let store = open().await.unwrap();
     let mark = store.cursor_mark().map(str::to_owned);

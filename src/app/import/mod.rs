@@ -27,7 +27,7 @@ use crate::model::ids::KeyId;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::local::{LocalOptions, LocalStore, OpenError, known};
-use crate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisStore};
+use crate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
 use crate::store::{Arrival, Deed, Store, StoreError, clock};
 
 use record::{Coming, Refused};
@@ -133,7 +133,13 @@ pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
         }
         ImportInto::Redis(url) => {
             let (url, clock) = (url.0.clone(), RedisClock::Server);
-            let store = RedisStore::open(&RedisOptions { url, clock, copy: None }).await?;
+            let store = RedisStore::open(&RedisOptions {
+                url,
+                reach: RedisReach::default(),
+                clock,
+                copy: None,
+            })
+            .await?;
             let made = if import.is_dry {
                 store.unknown_of(file.wanted()).await
             } else {

@@ -7,7 +7,8 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::link::{Link, Reply};
+use super::link::{Failed, Link, RedisStanding, Reply};
+use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
 use super::sweep::Sweeping;
@@ -33,6 +34,7 @@ pub struct RedisStore {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// What tells places in this instance's copy from those in others.
     pub(super) mark: String,
+    standing: RedisStanding,
 }
 
 /// Why books in Redis cannot be opened.
@@ -62,6 +64,8 @@ pub(super) struct Books {
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Is this instance told what the others change?
     pub(super) is_told: AtomicBool,
+    /// Calls whose end is not known.
+    pub(super) loose_ends: LooseEnds,
 }
 
 impl RedisStore {
@@ -72,23 +76,38 @@ impl RedisStore {
     }
 
     async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
-        let link = Link::open(&options.url).await?;
+        let link = Link::open(options).await?;
+        let standing = link.standing().await?;
         let seal_key = seal_key(&link).await?;
-        let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
-        let (clock, sweeping) = (options.clock, tokio::sync::Mutex::default());
-        let (is_told, mark) = (AtomicBool::new(false), copy.mark().await?);
-        let books = Books { name, link, clock, memory, copy, sending, sweeping, copying, is_told };
-        let books = Arc::new(books);
+        let mark = copy.mark().await?;
+        let books = Arc::new(Books {
+            name: hex::encode(random::<8>()?),
+            link,
+            clock: options.clock,
+            memory: Mutex::default(),
+            copy,
+            sending: tokio::sync::Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
+            copying: tokio::sync::Mutex::default(),
+            is_told: AtomicBool::new(false),
+            loose_ends: LooseEnds::default(),
+        });
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = Mutex::new(vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).follow_news()),
+            tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
-        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, mark })
+        let notes = Mutex::new(Some(notes));
+        Ok(Self { books, seal_key, notes, writing, tasks, mark, standing })
+    }
+
+    /// What an outage of this Redis can lose.
+    pub const fn standing(&self) -> &RedisStanding {
+        &self.standing
     }
 
     /// Ends the tasks; they let go of the copy once they have ended.
@@ -178,6 +197,18 @@ impl Books {
         now: Time,
         args: &[&[u8]],
     ) -> Result<Reply, StoreError> {
+        Ok(self.run_once(namespace, script, keys, now, args).await?)
+    }
+
+    /// The same, and whether it may have been done if there is no answer.
+    pub(super) async fn run_once(
+        &self,
+        namespace: &str,
+        script: &Script,
+        keys: &[String],
+        now: Time,
+        args: &[&[u8]],
+    ) -> Result<Reply, Failed> {
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         let clock = match self.clock {
             RedisClock::Server => 0,
@@ -188,22 +219,25 @@ impl Books {
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
         let journal = Names::of(namespace).journal();
         let keys: Vec<String> = keys.iter().cloned().chain([journal]).collect();
+        let sent = clock::now();
         let reply = self.link.run(script, &keys, &args).await;
-        self.answered(reply.as_ref().err());
+        self.answered(reply.as_ref().err().filter(|failed| !failed.is_away).map(|it| &it.error));
         let reply = reply?;
         if reply.status == "lost" {
-            self.memory().lost.insert(namespace.to_owned());
-            tracing::error!(
-                target: "store", %namespace, seen = seen.seq, found = reply.seq,
-                "Redis has come back with less than this instance has seen"
-            );
-            return Err(StoreError::Unavailable(LOST.to_owned()));
+            if self.memory().lost.insert(namespace.to_owned()) {
+                tracing::error!(
+                    target: "store", %namespace, seen = seen.seq, found = reply.seq,
+                    "Redis has come back with less than this instance has seen"
+                );
+            }
+            let error = StoreError::Unavailable(LOST.to_owned());
+            return Err(Failed { error, may_be_done: false, is_away: false });
         }
-        self.saw(namespace, &reply);
+        self.saw(namespace, &reply, sent);
         Ok(reply)
     }
 
-    /// Redis has answered, or has not.
+    /// Redis has done what it was asked, or has said why not. That it is away, the link says for itself.
     pub(super) fn answered(&self, error: Option<&StoreError>) {
         self.memory().trouble = match error {
             Some(StoreError::Unavailable(why)) => Some(why.clone()),
@@ -211,7 +245,7 @@ impl Books {
         };
     }
 
-    fn saw(&self, namespace: &str, reply: &Reply) {
+    fn saw(&self, namespace: &str, reply: &Reply, sent: Time) {
         let mut memory = self.memory();
         memory.lost.remove(namespace);
         let seen = match memory.seen.get_mut(namespace) {
@@ -227,13 +261,22 @@ impl Books {
             seen.mark.clone_from(&reply.mark);
         }
         memory.saw_time(reply.saved);
+        memory.redis_ahead_ms = reply.now.ms().saturating_sub(sent.ms());
+    }
+
+    /// Redis's time after which nothing that is asked now may be done any more; none where time is passed.
+    pub(super) fn latest(&self) -> Option<Time> {
+        let ahead_ms = self.memory().redis_ahead_ms;
+        let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
+        (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
     }
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let memory = self.memory();
         let lost = || (!memory.lost.is_empty()).then(|| LOST.to_owned());
-        memory.trouble.clone().or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let trouble = self.link.trouble().or_else(|| memory.trouble.clone()).or_else(lost);
+        trouble.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

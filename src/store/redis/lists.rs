@@ -48,7 +48,9 @@ impl Books {
                 // It may answer and still take nothing.
                 read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
             }
-            self.answered(read.as_ref().err());
+            if self.link.trouble().is_none() {
+                self.answered(read.as_ref().err());
+            }
             if let Err(error) = read.and(self.keep_outbox().await) {
                 tracing::debug!(target: "store", %error, "the lists could not be looked at");
             }

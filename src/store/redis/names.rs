@@ -10,7 +10,7 @@ pub(super) const NAMESPACES: &str = "pg:namespaces";
 pub(super) const KEYS: &str = "pg:keys";
 /// The last place given.
 pub(super) const ORDER: &str = "pg:order";
-/// Admin tokens by id.
+/// Admin tokens by id. In one slot with the journal, so that both change at once; no tenant has that name.
 pub(super) const TOKENS: &str = "pg:{_}:tokens";
 /// Raised with every change of what instances keep in memory as a list.
 pub(super) const CHANGES: &str = "pg:{_}:changes";
@@ -61,6 +61,9 @@ impl Names {
 
     /// The tenant whose journal has this name.
     pub(super) fn of_journal(journal: &str) -> Option<&str> {
+        if journal == JOURNAL {
+            return None;
+        }
         journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
     }
 

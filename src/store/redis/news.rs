@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::books::{Books, random};
 use super::names;
 use crate::model::bounds::{
-    REDIS_CHANGES_LOOK, REDIS_ECHO_INTERVAL, REDIS_ECHO_LOST, REDIS_RESPONSE_TIMEOUT,
+    REDIS_ANSWER_TIMEOUT, REDIS_CHANGES_LOOK, REDIS_ECHO_INTERVAL, REDIS_ECHO_LOST,
     REDIS_SUBSCRIBE_PAUSE,
 };
 use crate::model::ids::KeyId;
@@ -149,7 +149,7 @@ impl Books {
         loop {
             // A call that cannot be made says nothing about hearing.
             let called: Result<i64, _> = self.link.ask(cmd("PUBLISH").arg(own).arg("")).await;
-            if timeout(REDIS_RESPONSE_TIMEOUT, echo.notified()).await.is_ok() {
+            if timeout(REDIS_ANSWER_TIMEOUT, echo.notified()).await.is_ok() {
                 heard = Instant::now();
                 if !self.is_told.swap(true, Ordering::AcqRel) {
                     tracing::info!(target: "store", "changes by other instances are told at once");
@@ -165,7 +165,7 @@ impl Books {
 }
 
 async fn subscribe(sink: &mut PubSubSink, channels: &[&str]) -> Result<(), StoreError> {
-    let made = timeout(REDIS_RESPONSE_TIMEOUT, sink.subscribe(channels)).await;
+    let made = timeout(REDIS_ANSWER_TIMEOUT, sink.subscribe(channels)).await;
     let why = match made {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
