@@ -17,6 +17,8 @@ mod journal;
 mod kill;
 #[path = "shared_books/load.rs"]
 mod load;
+#[path = "shared_books/outage.rs"]
+mod outage;
 #[path = "webhooks/receiver.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of webhooks")]
 mod receiver;
