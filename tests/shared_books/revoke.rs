@@ -206,7 +206,12 @@ fn what_an_operator_decides_holds_everywhere_from_its_answer_on() {
             let text = text.replace("$KEY", &id).replace("$TEAM", &team).replace("$POOR", &poor);
             serde_json::from_str::<Value>(&text).unwrap()
         };
-        if !deed.body.contains("$POOR") {
+        if deed.body.contains("$POOR") {
+            // A team that has nothing left.
+            let (spender, spender_id) = operator.new_key(&json!({"namespace": "acme"}));
+            operator.does("/teams/assign", &json!({"teamId": poor, "key": spender_id}));
+            assert!(was_sold(&fleet[0].call(&spender, "instant", &json!({}))));
+        } else {
             operator.does("/teams/assign", &json!({"teamId": team, "key": id}));
         }
         let priced = call(&key, "instant", &json!({}));
