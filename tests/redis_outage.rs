@@ -136,7 +136,7 @@ impl Instance {
             sold.is_ok()
         })
         .await;
-        self.health().unwrap();
+        soon("and says so", async || self.health().is_ok()).await;
     }
 
     /// What the key owns is what the journal says, none of it is held, and so much is left.

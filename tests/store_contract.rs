@@ -6,6 +6,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "store_contract/alerts.rs"]
+mod alerts;
 #[path = "store_contract/calls.rs"]
 mod calls;
 #[path = "store_contract/copies.rs"]
@@ -20,6 +22,8 @@ mod parked;
 mod records;
 #[path = "store_contract/reports.rs"]
 mod reports;
+#[path = "store_contract/runs.rs"]
+mod runs;
 #[path = "store_contract/shared.rs"]
 mod shared;
 mod support;
@@ -95,12 +99,8 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
-    let options = RedisOptions {
-        url: server.url().into(),
-        reach: RedisReach::default(),
-        clock,
-        copy: Some(copy),
-    };
+    let (url, reach) = (server.url().into(), RedisReach::default());
+    let options = RedisOptions { url, reach, clock, copy: Some(copy) };
     RedisStore::open(&options).await.unwrap()
 }
 

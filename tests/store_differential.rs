@@ -131,6 +131,7 @@ fn redis_and_the_embedded_store_agree_after_every_step() {
                 world.step(step).await?;
                 world.compare().await?;
             }
+            world.compare_sums().await?;
             world.compare_journals(&server).await
         })
     });

@@ -794,6 +794,17 @@ pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
 
+/// How long a request with an idempotency key counts as running on an instance that says nothing more.
+pub const REDIS_RUN_LEASE: Duration = Duration::from_secs(10);
+/// How often an instance says which requests with an idempotency key still run on it.
+pub const REDIS_RUN_RENEWAL: Duration = Duration::from_secs(3);
+/// How often a repetition looks whether the request that runs elsewhere has ended.
+pub const REDIS_RUN_LOOK: Duration = Duration::from_millis(100);
+/// How long a repetition waits for the request that runs elsewhere.
+pub const REDIS_RUN_WAIT: Duration = Duration::from_mins(10);
+/// Commands of one kind that are sent together.
+pub const REDIS_TOGETHER_MAX: usize = 256;
+
 /// How long the instance that looks for what is late may be silent before another one does it.
 pub const REDIS_SWEEP_LEASE: Duration = Duration::from_secs(5);
 

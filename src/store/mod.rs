@@ -216,6 +216,10 @@ pub trait Store: Outbox + Send + Sync + 'static {
     async fn recall(&self, key: &KeyId, once: &Once, now: Time)
     -> Result<Option<Kept>, StoreError>;
 
+    /// The request for which [`Store::recall`] found nothing does not run any more, and all that is to be
+    /// kept of it is. Until then no other instance runs it.
+    fn run_ended(&self, _once: &Once) {}
+
     /// Reserves what a charge asks for until `deadline`, all or nothing.
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use paygate::store::Store;
+
 use super::support::{RedisServer, eventually, free_port};
 use super::{PRICE, is_refused, journal, open, soon};
 
@@ -45,6 +47,9 @@ async fn selling_goes_on_with_the_master_that_sentinels_promote() {
     soon("it is noticed", async || is_refused(&instance.sell(&key).await)).await;
     instance.sells_again(&key).await;
     instance.expect_exact(&[replica.port()], &key, 1_000 - 2 * PRICE).await;
+    soon("news come from there", async || instance.is_told()).await;
+    let heard = || replica.cli(&["PUBSUB", "NUMSUB", "pg:news"]).ends_with('1');
+    soon("they do", async || heard()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

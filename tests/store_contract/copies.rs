@@ -64,7 +64,7 @@ async fn refusals_that_left_redis_are_said_to_be_missing_too() {
     assert_eq!(other.complete_since(None).await.unwrap(), None);
     assert_eq!(listed(&other, None).await.len(), 2);
     one.note_refused(refused()).await.unwrap();
-    server.cli(&["XTRIM", "pg:refused", "MAXLEN", "=", "1"]);
+    server.cli(&["XTRIM", "pg:{_}:refused", "MAXLEN", "=", "1"]);
     assert_eq!(listed(&other, None).await.len(), 3);
     assert_eq!(other.complete_since(None).await.unwrap(), Some(now()));
     let new = instance(&server, RedisClock::Passed).await;
@@ -100,13 +100,8 @@ async fn a_copy_belongs_to_one_instance() {
     let copy = server.dir().join("one.db");
     let open = async || {
         let (url, clock) = (server.url().into(), RedisClock::Passed);
-        RedisStore::open(&RedisOptions {
-            url,
-            reach: RedisReach::default(),
-            clock,
-            copy: Some(copy.clone()),
-        })
-        .await
+        let (reach, copy) = (RedisReach::default(), Some(copy.clone()));
+        RedisStore::open(&RedisOptions { url, reach, clock, copy }).await
     };
     let store = open().await.unwrap();
     let mark = store.cursor_mark().map(str::to_owned);

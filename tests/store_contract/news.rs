@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use paygate::model::alert::{AlertKind, AlertRule, Decimal};
 use paygate::model::key::Key;
 use paygate::model::namespace::Namespace;
 use paygate::model::secret::Digest;
@@ -102,6 +103,10 @@ async fn what_one_instance_changes_the_others_know_at_once() {
     let token = token();
     one.create_token(token.clone(), Deed::default()).await.unwrap();
     soon("an admin token", async || other.token(&token.digest).is_some()).await;
+    let threshold = Decimal::whole(5);
+    let rule = AlertRule { kind: AlertKind::CreditsLow, threshold, cooldown_seconds: None };
+    one.set_alert_rules(vec![rule], Deed::default()).await.unwrap();
+    soon("rules for alerts", async || other.alert_rules().len() == 1).await;
     one.delete_token(&token.id, Deed::default()).await.unwrap();
     soon("its end", async || other.token(&token.digest).is_none()).await;
 }

@@ -133,13 +133,8 @@ pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
         }
         ImportInto::Redis(url) => {
             let (url, clock) = (url.0.clone(), RedisClock::Server);
-            let store = RedisStore::open(&RedisOptions {
-                url,
-                reach: RedisReach::default(),
-                clock,
-                copy: None,
-            })
-            .await?;
+            let (reach, copy) = (RedisReach::default(), None);
+            let store = RedisStore::open(&RedisOptions { url, reach, clock, copy }).await?;
             let made = if import.is_dry {
                 store.unknown_of(file.wanted()).await
             } else {

@@ -60,6 +60,8 @@ pub(super) struct Books {
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
     pub(super) sweeping: tokio::sync::Mutex<Sweeping>,
+    /// Held by a look for alerts, and by new rules for them.
+    pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Is this instance told what the others change?
@@ -78,6 +80,7 @@ impl RedisStore {
     async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
         let link = Link::open(options).await?;
         let standing = link.standing().await?;
+        tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
         let mark = copy.mark().await?;
         let books = Arc::new(Books {
@@ -88,6 +91,7 @@ impl RedisStore {
             copy,
             sending: tokio::sync::Mutex::default(),
             sweeping: tokio::sync::Mutex::default(),
+            alert_turn: tokio::sync::Mutex::default(),
             copying: tokio::sync::Mutex::default(),
             is_told: AtomicBool::new(false),
             loose_ends: LooseEnds::default(),
@@ -99,6 +103,7 @@ impl RedisStore {
         let tasks = Mutex::new(vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).follow_news()),
+            tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
@@ -221,8 +226,8 @@ impl Books {
         let journal = Names::of(namespace).journal();
         let keys: Vec<String> = keys.iter().cloned().chain([journal]).collect();
         let sent = clock::now();
-        let reply = self.link.run(script, &keys, &args).await;
-        self.answered(reply.as_ref().err().filter(|failed| !failed.is_away).map(|it| &it.error));
+        let reply = self.link.run(script, keys, &args).await;
+        self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
         if reply.status == "lost" {
             if self.memory().lost.insert(namespace.to_owned()) {
@@ -232,13 +237,13 @@ impl Books {
                 );
             }
             let error = StoreError::Unavailable(LOST.to_owned());
-            return Err(Failed { error, may_be_done: false, is_away: false });
+            return Err(Failed { error, may_be_done: false });
         }
         self.saw(namespace, &reply, sent);
         Ok(reply)
     }
 
-    /// Redis has done what it was asked, or has said why not. That it is away, the link says for itself.
+    /// Redis has answered, or has not.
     pub(super) fn answered(&self, error: Option<&StoreError>) {
         self.memory().trouble = match error {
             Some(StoreError::Unavailable(why)) => Some(why.clone()),
@@ -276,8 +281,8 @@ impl Books {
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let memory = self.memory();
         let lost = || (!memory.lost.is_empty()).then(|| LOST.to_owned());
-        let trouble = self.link.trouble().or_else(|| memory.trouble.clone()).or_else(lost);
-        trouble.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
+        trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

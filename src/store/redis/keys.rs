@@ -102,13 +102,20 @@ impl Books {
         let known = self.memory().key(id);
         let key = match known {
             Some(key) => Some(key),
-            None => self.fresh_key(id).await?,
+            None => match self.fresh_key(id).await {
+                Err(StoreError::Unavailable(why)) => {
+                    let known = self.memory().last_known(id);
+                    Some(known.ok_or(StoreError::Unavailable(why))?)
+                }
+                key => key?,
+            },
         };
         self.learn_team(key.as_deref()).await?;
         Ok(key)
     }
 
-    /// The key that a credential opens.
+    /// The key that a credential opens. While Redis is away it is the last that is known: what costs something
+    /// is refused by then, and what costs nothing goes on.
     pub(super) async fn key_by_digest(
         &self,
         digest: &Digest,
@@ -117,12 +124,12 @@ impl Books {
         let known = self.memory().key_with(digest);
         let key = match known {
             Some(key) => Some(key),
-            None => match self.claimed_by(digest).await? {
-                Some(claim) => {
-                    self.memory().put_place(&claim.id, &claim.namespace);
-                    self.fresh_key(&claim.id).await?
+            None => match self.key_of(digest).await {
+                Err(StoreError::Unavailable(why)) => {
+                    let known = self.memory().last_known_with(digest);
+                    Some(known.ok_or(StoreError::Unavailable(why))?)
                 }
-                None => None,
+                key => key?,
             },
         };
         let key = key.filter(|key| key.opened_by(digest, now));
@@ -130,26 +137,16 @@ impl Books {
         Ok(key)
     }
 
-    /// Are the copies old by which a key was refused? Then they are not believed any more.
-    pub(super) async fn are_old(&self, key: &Key, tenant: &Namespace) -> Result<bool, StoreError> {
-        let names = Names::of(&key.namespace);
-        let mut commands = redis::pipe();
-        commands.hget(names.account(&key.id.account()), "rev").hget(names.meta(), "rev");
-        let now: (Option<u64>, Option<u64>) = self.link.ask_all(&commands).await?;
-        let are_old = now.0 != Some(key.revision) || now.1.unwrap_or(0) != tenant.revision;
-        if are_old {
-            let mut memory = self.memory();
-            memory.forget_key(&key.id);
-            memory.doubt(&key.namespace);
-        }
-        Ok(are_old)
+    /// The key that a credential leads to.
+    async fn key_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
+        let Some(claim) = self.claimed_by(digest).await? else { return Ok(None) };
+        self.memory().put_place(&claim.id, &claim.namespace);
+        self.fresh_key(&claim.id).await
     }
 
     /// The key that has a credential, whatever its state.
     pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
-        let Some(claim) = self.claimed_by(digest).await? else { return Ok(None) };
-        self.memory().put_place(&claim.id, &claim.namespace);
-        let owner = self.fresh_key(&claim.id).await?;
+        let owner = self.key_of(digest).await?;
         Ok(owner.filter(|key| has_credential(key, digest)))
     }
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::alerts::Alerting;
+use super::runs::Mark;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
@@ -68,12 +70,15 @@ pub(super) struct Memory {
     forgotten: u64,
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
+    pub(super) alerting: Alerting,
     /// Refusals that Redis was not told of yet.
     pub(super) refused: Vec<ToldRefusal>,
     /// What became of held credits on this instance.
     pub(super) moved: CreditsMoved,
     /// What the last comparison found.
     pub(super) compared: Option<Compared>,
+    /// Requests with an idempotency key that run here.
+    pub(super) runs: HashMap<Digest, Mark>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
     /// Tenants of whose books Redis has less than this instance has seen.
@@ -115,6 +120,16 @@ impl Memory {
     /// The key that has or had this credential.
     pub(super) fn key_with(&self, digest: &Digest) -> Option<Arc<Key>> {
         self.key(self.digests.get(digest)?)
+    }
+
+    /// The copy of a key, however old: for what costs nothing, while Redis is away.
+    pub(super) fn last_known(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.keys.get(id).map(|copied| Arc::clone(&copied.key))
+    }
+
+    /// The same by a credential that opens or opened it.
+    pub(super) fn last_known_with(&self, digest: &Digest) -> Option<Arc<Key>> {
+        self.last_known(self.digests.get(digest)?)
     }
 
     /// Keeps a copy of a key, unless something was forgotten since it was asked for.

@@ -6,6 +6,7 @@
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
 
+mod alerts;
 mod answers;
 mod books;
 mod calls;
@@ -27,6 +28,7 @@ mod names;
 mod news;
 mod outbox;
 mod refusals;
+mod runs;
 mod store;
 mod sums;
 mod sweep;
@@ -80,6 +82,13 @@ impl Default for RedisReach {
             connect_timeout: REDIS_CONNECT_TIMEOUT,
             answer_timeout: REDIS_ANSWER_TIMEOUT,
         }
+    }
+}
+
+impl RedisOptions {
+    /// What is wrong with a URL, if anything, as the end of a sentence that begins with it.
+    pub fn check_url(url: &str) -> Result<(), &'static str> {
+        link::check_url(url)
     }
 }
 

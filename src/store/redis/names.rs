@@ -1,5 +1,6 @@
 //! What everything is called in Redis. `pg:{namespace}:…` is one slot of a cluster for each tenant; what
-//! stands outside the slots is a hint of where to look, and the record there decides.
+//! stands outside the slots is a hint of where to look, and the record there decides. What belongs to no
+//! tenant is in the slot of `_`, which no tenant can be called.
 
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::secret::Digest;
@@ -31,9 +32,15 @@ pub(super) const TRIED: &str = "pg:tried";
 /// Which instance ends what is late, for a moment.
 pub(super) const SWEEPER: &str = "pg:sweeper";
 /// How far webhooks were sent, and what nobody took.
-pub(super) const WEBHOOKS: &str = "pg:webhooks";
+pub(super) const WEBHOOKS: &str = "pg:{_}:webhooks";
+/// Rules for alerts, and who looks at keys.
+pub(super) const ALERTS: &str = "pg:{_}:alerts";
+/// What rules say no more for now, by until when.
+pub(super) const COOLING: &str = "pg:{_}:alerts:cooling";
+/// Alerts that wait to be read.
+pub(super) const ALERTS_WAITING: &str = "pg:{_}:alerts:waiting";
 /// What was refused, by all instances.
-pub(super) const REFUSED: &str = "pg:refused";
+pub(super) const REFUSED: &str = "pg:{_}:refused";
 
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
@@ -67,7 +74,7 @@ impl Names {
         journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
     }
 
-    fn name(&self, what: &str) -> String {
+    pub(super) fn name(&self, what: &str) -> String {
         format!("{}{what}", self.0)
     }
 

@@ -36,6 +36,8 @@ pub(super) enum News {
     Namespace(String),
     /// Admin tokens.
     Tokens,
+    /// Rules for alerts.
+    Rules,
 }
 
 impl News {
@@ -53,6 +55,7 @@ impl News {
             "team" => Some(Self::Team(namespace, TeamId::parse(id)?)),
             "namespace" => Some(Self::Namespace(namespace)),
             "tokens" => Some(Self::Tokens),
+            "rules" => Some(Self::Rules),
             // A newer version's.
             _ => None,
         }
@@ -61,11 +64,11 @@ impl News {
 
 impl Books {
     /// Tells all instances what belongs to no tenant. It has been done, whether they hear of it or not.
-    pub(super) async fn tell_of_tokens(&self) {
+    pub(super) async fn tell(&self, kind: &str) {
         let mut tell = cmd("PUBLISH");
-        tell.arg(names::NEWS).arg(News::text("tokens", "-", "-"));
+        tell.arg(names::NEWS).arg(News::text(kind, "-", "-"));
         if let Err(error) = self.link.ask::<i64>(&tell).await {
-            tracing::debug!(target: "store", %error, "the change of an admin token was not told");
+            tracing::debug!(target: "store", %error, kind, "a change was not told");
         }
     }
 
@@ -94,8 +97,8 @@ impl Books {
         let own = names::echo(&hex::encode(random::<8>()?));
         subscribe(&mut sink, &[names::NEWS, &own]).await?;
         // Nothing is missed from here on; what was changed before may be anything.
-        self.memory().forget_keys();
         self.read_lists().await?;
+        self.memory().forget_keys();
         let echo = Notify::new();
         tokio::select! {
             ended = self.hear_from(&mut stream, &own, &echo) => ended,
@@ -138,6 +141,7 @@ impl Books {
                 let tokens = self.read_tokens().await?;
                 self.memory().tokens = tokens;
             }
+            Some(News::Rules) => self.read_alert_rules().await?,
             None => tracing::debug!(target: "store", "news that this version does not understand"),
         }
         Ok(())

@@ -57,10 +57,13 @@ impl Books {
             let memory = self.memory();
             (memory.namespaces.get(name).map(Arc::clone), memory.doubts(name))
         };
-        match known {
-            Some(known) if !is_doubted => Ok(known),
-            None if !is_doubted => Ok(Arc::new(Namespace::unwritten(name))),
-            Some(_) | None => self.fresh_namespace(name).await,
+        if !is_doubted {
+            return Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))));
+        }
+        match (self.fresh_namespace(name).await, known) {
+            // A paid call is refused all the same.
+            (Err(StoreError::Unavailable(_)), Some(known)) => Ok(known),
+            (fresh, _) => fresh,
         }
     }
 
@@ -102,7 +105,7 @@ impl Books {
         }
         let () = self.link.ask_all(&commands).await?;
         self.memory().tokens.insert(token.digest, Arc::new(token));
-        self.tell_of_tokens().await;
+        self.tell("tokens").await;
         Ok(())
     }
 
@@ -120,7 +123,7 @@ impl Books {
         if gone == 0 && !known {
             return Err(StoreError::NotFound);
         }
-        self.tell_of_tokens().await;
+        self.tell("tokens").await;
         match &deed.audit {
             Some(event) => self.note(event).await,
             None => Ok(()),

@@ -26,6 +26,12 @@ impl Drop for Live {
     }
 }
 
+/// The way to a server.
+pub(super) enum Wire {
+    Plain(TcpStream),
+    Secured(Box<TlsStream<TcpStream>>),
+}
+
 /// How connections are made.
 #[derive(Clone)]
 pub(super) struct Dialer {
@@ -68,31 +74,31 @@ impl Dialer {
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_pipeline_buffer_size(REDIS_IN_FLIGHT_MAX);
-        let login = &self.login;
-        let (connection, driver) = match self.stream(at).await? {
-            Wire::Open(stream) => {
-                let made = MultiplexedConnection::new_with_config(login, stream, config).await;
-                let (connection, driver) = made.map_err(|error| not_let_in(&error))?;
+        let (connection, driver) = match self.reach(at).await? {
+            Wire::Secured(stream) => {
+                let made = MultiplexedConnection::new_with_config(&self.login, stream, config);
+                let (connection, driver) = made.await.map_err(|error| not_let_in(&error))?;
                 (connection, tokio::spawn(driver))
             }
-            Wire::Secure(stream) => {
-                let made = MultiplexedConnection::new_with_config(login, stream, config).await;
-                let (connection, driver) = made.map_err(|error| not_let_in(&error))?;
+            Wire::Plain(stream) => {
+                let made = MultiplexedConnection::new_with_config(&self.login, stream, config);
+                let (connection, driver) = made.await.map_err(|error| not_let_in(&error))?;
                 (connection, tokio::spawn(driver))
             }
         };
         Ok(Live { at: at.clone(), connection, driver })
     }
 
-    async fn stream(&self, at: &Address) -> Result<Wire, String> {
+    /// Reaches it, and secures the way to it if that is asked for.
+    pub(super) async fn reach(&self, at: &Address) -> Result<Wire, String> {
         let refused = |error: std::io::Error| format!("cannot be reached: {error}");
         let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(refused)?;
         stream.set_nodelay(true).map_err(refused)?;
-        let Some(tls) = &self.tls else { return Ok(Wire::Open(stream)) };
+        let Some(tls) = &self.tls else { return Ok(Wire::Plain(stream)) };
         let name = rustls::pki_types::ServerName::try_from(at.host.clone())
             .map_err(|error| format!("has no name for TLS: {error}"))?;
         let unsafe_yet = |error| format!("cannot be spoken to securely: {error}");
-        Ok(Wire::Secure(Box::new(tls.connect(name, stream).await.map_err(unsafe_yet)?)))
+        Ok(Wire::Secured(Box::new(tls.connect(name, stream).await.map_err(unsafe_yet)?)))
     }
 }
 
@@ -124,7 +130,7 @@ impl Live {
     }
 }
 
-fn not_let_in(error: &RedisError) -> String {
+pub(super) fn not_let_in(error: &RedisError) -> String {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return "does not accept the user and the password".to_owned();
     }

@@ -4,6 +4,8 @@
 //! hold is known by its call, a resolution finds its hold gone, a deed is known by its id. So a lost
 //! answer is asked for again, a few times within a bound, before the caller is told that the books are
 //! not available; and then that it may have been done nevertheless.
+//!
+//! Why the crate's own managers of connections are not used: `docs/decisions/006-books-in-redis.md`.
 
 mod address;
 mod breaker;
@@ -29,6 +31,7 @@ use tokio::time::{Instant, sleep};
 use super::RedisOptions;
 use crate::model::bounds::{REDIS_REDIRECTS_MAX, REDIS_SLOTS_PAUSE, REDIS_TRIES};
 use crate::store::StoreError;
+pub(super) use address::check as check_url;
 use address::{Kind, Place};
 use cluster::Cluster;
 use dial::{Dialer, said};
@@ -56,8 +59,6 @@ pub(super) struct Failed {
     pub(super) error: StoreError,
     /// It was sent, and may have been done.
     pub(super) may_be_done: bool,
-    /// It is the link's trouble, not what Redis says.
-    pub(super) is_away: bool,
 }
 
 impl From<Failed> for StoreError {
@@ -115,11 +116,8 @@ impl Link {
         command.arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
         let (value, is_repeated) = self.answer(&Request::Script(script, &command)).await?;
         let strange = || StoreError::Read("a script's answer is none".to_owned());
-        Reply::read(value, is_repeated).ok_or_else(|| Failed {
-            error: strange(),
-            may_be_done: true,
-            is_away: false,
-        })
+        Reply::read(value, is_repeated)
+            .ok_or_else(|| Failed { error: strange(), may_be_done: true })
     }
 
     /// One command that may be repeated.
@@ -177,9 +175,7 @@ impl Link {
             let helps = matches!(failure, Failure::Lost(_) | Failure::Unfit(_));
             if !helps || tries >= REDIS_TRIES || Instant::now() >= until {
                 return Err(match failure {
-                    Failure::Said(error) => {
-                        Failed { error: refused(&error), may_be_done, is_away: false }
-                    }
+                    Failure::Said(error) => Failed { error: refused(&error), may_be_done },
                     other => away(other.why(), may_be_done),
                 });
             }
@@ -268,7 +264,7 @@ impl ConnectionLike for Asker<'_> {
 }
 
 fn away(why: String, may_be_done: bool) -> Failed {
-    Failed { error: StoreError::Unavailable(why), may_be_done, is_away: true }
+    Failed { error: StoreError::Unavailable(why), may_be_done }
 }
 
 fn refused(error: &RedisError) -> StoreError {

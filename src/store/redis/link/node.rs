@@ -97,10 +97,13 @@ impl Node {
         connected.map(|live| self.0.install(live))
     }
 
-    /// Connects for hearing.
-    pub(super) async fn subscriber(&self) -> Result<PubSub, String> {
-        let address = self.0.address().await?;
-        self.0.dialer.listen(&address).await
+    /// Where it is at this moment, and how it is reached.
+    pub(super) async fn target(&self) -> Result<(Address, Dialer), String> {
+        let address = match &self.0.goal {
+            Goal::At(address) => address.clone(),
+            Goal::Master(sentinels) => sentinels.master().await?,
+        };
+        Ok((address, self.0.dialer.clone()))
     }
 
     /// Why nothing is asked of it now, if so.
