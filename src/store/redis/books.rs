@@ -226,7 +226,7 @@ impl Books {
         let journal = Names::of(namespace).journal();
         let keys: Vec<String> = keys.iter().cloned().chain([journal]).collect();
         let sent = clock::now();
-        let reply = self.link.run(script, keys, &args).await;
+        let reply = self.link.run(script, &keys, &args).await;
         self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
         if reply.status == "lost" {

@@ -49,9 +49,7 @@ impl Books {
                 // It may answer and still take nothing.
                 read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
             }
-            if self.link.trouble().is_none() {
-                self.answered(read.as_ref().err());
-            }
+            self.answered(read.as_ref().err());
             let looked = match read {
                 Ok(()) => self.look_for_losses(&mut place).await,
                 Err(error) => Err(error),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value, cmd};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -43,31 +43,12 @@ pub(super) struct Dialer {
     pub(super) answer: Duration,
 }
 
-/// What a connection goes over.
-enum Wire {
-    Open(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
-}
-
 impl Dialer {
     /// Connects and logs in; why not, with the address.
     pub(super) async fn dial(&self, at: &Address) -> Result<Live, String> {
         let dialed = timeout(self.connect, self.steps(at)).await;
         let dialed = dialed.unwrap_or_else(|_| Err("does not let us in in time".to_owned()));
         dialed.map_err(|why| format!("{at} {why}"))
-    }
-
-    /// The same for a connection on which nothing is asked but only heard.
-    pub(super) async fn listen(&self, at: &Address) -> Result<PubSub, String> {
-        let made = timeout(self.connect, async {
-            let made = match self.stream(at).await? {
-                Wire::Open(stream) => PubSub::new(&self.login, stream).await,
-                Wire::Secure(stream) => PubSub::new(&self.login, stream).await,
-            };
-            made.map_err(|error| not_let_in(&error))
-        });
-        let made = made.await.unwrap_or_else(|_| Err("does not let us in in time".to_owned()));
-        made.map_err(|why| format!("{at} {why}"))
     }
 
     async fn steps(&self, at: &Address) -> Result<Live, String> {

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -246,17 +246,15 @@ impl Inner {
     }
 
     async fn connect(&self) -> Result<Live, String> {
-        let mut live = self.dialer.dial(&self.address().await?).await?;
+        let mut live = match &self.goal {
+            Goal::At(address) => self.dialer.dial(address).await?,
+            Goal::Master(sentinels) => {
+                let address = sentinels.master().await?;
+                self.dialer.dial(&address).await?
+            }
+        };
         live.expect_master(self.dialer.answer).await?;
         Ok(live)
-    }
-
-    /// Where it is now.
-    async fn address(&self) -> Result<Address, String> {
-        match &self.goal {
-            Goal::At(address) => Ok(address.clone()),
-            Goal::Master(sentinels) => sentinels.master().await,
-        }
     }
 }
 

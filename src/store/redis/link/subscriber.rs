@@ -1,6 +1,7 @@
 //! A connection on which nothing is asked but only heard.
 
 use redis::aio::PubSub;
+use tokio::time::timeout;
 
 use super::address::Address;
 use super::dial::{Dialer, Wire, not_let_in};
@@ -37,17 +38,4 @@ impl Dialer {
         let connected = connected.unwrap_or_else(|_| Err("does not let us in in time".to_owned()));
         connected.map_err(|why| format!("{at} {why}"))
     }
-}
-
-async fn any_of(cluster: &Cluster) -> Result<PubSub, String> {
-    let mut why = "none of the nodes of the cluster can be asked".to_owned();
-    let mut masters: Vec<Node> = cluster.masters();
-    masters.sort_by_key(|node| node.trouble().is_some());
-    for node in masters {
-        match node.subscriber().await {
-            Ok(made) => return Ok(made),
-            Err(error) => why = error,
-        }
-    }
-    Err(why)
 }
