@@ -5,9 +5,25 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "shared_books/crowd.rs"]
+mod crowd;
+#[path = "shared_books/faults.rs"]
+mod faults;
+#[path = "shared_books/fleet.rs"]
+mod fleet;
+#[path = "shared_books/journal.rs"]
+mod journal;
+#[path = "shared_books/kill.rs"]
+mod kill;
+#[path = "shared_books/load.rs"]
+mod load;
+#[path = "shared_books/outage.rs"]
+mod outage;
 #[path = "webhooks/receiver.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of webhooks")]
 mod receiver;
+#[path = "shared_books/revoke.rs"]
+mod revoke;
 mod support;
 
 use std::collections::BTreeMap;

@@ -761,6 +761,9 @@ pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(4);
 /// Records of keys that one instance keeps at hand.
 pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
 
+/// Tenants whose books are asked in one look whether they are whole, beside those that were not.
+pub const REDIS_LOOKED_AT_FOR_LOSSES: usize = 16;
+
 /// How often lists of teams, tenants and tokens are looked at for changes that were not told.
 pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
 

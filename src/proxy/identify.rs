@@ -149,6 +149,15 @@ impl Proxy {
         self.identity_of(&caller.sender).await
     }
 
+    /// May somebody who was refused be let in by what the records say now?
+    pub(super) async fn was_judged_by_old_copies(&self, identity: &Identity) -> bool {
+        let Some((key, tenant)) = identity.key.as_ref().zip(identity.namespace.as_ref()) else {
+            return false;
+        };
+        // Where nobody can look, the refusal stands.
+        self.store.are_old(key, tenant).await.unwrap_or(false)
+    }
+
     /// The same before anything goes on because of it.
     pub(super) async fn identity_of(&self, sender: &Sender) -> Result<Identity, StoreError> {
         let now = clock::now();

@@ -73,6 +73,12 @@ pub trait Store: Outbox + Send + Sync + 'static {
         Ok(Some(StoredCaller { key, namespace, team }))
     }
 
+    /// Have the records changed since, of which these are copies? Only books that others write to as well
+    /// hand out copies that may be old for a moment.
+    async fn are_old(&self, _key: &Key, _tenant: &Namespace) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Every tenant that has a record.
     fn namespaces(&self) -> Vec<Arc<Namespace>>;
 

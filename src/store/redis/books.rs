@@ -22,7 +22,7 @@ use crate::store::local::OpenError;
 use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
-const LOST: &str = "Redis has come back with less than this instance has seen of it";
+pub(super) const LOST: &str = "Redis has come back with less than this instance has seen of it";
 
 /// Books in Redis.
 pub struct RedisStore {
@@ -97,6 +97,7 @@ impl RedisStore {
             loose_ends: LooseEnds::default(),
         });
         books.remember_copied().await?;
+        books.look_for_losses(&mut 0).await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let tasks = Mutex::new(vec![
@@ -266,12 +267,12 @@ impl Books {
             seen.mark.clone_from(&reply.mark);
         }
         memory.saw_time(reply.saved);
-        memory.redis_ahead_ms = reply.now.ms().saturating_sub(sent.ms());
+        memory.saw_clock(reply.now, sent, clock::now());
     }
 
     /// Redis's time after which nothing that is asked now may be done any more; none where time is passed.
     pub(super) fn latest(&self) -> Option<Time> {
-        let ahead_ms = self.memory().redis_ahead_ms;
+        let ahead_ms = self.memory().ahead_ms;
         let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
         (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
     }

@@ -116,8 +116,12 @@ impl Books {
                 }
             }
             let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), since };
-            let rows = next.entries.iter().filter_map(Row::read);
-            let rows = rows.filter_map(|row| row.copied(namespace)).collect();
+            let rows: Vec<Row> = next.entries.iter().filter_map(Row::read).collect();
+            if let Some(at) = rows.iter().map(|row| row.at).max() {
+                // Reports end with the present, and what has been copied is not after it.
+                self.memory().saw_time(at);
+            }
+            let rows = rows.into_iter().filter_map(|row| row.copied(namespace)).collect();
             let is_ours = self.copy.append(journal.clone(), before, now.clone(), rows).await?;
             if next.is_all || !is_ours {
                 return Ok(());

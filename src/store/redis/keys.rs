@@ -11,6 +11,7 @@ use super::names::{self, Names};
 use crate::model::bounds::{REDIS_CLAIM_AGE, REDIS_CONFLICT_TRIES};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
+use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::record::{KeyHead, KeyRecord};
@@ -143,6 +144,21 @@ impl Books {
         self.fresh_key(&claim.id).await
     }
 
+    /// Are the copies old by which a key was refused? Then they are not believed any more.
+    pub(super) async fn are_old(&self, key: &Key, tenant: &Namespace) -> Result<bool, StoreError> {
+        let names = Names::of(&key.namespace);
+        let mut commands = redis::pipe();
+        commands.hget(names.account(&key.id.account()), "rev").hget(names.meta(), "rev");
+        let now: (Option<u64>, Option<u64>) = self.link.ask_all(&commands).await?;
+        let are_old = now.0 != Some(key.revision) || now.1.unwrap_or(0) != tenant.revision;
+        if are_old {
+            let mut memory = self.memory();
+            memory.forget_key(&key.id);
+            memory.doubt(&key.namespace);
+        }
+        Ok(are_old)
+    }
+
     /// The key that has a credential, whatever its state.
     pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
         let owner = self.key_of(digest).await?;
@@ -164,7 +180,7 @@ impl Books {
     }
 
     async fn claimed_by(&self, digest: &Digest) -> Result<Option<Claim>, StoreError> {
-        let hint: Option<String> = self.link.ask(cmd("GET").arg(names::digest(digest))).await?;
+        let hint = self.hint_of(digest).await?;
         Ok(hint.as_deref().and_then(Claim::read))
     }
 

@@ -17,7 +17,7 @@ use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::AdminToken;
 use crate::store::local::copied_rows::ToldRefusal;
-use crate::store::{Compared, CreditsMoved, clock};
+use crate::store::{Compared, CreditsMoved};
 
 /// What is known of one tenant's books.
 #[derive(Clone, Debug, Default)]
@@ -83,11 +83,10 @@ pub(super) struct Memory {
     pub(super) trouble: Option<String>,
     /// Tenants of whose books Redis has less than this instance has seen.
     pub(super) lost: BTreeSet<String>,
-    /// The newest ledger time of all, and how far it was ahead of this machine's clock.
+    /// The newest ledger time of all.
     pub(super) ledger_now: Time,
+    /// How far Redis's clock is ahead of this machine's, as far as is known.
     pub(super) ahead_ms: i64,
-    /// How far Redis's clock is ahead of this machine's, or a little less.
-    pub(super) redis_ahead_ms: i64,
 }
 
 impl Memory {
@@ -215,11 +214,16 @@ impl Memory {
     }
 
     /// Ledger time as Redis has just told it.
-    pub(super) fn saw_time(&mut self, now: Time) {
-        if now >= self.ledger_now {
-            self.ledger_now = now;
-            self.ahead_ms = now.ms().saturating_sub(clock::now().ms());
-        }
+    pub(super) fn saw_time(&mut self, at: Time) {
+        self.ledger_now = self.ledger_now.max(at);
+    }
+
+    /// What Redis's clock said at some moment between two of this machine's. Of all that fits, the two
+    /// clocks are taken to differ least: a slow answer says little.
+    pub(super) fn saw_clock(&mut self, there: Time, sent: Time, received: Time) {
+        let least = there.ms().saturating_sub(received.ms());
+        let most = there.ms().saturating_sub(sent.ms()).max(least);
+        self.ahead_ms = 0_i64.clamp(least, most);
     }
 
     /// What is known of the books that a key is in.
@@ -233,5 +237,28 @@ impl Memory {
 
     pub(super) fn put_place(&mut self, id: &KeyId, namespace: &str) {
         self.places.insert(id.clone(), namespace.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_taken_to_differ_least() {
+        let at = Time::from_ms;
+        for (there, sent, received, ahead_ms) in [
+            // A quick answer, clocks alike; a slow one, read at its beginning or its end.
+            (1_000, 1_000, 1_001, 0),
+            (1_000, 1_000, 4_000, 0),
+            (4_000, 1_000, 4_000, 0),
+            // Ahead, and behind, by no less than this.
+            (1_500, 1_000, 1_100, 400),
+            (500, 1_000, 1_100, -500),
+        ] {
+            let mut memory = Memory::default();
+            memory.saw_clock(at(there), at(sent), at(received));
+            assert_eq!(memory.ahead_ms, ahead_ms, "{there} {sent} {received}");
+        }
     }
 }

@@ -22,6 +22,7 @@ mod keys;
 mod link;
 mod lists;
 mod loose_ends;
+mod losses;
 mod memory;
 mod names;
 mod news;

@@ -47,6 +47,10 @@ impl Store for RedisStore {
         self.books.namespace(name).await
     }
 
+    async fn are_old(&self, key: &Key, tenant: &Namespace) -> Result<bool, StoreError> {
+        self.books.are_old(key, tenant).await
+    }
+
     fn namespaces(&self) -> Vec<Arc<Namespace>> {
         let mut tenants: Vec<_> = self.books.memory().namespaces.values().map(Arc::clone).collect();
         tenants.sort_unstable_by(|one, other| one.name.cmp(&other.name));
