@@ -17,6 +17,8 @@ pub(super) type Entry = (String, Vec<(String, String)>);
 
 /// A row of the journal.
 pub(super) struct Row {
+    /// Its number; of the journal that belongs to no tenant, the moment of its writing.
+    pub(super) row: i64,
     pub(super) at: Time,
     pub(super) kind: String,
     pub(super) call: String,
@@ -26,15 +28,18 @@ pub(super) struct Row {
     pub(super) labels: String,
     /// What is left after it, where it changed that.
     pub(super) balance: String,
+    /// What a record's text leaves out, or what is remembered of a call.
+    pub(super) more: String,
 }
 
 impl Row {
-    pub(super) fn read((_, fields): &Entry) -> Option<Self> {
+    pub(super) fn read((id, fields): &Entry) -> Option<Self> {
         let field = |name: &str| {
             let found = fields.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone())
         };
         Some(Self {
+            row: id.split('-').next()?.parse().ok()?,
             at: Time::from_ms(field("at")?.parse().ok()?),
             kind: field("kind")?,
             call: field("call").unwrap_or_default(),
@@ -43,6 +48,7 @@ impl Row {
             detail: field("detail")?,
             labels: field("labels").unwrap_or_default(),
             balance: field("balance").unwrap_or_default(),
+            more: field("more").unwrap_or_default(),
         })
     }
 
