@@ -732,6 +732,13 @@ pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 
+/// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
+/// which an instance that was gone for an hour may miss.
+pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
+
+/// Kinds of refusals that wait for a Redis that is away; later ones are not written down.
+pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
+
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
 

@@ -9,7 +9,10 @@ use paygate::model::key::Key;
 use paygate::model::labels::Labels;
 use paygate::model::time::Time;
 use paygate::model::usage::{Bucket, Refused, ReportAsked, UsageFilter};
-use paygate::store::{AuditOrder, AuditPage, Deed, Settlement, Show, Store, UsageRow, settlement};
+use paygate::store::{
+    AuditOrder, AuditPage, CallState, CreditsMoved, Deed, Parking, Settlement, Show, Store,
+    UsageRow, settlement,
+};
 
 use super::{FREE, NOW, PAID, Place, call, charge, deadline, made, now};
 
@@ -131,6 +134,105 @@ async fn the_audit_log_has_what_operators_did() {
         assert_eq!(rows, expected.map(|(kind, data)| (kind.to_owned(), data.to_owned())));
         let totals = store.audit_totals(AuditFilter::default()).await.unwrap();
         assert_eq!((totals.total, totals.newest_id), (3, 3));
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_what_the_journal_says() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let key = used(&*store).await;
+        let open = charge(&key, 9, &["dear"]);
+        store.hold(&open, now(), deadline()).await.unwrap();
+        let other = made(&*store, 2, 50).await;
+        store.delete_key(&other.id, Deed::default(), now()).await.unwrap();
+        store.compare_books().await.unwrap();
+        let load = store.load();
+        assert_eq!(load.compared.unwrap().drift, 0);
+        let CreditsMoved { held, captured, released, refunded } = load.moved;
+        assert_eq!((held, captured, released, refunded), (30, 8, 30, 2));
+        assert_eq!(load.open_holds, 1);
+        if let Place::Redis(server) = &place {
+            let account = format!("pg:{{default}}:{}", key.id);
+            server.cli(&["HINCRBY", &account, "balance@l", "7"]);
+            store.compare_books().await.unwrap();
+            assert_eq!(store.load().compared.unwrap().drift, 7, "nobody has booked those");
+        }
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_tenants_have_is_added_up() {
+    for place in Place::all() {
+        let store = place.open().await;
+        assert!(store.tenant_sums(now()).await.unwrap().is_empty());
+        let of_acme = paygate::model::key::Key { namespace: "acme".to_owned(), ..super::key(7) };
+        store.create_key(of_acme, 9, None.into(), now()).await.unwrap();
+        let key = used(&*store).await;
+        let suspended = paygate::model::key::Key { suspended: true, ..(*key).clone() };
+        store.update_key(suspended, Deed::default()).await.unwrap();
+        let store = place.again(store).await;
+        let sums = store.tenant_sums(now()).await.unwrap();
+        let told: Vec<_> = sums
+            .iter()
+            .map(|sum| (&*sum.namespace, sum.keys, sum.usable, sum.available, sum.spent))
+            .collect();
+        assert_eq!(told, [("acme", 1, 1, 9, 0), ("default", 1, 0, 94, 6)]);
+        assert_eq!(store.ended_calls(None).await.unwrap(), 5);
+        assert_eq!(store.ended_calls(Some("acme")).await.unwrap(), 0);
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_explained() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let key = used(&*store).await;
+        let call = charge(&key, 1, &["a"]).call;
+        let found = store.explain_call(call).await.unwrap().unwrap();
+        assert_eq!((&*found.key, found.key_name.as_deref()), (key.id.as_str(), Some("customer 1")));
+        assert!(found.end.is_some() && found.refund.is_some(), "{found:?}");
+        let items: Vec<_> =
+            found.items.iter().map(|item| (&*item.tool, item.price, item.charged)).collect();
+        assert_eq!(items, [("a", 2, 2)]);
+        let labelled = store.explain_call(charge(&key, 3, &["b"]).call).await.unwrap().unwrap();
+        assert_eq!(labelled.labels.as_deref(), Some(r#"{"project":"x \"y\""}"#));
+        let unknown = charge(&key, 77, &["a"]).call;
+        assert!(store.explain_call(unknown).await.unwrap().is_none());
+        let open = charge(&key, 9, &["dear"]);
+        store.hold(&open, now(), deadline()).await.unwrap();
+        let (state, until) = ("round 1".to_owned(), deadline());
+        let parking = Parking { call: open.call, key: key.id.clone(), state, until };
+        store.park(parking, Show::BALANCE, now()).await.unwrap().1.wait().await.unwrap();
+        let held = store.explain_call(open.call).await.unwrap().unwrap();
+        assert!(held.end.is_none(), "{held:?}");
+        assert_eq!(held.waits, Some(("round 1".to_owned(), deadline())));
+        assert_eq!(store.find_call(open.call).await.unwrap().unwrap().state, CallState::Open);
+        assert_eq!(held.items.first().map(|item| &*item.outcome), Some("open"));
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_the_audit_log_is_written_before_the_answer() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let event = AuditEvent {
+            at: now(),
+            kind: "config.reloaded",
+            actor: "Ada".to_owned(),
+            actor_id: None,
+            namespace: None,
+            target: None,
+            message: String::new(),
+            metadata: serde_json::Map::new(),
+        };
+        store.record(event).await.unwrap();
+        let store = place.again(store).await;
+        assert_eq!(store.audit_totals(AuditFilter::default()).await.unwrap().total, 1);
         store.close().await.unwrap();
     }
 }

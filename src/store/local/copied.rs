@@ -6,73 +6,47 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension};
 
+use super::copied_rows::CopiedRow;
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
-use crate::model::ids::{CallId, KeyId};
-use crate::model::secret::Digest;
+use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
-use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
+use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
 use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
 const APPLICATION_ID: i64 = 0x5061_7943;
 
-/// How far each journal was copied: the id of its last row, and which books it belongs to.
+/// How far each journal was copied, and what its rows gave to accounts and took from them.
 const FOLLOWED: &str = "
     CREATE TABLE IF NOT EXISTS followed (
         journal TEXT PRIMARY KEY,
-        epoch   TEXT NOT NULL,
-        last    TEXT NOT NULL
+        epoch   TEXT NOT NULL,             -- which books it belongs to
+        last    TEXT NOT NULL,             -- id of the last row
+        whole   INTEGER NOT NULL           -- 0 once rows were missing
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS copied_credits (
+        account TEXT PRIMARY KEY,
+        credits INTEGER NOT NULL
     ) WITHOUT ROWID;
 ";
 
+/// How far a journal was copied.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Followed {
+    /// Which books it belongs to.
+    pub(in crate::store) epoch: String,
+    /// Id of its last row.
+    pub(in crate::store) last: String,
+    /// No row of it is missing.
+    pub(in crate::store) is_whole: bool,
+}
+
 /// The copy.
 pub(in crate::store) struct JournalCopy(Reader);
-
-/// A row to copy.
-#[derive(Debug)]
-pub(in crate::store) enum CopiedRow {
-    /// Money: a row of the journal.
-    Money {
-        /// When.
-        at: Time,
-        /// The journal's word.
-        kind: String,
-        /// Which call.
-        call: Option<CallId>,
-        /// Whose.
-        account: String,
-        /// Credits.
-        amount: i64,
-        /// JSON.
-        detail: String,
-        /// JSON, or empty.
-        labels: String,
-    },
-    /// A key's record, for its name.
-    Key {
-        /// Its id.
-        id: KeyId,
-        /// Its tenant.
-        namespace: String,
-        /// JSON.
-        record: String,
-    },
-    /// A key is gone.
-    Deleted {
-        /// Its id.
-        id: KeyId,
-        /// Its tenant.
-        namespace: String,
-        /// When.
-        at: Time,
-    },
-    /// An entry of the audit log.
-    Audit(AuditRow),
-}
 
 impl JournalCopy {
     /// Opens the file, and makes it if there is none.
@@ -96,13 +70,15 @@ impl JournalCopy {
         Ok(Self(Reader::new(Arc::new(Mutex::new(connection)))))
     }
 
-    /// Epoch and last row of each journal.
-    pub(in crate::store) async fn followed(
-        &self,
-    ) -> Result<HashMap<String, (String, String)>, StoreError> {
+    /// How far each journal was copied.
+    pub(in crate::store) async fn followed(&self) -> Result<HashMap<String, Followed>, StoreError> {
         let read = |connection: &Connection| {
-            let mut all = connection.prepare("SELECT journal, epoch, last FROM followed")?;
-            let rows = all.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+            let sql = "SELECT journal, epoch, last, whole FROM followed";
+            let mut all = connection.prepare_cached(sql)?;
+            let rows = all.query_map([], |row| {
+                let (epoch, last, is_whole) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok((row.get(0)?, Followed { epoch, last, is_whole }))
+            })?;
             rows.collect()
         };
         self.0.read(read).await
@@ -112,8 +88,7 @@ impl JournalCopy {
     pub(in crate::store) async fn append(
         &self,
         journal: String,
-        epoch: String,
-        last: String,
+        now: Followed,
         rows: Vec<CopiedRow>,
     ) -> Result<(), StoreError> {
         let write = move |connection: &Connection| {
@@ -121,19 +96,21 @@ impl JournalCopy {
             for row in &rows {
                 row.write(connection)?;
             }
-            let place =
-                "INSERT OR REPLACE INTO followed (journal, epoch, last) VALUES (?1, ?2, ?3)";
-            connection.prepare_cached(place)?.execute((journal, epoch, last))?;
+            let place = "INSERT OR REPLACE INTO followed (journal, epoch, last, whole)
+                         VALUES (?1, ?2, ?3, ?4)";
+            let Followed { epoch, last, is_whole } = now;
+            connection.prepare_cached(place)?.execute((journal, epoch, last, is_whole))?;
             transaction.commit()
         };
         self.0.read(write).await
     }
 
-    /// Writes refusals down, and brings the sums up to what was copied.
-    pub(in crate::store) async fn roll_up(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
-        let write = move |connection: &Connection| {
+    /// Brings the sums of usage up to what was copied.
+    pub(in crate::store) async fn roll_up(&self) -> Result<(), StoreError> {
+        let write = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
-            let newest = write_refused(connection, &refused)?;
+            let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+            let newest = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
             while let Some(more) = roll_up::fold(connection, newest)? {
                 roll_up::write_roll_up(connection, &more)?;
             }
@@ -142,17 +119,43 @@ impl JournalCopy {
         self.0.read(write).await
     }
 
-    /// Writes refusals down.
-    pub(in crate::store) async fn note_refused(
+    /// The next keys of a tenant behind an id, deleted ones too.
+    pub(in crate::store) async fn accounts(
         &self,
-        refused: Vec<Refused>,
-    ) -> Result<(), StoreError> {
-        let write = move |connection: &Connection| {
-            let transaction = connection.unchecked_transaction()?;
-            write_refused(connection, &refused)?;
-            transaction.commit()
+        namespace: &str,
+        after: String,
+        limit: usize,
+    ) -> Result<Vec<AccountId>, StoreError> {
+        let (namespace, limit) = (namespace.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let read = move |connection: &Connection| {
+            let sql = "SELECT id FROM keys WHERE namespace = ?1 AND id > ?2
+                 UNION SELECT id FROM deleted_keys WHERE namespace = ?1 AND id > ?2
+                 ORDER BY 1 LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql)?;
+            let found = statement.query_map((namespace, after, limit), |row| {
+                Ok(AccountId::new(row.get_ref(0)?.as_str()?))
+            })?;
+            found.collect()
         };
-        self.0.read(write).await
+        self.0.read(read).await
+    }
+
+    /// What the copied rows gave to some accounts, less what they took.
+    pub(in crate::store) async fn credits(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> Result<Vec<i64>, StoreError> {
+        let read = move |connection: &Connection| {
+            let sql = "SELECT credits FROM copied_credits WHERE account = ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut credits = Vec::with_capacity(accounts.len());
+            for account in &accounts {
+                let found = statement.query_row([account.as_str()], |row| row.get(0)).optional()?;
+                credits.push(found.unwrap_or(0));
+            }
+            Ok(credits)
+        };
+        self.0.read(read).await
     }
 
     pub(in crate::store) async fn ended_calls(
@@ -228,75 +231,5 @@ impl JournalCopy {
         call: CallId,
     ) -> Result<Option<ExplainedCall>, StoreError> {
         self.0.read(move |connection| explain::explain_call(connection, call)).await
-    }
-}
-
-/// Writes refusals down behind the newest row, which it names.
-fn write_refused(connection: &Connection, refused: &[Refused]) -> rusqlite::Result<i64> {
-    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
-    let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
-    if !refused.is_empty() {
-        roll_up::write_refused(connection, refused, newest)?;
-    }
-    Ok(newest)
-}
-
-impl CopiedRow {
-    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        match self {
-            Self::Money { at, kind, call, account, amount, detail, labels } => {
-                let call = call.as_ref().map(|call| call.bytes().as_slice());
-                let insert = "INSERT INTO journal (at, kind, call, account, amount, detail)
-                              VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                let row = params![at.ms(), kind, call, account, amount, detail];
-                connection.prepare_cached(insert)?.execute(row)?;
-                if let Some(call) = call.filter(|_| !labels.is_empty()) {
-                    let insert = "INSERT OR IGNORE INTO call_labels VALUES (?1, ?2, ?3)";
-                    connection.prepare_cached(insert)?.execute((call, at.ms(), labels))?;
-                }
-            }
-            Self::Key { id, namespace, record } => {
-                let insert = "INSERT INTO keys (id, digest, namespace, revision, record)
-                              VALUES (?1, ?2, ?3, 0, ?4)
-                              ON CONFLICT (id) DO UPDATE SET record = excluded.record";
-                // No credential is looked for here.
-                let digest = Digest::of(id.as_str().as_bytes());
-                let row = (id.as_str(), digest.bytes().as_slice(), namespace, record);
-                connection.prepare_cached(insert)?.execute(row)?;
-            }
-            Self::Deleted { id, namespace, at } => {
-                let id = id.as_str();
-                connection.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
-                let insert = "INSERT OR IGNORE INTO deleted_keys VALUES (?1, ?2, ?3)";
-                connection.prepare_cached(insert)?.execute((id, namespace, at.ms()))?;
-            }
-            Self::Audit(row) => {
-                let AuditRow {
-                    at,
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata,
-                    ..
-                } = row;
-                let insert = "INSERT INTO audit
-                    (at, kind, actor, actor_id, namespace, target, message, metadata)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-                connection.prepare_cached(insert)?.execute(params![
-                    at.ms(),
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata
-                ])?;
-            }
-        }
-        Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod alerts;
 mod audit;
 mod compare;
 pub(in crate::store) mod copied;
+pub(in crate::store) mod copied_rows;
 mod copy;
 mod explain;
 mod file;

@@ -236,12 +236,31 @@ fn add_tool(
     Ok(())
 }
 
+/// Refusals of one kind, as they are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedRow<'a> {
+    pub(super) at: i64,
+    pub(super) key: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) tool: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) count: u64,
+}
+
+impl<'a> From<&'a Refused> for RefusedRow<'a> {
+    fn from(refused: &'a Refused) -> Self {
+        let Refused { at, key, namespace, tool, reason, count } = refused;
+        Self { at: at.ms(), key, namespace, tool, reason, count: *count }
+    }
+}
+
 /// Writes refusals after the last journal row, and adds them to the sums.
-pub(super) fn write_refused(
+pub(super) fn write_refused<'a>(
     connection: &Connection,
-    refused: &[Refused],
+    refused: impl IntoIterator<Item = impl Into<RefusedRow<'a>>>,
     seq: i64,
 ) -> rusqlite::Result<()> {
+    let refused: Vec<RefusedRow<'a>> = refused.into_iter().map(Into::into).collect();
     let last = "SELECT max(n) FROM refused WHERE seq = ?1";
     let last: Option<i64> = connection.prepare_cached(last)?.query_row([seq], |row| row.get(0))?;
     let first = last.map_or(REFUSED_FIRST, |last| last.saturating_add(1));
@@ -250,15 +269,15 @@ pub(super) fn write_refused(
         "INSERT INTO refused (seq, n, at, key, namespace, tool, reason, count)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    for (n, kind) in (first..REFUSED_ROWS_MAX).zip(refused) {
-        let Refused { at, key, namespace, tool, reason, count } = kind;
-        let count = i64::try_from(*count).unwrap_or(i64::MAX);
-        insert.execute(params![seq, n, at.ms(), key, namespace, tool, reason, count])?;
+    for (n, kind) in (first..REFUSED_ROWS_MAX).zip(&refused) {
+        let RefusedRow { at, key, namespace, tool, reason, count } = *kind;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        insert.execute(params![seq, n, at, key, namespace, tool, reason, count])?;
     }
-    for Refused { at, key, namespace, tool, reason, count } in refused {
-        let count = i64::try_from(*count).unwrap_or(i64::MAX);
-        add(connection, at.ms(), (key, tool, reason), namespace, (count, 0))?;
-        add_tool(connection, at.ms(), (namespace, tool, reason), (count, 0))?;
+    for RefusedRow { at, key, namespace, tool, reason, count } in refused {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        add(connection, at, (key, tool, reason), namespace, (count, 0))?;
+        add_tool(connection, at, (namespace, tool, reason), (count, 0))?;
     }
     Ok(())
 }

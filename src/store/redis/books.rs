@@ -14,7 +14,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::bounds::REDIS_NOTES_MAX;
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
-use crate::store::local::copied::JournalCopy;
+use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
 const LOST: &str = "Redis has come back with less than this instance has seen of it";
@@ -94,7 +94,7 @@ impl Books {
     async fn remember_copied(&self) -> Result<(), StoreError> {
         let followed = self.copy.followed().await?;
         let mut memory = self.memory();
-        for (journal, (epoch, last)) in followed {
+        for (journal, Followed { epoch, last, .. }) in followed {
             let seq = last.split('-').next().and_then(|seq| seq.parse().ok());
             if let Some((namespace, seq)) = Names::of_journal(&journal).zip(seq) {
                 memory.seen.insert(namespace.to_owned(), Seen { epoch, seq });

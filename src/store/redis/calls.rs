@@ -5,20 +5,19 @@ use serde_json::json;
 
 use super::books::{Books, random};
 use super::counters;
+use super::held::{self, Record};
 use super::link::{Reply, text};
 use super::memory::OpenHold;
 use super::names::Names;
 use crate::gate::Charge;
-use crate::ledger::{
-    Account, Bound, Counter, Demand, Hold, Posting, Refusal, ResolutionKind, Window,
-};
+use crate::ledger::names;
+use crate::ledger::{Account, Bound, Counter, Demand, Posting, Refusal, Window};
 use crate::model::bounds::{
     PARKED_MAX, PARKED_PER_KEY_MAX, REDIS_JOURNAL_ROWS_MAX, REDIS_SWEPT_AT_ONCE,
 };
 use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::detail::{accounts_list, calls_list, postings_list};
-use crate::store::posting::PostingRow;
 use crate::store::{
     CallEnd, HoldRefused, PaidTask, Parking, Reading, Resumed, Settlement, Show, StoreError,
 };
@@ -123,8 +122,10 @@ impl Books {
         let args = [&*call, &*length, &*asked.conditions, &*asked.postings, &*record];
         let args = args.map(str::as_bytes);
         let namespace = charge.namespace.as_str().to_owned();
-        let open = OpenHold { namespace, accounts: asked.accounts };
-        self.memory().open.insert(charge.call, open);
+        let taken = charge.demands.iter().filter(|demand| demand.counter == names::BALANCE);
+        let credits = taken.fold(0_i64, |sum, demand| sum.saturating_sub(demand.amount));
+        let open = OpenHold { namespace, accounts: asked.accounts, credits };
+        self.memory().opened(charge.call, open);
         let script = &self.link.scripts.hold;
         let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await;
         let held = reply.map_err(HoldRefused::from).and_then(|reply| match &*reply.status {
@@ -139,7 +140,7 @@ impl Books {
             }
         });
         if held.is_err() {
-            self.memory().open.remove(&charge.call);
+            self.memory().let_go(&charge.call);
         }
         held
     }
@@ -203,20 +204,21 @@ impl Books {
         let result = results.first().map(Vec::as_slice).unwrap_or_default();
         match result {
             [done, available, counter] if done == "done" => {
-                self.memory().open.remove(&call);
+                self.memory().ended(&call, settlement.charged);
                 let account = counters::shown(available, &shown_field(&settlement.show), counter);
                 Ok(Reading::of(Some(&account), &settlement.show, reply.now))
             }
             [ended] if ended == "ended" => {
-                self.memory().open.remove(&call);
-                if !reply.is_repeated {
-                    return Err(StoreError::NotOpen);
-                }
                 // The attempt whose answer was lost may have ended it.
-                let found = self.ended_since(&names, before, call).await?;
+                let found = match reply.is_repeated {
+                    true => self.ended_since(&names, before, call).await?,
+                    false => None,
+                };
                 if found.as_deref() != Some(settlement.kind.word()) {
+                    self.memory().let_go(&call);
                     return Err(StoreError::NotOpen);
                 }
+                self.memory().ended(&call, settlement.charged);
                 self.read(&settlement.key, settlement.show, now).await
             }
             [late] if late == "late" => Err(StoreError::NotOpen),
@@ -235,8 +237,13 @@ impl Books {
         let record: Option<String> = self.link.ask(&get).await?;
         let record = record.and_then(|record| Record::read(call, &record));
         // Whether one that is not there has ended is for the script to say.
-        let gone = || OpenHold { namespace: namespace.to_string(), accounts: vec![key.account()] };
-        Ok(Some(record.map_or_else(gone, |record| record.open(&namespace))))
+        let Some(record) = record else {
+            let accounts = vec![key.account()];
+            return Ok(Some(OpenHold { namespace: namespace.to_string(), accounts, credits: 0 }));
+        };
+        let open = record.open(&namespace);
+        self.memory().opened(call, open.clone());
+        Ok(Some(open))
     }
 
     /// Releases the holds of one tenant whose deadline has passed; how many.
@@ -247,7 +254,7 @@ impl Books {
         loop {
             let script = &self.link.scripts.sweep;
             let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
-            let late = late_holds(&reply);
+            let late = held::late_holds(&reply);
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);
             let is_more = matches!(reply.rest.get(1), Some(Value::Int(1)));
@@ -285,12 +292,19 @@ impl Books {
         let keys = resolve_keys(names, &accounts);
         let script = &self.link.scripts.resolve;
         let reply = self.run(namespace, script, &keys, now, &args).await?;
+        let (results, mut count) = (results(&reply), 0_usize);
         let mut memory = self.memory();
-        for record in late {
-            memory.open.remove(&record.hold.call);
+        for (record, result) in late.iter().zip(&results) {
+            let call = &record.hold.call;
+            if result.first().is_some_and(|word| word == "done") {
+                memory.opened(*call, record.open(namespace));
+                memory.ended(call, 0);
+                count = count.saturating_add(1);
+            } else {
+                memory.let_go(call);
+            }
         }
-        let is_done = |result: &&Vec<String>| result.first().is_some_and(|word| word == "done");
-        Ok(results(&reply).iter().filter(is_done).count())
+        Ok(count)
     }
 
     /// Keeps a hold open beyond its call's answer.
@@ -307,6 +321,8 @@ impl Books {
         let reply = self.wait(&waiting, &shown, now).await?;
         match &*reply.status {
             "done" => {
+                // Whichever instance goes on with it has it in hand then.
+                self.memory().let_go(&call);
                 let account = counters::shown(reply.text(1), &shown, reply.text(2));
                 Ok(Reading::of(Some(&account), &show, reply.now))
             }
@@ -336,7 +352,7 @@ impl Books {
         };
         let (tool, price) = (tool.as_str().into(), *price);
         if let Some(namespace) = self.place_of(key).await? {
-            self.memory().open.insert(call, record.open(&namespace));
+            self.memory().opened(call, record.open(&namespace));
         }
         Ok(Resumed { hold: record.hold, tool, price })
     }
@@ -458,78 +474,6 @@ fn results(reply: &Reply) -> Vec<Vec<String>> {
         _ => Vec::new(),
     };
     results.iter().map(one).collect()
-}
-
-/// A hold as Redis has it.
-struct Record {
-    hold: Hold,
-    /// The payer, then the others by their place.
-    accounts: Vec<AccountId>,
-    /// Tool, price, charged, outcome.
-    calls: Vec<(String, i64, i64, String)>,
-}
-
-impl Record {
-    /// `at deadline turn`, state, payer, calls, labels, postings, other accounts: a line each.
-    fn read(call: CallId, text: &str) -> Option<Self> {
-        let mut lines = text.split('\n');
-        let mut times = lines.next()?.split(' ');
-        let mut time = || Some(Time::from_ms(times.next()?.parse().ok()?));
-        let (at, deadline) = (time()?, time()?);
-        let _state = lines.next()?;
-        let payer = AccountId::new(lines.next()?);
-        let calls = serde_json::from_str(lines.next()?).ok()?;
-        let _labels = lines.next()?;
-        let postings: Vec<PostingRow> = serde_json::from_str(lines.next()?).ok()?;
-        let others: Vec<std::borrow::Cow<'_, str>> = match lines.next()? {
-            "" => Vec::new(),
-            others => serde_json::from_str(others).ok()?,
-        };
-        let postings = postings.iter().map(|row| row.posting(&payer, &others));
-        let postings: Vec<Posting> = postings.collect::<Option<_>>()?;
-        let mut accounts = vec![payer];
-        accounts.extend(others.iter().map(|other| AccountId::new(other)));
-        Some(Self { hold: Hold { call, at, deadline, postings }, accounts, calls })
-    }
-
-    fn open(&self, namespace: &str) -> OpenHold {
-        OpenHold { namespace: namespace.to_owned(), accounts: self.accounts.clone() }
-    }
-
-    /// Its release because nobody has ended it.
-    fn expiry(&self, places: &[usize]) -> String {
-        let word = ResolutionKind::Expired.word();
-        let ends = self.calls.iter().map(|(tool, price, _, _)| CallEnd {
-            tool: tool.as_str().into(),
-            price: *price,
-            charged: 0,
-            outcome: word,
-        });
-        let ends: Vec<CallEnd> = ends.collect();
-        let mut tail = String::from(",\"calls\":");
-        calls_list(&mut tail, &ends);
-        json!({
-            "call": call_text(&self.hold.call),
-            "kind": word,
-            "kept": self.hold.kept_by_release(),
-            "accounts": places,
-            "charged": 0,
-            "tail": tail,
-            "show": "-",
-        })
-        .to_string()
-    }
-}
-
-fn late_holds(reply: &Reply) -> Vec<Record> {
-    let Some(Value::Array(values)) = reply.rest.first() else { return Vec::new() };
-    let words: Vec<String> = values.iter().cloned().filter_map(text).collect();
-    let pairs = words.chunks_exact(2).filter_map(|pair| {
-        let [call, record] = pair else { return None };
-        let call = CallId::parse(&format!("call_{call}"))?;
-        Record::read(call, record)
-    });
-    pairs.collect()
 }
 
 /// An empty account, for a key that has none.

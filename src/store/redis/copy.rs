@@ -1,18 +1,22 @@
 //! Following the journals into this instance's own file, from which it answers what nobody pays by: usage,
 //! reports, the audit log, which call is to be refunded.
 
+use std::collections::HashMap;
+
 use redis::cmd;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::books::Books;
 use super::journal::{Entry, ROWS, Row};
+use super::lists::CHUNK;
 use super::names::{self, Names};
 use crate::model::audit::AuditRow;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::StoreError;
-use crate::store::local::copied::CopiedRow;
+use crate::store::local::copied::Followed;
+use crate::store::local::copied_rows::CopiedRow;
 
 /// An entry of the audit log as `deeds.rs` writes it.
 #[derive(Deserialize)]
@@ -28,49 +32,112 @@ struct Audit {
     metadata: Map<String, Value>,
 }
 
+/// Which rows of a journal are to be copied.
+struct Span<'a> {
+    journal: String,
+    /// Its tenant; empty if it belongs to none.
+    namespace: &'a str,
+    epoch: &'a str,
+    before: Option<Followed>,
+    /// The last id, or `+`.
+    up_to: &'a str,
+}
+
+/// The number of a row by its id.
+fn number(id: &str) -> Option<i64> {
+    id.split('-').next()?.parse().ok()
+}
+
 impl Books {
     /// Copies all that has happened before this question.
     pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let _alone = self.copying.lock().await;
         let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
         let mut followed = self.copy.followed().await?;
-        for namespace in known {
-            let names = Names::of(&namespace);
-            let epoch: Option<String> =
-                self.link.ask(cmd("HGET").arg(names.meta()).arg("epoch")).await?;
-            let epoch = epoch.unwrap_or_default();
-            let place = followed.remove(&names.journal());
-            // Other books under the same name are followed from their beginning.
-            let last = place.filter(|(known, _)| *known == epoch).map(|(_, last)| last);
-            self.copy_journal(names.journal(), &namespace, &epoch, last).await?;
+        for chunk in known.chunks(CHUNK) {
+            let mut commands = redis::pipe();
+            for namespace in chunk {
+                commands.cmd("HMGET").arg(Names::of(namespace).meta()).arg("epoch").arg("seq");
+            }
+            let heads: Vec<(Option<String>, Option<i64>)> = self.link.ask_all(&commands).await?;
+            for (namespace, (epoch, seq)) in chunk.iter().zip(heads) {
+                let epoch = epoch.unwrap_or_default();
+                let before = take(&mut followed, namespace, &epoch);
+                let has_more = before.as_ref().and_then(|before| number(&before.last))
+                    < Some(seq.unwrap_or(0));
+                if has_more {
+                    let journal = Names::of(namespace).journal();
+                    let epoch = &epoch;
+                    self.copy_span(Span { journal, namespace, epoch, before, up_to: "+" }).await?;
+                }
+            }
         }
-        let last = followed.remove(names::JOURNAL).map(|(_, last)| last);
-        self.copy_journal(names::JOURNAL.to_owned(), "", "", last).await
+        for stream in [names::JOURNAL, names::REFUSED] {
+            let (journal, before) = (stream.to_owned(), followed.remove(stream));
+            self.copy_span(Span { journal, namespace: "", epoch: "", before, up_to: "+" }).await?;
+        }
+        Ok(())
     }
 
-    async fn copy_journal(
+    /// Copies the journal of a tenant up to a row; is no row of it missing? For whoever holds the right to
+    /// copy.
+    pub(super) async fn copy_up_to(
         &self,
-        journal: String,
         namespace: &str,
         epoch: &str,
-        last: Option<String>,
-    ) -> Result<(), StoreError> {
-        let mut after = last.map_or_else(|| "-".to_owned(), |last| format!("({last}"));
+        seq: i64,
+    ) -> Result<bool, StoreError> {
+        let mut followed = self.copy.followed().await?;
+        let before = take(&mut followed, namespace, epoch);
+        let (journal, up_to) = (Names::of(namespace).journal(), format!("{seq}-0"));
+        self.copy_span(Span { journal, namespace, epoch, before, up_to: &up_to }).await?;
+        let followed = self.copy.followed().await?.remove(&Names::of(namespace).journal());
+        Ok(followed.is_none_or(|followed| followed.is_whole))
+    }
+
+    async fn copy_span(&self, span: Span<'_>) -> Result<(), StoreError> {
+        let Span { journal, namespace, epoch, before, up_to } = span;
+        let (mut last, mut is_whole) =
+            before.map_or((None, true), |before| (Some(before.last), before.is_whole));
         loop {
+            let after = last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("({last}"));
             let mut range = cmd("XRANGE");
-            range.arg(&journal).arg(&after).arg("+").arg("COUNT").arg(ROWS);
+            range.arg(&journal).arg(after).arg(up_to).arg("COUNT").arg(ROWS);
             let entries: Vec<Entry> = self.link.ask(&range).await?;
-            let Some((last, _)) = entries.last() else { return Ok(()) };
+            let (Some((first, _)), Some((newest, _))) = (entries.first(), entries.last()) else {
+                return Ok(());
+            };
+            if !namespace.is_empty() {
+                // A row's id is its number.
+                let expected = last.as_deref().and_then(number).unwrap_or(0).saturating_add(1);
+                if number(first).is_some_and(|first| first > expected) {
+                    tracing::warn!(
+                        target: "store", %namespace, from = expected, %first,
+                        "rows of the journal left Redis before this instance had copied them"
+                    );
+                    is_whole = false;
+                }
+            }
             let rows = entries.iter().filter_map(Row::read);
             let rows = rows.filter_map(|row| row.copied(namespace)).collect();
-            let (is_all, last) = (entries.len() < ROWS, last.clone());
-            after = format!("({last}");
-            self.copy.append(journal.clone(), epoch.to_owned(), last, rows).await?;
-            if is_all {
+            let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), is_whole };
+            last = Some(newest.clone());
+            self.copy.append(journal.clone(), now, rows).await?;
+            if entries.len() < ROWS {
                 return Ok(());
             }
         }
     }
+}
+
+/// How far a tenant's journal was copied. Other books under the same name are followed from their
+/// beginning.
+fn take(
+    followed: &mut HashMap<String, Followed>,
+    namespace: &str,
+    epoch: &str,
+) -> Option<Followed> {
+    followed.remove(&Names::of(namespace).journal()).filter(|known| known.epoch == epoch)
 }
 
 impl Row {
@@ -87,7 +154,8 @@ impl Row {
                 Some(CopiedRow::Deleted { id: KeyId::parse(account.as_str())?, namespace, at })
             }
             "audit" => audit(&detail, &self.balance).map(CopiedRow::Audit),
-            "grant" | "adjust" | "call" | "refund" => {
+            "refused" => serde_json::from_str(&detail).ok().map(CopiedRow::Refused),
+            "grant" | "adjust" | "call" | "refund" | "import" => {
                 let call = CallId::parse(&format!("call_{call}"));
                 let (account, labels) = (account.as_str().to_owned(), self.labels);
                 Some(CopiedRow::Money { at, kind, call, account, amount, detail, labels })
@@ -98,7 +166,7 @@ impl Row {
 }
 
 /// The entry; a change of credits adds the balance after it.
-fn audit(detail: &str, balance: &str) -> Option<AuditRow> {
+pub(super) fn audit(detail: &str, balance: &str) -> Option<AuditRow> {
     let mut audit: Audit = serde_json::from_str(detail).ok()?;
     if let Ok(balance) = balance.parse::<i64>() {
         audit.metadata.insert("newBalance".to_owned(), balance.into());

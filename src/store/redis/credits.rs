@@ -93,17 +93,20 @@ impl Books {
         });
         let postings: serde_json::Value = serde_json::from_str(&postings)
             .map_err(|error| StoreError::Read(format!("a refund cannot be written: {error}")))?;
-        let refunds = plan.key(names.refunds());
+        let (refunds, credits) = (plan.key(names.refunds()), reversal.credits());
         plan.refund = Some(json!({
             "key": account, "call": call_text(&call), "account": payer.as_str(),
             "held_at": reversal.held_at.ms(), "postings": postings, "accounts": places,
-            "done": refunds, "amount": reversal.credits(), "detail": detail,
+            "done": refunds, "amount": credits, "detail": detail,
         }));
         plan.is_there(account);
         plan.audit(deed.audit);
         (plan.show, plan.tells) = (Some(account), true);
         match self.act(plan, now).await? {
-            Done::Now(balance) => Ok(Credited::Made(balance)),
+            Done::Now(balance) => {
+                self.memory().moved.refunded(credits);
+                Ok(Credited::Made(balance))
+            }
             Done::Before(balance, _) | Done::Refunded(balance) => Ok(Credited::Repeated(balance)),
         }
     }

@@ -24,7 +24,7 @@ use crate::store::record::{TeamRecord, TokenRecord};
 use crate::store::{KeysPage, StoreError};
 
 /// Read at once.
-const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 
 #[derive(Deserialize)]
 struct Token {

@@ -14,7 +14,8 @@ use crate::model::secret::Digest;
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::AdminToken;
-use crate::store::clock;
+use crate::store::local::copied_rows::ToldRefusal;
+use crate::store::{Compared, CreditsMoved, clock};
 
 /// What is known of one tenant's books.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,8 @@ pub(super) struct OpenHold {
     pub(super) namespace: String,
     /// The payer, then the others by their place.
     pub(super) accounts: Vec<AccountId>,
+    /// Credits that it reserves.
+    pub(super) credits: i64,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,12 @@ pub(super) struct Memory {
     pub(super) changes: i64,
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
+    /// Refusals that Redis was not told of yet.
+    pub(super) refused: Vec<ToldRefusal>,
+    /// What became of held credits on this instance.
+    pub(super) moved: CreditsMoved,
+    /// What the last comparison found.
+    pub(super) compared: Option<Compared>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
     /// The newest ledger time of all, and how far it was ahead of this machine's clock.
@@ -63,6 +72,27 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// A hold is in this instance's hands.
+    pub(super) fn opened(&mut self, call: CallId, hold: OpenHold) {
+        let credits = hold.credits;
+        let before = self.open.insert(call, hold);
+        self.moved.opened(credits.saturating_sub(before.map_or(0, |before| before.credits)));
+    }
+
+    /// A hold has left this instance's hands: it waits, or was not opened after all, or somebody else
+    /// has ended it.
+    pub(super) fn let_go(&mut self, call: &CallId) {
+        if let Some(hold) = self.open.remove(call) {
+            self.moved.opened(hold.credits.saturating_neg());
+        }
+    }
+
+    /// This instance has ended a hold, of whose credits these stay taken.
+    pub(super) fn ended(&mut self, call: &CallId, kept: i64) {
+        if let Some(hold) = self.open.remove(call) {
+            self.moved.ended(hold.credits, kept);
+        }
+    }
     /// The copy of a key, if it is young enough.
     pub(super) fn key(&self, id: &KeyId) -> Option<Arc<Key>> {
         let copied = self.keys.get(id).filter(|copied| copied.read.elapsed() < REDIS_RECORD_AGE)?;

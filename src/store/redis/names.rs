@@ -19,6 +19,9 @@ pub(super) const SEAL: &str = "pg:seal";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:journal";
 
+/// What was refused, by all instances.
+pub(super) const REFUSED: &str = "pg:refused";
+
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
     format!("pg:digest:{}", hex::encode(digest.bytes()))

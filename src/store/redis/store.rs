@@ -18,9 +18,9 @@ use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    AlertsAsked, Assigned, AuditPage, BooksLoad, Creation, Credited, CreditsMoved, Deed, Durable,
-    ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking,
-    Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
+    AlertsAsked, Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable, ExplainedCall,
+    FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking, Reading,
+    Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 #[async_trait]
@@ -195,13 +195,11 @@ impl Store for RedisStore {
     }
 
     async fn find_call(&self, call: CallId) -> Result<Option<FoundCall>, StoreError> {
-        self.books.catch_up().await?;
-        self.books.copy.find_call(call).await
+        self.books.find_call(call).await
     }
 
     async fn explain_call(&self, call: CallId) -> Result<Option<ExplainedCall>, StoreError> {
-        self.books.catch_up().await?;
-        self.books.copy.explain_call(call).await
+        self.books.explain_call(call).await
     }
 
     async fn refund(&self, call: FoundCall, deed: Deed, now: Time) -> Result<Credited, StoreError> {
@@ -314,23 +312,24 @@ impl Store for RedisStore {
 
     async fn usage(&self, namespace: Option<&str>) -> Result<Vec<UsageRow>, StoreError> {
         self.books.catch_up().await?;
-        self.books.copy.roll_up(Vec::new()).await?;
+        self.books.copy.roll_up().await?;
         self.books.copy.sums(namespace).await
     }
 
     async fn ended_calls(&self, namespace: Option<&str>) -> Result<i64, StoreError> {
         self.books.catch_up().await?;
-        self.books.copy.roll_up(Vec::new()).await?;
+        self.books.copy.roll_up().await?;
         self.books.copy.ended_calls(namespace).await
     }
 
     async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
-        self.books.copy.note_refused(refused).await
+        self.books.note_refused(refused).await
     }
 
     async fn roll_up_usage(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
+        self.books.note_refused(refused).await?;
         self.books.catch_up().await?;
-        self.books.copy.roll_up(refused).await
+        self.books.copy.roll_up().await
     }
 
     async fn usage_events(
@@ -351,15 +350,16 @@ impl Store for RedisStore {
     }
 
     async fn compare_books(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.books.compare().await
     }
 
     fn load(&self) -> BooksLoad {
+        let memory = self.books.memory();
         BooksLoad {
-            open_holds: self.books.memory().open.len(),
+            open_holds: memory.open.len(),
             waiting: 0,
-            moved: CreditsMoved::default(),
-            compared: None,
+            moved: memory.moved,
+            compared: memory.compared,
             alerts_pending: 0,
             alerts_fired: 0,
         }
