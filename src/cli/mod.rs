@@ -14,7 +14,7 @@ mod health;
 mod import;
 mod init;
 mod keys;
-mod ledger_verify;
+mod ledger;
 mod mcp;
 mod members;
 mod namespaces;
@@ -98,7 +98,8 @@ fn perform(command: Command) -> Result<(), Failure> {
             output::print(&config::schema());
             Ok(())
         }
-        Command::LedgerVerify(flags) => ledger_verify::run(&flags),
+        Command::LedgerVerify(flags) => ledger::verify(&flags),
+        Command::LedgerRepair(flags) => ledger::repair(&flags),
     };
     done.map_err(Failure::from)
 }

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
+use super::ledger_flags::{LedgerWords, RepairFlags, VerifyFlags};
 use super::operator_flags::{
     AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
 };
@@ -33,6 +34,8 @@ pub enum Command {
     Health(HealthFlags),
     /// Check the books.
     LedgerVerify(VerifyFlags),
+    /// Bring books in Redis up to their journal.
+    LedgerRepair(RepairFlags),
     /// Copy the books.
     Backup(BackupFlags),
     /// Bring a copy of the books back.
@@ -213,13 +216,6 @@ pub enum Shell {
     Fish,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum LedgerWords {
-    /// Replay the journal against every balance and counter; any difference exits with 1
-    #[command(args_override_self = true)]
-    Verify(VerifyFlags),
-}
-
 /// `paygate wrap`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Clone, Default, Args)]
@@ -393,12 +389,4 @@ pub struct ImportFlags {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `paygate ledger verify`.
-#[derive(Debug, Clone, Args)]
-pub struct VerifyFlags {
-    /// File that keeps the books
-    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
-    pub db: PathBuf,
 }

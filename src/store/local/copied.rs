@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::copied_rows::CopiedRow;
+use super::copied_told;
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
+use crate::store::told::Told;
 use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
-const APPLICATION_ID: i64 = 0x5061_7943;
+pub(super) const APPLICATION_ID: i64 = 0x5061_7943;
 
 /// How far each journal was copied, and what its rows gave to accounts and took from them.
 const FOLLOWED: &str = "
@@ -67,6 +69,7 @@ impl JournalCopy {
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
+        connection.execute_batch(copied_told::TABLES).map_err(failed)?;
         Ok(Self(Reader::new(Arc::new(Mutex::new(connection)))))
     }
 
@@ -84,15 +87,19 @@ impl JournalCopy {
         self.0.read(read).await
     }
 
-    /// Adds the next rows of one journal, all or none.
+    /// Adds the next rows of one journal, all or none. `told` are the same rows with their numbers.
     pub(in crate::store) async fn append(
         &self,
         journal: String,
         now: Followed,
         rows: Vec<CopiedRow>,
+        told: Vec<Told>,
     ) -> Result<(), StoreError> {
         let write = move |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
+            let first = "SELECT coalesce(max(seq), 0) + 1 FROM journal";
+            let first = connection.prepare_cached(first)?.query_row([], |row| row.get(0))?;
+            copied_told::write(connection, (&journal, &now.epoch), first, &told)?;
             for row in &rows {
                 row.write(connection)?;
             }
@@ -103,6 +110,33 @@ impl JournalCopy {
             transaction.commit()
         };
         self.0.read(write).await
+    }
+
+    /// The last row that was copied of some books.
+    pub(in crate::store) async fn last_told(
+        &self,
+        journal: String,
+        epoch: String,
+    ) -> Result<i64, StoreError> {
+        self.0.read(move |connection| copied_told::last_row(connection, &journal, &epoch)).await
+    }
+
+    /// A repair has made other books of some: what was copied is theirs. `was` are the epochs before.
+    pub(in crate::store) async fn go_on(
+        &self,
+        journal: String,
+        (before, after): (String, String),
+        was: String,
+    ) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            copied_told::go_on(connection, &journal, (&before, &after), &was)
+        };
+        self.0.read(write).await
+    }
+
+    /// Keeps what messages are sealed with, for a Redis that loses it.
+    pub(in crate::store) async fn keep_seal(&self, key: [u8; 32]) -> Result<(), StoreError> {
+        self.0.read(move |connection| copied_told::keep_seal(connection, &key)).await
     }
 
     /// Brings the sums of usage up to what was copied.

@@ -68,7 +68,8 @@ pub(super) fn write(
     rows: &[Told],
 ) -> rusqlite::Result<()> {
     let book = book(connection, journal, epoch)?;
-    let insert = "INSERT OR REPLACE INTO told (book, row, seq, at, kind, account, amount, detail, more)
+    let insert =
+        "INSERT OR REPLACE INTO told (book, row, seq, at, kind, account, amount, detail, more)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let mut insert = connection.prepare_cached(insert)?;
     let mut seq = first_seq;
@@ -79,9 +80,7 @@ pub(super) fn write(
             kind if is_money(kind) => {
                 let none = None::<&str>;
                 let more = Some(more).filter(|more| !more.is_empty());
-                insert.execute(params![
-                    book, row, seq, none, none, none, none, none, more
-                ])?;
+                insert.execute(params![book, row, seq, none, none, none, none, none, more])?;
                 seq = seq.saturating_add(1);
             }
             kind => {
@@ -208,7 +207,8 @@ impl ToldCopy {
                     AND id IN (SELECT max(id) FROM told_books GROUP BY journal) ORDER BY journal";
             let mut statement = connection.prepare(sql)?;
             let books = statement.query_map([], |row| {
-                let (id, journal, epoch, was) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                let (id, journal, epoch, was) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
                 Ok(ToldBook { id, journal, epoch, was, last: row.get(4)? })
             })?;
             books.collect()
@@ -222,7 +222,8 @@ impl ToldCopy {
         after: i64,
     ) -> Result<Vec<Told>, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT told.row, coalesce(journal.at, told.at), coalesce(journal.kind, told.kind),
+            let sql =
+                "SELECT told.row, coalesce(journal.at, told.at), coalesce(journal.kind, told.kind),
                     lower(hex(journal.call)), coalesce(journal.account, told.account),
                     coalesce(journal.amount, told.amount),
                     coalesce(journal.detail, told.detail), told.more, call_labels.labels

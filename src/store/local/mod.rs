@@ -15,6 +15,7 @@ mod audit;
 mod compare;
 pub(in crate::store) mod copied;
 pub(in crate::store) mod copied_rows;
+pub(in crate::store) mod copied_told;
 mod copy;
 mod explain;
 mod file;
@@ -48,6 +49,7 @@ pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
 pub use import::{Arrival, known};
 pub use open::{LocalOptions, OpenError};
+pub(super) use rows::entries;
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};
 

@@ -45,6 +45,7 @@ impl RedisStore {
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let copy = JournalCopy::open(&options.copy)?;
         let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
@@ -103,8 +104,37 @@ impl Books {
         Ok(())
     }
 
-    /// Runs a script on a tenant's books, which must have all that this instance has seen.
+    /// Runs a script on a tenant's books, which must have all that this instance has seen, or what a
+    /// repair has made of it.
     pub(super) async fn run(
+        &self,
+        namespace: &str,
+        script: &Script,
+        keys: &[String],
+        now: Time,
+        args: &[&[u8]],
+    ) -> Result<Reply, StoreError> {
+        let reply = self.attempt(namespace, script, keys, now, args).await?;
+        if reply.status != "lost" {
+            return Ok(reply);
+        }
+        let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
+        if seen.epoch != reply.epoch && self.goes_on(namespace, &seen.epoch).await? {
+            let reply = self.attempt(namespace, script, keys, now, args).await?;
+            if reply.status != "lost" {
+                return Ok(reply);
+            }
+        }
+        let why = self.closed_by(namespace).await?.unwrap_or_else(|| LOST.to_owned());
+        tracing::error!(
+            target: "store", %namespace, seen = seen.seq, found = reply.seq,
+            "the books in Redis cannot be sold from: {why}"
+        );
+        self.memory().trouble = Some(why.clone());
+        Err(StoreError::Unavailable(why))
+    }
+
+    async fn attempt(
         &self,
         namespace: &str,
         script: &Script,
@@ -128,14 +158,9 @@ impl Books {
         };
         self.memory().trouble = trouble;
         let reply = reply?;
-        if reply.status == "lost" {
-            tracing::error!(
-                target: "store", %namespace, seen = seen.seq, found = reply.seq,
-                "Redis has come back with less than this instance has seen"
-            );
-            return Err(StoreError::Unavailable(LOST.to_owned()));
+        if reply.status != "lost" {
+            self.saw(namespace, &reply);
         }
-        self.saw(namespace, &reply);
         Ok(reply)
     }
 

@@ -8,6 +8,7 @@ use super::names::Names;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::StoreError;
+use crate::store::told::Told;
 
 /// Rows that are read at once.
 pub(super) const ROWS: usize = 1_000;
@@ -50,6 +51,22 @@ impl Row {
             balance: field("balance").unwrap_or_default(),
             more: field("more").unwrap_or_default(),
         })
+    }
+
+    /// The row as it is told of.
+    pub(super) fn told(&self) -> Told {
+        let Self { row, at, kind, call, account, amount, detail, labels, more, .. } = self;
+        Told {
+            row: *row,
+            at: *at,
+            kind: kind.clone(),
+            call: call.clone(),
+            account: account.as_str().to_owned(),
+            amount: *amount,
+            detail: detail.clone(),
+            labels: labels.clone(),
+            more: more.clone(),
+        }
     }
 
     /// The word for how a call ended.

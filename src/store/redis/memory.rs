@@ -130,6 +130,14 @@ impl Memory {
         }
     }
 
+    /// Believes no record that was read before.
+    pub(super) fn forget_records(&mut self) {
+        self.keys.clear();
+        self.digests.clear();
+        // The next look at the lists reads all of them again.
+        self.changes = -1;
+    }
+
     /// Ledger time as Redis has just told it.
     pub(super) fn saw_time(&mut self, now: Time) {
         if now >= self.ledger_now {

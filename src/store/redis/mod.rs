@@ -16,7 +16,9 @@ mod copy;
 mod counters;
 mod credits;
 mod deeds;
+mod epochs;
 mod held;
+mod hints;
 mod journal;
 mod keys;
 mod link;
@@ -24,17 +26,24 @@ mod lists;
 mod memory;
 mod names;
 mod outbox;
+mod put;
 mod refusals;
+mod repair;
+mod sources;
 mod store;
 mod sums;
 mod teams;
 mod tenants;
+mod verify;
+mod whole;
 
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
 pub use books::RedisStore;
+pub use repair::{RepairError, RepairReport, repair};
+pub use verify::verify;
 
 /// Where the books are.
 #[derive(Debug)]
