@@ -81,7 +81,8 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
-    RedisStore::open(&RedisOptions { url: server.url().into(), clock, copy }).await.unwrap()
+    let options = RedisOptions { url: server.url().into(), clock, copy: Some(copy) };
+    RedisStore::open(&options).await.unwrap()
 }
 
 fn raw(number: u8) -> RawKey {

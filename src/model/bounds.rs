@@ -732,6 +732,9 @@ pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 
+/// Keys that one script takes over from other books: Redis does nothing else meanwhile.
+pub const REDIS_IMPORTED_AT_ONCE: usize = 200;
+
 /// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
 /// which an instance that was gone for an hour may miss.
 pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
@@ -750,6 +753,9 @@ pub const REDIS_CLAIM_AGE: Duration = Duration::from_mins(1);
 
 /// What nobody waits for and is not in Redis yet.
 pub const REDIS_NOTES_MAX: usize = 1_024;
+
+/// The wait for those when an instance ends.
+pub const REDIS_CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// How often a change of several records is tried again that others changed meanwhile.
 pub const REDIS_CONFLICT_TRIES: u32 = 5;

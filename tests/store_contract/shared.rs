@@ -140,7 +140,7 @@ async fn a_restart_forgets_nothing_that_was_seen() {
     let copy = server.dir().join("kept.db");
     let open = async || {
         let (url, clock) = (server.url().into(), RedisClock::Passed);
-        RedisStore::open(&RedisOptions { url, clock, copy: copy.clone() }).await.unwrap()
+        RedisStore::open(&RedisOptions { url, clock, copy: Some(copy.clone()) }).await.unwrap()
     };
     let store = open().await;
     let key = made(&store, 1, 100).await;

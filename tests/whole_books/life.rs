@@ -54,7 +54,7 @@ pub(crate) fn copy_of(server: &RedisServer, name: &str) -> PathBuf {
 
 pub(crate) async fn instance(server: &RedisServer, copy: &str) -> RedisStore {
     let (url, clock) = (server.url().into(), RedisClock::Passed);
-    RedisStore::open(&RedisOptions { url, clock, copy: copy_of(server, copy) }).await.unwrap()
+    RedisStore::open(&RedisOptions { url, clock, copy: Some(copy_of(server, copy)) }).await.unwrap()
 }
 
 pub(crate) fn charge(key: &Key, team: Option<&Team>, call: u8, tools: &[&str]) -> Charge {

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::copied_rows::CopiedRow;
 use super::copied_told;
+use super::file::OwnFile;
+use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
@@ -48,21 +50,30 @@ pub(in crate::store) struct Followed {
 }
 
 /// The copy.
-pub(in crate::store) struct JournalCopy(Reader);
+pub(in crate::store) struct JournalCopy {
+    reader: Reader,
+    /// Nobody else writes to the file.
+    _own: Option<OwnFile>,
+}
 
 impl JournalCopy {
-    /// Opens the file, and makes it if there is none.
-    pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: rusqlite::Error| StoreError::Read(error.to_string());
-        let mut connection = Connection::open(path).map_err(failed)?;
+    /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
+    pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
+        let path = path.map(real_path);
+        let own = path.as_deref().map(OwnFile::claim).transpose()?;
+        // SQLite's name for a file of its own, somewhere for temporary files.
+        let path = path.unwrap_or_default();
+        let failed = |error: rusqlite::Error| describe(&path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection =
+            Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(failed)?;
         let found = schema::header(&connection, "application_id").map_err(failed)?;
         match schema::header(&connection, "user_version").map_err(failed)? {
             0 if found == 0 => schema::create(&mut connection).map_err(failed)?,
             schema::VERSION if found == APPLICATION_ID => {}
-            _ => {
-                let why = format!("{} is no copy of a journal; name another file", path.display());
-                return Err(StoreError::Read(why));
-            }
+            _ if found == schema::APPLICATION_ID => return Err(OpenError::Books(path)),
+            _ => return Err(OpenError::Foreign(path)),
         }
         schema::prepare_writer(&connection).map_err(failed)?;
         // It can be copied again.
@@ -70,7 +81,7 @@ impl JournalCopy {
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
         connection.execute_batch(copied_told::TABLES).map_err(failed)?;
-        Ok(Self(Reader::new(Arc::new(Mutex::new(connection)))))
+        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
     /// How far each journal was copied.
@@ -84,7 +95,7 @@ impl JournalCopy {
             })?;
             rows.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// Adds the next rows of one journal, all or none. `told` are the same rows with their numbers.
@@ -109,7 +120,7 @@ impl JournalCopy {
             connection.prepare_cached(place)?.execute((journal, epoch, last, is_whole))?;
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// The last row that was copied of some books.
@@ -118,7 +129,9 @@ impl JournalCopy {
         journal: String,
         epoch: String,
     ) -> Result<i64, StoreError> {
-        self.0.read(move |connection| copied_told::last_row(connection, &journal, &epoch)).await
+        self.reader
+            .read(move |connection| copied_told::last_row(connection, &journal, &epoch))
+            .await
     }
 
     /// A repair has made other books of some: what was copied is theirs. `was` are the epochs before.
@@ -131,12 +144,12 @@ impl JournalCopy {
         let write = move |connection: &Connection| {
             copied_told::go_on(connection, &journal, (&before, &after), &was)
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// Keeps what messages are sealed with, for a Redis that loses it.
     pub(in crate::store) async fn keep_seal(&self, key: [u8; 32]) -> Result<(), StoreError> {
-        self.0.read(move |connection| copied_told::keep_seal(connection, &key)).await
+        self.reader.read(move |connection| copied_told::keep_seal(connection, &key)).await
     }
 
     /// Brings the sums of usage up to what was copied.
@@ -150,7 +163,7 @@ impl JournalCopy {
             }
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// The next keys of a tenant behind an id, deleted ones too.
@@ -171,7 +184,7 @@ impl JournalCopy {
             })?;
             found.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// What the copied rows gave to some accounts, less what they took.
@@ -189,7 +202,7 @@ impl JournalCopy {
             }
             Ok(credits)
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     pub(in crate::store) async fn ended_calls(
@@ -197,7 +210,9 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<i64, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::ended_calls(connection, namespace.as_deref())).await
+        self.reader
+            .read(move |connection| usage::ended_calls(connection, namespace.as_deref()))
+            .await
     }
 
     pub(in crate::store) async fn sums(
@@ -205,7 +220,7 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<Vec<UsageRow>, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::sums(connection, namespace.as_deref())).await
+        self.reader.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
 
     pub(in crate::store) async fn events(
@@ -214,21 +229,23 @@ impl JournalCopy {
         after: Option<i64>,
         limit: usize,
     ) -> Result<UsagePage, StoreError> {
-        self.0.read(move |connection| usage::read_usage(connection, &filter, after, limit)).await
+        self.reader
+            .read(move |connection| usage::read_usage(connection, &filter, after, limit))
+            .await
     }
 
     pub(in crate::store) async fn report(
         &self,
         asked: ReportAsked,
     ) -> Result<UsageReport, StoreError> {
-        self.0.read(move |connection| report::report(connection, &asked)).await
+        self.reader.read(move |connection| report::report(connection, &asked)).await
     }
 
     pub(in crate::store) async fn forget_usage(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| roll_up::forget_usage(connection, before)).await
+        self.reader.read(move |connection| roll_up::forget_usage(connection, before)).await
     }
 
     pub(in crate::store) async fn audit(
@@ -236,34 +253,34 @@ impl JournalCopy {
         filter: AuditFilter,
         page: AuditPage,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        self.0.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+        self.reader.read(move |connection| audit::read_audit(connection, &filter, &page)).await
     }
 
     pub(in crate::store) async fn audit_totals(
         &self,
         filter: AuditFilter,
     ) -> Result<AuditTotals, StoreError> {
-        self.0.read(move |connection| audit::audit_totals(connection, &filter)).await
+        self.reader.read(move |connection| audit::audit_totals(connection, &filter)).await
     }
 
     pub(in crate::store) async fn forget_audit(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| audit::forget_audit(connection, before)).await
+        self.reader.read(move |connection| audit::forget_audit(connection, before)).await
     }
 
     pub(in crate::store) async fn find_call(
         &self,
         call: CallId,
     ) -> Result<Option<FoundCall>, StoreError> {
-        self.0.read(move |connection| refunds::find_call(connection, call)).await
+        self.reader.read(move |connection| refunds::find_call(connection, call)).await
     }
 
     pub(in crate::store) async fn explain_call(
         &self,
         call: CallId,
     ) -> Result<Option<ExplainedCall>, StoreError> {
-        self.0.read(move |connection| explain::explain_call(connection, call)).await
+        self.reader.read(move |connection| explain::explain_call(connection, call)).await
     }
 }

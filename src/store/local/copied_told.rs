@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::copied::APPLICATION_ID;
 use super::open::{read_only, real_path};
 use super::schema;
-use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::StoreError;
 use crate::store::told::{Told, is_money};
@@ -284,9 +283,4 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Told> {
         more: text(7)?,
         labels: text(8)?,
     })
-}
-
-/// The digest of a token, for whoever compares.
-pub(in crate::store) fn digest_of(text: &str) -> Option<Digest> {
-    Digest::from_slice(&hex::decode(text).ok()?)
 }

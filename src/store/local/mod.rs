@@ -47,7 +47,7 @@ mod writer;
 
 pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
-pub use import::{Arrival, known};
+pub use import::known;
 pub use open::{LocalOptions, OpenError};
 pub(super) use rows::entries;
 pub use state::LocalStore;

@@ -11,9 +11,10 @@ use super::memory::{Memory, Seen};
 use super::names::{self, Names};
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
-use crate::model::bounds::REDIS_NOTES_MAX;
+use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
+use crate::store::local::OpenError;
 use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
@@ -23,8 +24,23 @@ const LOST: &str = "Redis has come back with less than this instance has seen of
 pub struct RedisStore {
     pub(super) books: Arc<Books>,
     pub(super) seal_key: SealKey,
-    pub(super) notes: mpsc::Sender<AuditEvent>,
-    pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// None once it is closed.
+    notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
+    writing: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Why books in Redis cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisOpenError {
+    /// It is not there, or does not let us in.
+    #[error(
+        "the books in Redis cannot be opened: {0}; check redisUrl, and that Redis runs and lets this program in"
+    )]
+    Redis(#[from] StoreError),
+    /// Not this instance's own file.
+    #[error(transparent)]
+    Copy(#[from] OpenError),
 }
 
 /// What the store's methods and its tasks share.
@@ -39,32 +55,64 @@ pub(super) struct Books {
 
 impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
-    pub async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
+    pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
+        let copy = JournalCopy::open(options.copy.as_deref())?;
+        Ok(Self::connect(options, copy).await?)
+    }
+
+    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
         let link = Link::open(&options.url).await?;
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let copy = JournalCopy::open(&options.copy)?;
         let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
-        let tasks = vec![
-            tokio::spawn(Arc::clone(&books).follow_lists()),
-            tokio::spawn(Arc::clone(&books).write_notes(to_write)),
-        ];
-        Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks) })
+        let tasks = Mutex::new(vec![tokio::spawn(Arc::clone(&books).follow_lists())]);
+        let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
+        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks })
     }
 
-    pub(super) fn stop(&self) {
+    /// Ends the tasks; they let go of the copy once they have ended.
+    fn stop(&self) -> Vec<JoinHandle<()>> {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);
+        tasks
+    }
+
+    /// Something for the audit log that nobody waits for.
+    pub(super) fn note_later(&self, event: AuditEvent) {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = notes.as_ref().is_some_and(|notes| notes.try_send(event).is_ok());
+        if !is_taken {
+            tracing::warn!(target: "store", "an entry of the audit log was dropped");
+        }
+    }
+
+    /// Ends the tasks and waits until they have ended, with what nobody waited for.
+    pub(super) async fn end(&self) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writing) = writing {
+            let abort = writing.abort_handle();
+            if tokio::time::timeout(REDIS_CLOSE_WAIT, writing).await.is_err() {
+                abort.abort();
+            }
+        }
+        for task in self.stop() {
+            // That it was ended is what was asked for.
+            task.await.ok();
+        }
     }
 }
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
         self.stop();
+        if let Some(writing) = self.writing.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            writing.abort();
+        }
     }
 }
 
@@ -130,7 +178,7 @@ impl Books {
             target: "store", %namespace, seen = seen.seq, found = reply.seq,
             "the books in Redis cannot be sold from: {why}"
         );
-        self.memory().trouble = Some(why.clone());
+        self.memory().lost.insert(namespace.to_owned(), why.clone());
         Err(StoreError::Unavailable(why))
     }
 
@@ -151,12 +199,7 @@ impl Books {
         let head = [clock.as_bytes(), seen.epoch.as_bytes(), seq.as_bytes()];
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
         let reply = self.link.run(script, keys, &args).await;
-        let trouble = match &reply {
-            Ok(reply) if reply.status == "lost" => Some(LOST.to_owned()),
-            Err(StoreError::Unavailable(why)) => Some(why.clone()),
-            Ok(_) | Err(_) => None,
-        };
-        self.memory().trouble = trouble;
+        self.answered(reply.as_ref().err());
         let reply = reply?;
         if reply.status != "lost" {
             self.saw(namespace, &reply);
@@ -164,8 +207,17 @@ impl Books {
         Ok(reply)
     }
 
+    /// Redis has answered, or has not.
+    pub(super) fn answered(&self, error: Option<&StoreError>) {
+        self.memory().trouble = match error {
+            Some(StoreError::Unavailable(why)) => Some(why.clone()),
+            Some(_) | None => None,
+        };
+    }
+
     fn saw(&self, namespace: &str, reply: &Reply) {
         let mut memory = self.memory();
+        memory.lost.remove(namespace);
         let seen = match memory.seen.get_mut(namespace) {
             Some(seen) => seen,
             None => memory.seen.entry(namespace.to_owned()).or_default(),
@@ -179,7 +231,9 @@ impl Books {
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        self.memory().trouble.clone().map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let memory = self.memory();
+        let lost = || memory.lost.values().next().cloned();
+        memory.trouble.clone().or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

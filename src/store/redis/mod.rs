@@ -5,8 +5,6 @@
 //! a sum of whole numbers stays within its bounds; which counters there are, what they are for and
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
-//!
-//! Nothing starts Paygate on these books until they are whole (issue 5).
 
 mod answers;
 mod books;
@@ -19,6 +17,7 @@ mod deeds;
 mod epochs;
 mod held;
 mod hints;
+mod import;
 mod journal;
 mod keys;
 mod link;
@@ -41,7 +40,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-pub use books::RedisStore;
+pub use books::{RedisOpenError, RedisStore};
 pub use repair::{RepairError, RepairReport, repair};
 pub use verify::verify;
 
@@ -52,8 +51,9 @@ pub struct RedisOptions {
     pub url: SecretString,
     /// Whose time it is.
     pub clock: RedisClock,
-    /// This instance's own copy of the journals, for reports: a file that nobody else has open.
-    pub copy: PathBuf,
+    /// This instance's own copy of the journals, for reports: a file that nobody else has open. `None` for
+    /// one that is gone with the process.
+    pub copy: Option<PathBuf>,
 }
 
 /// Whose time it is.

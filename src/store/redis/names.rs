@@ -21,6 +21,8 @@ pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:journal";
 
+/// Written to find out whether Redis takes anything again.
+pub(super) const TRIED: &str = "pg:tried";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:refused";
 
