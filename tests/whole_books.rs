@@ -8,6 +8,8 @@
 
 #[path = "whole_books/life.rs"]
 mod life;
+#[path = "whole_books/migrate.rs"]
+mod migrate;
 #[path = "whole_books/repair.rs"]
 mod repair;
 mod support;

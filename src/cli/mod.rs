@@ -17,6 +17,7 @@ mod keys;
 mod ledger;
 mod mcp;
 mod members;
+mod migrate;
 mod namespaces;
 mod output;
 mod refund;
@@ -99,6 +100,7 @@ fn perform(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::LedgerVerify(flags) => ledger::verify(&flags),
+        Command::Migrate(flags) => migrate::run(&flags),
         Command::LedgerRepair(flags) => ledger::repair(&flags),
     };
     done.map_err(Failure::from)

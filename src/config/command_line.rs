@@ -48,6 +48,7 @@ where
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
         Some(Words::Ledger(LedgerWords::Repair(flags))) => Ok(Command::LedgerRepair(flags)),
+        Some(Words::Migrate(flags)) => Ok(Command::Migrate(flags)),
         Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
         Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),
         Some(Words::Config(ConfigWords::Show(reach))) => Ok(Command::ConfigShow(reach)),

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
-use super::ledger_flags::{LedgerWords, RepairFlags, VerifyFlags};
+use super::ledger_flags::{LedgerWords, MigrateFlags, RepairFlags, VerifyFlags};
 use super::operator_flags::{
     AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
 };
@@ -36,6 +36,8 @@ pub enum Command {
     LedgerVerify(VerifyFlags),
     /// Bring books in Redis up to their journal.
     LedgerRepair(RepairFlags),
+    /// Move the books between a file and Redis.
+    Migrate(MigrateFlags),
     /// Copy the books.
     Backup(BackupFlags),
     /// Bring a copy of the books back.
@@ -153,6 +155,9 @@ pub(super) enum Words {
     /// Copy the books, also while Paygate runs, and check the copy
     #[command(args_override_self = true)]
     Backup(BackupFlags),
+    /// Move the books from a file into an empty Redis, or from Redis into a new file, while no Paygate runs
+    #[command(args_override_self = false)]
+    Migrate(MigrateFlags),
     /// Bring back a copy of the books that `paygate backup` made
     #[command(args_override_self = true)]
     Restore(RestoreFlags),

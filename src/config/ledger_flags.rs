@@ -39,3 +39,18 @@ pub struct RepairFlags {
     #[arg(long)]
     pub apply: bool,
 }
+
+/// `paygate migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateFlags {
+    /// Where the books are: a file, or redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "FILE|URL")]
+    pub from: SecretString,
+    /// Where they are to be: a new file, or an empty Redis
+    #[arg(long, value_name = "FILE|URL")]
+    pub to: SecretString,
+    /// Out of Redis: an instance's copy of the journals, for what has left Redis. Into Redis: a new file for
+    /// the copy that an instance will keep
+    #[arg(long, value_name = "COPY")]
+    pub db: Vec<PathBuf>,
+}

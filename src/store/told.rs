@@ -24,7 +24,8 @@ pub(super) struct Told {
     pub(super) labels: String,
     /// Of a key: revision, digest, digest before it or `-`, and its place in the order where it was made.
     /// Of a team or tenant: revision. Of something done once: id, request, until when. Of a call: `kept`
-    /// with id, request and until when, and `paid` with its call and until when.
+    /// with id, request and until when, and `paid` with its call and until when. Of an entry of the audit
+    /// log: the balance that it tells of.
     pub(super) more: String,
 }
 

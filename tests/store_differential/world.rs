@@ -76,7 +76,8 @@ macro_rules! same {
 
 async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
     let copy = dir.path().join(format!("copy-{number}.db"));
-    let options = RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed, copy: Some(copy) };
+    let options =
+        RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed, copy: Some(copy) };
     RedisStore::open(&options).await.unwrap()
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use paygate::gate::{self, CallFacts, Charge, Policy, Request};
 use paygate::ledger::CreditKind;
+use paygate::model::audit::AuditEvent;
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::{Key, OldCredential};
 use paygate::model::namespace::Namespace;
@@ -164,7 +165,18 @@ pub(crate) async fn fill(store: &dyn Store) {
     let found = store.find_call(CallId::from_random([1; 16])).await.unwrap().unwrap();
     let _ = store.refund(found, Deed::default(), now()).await.unwrap();
     store.delete_key(&id(4), Deed::default(), now()).await.unwrap();
-    let deed = Deed::from(Some(once(1)));
+    let event = AuditEvent {
+        at: now(),
+        kind: "key.topup",
+        actor: "admin".to_owned(),
+        actor_id: None,
+        namespace: Some("default".to_owned()),
+        target: Some(id(2).to_string()),
+        message: "50 \"credits\"".to_owned(),
+        metadata: serde_json::Map::new(),
+    };
+    let deed = Deed { audit: Some(event.clone()), ..Deed::from(Some(once(1))) };
+    store.record(AuditEvent { namespace: None, ..event }).await.unwrap();
     store.credit(&id(2), 50, CreditKind::Grant, deed, now()).await.unwrap();
     store.credit(&id(3), -7, CreditKind::Adjustment, Deed::default(), now()).await.unwrap();
 

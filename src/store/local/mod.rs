@@ -21,6 +21,7 @@ mod explain;
 mod file;
 mod import;
 mod kept;
+pub(in crate::store) mod new_file;
 mod open;
 mod outbox;
 mod paid;
@@ -43,6 +44,7 @@ mod tenants;
 mod tokens;
 mod usage;
 mod verify;
+pub(in crate::store) mod whole;
 mod writer;
 
 pub use accounts::SavePace;

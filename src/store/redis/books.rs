@@ -262,8 +262,13 @@ impl Books {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
         commands.sadd(names::NAMESPACES, namespace).ignore();
+        // Whoever moves the books away looks for new tenants after it has said so.
+        commands.cmd("GET").arg(names::CLOSED);
         commands.hset_nx(meta, "epoch", epoch).ignore();
-        let () = self.link.ask_all(&commands).await?;
+        let (closed,): (Option<String>,) = self.link.ask_all(&commands).await?;
+        if let Some(why) = closed {
+            return Err(StoreError::Unavailable(why));
+        }
         let mut memory = self.memory();
         if !memory.known.iter().any(|known| known == namespace) {
             memory.known.push(namespace.to_owned());

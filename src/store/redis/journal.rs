@@ -55,7 +55,7 @@ impl Row {
 
     /// The row as it is told of.
     pub(super) fn told(&self) -> Told {
-        let Self { row, at, kind, call, account, amount, detail, labels, more, .. } = self;
+        let Self { row, at, kind, call, account, amount, detail, labels, more, balance } = self;
         Told {
             row: *row,
             at: *at,
@@ -65,7 +65,8 @@ impl Row {
             amount: *amount,
             detail: detail.clone(),
             labels: labels.clone(),
-            more: more.clone(),
+            // What a change of credits left is in its entry of the audit log.
+            more: if kind == "audit" { balance.clone() } else { more.clone() },
         }
     }
 

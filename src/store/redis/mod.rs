@@ -23,6 +23,7 @@ mod keys;
 mod link;
 mod lists;
 mod memory;
+mod migrate;
 mod names;
 mod outbox;
 mod put;
@@ -41,6 +42,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
+pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_file, migrate_to_redis};
 pub use repair::{RepairError, RepairReport, repair};
 pub use verify::verify;
 

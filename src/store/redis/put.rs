@@ -46,6 +46,23 @@ impl Whole {
         image: &Image,
         head: &Head,
     ) -> Result<(), StoreError> {
+        self.write_meta(namespace, image, head).await?;
+        self.reopen(namespace).await?;
+        self.changed().await
+    }
+
+    /// Lists that instances have in memory are read again.
+    pub(super) async fn changed(&self) -> Result<(), StoreError> {
+        self.link.ask(cmd("INCRBY").arg(names::CHANGES).arg(1_000_003)).await
+    }
+
+    /// The tenant's own record, its mark, and how far its journal goes.
+    pub(super) async fn write_meta(
+        &self,
+        namespace: &str,
+        image: &Image,
+        head: &Head,
+    ) -> Result<(), StoreError> {
         let meta = Names::of(namespace).meta();
         let parked = image.calls.values().filter(|call| call.state.is_some()).count();
         let mut commands = redis::pipe();
@@ -65,10 +82,7 @@ impl Whole {
             }
             None => drop(commands.hdel(&meta, &["rev", "record"]).ignore()),
         }
-        commands.hdel(&meta, "closed").ignore();
-        let () = self.link.ask_all(&commands).await?;
-        // Lists that instances have in memory are read again.
-        self.link.ask(cmd("INCRBY").arg(names::CHANGES).arg(1_000_003)).await
+        self.link.ask_all(&commands).await
     }
 
     /// Appends rows to the journal with the numbers that they have.
@@ -309,7 +323,8 @@ fn row(names: &Names, told: &Told) -> redis::Cmd {
         }
     }
     add.arg("amount").arg(amount).arg("detail").arg(detail);
-    for (name, text) in [("labels", labels), ("more", more)] {
+    let more_is = if kind == "audit" { "balance" } else { "more" };
+    for (name, text) in [("labels", labels), (more_is, more)] {
         if !text.is_empty() {
             add.arg(name).arg(text);
         }

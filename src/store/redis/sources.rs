@@ -79,7 +79,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The next rows behind one, from whoever has them; those after a gap if nobody has.
-    async fn next(&self, after: i64) -> Result<Vec<Told>, StoreError> {
+    pub(super) async fn next(&self, after: i64) -> Result<Vec<Told>, StoreError> {
         let is_next =
             |rows: &[Told]| rows.first().is_some_and(|told| told.row == after.saturating_add(1));
         let mut nearest = self.whole.rows(&self.names, after).await?;
