@@ -130,6 +130,11 @@ impl World {
         Self { url, dir, local, redis, clock, keys, team, opened, next, instances }
     }
 
+    /// Is there a hold that waits?
+    pub(crate) fn waits(&self) -> bool {
+        self.opened.iter().any(|call| call.is_parked && !call.ended)
+    }
+
     fn at(&self) -> Time {
         self.clock
     }
