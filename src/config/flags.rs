@@ -161,7 +161,7 @@ pub(super) enum Words {
     /// Bring back a copy of the books that `paygate backup` made
     #[command(args_override_self = true)]
     Restore(RestoreFlags),
-    /// Bring the keys of paygate-mcp into the books, from its state file, while Paygate does not run
+    /// Bring the keys of paygate-mcp into the books, from its state file or its Redis, while Paygate does not run
     #[command(args_override_self = true)]
     Import(ImportFlags),
     /// Create, show and change the keys of a running Paygate
@@ -382,8 +382,11 @@ pub struct RestoreFlags {
 #[derive(Debug, Clone, Args)]
 pub struct ImportFlags {
     /// State file of paygate-mcp (what its --state-file names)
-    #[arg(value_name = "STATE.json")]
-    pub from: PathBuf,
+    #[arg(value_name = "STATE.json", required_unless_present = "redis", conflicts_with = "redis")]
+    pub from: Option<PathBuf>,
+    /// Redis that instances of paygate-mcp share: redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<SecretString>,
     /// File that keeps the books [default: that of --config, else paygate.db]
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,

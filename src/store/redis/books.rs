@@ -6,6 +6,7 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::foreign::is_foreign;
 use super::link::{Link, Reply};
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
@@ -38,6 +39,12 @@ pub enum RedisOpenError {
         "the books in Redis cannot be opened: {0}; check redisUrl, and that Redis runs and lets this program in"
     )]
     Redis(#[from] StoreError),
+    /// Its names would be mixed with ours.
+    #[error(
+        "this Redis database holds the keys of paygate-mcp under names that Paygate uses too; choose another database \
+         number at the end of redisUrl, and bring the keys in with `paygate import --redis` (nothing was changed)"
+    )]
+    Foreign,
     /// Not this instance's own file.
     #[error(transparent)]
     Copy(#[from] OpenError),
@@ -57,11 +64,14 @@ impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
     pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
         let copy = JournalCopy::open(options.copy.as_deref())?;
-        Ok(Self::connect(options, copy).await?)
+        Self::connect(options, copy).await
     }
 
-    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
+    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, RedisOpenError> {
         let link = Link::open(&options.url).await?;
+        if is_foreign(&link).await? {
+            return Err(RedisOpenError::Foreign);
+        }
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });

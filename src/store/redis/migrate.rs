@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use super::books::random;
 use super::copy::audit;
 use super::epochs::Was;
+use super::foreign::is_foreign;
 use super::journal::{Entry, ROWS, Row};
 use super::names::{self, Names};
 use super::put::Head;
@@ -294,8 +295,7 @@ fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
 impl Whole {
     /// Is there room for other books?
     async fn may_receive(&self) -> Result<(), MigrateError> {
-        let kind: String = self.link.ask(cmd("TYPE").arg(names::KEYS)).await?;
-        if kind == "set" {
+        if is_foreign(&self.link).await? {
             let what = "this database holds the keys of paygate-mcp under the same names (pg:…): choose another database \
                         number for the books of Paygate";
             return Err(MigrateError::Refused(what.to_owned()));

@@ -15,6 +15,7 @@ mod counters;
 mod credits;
 mod deeds;
 mod epochs;
+mod foreign;
 mod held;
 mod hints;
 mod import;
@@ -42,6 +43,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
+pub use foreign::{ForeignKey, keys_of_paygate_mcp};
 pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_file, migrate_to_redis};
 pub use repair::{RepairError, RepairReport, repair};
 pub use verify::verify;
