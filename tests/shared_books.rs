@@ -5,10 +5,15 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "webhooks/receiver.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests of webhooks")]
+mod receiver;
 mod support;
 
+use std::collections::BTreeMap;
 use std::thread;
 
+use receiver::Receiver;
 use serde_json::{Value, json};
 
 use support::{Paygate, RedisServer, Setup, eventually};
@@ -193,4 +198,45 @@ fn a_state_file_comes_over_once_for_all_instances() {
         assert!(import.stdout.contains(said), "{words:?}: {}", import.stdout);
     }
     assert!(was_sold(&first.call("legacy-imported-key-0002", "instant", &json!({}))));
+}
+
+#[test]
+fn each_event_is_sent_by_one_instance() {
+    let (redis, receiver) = (RedisServer::start(), Receiver::start());
+    let config = json!({
+        "webhookUrl": receiver.url(), "webhookAllowPrivate": true, "globalRateLimitPerMin": 0,
+    });
+    let mut all: Vec<Paygate> =
+        [(); 3].iter().map(|()| instance(&redis).config(config.clone()).start()).collect();
+    let (key, _) = all[0].create_key(&json!({"name": "told", "credits": 1000}));
+    let sell = |all: &[Paygate], calls: usize| {
+        thread::scope(|scope| {
+            for paygate in all {
+                let key = &key;
+                scope.spawn(move || {
+                    for _ in 0..calls {
+                        assert!(was_sold(&paygate.call(key, "instant", &json!({}))));
+                    }
+                });
+            }
+        });
+    };
+    // How often each event came, by its id.
+    let told = || {
+        let mut told = BTreeMap::<String, usize>::new();
+        for event in receiver.taken("events") {
+            *told.entry(event["id"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        told
+    };
+    sell(&all, 20);
+    eventually("all are told", || told().len() == 60);
+    assert!(told().values().all(|count| *count == 1), "{:?}", told());
+    assert_eq!(receiver.taken("adminEvents").len(), 1);
+    // Whoever sends is killed: another one goes on. An event may come again, none is left out.
+    all.remove(0).kill9();
+    sell(&all, 10);
+    all.remove(0).stop();
+    sell(&all, 10);
+    eventually("all are told", || told().len() == 90);
 }

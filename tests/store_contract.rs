@@ -6,8 +6,12 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "store_contract/alerts.rs"]
+mod alerts;
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/outbox.rs"]
+mod outbox;
 #[path = "store_contract/parked.rs"]
 mod parked;
 #[path = "store_contract/records.rs"]

@@ -112,13 +112,16 @@ pub fn raw_key(text: &str) -> Result<SecretString, String> {
     check::raw_key(text)
 }
 
+/// This instance's own file, and the Redis that keeps the books if several share them.
+pub type BooksPlace = (Books, Option<Redis>);
+
 /// Where a configuration file has its books, and what costs customers differently with it after a move
 /// from paygate-mcp. Without a file: with the defaults.
 pub fn after_move(
     file: Option<&Path>,
     environment: &Environment,
     read_file: impl Fn(&Path) -> io::Result<String>,
-) -> Result<(Option<(Books, Option<Redis>)>, Vec<&'static str>), Report> {
+) -> Result<(Option<BooksPlace>, Vec<&'static str>), Report> {
     let Some(file) = file else { return Ok((None, moving::lines(&Draft::default()))) };
     let flags = WrapFlags { config: Some(file.to_owned()), ..WrapFlags::default() };
     let (config, _, moving) = check(&flags, environment, read_file)?;

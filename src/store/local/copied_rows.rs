@@ -8,7 +8,7 @@ use crate::model::audit::AuditRow;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::time::Time;
-use crate::model::usage::Refused;
+use crate::model::usage::{Refused, UsageEvent};
 
 /// A row to copy.
 #[derive(Debug)]
@@ -66,6 +66,27 @@ pub(in crate::store) struct ToldRefusal {
 }
 
 impl ToldRefusal {
+    /// What is told of them, but for what their key is called.
+    pub(in crate::store) fn event(self, place: i64) -> UsageEvent {
+        let Self { at, key, namespace, tool, reason, count } = self;
+        UsageEvent {
+            place,
+            at: Time::from_ms(at),
+            call: None,
+            key,
+            key_name: String::new(),
+            key_first: String::new(),
+            namespace,
+            tool,
+            price: 0,
+            charged: 0,
+            outcome: reason,
+            allowed: false,
+            count: i64::try_from(count).unwrap_or(i64::MAX),
+            labels: None,
+        }
+    }
+
     /// When the first of them was, in epoch milliseconds.
     pub(in crate::store) const fn at(&self) -> i64 {
         self.at
@@ -121,35 +142,11 @@ impl CopiedRow {
                 let newest = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
                 roll_up::write_refused(connection, refused, newest)?;
             }
-            Self::Audit(row) => {
-                let AuditRow {
-                    at,
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata,
-                    ..
-                } = row;
-                let insert = "INSERT INTO audit
-                    (at, kind, actor, actor_id, namespace, target, message, metadata)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-                connection.prepare_cached(insert)?.execute(params![
-                    at.ms(),
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata
-                ])?;
-            }
+            Self::Audit(row) => write_audit(connection, row)?,
         }
         Ok(())
     }
+
     /// What the journal gives the account and takes from it, to be compared with what it has.
     fn add_up(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Self::Money { kind, account, amount, .. } = self else { return Ok(()) };
@@ -162,4 +159,22 @@ impl CopiedRow {
         connection.prepare_cached(add)?.execute((account, moved))?;
         Ok(())
     }
+}
+
+fn write_audit(connection: &Connection, row: &AuditRow) -> rusqlite::Result<()> {
+    let AuditRow { at, kind, actor, actor_id, namespace, target, message, metadata, .. } = row;
+    let insert = "INSERT INTO audit
+        (at, kind, actor, actor_id, namespace, target, message, metadata)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection.prepare_cached(insert)?.execute(params![
+        at.ms(),
+        kind,
+        actor,
+        actor_id,
+        namespace,
+        target,
+        message,
+        metadata
+    ])?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ use super::foreign::is_foreign;
 use super::link::{Link, Reply};
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
@@ -52,10 +53,15 @@ pub enum RedisOpenError {
 
 /// What the store's methods and its tasks share.
 pub(super) struct Books {
+    /// What this instance is called among them.
+    pub(super) name: String,
     pub(super) link: Link,
     clock: RedisClock,
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
+    pub(super) sending: tokio::sync::Mutex<Sending>,
+    /// Held by a look for alerts, and by new rules for them.
+    pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
 }
@@ -74,7 +80,10 @@ impl RedisStore {
         }
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let books = Arc::new(Books { link, clock: options.clock, memory, copy, copying });
+        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
+        let (clock, alert_turn) = (options.clock, tokio::sync::Mutex::default());
+        let books =
+            Arc::new(Books { name, link, clock, memory, copy, sending, alert_turn, copying });
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
         books.read_lists().await?;

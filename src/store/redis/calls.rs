@@ -210,9 +210,10 @@ impl Books {
             }
             [ended] if ended == "ended" => {
                 // The attempt whose answer was lost may have ended it.
-                let found = match reply.is_repeated {
-                    true => self.ended_since(&names, before, call).await?,
-                    false => None,
+                let found = if reply.is_repeated {
+                    self.ended_since(&names, before, call).await?
+                } else {
+                    None
                 };
                 if found.as_deref() != Some(settlement.kind.word()) {
                     self.memory().let_go(&call);

@@ -6,6 +6,7 @@
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
 
+mod alerts;
 mod answers;
 mod books;
 mod calls;
@@ -35,6 +36,7 @@ mod store;
 mod sums;
 mod teams;
 mod tenants;
+mod unsent;
 mod verify;
 mod whole;
 
