@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use paygate::gate::{self, CallFacts, Charge, Policy, Request};
 use paygate::ledger::CreditKind;
+use paygate::model::alert::{AlertKind, AlertRule, Decimal};
 use paygate::model::audit::AuditEvent;
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::{Key, OldCredential};
@@ -19,7 +20,7 @@ use paygate::store::{
     Creation, Deed, HoldRefused, ItemEnd, Keep, Once, PaidTask, Parking, Show, Store, settlement,
 };
 
-use crate::support::{Ended, RedisServer, Setup};
+use crate::support::{Ended, PATIENCE, RedisServer, Setup};
 
 pub(crate) const PAID: ItemEnd = ItemEnd { paid: true, outcome: "result" };
 pub(crate) const FREE: ItemEnd = ItemEnd { paid: false, outcome: "timeout" };
@@ -135,6 +136,12 @@ async fn records(store: &dyn Store) {
     store.update_key(Key { digest, ends, old, ..(*first).clone() }, None.into()).await.unwrap();
     let tenant = Namespace { suspended: true, ..Namespace::unwritten("other") };
     store.update_namespace(tenant, Deed::default()).await.unwrap();
+    let rule = AlertRule {
+        kind: AlertKind::CreditsLow,
+        threshold: Decimal::from_thousandths(12_500),
+        cooldown_seconds: Some(60),
+    };
+    store.set_alert_rules(vec![rule], Deed::default()).await.unwrap();
     let token = AdminToken {
         id: TokenId::from_random([7; 8]),
         digest: RawToken::from_random([7; 24]).digest(),
@@ -217,13 +224,28 @@ pub(crate) async fn said(store: &dyn Store) -> Vec<String> {
     for tenant in store.namespaces() {
         said.push(format!("{tenant:?}"));
     }
-    said.push(format!("{:?}", store.tokens()));
+    said.push(format!("{:?} {:?}", store.tokens(), store.alert_rules()));
     said.push(format!("{:?}", store.repeated(&once(1), now()).await));
     let kept = store.recall(&id(1), &once(2), now()).await.unwrap();
     said.push(format!("{:?}", kept.map(|kept| kept.call)));
     let task = PaidTask { call: CallId::from_random([8; 16]), until: later(600) };
     said.push(format!("{}", store.is_task_paid(&id(1), task).await.unwrap()));
     said
+}
+
+/// Waits until an instance says what is expected, of all but one key: lists are looked at every second.
+pub(crate) async fn says_again(store: &dyn Store, mut expected: Vec<String>, but: &str) {
+    expected.retain(|line| !line.contains(but));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut found = said(store).await;
+        found.retain(|line| !line.contains(but));
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found:#?}\nis not\n{expected:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Runs a command.

@@ -149,6 +149,11 @@ impl JournalCopy {
         self.reader.read(write).await
     }
 
+    /// Keeps the rules for alerts, for a Redis that loses them.
+    pub(in crate::store) async fn keep_rules(&self, text: String) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_rules(connection, &text)).await
+    }
+
     /// Keeps what messages are sealed with, for a Redis that loses it.
     pub(in crate::store) async fn keep_seal(&self, key: [u8; 32]) -> Result<(), StoreError> {
         self.reader.read(move |connection| copied_told::keep_seal(connection, &key)).await

@@ -34,6 +34,9 @@ pub(super) const TABLES: &str = "
         more    TEXT,
         PRIMARY KEY (book, row)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS told_rules (
+        text    TEXT NOT NULL              -- the rules for alerts, as Redis has them
+    );
 ";
 
 /// Rows that are read at once.
@@ -167,6 +170,14 @@ pub(super) fn keep_seal(connection: &Connection, key: &[u8]) -> rusqlite::Result
     transaction.commit()
 }
 
+/// Keeps the rules for alerts.
+pub(super) fn keep_rules(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    connection.execute("DELETE FROM told_rules", [])?;
+    connection.execute("INSERT INTO told_rules (text) VALUES (?1)", [text])?;
+    transaction.commit()
+}
+
 impl ToldCopy {
     /// Opens a copy that an instance keeps; it may run.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
@@ -259,6 +270,13 @@ impl ToldCopy {
             let tokens =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             Ok((last.unwrap_or_default(), tokens.collect::<rusqlite::Result<_>>()?))
+        })
+    }
+
+    /// The rules for alerts.
+    pub(in crate::store) fn rules(&self) -> Result<Option<String>, StoreError> {
+        self.read(|connection| {
+            connection.query_row("SELECT text FROM told_rules", [], |row| row.get(0)).optional()
         })
     }
 

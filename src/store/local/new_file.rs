@@ -118,6 +118,13 @@ impl NewFile {
         write().map_err(failed)
     }
 
+    /// The rules for alerts, as JSON.
+    pub(in crate::store) fn rules(&self, rules: &str) -> Result<(), StoreError> {
+        let insert = "INSERT INTO alert_rules (place, kind, threshold, cooldown)
+            SELECT key, value ->> 'type', value ->> 'threshold', value ->> 'cooldownSeconds' FROM json_each(?1)";
+        self.connection.execute(insert, [rules]).map(drop).map_err(failed)
+    }
+
     /// All of the tenants' books, behind the journal. The file is then as a start would leave it.
     pub(in crate::store) fn put(&self, images: &BTreeMap<String, Image>) -> Result<(), StoreError> {
         let now = images.values().map(|image| image.now).max().unwrap_or_default();

@@ -136,6 +136,15 @@ impl WholeFile {
         })
     }
 
+    /// The rules for alerts, as JSON.
+    pub(in crate::store) fn rules(&self) -> Result<String, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT json_group_array(json_object('type', kind, 'threshold', threshold,
+                    'cooldownSeconds', cooldown)) FROM (SELECT * FROM alert_rules ORDER BY place)";
+            connection.query_row(sql, [], |row| row.get(0))
+        })
+    }
+
     /// What messages are sealed with.
     pub(in crate::store) fn seal(&self) -> [u8; 32] {
         *self.store.seal_key().bytes()

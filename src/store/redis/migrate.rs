@@ -116,6 +116,8 @@ async fn into_redis(
         whole.write_meta(namespace, image, &head).await?;
     }
     whole.put_common(&file.seal(), &file.tokens()?).await?;
+    let rules = file.rules()?;
+    let () = whole.link.ask(cmd("HSET").arg(names::ALERTS).arg("rules").arg(rules)).await?;
     for (namespace, image) in &images {
         let arrived = whole.snapshot(namespace, &deleted(image)).await?;
         same(namespace, &arrived.image, image)?;
@@ -526,6 +528,8 @@ async fn out_of_redis(
     notes(whole, &file).await?;
     let seal: Option<Vec<u8>> = whole.link.ask(cmd("GET").arg(names::SEAL)).await?;
     file.common(&seal.unwrap_or(random::<32>()?.to_vec()), &whole.tokens().await?)?;
+    let rules: Option<String> = whole.link.ask(cmd("HGET").arg(names::ALERTS).arg("rules")).await?;
+    file.rules(&rules.unwrap_or_else(|| "[]".to_owned()))?;
     file.put(&images)?;
     let arrived = file.images()?;
     for (namespace, image) in &images {

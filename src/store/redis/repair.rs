@@ -309,6 +309,15 @@ async fn global(
             break;
         }
     }
+    let has_rules: bool = link.ask(cmd("HEXISTS").arg(names::ALERTS).arg("rules")).await?;
+    for copy in copies.iter().filter(|_| !has_rules) {
+        let Some(rules) = copy.rows.rules()? else { continue };
+        report.line("the rules for alerts come back".to_owned());
+        if apply {
+            let () = link.ask(cmd("HSET").arg(names::ALERTS).arg("rules").arg(rules)).await?;
+        }
+        break;
+    }
     let mut newest = cmd("XREVRANGE");
     newest.arg(names::JOURNAL).arg("+").arg("-").arg("COUNT").arg(1);
     let newest: Vec<Entry> = link.ask(&newest).await?;

@@ -98,8 +98,11 @@ impl Books {
 
     /// Ends an admin token.
     pub(super) async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
-        let gone: i64 = self.link.ask(cmd("HDEL").arg(names::TOKENS).arg(id.as_str())).await?;
-        let () = self.link.ask(&told("token-gone", id.as_str(), "")).await?;
+        let mut commands = redis::pipe();
+        commands.atomic();
+        commands.hdel(names::TOKENS, id.as_str());
+        commands.add_command(told("token-gone", id.as_str(), "")).ignore();
+        let (gone,): (i64,) = self.link.ask_all(&commands).await?;
         let mut known = false;
         self.memory().tokens.retain(|_, token| {
             let is_it = token.id == *id;
