@@ -18,7 +18,7 @@ use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::{Key, ToolList};
 use paygate::model::secret::RawKey;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, clock, settlement};
 
 const RUN: Duration = Duration::from_secs(3);
@@ -44,6 +44,7 @@ async fn redis(url: &str, in_flight: usize) {
     std::fs::create_dir_all(&folder).unwrap();
     let options = RedisOptions {
         url: url.to_owned().into(),
+        reach: RedisReach::default(),
         clock: RedisClock::Server,
         copy: Some(folder.join(format!("copy-{in_flight}.db"))),
     };

@@ -1,4 +1,4 @@
-//! What every store promises, on each of them: the embedded one in a file, and a real Redis. Opened
+//! What every store promises, on each of them: the embedded one in a file, a real Redis, and a cluster. Opened
 //! again means a restart on the one, another instance on the other.
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ use paygate::model::secret::RawKey;
 use paygate::model::team::Team;
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{Creation, ItemEnd, Show, Store, settlement};
 
 use support::{RedisServer, TempDir};
@@ -58,6 +58,12 @@ impl Place {
     /// One of each kind.
     fn all() -> [Self; 2] {
         [Self::File(TempDir::new()), Self::Redis(RedisServer::start())]
+    }
+
+    /// The same and a cluster, which takes two seconds to start: where several keys are changed at once.
+    fn all_and_a_cluster() -> [Self; 3] {
+        let [file, redis] = Self::all();
+        [file, redis, Self::Redis(RedisServer::start_cluster())]
     }
 
     async fn open(&self) -> Box<dyn Store> {
@@ -85,7 +91,8 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
-    let options = RedisOptions { url: server.url().into(), clock, copy: Some(copy) };
+    let (url, reach) = (server.url().into(), RedisReach::default());
+    let options = RedisOptions { url, reach, clock, copy: Some(copy) };
     RedisStore::open(&options).await.unwrap()
 }
 

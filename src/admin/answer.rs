@@ -211,7 +211,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let message = sentence(&error.to_string());
         match error {
-            StoreError::Closed(_) => Self::unavailable(message, 30),
+            StoreError::Closed(_) | StoreError::Unfit(_) => Self::unavailable(message, 30),
             StoreError::Busy | StoreError::Unavailable(_) => Self::unavailable(message, 1),
             StoreError::OnceFull | StoreError::ParkedFull => Self::unavailable(message, 60),
             StoreError::Read(_) => {

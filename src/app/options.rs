@@ -25,7 +25,7 @@ use crate::model::key::Quota;
 use crate::model::usage::Refused;
 use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::store::redis::{RedisClock, RedisOptions};
+use crate::store::redis::{RedisClock, RedisOptions, RedisReach};
 use crate::upstream::{
     ChildOptions, Kind, Link, LinkOptions, Member, Names, Reach, RemoteOptions, RemoteSetup,
     SeveralOptions,
@@ -176,6 +176,7 @@ pub(super) fn redis(redis: &config::Redis, books: &Books) -> RedisOptions {
     let config::OnUnavailable::Refuse = redis.on_unavailable;
     RedisOptions {
         url: redis.url.0.clone(),
+        reach: RedisReach::default(),
         clock: RedisClock::Server,
         copy: match books {
             Books::File(path) => Some(path.clone()),

@@ -711,8 +711,35 @@ pub const LABEL_VALUE_CHARS_MAX: usize = 100;
 /// Redis is near: one that takes longer to let us in is down.
 pub const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A script runs for microseconds. Whoever waits longer is better off with a clear refusal.
-pub const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A script runs for microseconds. A connection on which an answer takes longer is given up, and what
+/// waits on it is asked again on another one; whoever waits twice as long is better off with a clear
+/// refusal.
+pub const REDIS_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections that fail in a row before Redis is left alone.
+pub const REDIS_FAILURES_MAX: u32 = 3;
+
+/// How often a Redis that is left alone is looked for.
+pub const REDIS_PROBE_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often Sentinels are asked whether the master is still it.
+pub const REDIS_SENTINEL_LOOK: Duration = Duration::from_secs(1);
+
+/// How often the map of a cluster is read while a node is away.
+pub const REDIS_SLOTS_LOOK: Duration = Duration::from_secs(1);
+
+/// The shortest time between two reads of that map; and how long a slot that is on its way is given.
+pub const REDIS_SLOTS_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a cluster may send one question on.
+pub const REDIS_REDIRECTS_MAX: u32 = 5;
+
+/// Calls whose end is not known, each about a kilobyte, that are seen to once Redis is back. Beyond it
+/// their deadline ends them.
+pub const REDIS_LOOSE_ENDS_MAX: usize = 2 * CONNECTIONS_MAX;
+
+/// How often they are looked at.
+pub const REDIS_LOOSE_ENDS_LOOK: Duration = Duration::from_millis(250);
 
 /// How often something is asked for whose answer was lost with its connection.
 pub const REDIS_TRIES: u32 = 3;
@@ -767,6 +794,10 @@ pub const REDIS_CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// How often a change of several records is tried again that others changed meanwhile.
 pub const REDIS_CONFLICT_TRIES: u32 = 5;
+
+/// For an answer about a whole tenant, which commands for operators ask for: a hundred thousand accounts in
+/// one step take Redis about a second.
+pub const REDIS_WHOLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Answers that are kept in Redis for one key: Redis is memory, and all customers share it.
 pub const REDIS_KEPT_ANSWERS_PER_KEY_MAX: u64 = 10_000;

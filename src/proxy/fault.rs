@@ -83,6 +83,7 @@ pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::ParkedFull
         | StoreError::OutOfRange
         | StoreError::Full(..)
+        | StoreError::Unfit(_)
         | StoreError::Read(_) => RETRY_LATER_MS,
     };
     let message =
@@ -110,6 +111,7 @@ pub(super) fn recall(error: &StoreError) -> ErrorObjectOwned {
         | StoreError::ParkedFull
         | StoreError::OutOfRange
         | StoreError::Full(..)
+        | StoreError::Unfit(_)
         | StoreError::Read(_) => store(error),
     }
 }

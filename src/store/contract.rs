@@ -54,6 +54,9 @@ pub enum StoreError {
     /// Books that several instances share cannot be reached, or must not be trusted.
     #[error("the shared books are not available: {0}; try again in a moment")]
     Unavailable(String),
+    /// What was named cannot hold shared books.
+    #[error("{0}")]
+    Unfit(String),
     /// A read failed.
     #[error("the database could not be read: {0}")]
     Read(String),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use paygate::ledger::names;
 use paygate::model::ids::CallId;
 use paygate::model::key::Key;
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{HoldRefused, Show, Store, StoreError, clock, settlement};
 
 use super::support::{RedisServer, eventually};
@@ -140,7 +140,8 @@ async fn a_restart_forgets_nothing_that_was_seen() {
     let copy = server.dir().join("kept.db");
     let open = async || {
         let (url, clock) = (server.url().into(), RedisClock::Passed);
-        RedisStore::open(&RedisOptions { url, clock, copy: Some(copy.clone()) }).await.unwrap()
+        let (reach, copy) = (RedisReach::default(), Some(copy.clone()));
+        RedisStore::open(&RedisOptions { url, reach, clock, copy }).await.unwrap()
     };
     let store = open().await;
     let key = made(&store, 1, 100).await;

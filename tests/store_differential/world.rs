@@ -12,7 +12,7 @@ use paygate::model::secret::{Digest, RawKey};
 use paygate::model::team::{Team, TeamId};
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{CallEnd, Deed, Keep, Once, Parking, Settlement, Show, Store, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -76,8 +76,12 @@ macro_rules! same {
 
 pub(crate) async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
     let copy = dir.path().join(format!("copy-{number}.db"));
-    let options =
-        RedisOptions { url: url.to_owned().into(), clock: RedisClock::Passed, copy: Some(copy) };
+    let options = RedisOptions {
+        url: url.to_owned().into(),
+        reach: RedisReach::default(),
+        clock: RedisClock::Passed,
+        copy: Some(copy),
+    };
     RedisStore::open(&options).await.unwrap()
 }
 

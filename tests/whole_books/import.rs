@@ -3,7 +3,7 @@
 use paygate::model::secret::RawKey;
 use paygate::store::Store;
 use paygate::store::local::{LocalOptions, LocalStore};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 
 use crate::life::{now, paygate};
 use crate::support::{RedisServer, TempDir};
@@ -92,8 +92,10 @@ async fn keys_that_paygate_mcp_shares_come_over() {
     let shared = import(&["--config", &config]);
     assert!(shared.stdout.contains("205"), "{shared:#?}");
     paygate(&["ledger", "verify", "--redis", &other]).expect_success();
-    let options =
-        |url: &str| RedisOptions { url: url.into(), clock: RedisClock::Server, copy: None };
+    let options = |url: &str| {
+        let (url, reach, clock) = (url.into(), RedisReach::default(), RedisClock::Server);
+        RedisOptions { url, reach, clock, copy: None }
+    };
     let store = RedisStore::open(&options(&other)).await.unwrap();
     let found = store.key_by_digest(one, now()).await.unwrap().unwrap();
     assert_eq!(store.account(&found.id).await.unwrap().available(), 100);

@@ -15,7 +15,7 @@ use paygate::model::secret::{Digest, RawKey};
 use paygate::model::team::{Team, TeamId};
 use paygate::model::time::Time;
 use paygate::model::token::{AdminToken, RawToken, Role, TokenId};
-use paygate::store::redis::{RedisClock, RedisOptions, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{
     Creation, Deed, HoldRefused, ItemEnd, Keep, Once, PaidTask, Parking, Show, Store, settlement,
 };
@@ -56,7 +56,8 @@ pub(crate) fn copy_of(server: &RedisServer, name: &str) -> PathBuf {
 
 pub(crate) async fn instance(server: &RedisServer, copy: &str) -> RedisStore {
     let (url, clock) = (server.url().into(), RedisClock::Passed);
-    RedisStore::open(&RedisOptions { url, clock, copy: Some(copy_of(server, copy)) }).await.unwrap()
+    let (reach, copy) = (RedisReach::default(), Some(copy_of(server, copy)));
+    RedisStore::open(&RedisOptions { url, reach, clock, copy }).await.unwrap()
 }
 
 pub(crate) fn charge(key: &Key, team: Option<&Team>, call: u8, tools: &[&str]) -> Charge {

@@ -29,7 +29,7 @@ use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::local::{LocalOptions, LocalStore, OpenError, known};
 use crate::store::redis::{
-    RedisClock, RedisOpenError, RedisOptions, RedisStore, keys_of_paygate_mcp,
+    RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore, keys_of_paygate_mcp,
 };
 use crate::store::{Arrival, Deed, Store, StoreError, clock};
 
@@ -155,7 +155,8 @@ pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
         }
         ImportInto::Redis(url) => {
             let (url, clock) = (url.0.clone(), RedisClock::Server);
-            let store = RedisStore::open(&RedisOptions { url, clock, copy: None }).await?;
+            let (reach, copy) = (RedisReach::default(), None);
+            let store = RedisStore::open(&RedisOptions { url, reach, clock, copy }).await?;
             let made = if import.is_dry {
                 store.unknown_of(file.wanted()).await
             } else {

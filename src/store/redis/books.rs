@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::foreign::is_foreign;
-use super::link::{Link, Reply};
+use super::link::{Failed, Link, RedisStanding, Reply};
+use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
 use super::unsent::Sending;
@@ -30,6 +31,7 @@ pub struct RedisStore {
     notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
     writing: Mutex<Option<JoinHandle<()>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    standing: RedisStanding,
 }
 
 /// Why books in Redis cannot be opened.
@@ -64,6 +66,8 @@ pub(super) struct Books {
     pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
+    /// Calls whose end is not known.
+    pub(super) loose_ends: LooseEnds,
 }
 
 impl RedisStore {
@@ -74,23 +78,35 @@ impl RedisStore {
     }
 
     async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, RedisOpenError> {
-        let link = Link::open(&options.url).await?;
+        let link = Link::open(options).await?;
         if is_foreign(&link).await? {
             return Err(RedisOpenError::Foreign);
         }
+        let standing = link.standing().await?;
+        tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
         let (clock, alert_turn) = (options.clock, tokio::sync::Mutex::default());
+        let loose_ends = LooseEnds::default();
         let books =
-            Arc::new(Books { name, link, clock, memory, copy, sending, alert_turn, copying });
+            Books { name, link, clock, memory, copy, sending, alert_turn, copying, loose_ends };
+        let books = Arc::new(books);
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
         books.read_lists().await?;
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
-        let tasks = Mutex::new(vec![tokio::spawn(Arc::clone(&books).follow_lists())]);
+        let tasks = Mutex::new(vec![
+            tokio::spawn(Arc::clone(&books).follow_lists()),
+            tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
+        ]);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
-        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks })
+        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, standing })
+    }
+
+    /// What an outage of this Redis can lose.
+    pub const fn standing(&self) -> &RedisStanding {
+        &self.standing
     }
 
     /// Ends the tasks; they let go of the copy once they have ended.
@@ -181,24 +197,42 @@ impl Books {
         now: Time,
         args: &[&[u8]],
     ) -> Result<Reply, StoreError> {
+        Ok(self.run_once(namespace, script, keys, now, args).await?)
+    }
+
+    /// The same, and whether it may have been done if there is no answer.
+    pub(super) async fn run_once(
+        &self,
+        namespace: &str,
+        script: &Script,
+        keys: &[String],
+        now: Time,
+        args: &[&[u8]],
+    ) -> Result<Reply, Failed> {
         let reply = self.attempt(namespace, script, keys, now, args).await?;
         if reply.status != "lost" {
             return Ok(reply);
         }
+        let undone = |error| Failed { error, may_be_done: false };
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
-        if seen.epoch != reply.epoch && self.goes_on(namespace, &seen.epoch).await? {
+        if seen.epoch != reply.epoch
+            && self.goes_on(namespace, &seen.epoch).await.map_err(undone)?
+        {
             let reply = self.attempt(namespace, script, keys, now, args).await?;
             if reply.status != "lost" {
                 return Ok(reply);
             }
         }
-        let why = self.closed_by(namespace).await?.unwrap_or_else(|| LOST.to_owned());
-        tracing::error!(
-            target: "store", %namespace, seen = seen.seq, found = reply.seq,
-            "the books in Redis cannot be sold from: {why}"
-        );
-        self.memory().lost.insert(namespace.to_owned(), why.clone());
-        Err(StoreError::Unavailable(why))
+        let closed = self.closed_by(namespace).await.map_err(undone)?;
+        let why = closed.unwrap_or_else(|| LOST.to_owned());
+        let before = self.memory().lost.insert(namespace.to_owned(), why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::error!(
+                target: "store", %namespace, seen = seen.seq, found = reply.seq,
+                "the books in Redis cannot be sold from: {why}"
+            );
+        }
+        Err(undone(StoreError::Unavailable(why)))
     }
 
     async fn attempt(
@@ -208,7 +242,7 @@ impl Books {
         keys: &[String],
         now: Time,
         args: &[&[u8]],
-    ) -> Result<Reply, StoreError> {
+    ) -> Result<Reply, Failed> {
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         let clock = match self.clock {
             RedisClock::Server => 0,
@@ -217,11 +251,12 @@ impl Books {
         let (clock, seq) = (clock.to_string(), seen.seq.to_string());
         let head = [clock.as_bytes(), seen.epoch.as_bytes(), seq.as_bytes()];
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
+        let sent = clock::now();
         let reply = self.link.run(script, keys, &args).await;
-        self.answered(reply.as_ref().err());
+        self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
         if reply.status != "lost" {
-            self.saw(namespace, &reply);
+            self.saw(namespace, &reply, sent);
         }
         Ok(reply)
     }
@@ -234,7 +269,7 @@ impl Books {
         };
     }
 
-    fn saw(&self, namespace: &str, reply: &Reply) {
+    fn saw(&self, namespace: &str, reply: &Reply, sent: Time) {
         let mut memory = self.memory();
         memory.lost.remove(namespace);
         let seen = match memory.seen.get_mut(namespace) {
@@ -246,13 +281,22 @@ impl Books {
         }
         seen.seq = seen.seq.max(reply.seq);
         memory.saw_time(reply.saved);
+        memory.redis_ahead_ms = reply.now.ms().saturating_sub(sent.ms());
+    }
+
+    /// Redis's time after which nothing that is asked now may be done any more; none where time is passed.
+    pub(super) fn latest(&self) -> Option<Time> {
+        let ahead_ms = self.memory().redis_ahead_ms;
+        let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
+        (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
     }
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let memory = self.memory();
         let lost = || memory.lost.values().next().cloned();
-        memory.trouble.clone().or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
+        trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

@@ -28,15 +28,15 @@ pub(super) fn call_text(call: &CallId) -> String {
 }
 
 /// What a charge asks for, as the script reads it.
-struct Asked {
-    accounts: Vec<AccountId>,
+pub(super) struct Asked {
+    pub(super) accounts: Vec<AccountId>,
     conditions: String,
     postings: String,
     others: String,
 }
 
 impl Asked {
-    fn of(charge: &Charge) -> Self {
+    pub(super) fn of(charge: &Charge) -> Self {
         let payer = charge.key.account();
         let postings: Vec<Posting> = charge.demands.iter().map(posting).collect();
         let mut text = String::new();
@@ -126,8 +126,7 @@ impl Books {
         let credits = taken.fold(0_i64, |sum, demand| sum.saturating_sub(demand.amount));
         let open = OpenHold { namespace, accounts: asked.accounts, credits };
         self.memory().opened(charge.call, open);
-        let script = &self.link.scripts.hold;
-        let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await;
+        let reply = self.run_hold(charge, &keys, now, args).await;
         let held = reply.map_err(HoldRefused::from).and_then(|reply| match &*reply.status {
             "held" => Ok(()),
             "stale" => {
@@ -135,6 +134,10 @@ impl Books {
                 Err(HoldRefused::Stale)
             }
             "refused" => Err(HoldRefused::Refused(refusal(charge, &reply))),
+            "late" => {
+                let why = "Redis answers later than anybody waits".to_owned();
+                Err(StoreError::Unavailable(why).into())
+            }
             strange => {
                 Err(StoreError::Read(format!("the hold's script answered {strange}")).into())
             }
@@ -159,7 +162,7 @@ impl Books {
         };
         let keys = Self::hold_keys(&names, &asked.accounts);
         let call = call_text(&charge.call);
-        let args = [&*call, "0", &*asked.conditions, &*asked.postings, ""].map(str::as_bytes);
+        let args = [&*call, "0", &*asked.conditions, &*asked.postings, "", "0"].map(str::as_bytes);
         let script = &self.link.scripts.check;
         let reply = self.run(charge.namespace.as_str(), script, &keys, now, &args).await?;
         Ok(match &*reply.status {
@@ -183,34 +186,43 @@ impl Books {
         memory.changes = -1;
     }
 
-    /// Ends a hold.
+    /// Ends a hold. If it is not known whether that was done, it is seen to that nobody pays.
     pub(super) async fn settle(
         &self,
         settlement: Settlement,
         task: Option<PaidTask>,
         now: Time,
     ) -> Result<Reading, StoreError> {
+        // What a task costs is asked for again, with the task.
+        let is_task = task.is_some();
+        let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
+        let settled = self.settle_behind(before, &settlement, task, now).await;
+        if matches!(settled, Err(StoreError::Unavailable(_))) && !is_task {
+            self.leave_open(settlement, before);
+        }
+        settled
+    }
+
+    async fn settle_behind(
+        &self,
+        before: i64,
+        settlement: &Settlement,
+        task: Option<PaidTask>,
+        now: Time,
+    ) -> Result<Reading, StoreError> {
         let call = settlement.call;
         let open = self.open_hold(&settlement.key, call).await?.ok_or(StoreError::NotOpen)?;
-        let names = Names::of(&open.namespace);
-        let before = self.memory().seen.get(&open.namespace).map_or(0, |seen| seen.seq);
-        let end = End::of(&settlement, task, open.accounts.len());
-        let (keys, answer) = (resolve_keys(&names, &open.accounts), end.answer);
-        let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", end.text));
-        let args = [most.as_bytes(), ends.as_bytes(), answer.unwrap_or_default()];
-        let script = &self.link.scripts.resolve;
-        let reply = self.run(&open.namespace, script, &keys, now, &args).await?;
-        let results = results(&reply);
-        let result = results.first().map(Vec::as_slice).unwrap_or_default();
-        match result {
+        let ended = self.end(&open, settlement, task, now).await?;
+        match ended.words.as_slice() {
             [done, available, counter] if done == "done" => {
                 self.memory().ended(&call, settlement.charged);
                 let account = counters::shown(available, &shown_field(&settlement.show), counter);
-                Ok(Reading::of(Some(&account), &settlement.show, reply.now))
+                Ok(Reading::of(Some(&account), &settlement.show, ended.now))
             }
-            [ended] if ended == "ended" => {
+            [word] if word == "ended" => {
                 // The attempt whose answer was lost may have ended it.
-                let found = if reply.is_repeated {
+                let names = Names::of(&open.namespace);
+                let found = if ended.is_repeated {
                     self.ended_since(&names, before, call).await?
                 } else {
                     None
@@ -220,23 +232,43 @@ impl Books {
                     return Err(StoreError::NotOpen);
                 }
                 self.memory().ended(&call, settlement.charged);
-                self.read(&settlement.key, settlement.show, now).await
+                self.read(&settlement.key, settlement.show.clone(), now).await
             }
-            [late] if late == "late" => Err(StoreError::NotOpen),
+            [word] if word == "late" => Err(StoreError::NotOpen),
             other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),
         }
     }
 
+    /// Asks Redis to end a hold; what it says.
+    pub(super) async fn end(
+        &self,
+        open: &OpenHold,
+        settlement: &Settlement,
+        task: Option<PaidTask>,
+        now: Time,
+    ) -> Result<Ended, StoreError> {
+        let names = Names::of(&open.namespace);
+        let end = End::of(settlement, task, open.accounts.len());
+        let (keys, answer) = (resolve_keys(&names, &open.accounts), end.answer);
+        let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", end.text));
+        let args = [most.as_bytes(), ends.as_bytes(), answer.unwrap_or_default()];
+        let script = &self.link.scripts.resolve;
+        let reply = self.run(&open.namespace, script, &keys, now, &args).await?;
+        let words = results(&reply).into_iter().next().unwrap_or_default();
+        Ok(Ended { words, now: reply.now, is_repeated: reply.is_repeated })
+    }
+
     /// The tenant and the accounts of an open hold: from memory, or as Redis has it.
-    async fn open_hold(&self, key: &KeyId, call: CallId) -> Result<Option<OpenHold>, StoreError> {
+    pub(super) async fn open_hold(
+        &self,
+        key: &KeyId,
+        call: CallId,
+    ) -> Result<Option<OpenHold>, StoreError> {
         if let Some(open) = self.memory().open.get(&call).cloned() {
             return Ok(Some(open));
         }
         let Some(namespace) = self.place_of(key).await? else { return Ok(None) };
-        let mut get = cmd("HGET");
-        get.arg(Names::of(&namespace).holds()).arg(call_text(&call));
-        let record: Option<String> = self.link.ask(&get).await?;
-        let record = record.and_then(|record| Record::read(call, &record));
+        let record = self.record_of(&namespace, call).await?;
         // Whether one that is not there has ended is for the script to say.
         let Some(record) = record else {
             let accounts = vec![key.account()];
@@ -245,6 +277,23 @@ impl Books {
         let open = record.open(&namespace);
         self.memory().opened(call, open.clone());
         Ok(Some(open))
+    }
+
+    async fn record_of(&self, namespace: &str, call: CallId) -> Result<Option<Record>, StoreError> {
+        let mut get = cmd("HGET");
+        get.arg(Names::of(namespace).holds()).arg(call_text(&call));
+        let record: Option<String> = self.link.ask(&get).await?;
+        Ok(record.and_then(|record| Record::read(call, &record)))
+    }
+
+    /// What stays of each amount of an open hold if it is released.
+    pub(super) async fn kept_by_release(
+        &self,
+        namespace: &str,
+        call: CallId,
+    ) -> Result<Option<Vec<i64>>, StoreError> {
+        let record = self.record_of(namespace, call).await?;
+        Ok(record.map(|record| record.hold.kept_by_release()))
     }
 
     /// Releases the holds of one tenant whose deadline has passed; how many.
@@ -399,6 +448,15 @@ impl Books {
         let found: Option<f64> = self.link.ask(&score).await?;
         Ok(found.is_some())
     }
+}
+
+/// What Redis says of a hold that was to be ended.
+pub(super) struct Ended {
+    /// One, or `done` and two numbers.
+    pub(super) words: Vec<String>,
+    pub(super) now: Time,
+    /// An answer was lost before this one.
+    is_repeated: bool,
 }
 
 /// What to do with a hold that waits.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::link::Link;
 use super::lists::CHUNK;
 use super::names;
+use super::whole::patient_link;
 use crate::model::bounds::STATE_FILE_BYTES_MAX;
 use crate::store::StoreError;
 
@@ -24,7 +25,7 @@ pub(super) async fn is_foreign(link: &Link) -> Result<bool, StoreError> {
 
 /// Reads all keys of paygate-mcp that its own instances would read.
 pub async fn keys_of_paygate_mcp(url: &SecretString) -> Result<Vec<ForeignKey>, StoreError> {
-    let link = Link::open(url).await?;
+    let link = patient_link(url).await?;
     if !is_foreign(&link).await? {
         let what = "there are no keys of paygate-mcp in this Redis database; its URL may name another one behind the last /";
         return Err(StoreError::Read(what.to_owned()));

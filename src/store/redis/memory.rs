@@ -74,6 +74,8 @@ pub(super) struct Memory {
     /// The newest ledger time of all, and how far it was ahead of this machine's clock.
     pub(super) ledger_now: Time,
     pub(super) ahead_ms: i64,
+    /// How far Redis's clock is ahead of this machine's, or a little less.
+    pub(super) redis_ahead_ms: i64,
 }
 
 impl Memory {
@@ -149,6 +151,11 @@ impl Memory {
             self.ledger_now = now;
             self.ahead_ms = now.ms().saturating_sub(clock::now().ms());
         }
+    }
+
+    /// What is known of the books that a key is in.
+    pub(super) fn seen_of(&self, id: &KeyId) -> Option<&Seen> {
+        self.seen.get(&**self.places.get(id)?)
     }
 
     pub(super) fn place(&self, id: &KeyId) -> Option<Arc<str>> {

@@ -20,7 +20,7 @@ use super::put::Head;
 use super::sources::{Copy, Sources};
 use super::verify::verify;
 use super::whole::{Snapshot, Whole};
-use super::{RedisClock, RedisOpenError, RedisOptions, RedisStore};
+use super::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
 use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;
 use crate::model::time::Time;
 use crate::store::image::{Image, Record};
@@ -559,7 +559,8 @@ async fn notes(whole: &Whole, file: &NewFile) -> Result<(), StoreError> {
 /// Makes an instance's copy of the journals, before any of their rows leaves Redis.
 pub async fn copy_journals(url: &SecretString, to: &Path) -> Result<(), RedisOpenError> {
     let (url, clock) = (url.clone(), RedisClock::Server);
-    let options = RedisOptions { url, clock, copy: Some(to.to_owned()) };
+    let (reach, copy) = (RedisReach::default(), Some(to.to_owned()));
+    let options = RedisOptions { url, reach, clock, copy };
     let store = RedisStore::open(&options).await?;
     let copied = store.roll_up_usage(Vec::new()).await;
     store.close().await?;

@@ -24,6 +24,7 @@ mod journal;
 mod keys;
 mod link;
 mod lists;
+mod loose_ends;
 mod memory;
 mod migrate;
 mod names;
@@ -41,25 +42,63 @@ mod verify;
 mod whole;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
 pub use foreign::{ForeignKey, keys_of_paygate_mcp};
+pub use link::RedisStanding;
 pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_file, migrate_to_redis};
 pub use repair::{RepairError, RepairReport, repair};
 pub use verify::verify;
 
+use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};
+
 /// Where the books are.
 #[derive(Debug)]
 pub struct RedisOptions {
-    /// `redis://[user][:password]@host[:port][/database]`
+    /// `redis://[user][:password]@host[:port][/database]`, or with `redis+sentinel` (and the master's name
+    /// before the database) or `redis+cluster` and several hosts; `rediss` for TLS.
     pub url: SecretString,
+    /// How it is reached, beside that.
+    pub reach: RedisReach,
     /// Whose time it is.
     pub clock: RedisClock,
     /// This instance's own copy of the journals, for reports: a file that nobody else has open. `None` for
     /// one that is gone with the process.
     pub copy: Option<PathBuf>,
+}
+
+/// How Redis is reached, beside its URL.
+#[derive(Clone, Debug)]
+pub struct RedisReach {
+    /// Certificates in PEM form that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
+    /// User, which may be empty, and password of the Sentinels, where they ask for them.
+    pub sentinel_login: Option<(String, SecretString)>,
+    /// To be let in.
+    pub connect_timeout: Duration,
+    /// For one answer. What is asked again takes twice as long at most, all together.
+    pub answer_timeout: Duration,
+}
+
+impl Default for RedisReach {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            sentinel_login: None,
+            connect_timeout: REDIS_CONNECT_TIMEOUT,
+            answer_timeout: REDIS_ANSWER_TIMEOUT,
+        }
+    }
+}
+
+impl RedisOptions {
+    /// What is wrong with a URL, if anything, as the end of a sentence that begins with it.
+    pub fn check_url(url: &str) -> Result<(), &'static str> {
+        link::check_url(url)
+    }
 }
 
 /// Whose time it is.

@@ -11,8 +11,9 @@ use super::epochs::Was;
 use super::journal::{Entry, ROWS, Row};
 use super::link::{Link, text};
 use super::names::{self, Names};
+use super::{RedisClock, RedisOptions, RedisReach};
 use crate::ledger::Hold;
-use crate::model::bounds::REDIS_CONFLICT_TRIES;
+use crate::model::bounds::{REDIS_CONFLICT_TRIES, REDIS_WHOLE_TIMEOUT};
 use crate::model::ids::AccountId;
 use crate::model::time::Time;
 use crate::store::StoreError;
@@ -46,9 +47,20 @@ pub(super) struct Snapshot {
 /// Fields of an account's hash that are neither its record nor its numbers.
 const OTHERS: [&str; 7] = ["rev", "record", "digest", "old", "gone", "parked", "held"];
 
+/// A link for questions about all there is: nobody waits for their answers to be served.
+pub(super) async fn patient_link(url: &SecretString) -> Result<Link, StoreError> {
+    let reach = RedisReach {
+        connect_timeout: REDIS_WHOLE_TIMEOUT,
+        answer_timeout: REDIS_WHOLE_TIMEOUT,
+        ..RedisReach::default()
+    };
+    let (url, clock) = (url.clone(), RedisClock::Server);
+    Link::open(&RedisOptions { url, reach, clock, copy: None }).await
+}
+
 impl Whole {
     pub(super) async fn open(url: &SecretString) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::open(url).await? })
+        Ok(Self { link: patient_link(url).await? })
     }
 
     /// Every tenant that has anything.

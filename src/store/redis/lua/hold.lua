@@ -4,7 +4,7 @@
 -- KEYS: meta, holds, due, then the payer's hash and those of the other accounts.
 -- ARGV: clock, epoch, seen; call, length in ms, {"revs":[[key, revision]...],"bounds":[...]},
 --       postings, and the lines of the hold's record from the second on: an empty one, payer, calls,
---       labels, postings, accounts.
+--       labels, postings, accounts; the moment after which it is not done any more, or 0.
 
 local id, length = ARGV[4], tonumber(ARGV[5])
 if has_lost() then
@@ -13,6 +13,11 @@ end
 local before = not is_check and call('HGET', KEYS[2], id)
 if before then
   return reply('held', before)
+end
+-- Whoever asked has given up by then, and has it released.
+local latest = tonumber(ARGV[9])
+if latest > 0 and now > latest then
+  return reply('late')
 end
 local asked = cjson.decode(ARGV[6])
 local cells, accounts = cells_of(cjson.decode(ARGV[7]), function(place) return KEYS[4 + place] end)

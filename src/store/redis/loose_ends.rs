@@ -1,0 +1,179 @@
+//! Calls whose end is not known, because Redis did not answer: nobody gets anything for them, so nobody pays
+//! for them. They are seen to as soon as Redis is back, instead of waiting for their deadline.
+//!
+//! A hold may still be under way to Redis when its customer has been refused. The script does not do it after
+//! a moment that comes with it; once that has passed, what is not held never will be.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::sleep;
+
+use super::books::Books;
+use super::calls::Asked;
+use super::link::Reply;
+use super::memory::OpenHold;
+use super::names::Names;
+use crate::gate::Charge;
+use crate::ledger::ResolutionKind;
+use crate::model::bounds::{REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX};
+use crate::model::time::Time;
+use crate::store::{CallState, Deed, ItemEnd, Settlement, Show, StoreError, settlement};
+
+/// How its calls ended.
+const OUTCOME: &str = "store_unavailable";
+
+/// A call whose end is not known.
+enum LooseEnd {
+    /// It may be held, or may become so until a moment.
+    Hold(Box<Charge>, Option<Time>),
+    /// It may have been ended, behind a row of the journal.
+    End(Box<Settlement>, i64),
+}
+
+/// All of one instance, up to a bound. For those beyond it there is the deadline.
+#[derive(Default)]
+pub(super) struct LooseEnds(Mutex<VecDeque<LooseEnd>>);
+
+impl LooseEnds {
+    fn list(&self) -> MutexGuard<'_, VecDeque<LooseEnd>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, end: LooseEnd) {
+        let mut list = self.list();
+        if list.len() < REDIS_LOOSE_ENDS_MAX {
+            list.push_back(end);
+        }
+    }
+}
+
+/// A hold that is being asked for. Whoever asks may go away before there is an answer.
+struct Unheard<'a> {
+    books: &'a Books,
+    charge: &'a Charge,
+    latest: Option<Time>,
+    is_heard: bool,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if !self.is_heard {
+            self.books.memory().let_go(&self.charge.call);
+            let end = LooseEnd::Hold(Box::new(self.charge.clone()), self.latest);
+            self.books.loose_ends.push(end);
+        }
+    }
+}
+
+impl Books {
+    /// Runs the script of a hold; if nobody hears what came of it, that is seen to later.
+    pub(super) async fn run_hold(
+        &self,
+        charge: &Charge,
+        keys: &[String],
+        now: Time,
+        args: [&[u8]; 5],
+    ) -> Result<Reply, StoreError> {
+        let [call, length, conditions, postings, record] = args;
+        let mut is_second = false;
+        loop {
+            let latest = self.latest();
+            let text = latest.map_or(0, Time::ms).to_string();
+            let args = [call, length, conditions, postings, record, text.as_bytes()];
+            let mut unheard = Unheard { books: self, charge, latest, is_heard: false };
+            let script = &self.link.scripts.hold;
+            let reply = self.run_once(charge.namespace.as_str(), script, keys, now, &args).await;
+            unheard.is_heard = reply.as_ref().err().is_none_or(|failed| !failed.may_be_done);
+            match reply {
+                // The clocks differ more than was known. Now it is known.
+                Ok(reply) if reply.status == "late" && !is_second => is_second = true,
+                reply => return Ok(reply?),
+            }
+        }
+    }
+
+    /// A call's end could not be booked; its customer gets no answer, and is to pay nothing.
+    pub(super) fn leave_open(&self, settlement: Settlement, before: i64) {
+        self.loose_ends.push(LooseEnd::End(Box::new(settlement), before));
+    }
+
+    /// Sees to loose ends, for ever.
+    pub(super) async fn see_to_loose_ends(self: Arc<Self>) {
+        loop {
+            sleep(REDIS_LOOSE_ENDS_LOOK).await;
+            let count = self.loose_ends.list().len();
+            for _ in 0..count {
+                let Some(end) = self.loose_ends.list().pop_front() else { break };
+                match self.see_to(&end).await {
+                    Ok(true) => {}
+                    Ok(false) => self.loose_ends.push(end),
+                    Err(error) => {
+                        tracing::debug!(target: "store", %error, "a call's end is not known yet");
+                        self.loose_ends.push(end);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Releases what is held; is that all there is to do?
+    async fn see_to(&self, end: &LooseEnd) -> Result<bool, StoreError> {
+        match end {
+            LooseEnd::Hold(charge, latest) => self.see_to_hold(charge, *latest).await,
+            LooseEnd::End(settlement, before) => self.see_to_end(settlement, *before).await,
+        }
+    }
+
+    async fn see_to_hold(&self, charge: &Charge, latest: Option<Time>) -> Result<bool, StoreError> {
+        let nothing = vec![ItemEnd { paid: false, outcome: OUTCOME }; charge.items.len()];
+        let release = settlement(charge, &nothing, Show::BALANCE);
+        let namespace = charge.namespace.as_str().to_owned();
+        let open = OpenHold { namespace, accounts: Asked::of(charge).accounts, credits: 0 };
+        let ended = self.end(&open, &release, None, self.present()).await?;
+        Ok(latest.is_none_or(|latest| ended.now > latest))
+    }
+
+    async fn see_to_end(&self, asked: &Settlement, before: i64) -> Result<bool, StoreError> {
+        let call = asked.call;
+        let Some(open) = self.open_hold(&asked.key, call).await? else { return Ok(true) };
+        let mut release = asked.clone();
+        release.kind = ResolutionKind::Released;
+        (release.charged, release.keep) = (0, None);
+        for end in &mut release.ends {
+            (end.charged, end.outcome) = (0, OUTCOME);
+        }
+        if let Some(kept) = self.kept_by_release(&open.namespace, call).await? {
+            release.kept = kept;
+        }
+        let ended = self.end(&open, &release, None, self.present()).await?;
+        if ended.words.first().is_some_and(|word| word == "done") {
+            self.memory().ended(&call, 0);
+            return Ok(true);
+        }
+        let found = self.ended_since(&Names::of(&open.namespace), before, call).await?;
+        if found.as_deref() != Some(ResolutionKind::Captured.word()) {
+            self.memory().let_go(&call);
+            return Ok(true);
+        }
+        self.memory().ended(&call, asked.charged);
+        // Whoever may repeat the call finds the answer.
+        if asked.kind == ResolutionKind::Captured && asked.keep.is_none() {
+            self.give_back(asked).await?;
+        }
+        Ok(true)
+    }
+
+    /// It was booked after all, and its customer was told otherwise.
+    async fn give_back(&self, asked: &Settlement) -> Result<(), StoreError> {
+        self.catch_up().await?;
+        let Some(found) = self.copy.find_call(asked.call).await? else { return Ok(()) };
+        if found.state != CallState::Charged {
+            return Ok(());
+        }
+        let reason = Some("its answer was not delivered, because Redis did not answer".to_owned());
+        let deed = Deed { reason, ..Deed::default() };
+        self.refund(found, deed, self.present()).await.map(|_| ())
+    }
+}
