@@ -25,6 +25,8 @@ async fn whatever_redis_says_against_its_journal_is_named() {
     let one = "pg:{default}:key_0101010101010101";
     let hold = "09".repeat(16);
     let digest = server.cli(&["--raw", "HGET", one, "digest"]);
+    let ids = server.cli(&["--raw", "HKEYS", "pg:{default}:kept"]);
+    let kept = ids.lines().find(|id| id.len() == 64).unwrap();
     let harm: &[(&[&str], &[&str])] = &[
         (
             &["HINCRBY", one, "balance@l", "5"],
@@ -46,19 +48,7 @@ async fn whatever_redis_says_against_its_journal_is_named() {
         (&["ZREM", "pg:{default}:keys", "key_0202020202020202"], &["key_0202020202020202"]),
         (&["DEL", &format!("pg:digest:{digest}")], &["the hint of its credential is missing"]),
         (&["XDEL", "pg:{default}:journal", "5-0"], &["journal rows 5 to 5 are missing"]),
-        (
-            &[
-                "HDEL",
-                "pg:{default}:kept",
-                &server
-                    .cli(&["--raw", "HKEYS", "pg:{default}:kept"])
-                    .lines()
-                    .find(|id| id.len() == 64)
-                    .unwrap()
-                    .to_owned(),
-            ],
-            &["answer kept under"],
-        ),
+        (&["HDEL", "pg:{default}:kept", kept], &["answer kept under"]),
     ];
     store.usage(None).await.unwrap();
     let copy = copy_of(&server, "copy.db").display().to_string();
