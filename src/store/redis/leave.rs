@@ -121,43 +121,10 @@ async fn out_of_redis(
         feed.step().await?;
         feeds.push(feed);
     }
-    let mut moved_rows = 0_u64;
-    // In the order of time over all tenants.
-    while let Some(feed) = feeds
-        .iter_mut()
-        .filter(|feed| feed.next.is_some())
-        .min_by_key(|feed| feed.next.as_ref().map_or(Time::ZERO, |told| told.at))
-    {
-        if let Some(told) = &feed.next {
-            moved_rows = moved_rows.saturating_add(1);
-            if told.is_money() {
-                file.row(told)?;
-            } else if told.kind == "audit"
-                && let Some(row) = audit(&told.detail, &told.more)
-            {
-                file.audit(row)?;
-            }
-        }
-        feed.step().await?;
-    }
+    let rows = write_rows(&mut feeds, &file).await?;
     let mut images = BTreeMap::new();
     for feed in feeds {
-        let snapshot = whole.snapshot(feed.namespace, &feed.replay.deleted()).await?;
-        nothing_runs(feed.namespace, &snapshot)?;
-        let (replayed, report) = feed.replay.finish(&snapshot.image.calls);
-        let mut image = snapshot.image;
-        let different = image.differences(&replayed);
-        if let Some(wrong) =
-            report.differences.first().cloned().or_else(|| different.first().map(said))
-        {
-            return Err(MigrateError::Refused(format!(
-                "{}: {wrong}; `paygate ledger verify --redis` tells more, --db names an instance's copy",
-                feed.namespace
-            )));
-        }
-        // When they went, only the journal knows.
-        image.deleted = replayed.deleted;
-        images.insert(feed.namespace.to_owned(), image);
+        images.insert(feed.namespace.to_owned(), explained(whole, feed).await?);
     }
     notes(whole, &file).await?;
     let seal: Option<Vec<u8>> = whole.link.ask(cmd("GET").arg(names::SEAL)).await?;
@@ -171,8 +138,50 @@ async fn out_of_redis(
     }
     file.finish()?;
     let mut moved = Moved::of(&images);
-    moved.rows = moved_rows;
+    moved.rows = rows;
     Ok(moved)
+}
+
+/// Writes the rows of all tenants in the order of time; how many there were.
+async fn write_rows(feeds: &mut [Feed<'_>], file: &NewFile) -> Result<u64, StoreError> {
+    let mut count = 0_u64;
+    while let Some(feed) = feeds
+        .iter_mut()
+        .filter(|feed| feed.next.is_some())
+        .min_by_key(|feed| feed.next.as_ref().map_or(Time::ZERO, |told| told.at))
+    {
+        if let Some(told) = &feed.next {
+            count = count.saturating_add(1);
+            if told.is_money() {
+                file.row(told)?;
+            } else if told.kind == "audit"
+                && let Some(row) = audit(&told.detail, &told.more)
+            {
+                file.audit(row)?;
+            }
+        }
+        feed.step().await?;
+    }
+    Ok(count)
+}
+
+/// A tenant's books as Redis has them, once the journal has explained all of them.
+async fn explained(whole: &Whole, feed: Feed<'_>) -> Result<Image, MigrateError> {
+    let snapshot = whole.snapshot(feed.namespace, &feed.replay.deleted()).await?;
+    nothing_runs(feed.namespace, &snapshot)?;
+    let (replayed, report) = feed.replay.finish(&snapshot.image.calls);
+    let mut image = snapshot.image;
+    let different = image.differences(&replayed);
+    let wrong = report.differences.first().cloned();
+    if let Some(wrong) = wrong.or_else(|| different.first().map(said)) {
+        return Err(MigrateError::Refused(format!(
+            "{}: {wrong}; `paygate ledger verify --redis` tells more, --db names an instance's copy",
+            feed.namespace
+        )));
+    }
+    // When they went, only the journal knows.
+    image.deleted = replayed.deleted;
+    Ok(image)
 }
 
 /// Entries of the audit log that belong to no tenant.
