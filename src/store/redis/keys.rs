@@ -113,13 +113,20 @@ impl Books {
         let known = self.memory().key(id);
         let key = match known {
             Some(key) => Some(key),
-            None => self.fresh_key(id).await?,
+            None => match self.fresh_key(id).await {
+                Err(StoreError::Unavailable(why)) => {
+                    let known = self.memory().last_known(id);
+                    Some(known.ok_or(StoreError::Unavailable(why))?)
+                }
+                key => key?,
+            },
         };
         self.learn_team(key.as_deref()).await?;
         Ok(key)
     }
 
-    /// The key that a credential opens.
+    /// The key that a credential opens. While Redis is away it is the last that is known: what costs something
+    /// is refused by then, and what costs nothing goes on.
     pub(super) async fn key_by_digest(
         &self,
         digest: &Digest,
@@ -128,12 +135,12 @@ impl Books {
         let known = self.memory().key_with(digest);
         let key = match known {
             Some(key) => Some(key),
-            None => match self.claimed_by(digest).await? {
-                Some(claim) => {
-                    self.memory().put_place(&claim.id, &claim.namespace);
-                    self.fresh_key(&claim.id).await?
+            None => match self.key_of(digest).await {
+                Err(StoreError::Unavailable(why)) => {
+                    let known = self.memory().last_known_with(digest);
+                    Some(known.ok_or(StoreError::Unavailable(why))?)
                 }
-                None => None,
+                key => key?,
             },
         };
         let key = key.filter(|key| key.opened_by(digest, now));
@@ -141,11 +148,16 @@ impl Books {
         Ok(key)
     }
 
-    /// The key that has a credential, whatever its state.
-    pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
+    /// The key that a credential leads to.
+    async fn key_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
         let Some(claim) = self.claimed_by(digest).await? else { return Ok(None) };
         self.memory().put_place(&claim.id, &claim.namespace);
-        let owner = self.fresh_key(&claim.id).await?;
+        self.fresh_key(&claim.id).await
+    }
+
+    /// The key that has a credential, whatever its state.
+    pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
+        let owner = self.key_of(digest).await?;
         Ok(owner.filter(|key| has_credential(key, digest)))
     }
 

@@ -62,7 +62,11 @@ impl Books {
         }
         let mut get = cmd("HGET");
         get.arg(Names::of(name).meta()).arg("record");
-        let record: Option<String> = self.link.ask(&get).await?;
+        let record: Option<String> = match (self.link.ask(&get).await, known) {
+            // A paid call is refused all the same.
+            (Err(StoreError::Unavailable(_)), Some(known)) => return Ok(known),
+            (record, _) => record?,
+        };
         let Some(record) = record else { return Ok(Arc::new(Namespace::unwritten(name))) };
         let tenant: Namespace = serde_json::from_str(&record)
             .map_err(|error| StoreError::Read(format!("the record of {name} is none: {error}")))?;
