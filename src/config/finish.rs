@@ -263,11 +263,16 @@ fn redis(draft: &Draft, serves: Serves, findings: &mut Findings) -> Option<Redis
         let hint = "set adminKey, PAYGATE_ADMIN_KEY or --admin-key, the same for all".to_owned();
         findings.error(url.place, "adminKey", message, Some(hint));
     }
-    let redis = draft.redis.as_ref();
-    let on_unavailable = redis.and_then(|redis| redis.value.on_unavailable);
+    let redis = draft.redis.as_ref().map(|redis| &redis.value);
+    let on_unavailable = redis.and_then(|redis| redis.on_unavailable);
     Some(Redis {
         url: RedisUrl(url.value.as_str().into()),
         on_unavailable: on_unavailable.unwrap_or(OnUnavailable::Refuse),
+        ca: redis.and_then(|redis| redis.ca.clone()),
+        sentinel_login: redis.and_then(|redis| {
+            let user = redis.sentinel_user.clone().unwrap_or_default();
+            Some((user, redis.sentinel_password.clone()?))
+        }),
     })
 }
 

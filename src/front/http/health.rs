@@ -31,6 +31,8 @@ struct Health<'a> {
 #[derive(Serialize)]
 struct Redis {
     connected: bool,
+    /// Is this instance told at once what others change?
+    pubsub: bool,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -74,7 +76,7 @@ pub(super) fn serve(service: &Service) -> Response {
         },
         modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
-        redis: service.has_redis().then(|| redis(&store)),
+        redis: service.has_redis().then(|| redis(&store, service.store().is_told())),
         webhooks: service.webhooks().brief().map(|brief| Webhooks {
             pending_retries: brief.pending_retries,
             dead_letter_count: brief.dead_letters,
@@ -101,10 +103,12 @@ fn judge(
 }
 
 /// What is said of Redis has no address and no secret in it.
-fn redis(store: &Result<(), StoreError>) -> Redis {
+fn redis(store: &Result<(), StoreError>, pubsub: bool) -> Redis {
     match store {
-        Err(StoreError::Unavailable(why)) => Redis { connected: false, why: Some(why.clone()) },
-        Ok(()) | Err(_) => Redis { connected: true, why: None },
+        Err(StoreError::Unavailable(why)) => {
+            Redis { connected: false, pubsub, why: Some(why.clone()) }
+        }
+        Ok(()) | Err(_) => Redis { connected: true, pubsub, why: None },
     }
 }
 
