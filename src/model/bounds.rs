@@ -833,6 +833,10 @@ pub const REDIS_CLOSE_WAIT: Duration = Duration::from_secs(3);
 /// How often a change of several records is tried again that others changed meanwhile.
 pub const REDIS_CONFLICT_TRIES: u32 = 5;
 
+/// For an answer about a whole tenant, which commands for operators ask for: a hundred thousand accounts in
+/// one step take Redis about a second.
+pub const REDIS_WHOLE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Answers that are kept in Redis for one key: Redis is memory, and all customers share it.
 pub const REDIS_KEPT_ANSWERS_PER_KEY_MAX: u64 = 10_000;
 /// The same in bytes.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::alerts::{self, Found, Place, Seen};
 use super::copied_rows::CopiedRow;
+use super::copied_told;
 use super::file::OwnFile;
 use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
@@ -19,6 +20,7 @@ use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
+use crate::store::told::Told;
 use crate::store::{AuditPage, ExplainedCall, FoundCall, LookAt, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
@@ -84,6 +86,7 @@ impl JournalCopy {
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
+        connection.execute_batch(copied_told::TABLES).map_err(failed)?;
         Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
@@ -116,13 +119,14 @@ impl JournalCopy {
         self.reader.read(write).await
     }
 
-    /// Adds the next rows of one journal, all or none; none if others came first.
+    /// Adds the next rows of one journal, all or none; none if others came first. `told` are the same rows
+    /// with their numbers.
     pub(in crate::store) async fn append(
         &self,
         journal: String,
         before: Option<Followed>,
         now: Followed,
-        rows: Vec<CopiedRow>,
+        (rows, told): (Vec<CopiedRow>, Vec<Told>),
     ) -> Result<bool, StoreError> {
         let write = move |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
@@ -133,6 +137,9 @@ impl JournalCopy {
             if of_these != before {
                 return Ok(false);
             }
+            let first = "SELECT coalesce(max(seq), 0) + 1 FROM journal";
+            let first = connection.prepare_cached(first)?.query_row([], |row| row.get(0))?;
+            copied_told::write(connection, (&journal, &now.epoch), first, &told)?;
             for row in &rows {
                 row.write(connection)?;
             }
@@ -145,6 +152,52 @@ impl JournalCopy {
             Ok(true)
         };
         self.reader.read(write).await
+    }
+
+    /// The last row that was copied of some books.
+    pub(in crate::store) async fn last_told(
+        &self,
+        journal: String,
+        epoch: String,
+    ) -> Result<i64, StoreError> {
+        self.reader
+            .read(move |connection| copied_told::last_row(connection, &journal, &epoch))
+            .await
+    }
+
+    /// One row of some books, if it was copied.
+    pub(in crate::store) async fn told(
+        &self,
+        journal: String,
+        epoch: String,
+        number: i64,
+    ) -> Result<Option<Told>, StoreError> {
+        self.reader
+            .read(move |connection| copied_told::row(connection, &journal, &epoch, number))
+            .await
+    }
+
+    /// A repair has made other books of some: what was copied is theirs. `was` are the epochs before.
+    pub(in crate::store) async fn go_on(
+        &self,
+        journal: String,
+        (before, after): (String, String),
+        was: String,
+    ) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            copied_told::go_on(connection, &journal, (&before, &after), &was)
+        };
+        self.reader.read(write).await
+    }
+
+    /// Keeps the rules for alerts, for a Redis that loses them.
+    pub(in crate::store) async fn keep_rules(&self, text: String) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_rules(connection, &text)).await
+    }
+
+    /// Keeps what messages are sealed with, for a Redis that loses it.
+    pub(in crate::store) async fn keep_seal(&self, key: [u8; 32]) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_seal(connection, &key)).await
     }
 
     /// Brings the sums of usage up to what was copied.
@@ -359,7 +412,8 @@ mod tests {
         let copy = JournalCopy::open(Some(&path)).unwrap();
         let append = async |before: Option<&str>, last: &str| {
             let name = "pg:{default}:journal".to_owned();
-            copy.append(name, before.map(at), at(last), vec![call(2)]).await.unwrap()
+            let rows = (vec![call(2)], Vec::new());
+            copy.append(name, before.map(at), at(last), rows).await.unwrap()
         };
         assert!(append(None, "1-0").await);
         assert!(!append(None, "1-0").await, "somebody else has brought it");

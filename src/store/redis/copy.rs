@@ -63,6 +63,9 @@ impl Books {
             let heads: Vec<(Option<String>, Option<i64>)> = self.link.ask_all(&commands).await?;
             for (namespace, (epoch, seq)) in chunk.iter().zip(heads) {
                 let epoch = epoch.unwrap_or_default();
+                if !self.follows(&mut followed, namespace, &epoch).await? {
+                    continue;
+                }
                 let before = take(&mut followed, namespace, &epoch);
                 let has_more = before.as_ref().and_then(|before| number(&before.last))
                     < Some(seq.unwrap_or(0));
@@ -98,6 +101,12 @@ impl Books {
 
     async fn copy_span(&self, span: Span<'_>) -> Result<(), StoreError> {
         let Span { journal, namespace, epoch, mut before, up_to } = span;
+        let copied = before.as_ref().and_then(|before| number(&before.last));
+        if let Some(copied) = copied.filter(|_| !namespace.is_empty())
+            && !self.is_as_copied(namespace, epoch, copied).await?
+        {
+            return Ok(());
+        }
         loop {
             let next = self.next_entries(&journal, before.as_ref(), up_to).await?;
             let (Some(first), Some((newest, _))) = (next.entries.first(), next.entries.last())
@@ -121,8 +130,13 @@ impl Books {
                 // Reports end with the present, and what has been copied is not after it.
                 self.memory().saw_time(at);
             }
+            let (told, mark) = (rows.iter().map(Row::told).collect(), mark_of(&rows));
             let rows = rows.into_iter().filter_map(|row| row.copied(namespace)).collect();
+            let rows = (rows, told);
             let is_ours = self.copy.append(journal.clone(), before, now.clone(), rows).await?;
+            if is_ours && !namespace.is_empty() {
+                self.saw_row(namespace, epoch, (number(newest).unwrap_or(0), &mark));
+            }
             if next.is_all || !is_ours {
                 return Ok(());
             }
@@ -215,6 +229,33 @@ struct Next {
     is_all: bool,
     /// Others before them have gone.
     is_behind_gap: bool,
+}
+
+impl Books {
+    /// Are these the books that were copied so far, or those that a repair has made of them? Others under
+    /// the same name are nothing that this instance may sell from, and are not mixed with its own.
+    async fn follows(
+        &self,
+        followed: &mut HashMap<String, Followed>,
+        namespace: &str,
+        epoch: &str,
+    ) -> Result<bool, StoreError> {
+        let Some(known) = followed.get_mut(&Names::of(namespace).journal()) else {
+            return Ok(true);
+        };
+        if known.epoch != epoch {
+            if !self.goes_on(namespace, &known.epoch).await? {
+                return Ok(false);
+            }
+            epoch.clone_into(&mut known.epoch);
+        }
+        Ok(true)
+    }
+}
+
+/// The mark of the last row.
+fn mark_of(rows: &[Row]) -> String {
+    rows.last().map(|row| row.mark.clone()).unwrap_or_default()
 }
 
 /// How far a tenant's journal was copied. Other books under the same name are followed from their

@@ -33,7 +33,7 @@ pub(super) struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) leave: Vec<(usize, String)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) rows: Vec<(&'static str, String, String)>,
+    pub(super) rows: Vec<(&'static str, String, String, String)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     news: Vec<(&'static str, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +59,8 @@ struct PlanOnce {
     note: String,
     ttl: i64,
     most: usize,
+    /// The journal tells of it.
+    told: bool,
 }
 
 /// What became of a plan.
@@ -86,6 +88,7 @@ impl Plan {
                 note: once.note,
                 ttl: i64::try_from(ONCE_TTL.as_millis()).unwrap_or(i64::MAX),
                 most: ONCE_MAX,
+                told: true,
             },
             None => PlanOnce {
                 id: hex::encode(random::<16>()?),
@@ -94,6 +97,7 @@ impl Plan {
                 ttl: i64::try_from(REDIS_DEED_REMEMBERED.as_millis()).unwrap_or(i64::MAX),
                 // What we remember for ourselves has room of its own.
                 most: ONCE_MAX.saturating_mul(2),
+                told: false,
             },
         };
         let keys = vec![names.meta(), names.due(), names.journal(), names.once()];
@@ -133,10 +137,10 @@ impl Plan {
         self.expect.push((place, "*".to_owned()));
     }
 
-    /// A row that tells of a record.
-    pub(super) fn told(&mut self, kind: &'static str, id: &str, record: String) {
+    /// A row that tells of a record, and what of it is not in its text.
+    pub(super) fn told(&mut self, kind: &'static str, id: &str, record: String, more: String) {
         self.news.push((names::NEWS, News::text(kind, &self.namespace, id)));
-        self.rows.push((kind, id.to_owned(), record));
+        self.rows.push((kind, id.to_owned(), record, more));
     }
 
     pub(super) fn audit(&mut self, event: Option<AuditEvent>) {

@@ -20,7 +20,7 @@ impl Books {
             // Of what is late, none is asked for.
             let looked = self.run(&namespace, script, &keys, self.present(), &[b"0"]).await;
             if self.link.trouble().is_some() {
-                return looked.map(|_| ()).map_err(StoreError::from);
+                return looked.map(|_| ());
             }
         }
         Ok(())
@@ -31,7 +31,7 @@ impl Books {
         let most = memory.seen.len().min(REDIS_LOOKED_AT_FOR_LOSSES);
         let begin = if *place < memory.seen.len() { *place } else { 0 };
         let next = memory.seen.keys().cycle().skip(begin).take(most).cloned();
-        let lost = memory.lost.iter().take(REDIS_LOOKED_AT_FOR_LOSSES).cloned();
+        let lost = memory.lost.keys().take(REDIS_LOOKED_AT_FOR_LOSSES).cloned();
         *place = begin.saturating_add(most);
         lost.chain(next).collect()
     }

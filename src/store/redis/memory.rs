@@ -1,7 +1,7 @@
 //! What one instance keeps in memory: copies of records, and what it has seen of Redis. Nothing here
 //! decides about money.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -83,8 +83,9 @@ pub(super) struct Memory {
     pub(super) runs: HashMap<Digest, Mark>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
-    /// Tenants of whose books Redis has less than this instance has seen.
-    pub(super) lost: BTreeSet<String>,
+    /// Tenants whose books may not be sold from, because Redis has less of them than this instance has seen
+    /// or somebody repairs or moves them: and why.
+    pub(super) lost: BTreeMap<String, String>,
     /// The newest ledger time of all.
     pub(super) ledger_now: Time,
     /// How far Redis's clock is ahead of this machine's, as far as is known.
@@ -272,6 +273,13 @@ impl Memory {
                 self.digests.remove(&digest);
             }
         }
+    }
+
+    /// Believes no record that was read before.
+    pub(super) fn forget_records(&mut self) {
+        self.forget_keys();
+        // The next look at the lists reads all of them again.
+        self.changes = -1;
     }
 
     /// Ledger time as Redis has just told it.

@@ -15,26 +15,36 @@ mod copy;
 mod counters;
 mod credits;
 mod deeds;
+mod epochs;
+mod foreign;
 mod held;
+mod hints;
 mod import;
 mod journal;
 mod keys;
+mod leave;
 mod link;
 mod lists;
 mod loose_ends;
 mod losses;
 mod memory;
+mod migrate;
 mod names;
 mod news;
 mod outbox;
+mod put;
 mod refusals;
+mod repair;
 mod runs;
+mod sources;
 mod store;
 mod sums;
 mod sweep;
 mod teams;
 mod tenants;
 mod unsent;
+mod verify;
+mod whole;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,7 +52,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
+pub use foreign::{ForeignKey, keys_of_paygate_mcp};
+pub use leave::migrate_to_file;
 pub use link::RedisStanding;
+pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_redis};
+pub use repair::{RepairError, RepairReport, repair};
+pub use verify::verify;
 
 use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};
 
@@ -90,6 +105,15 @@ impl RedisOptions {
     pub fn check_url(url: &str) -> Result<(), &'static str> {
         link::check_url(url)
     }
+}
+
+/// A Redis that somebody names who looks at whole books.
+#[derive(Clone, Debug)]
+pub struct RedisPlace {
+    /// As in [`RedisOptions::url`].
+    pub url: SecretString,
+    /// Certificates in PEM form that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// Whose time it is.

@@ -20,7 +20,7 @@ local function whole(number)
 end
 
 -- What is not there is false in Lua.
-local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev', 'mark', 'lost')
+local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev', 'mark', 'lost', 'closed')
 local seq = tonumber(meta[2] or 0)
 local epoch = meta[3] or ''
 local mark = meta[5] or ''
@@ -52,11 +52,9 @@ local function is_other_row(number, known)
 end
 
 -- Redis has come back with less than the caller has seen. Then nobody is sold anything until an operator
--- has looked, also those who have seen less.
+-- has looked, also those who have seen less. Nor is anybody while these books are repaired or moved.
 local function has_lost()
-  if ARGV[2] ~= '' and ARGV[2] ~= epoch then
-    return true
-  elseif meta[6] then
+  if (ARGV[2] ~= '' and ARGV[2] ~= epoch) or meta[6] or meta[7] then
     return true
   end
   local number, known = match(ARGV[3], '^(%d+) ?(%x*)$')
