@@ -18,18 +18,14 @@ fn was_sold(answer: &Response) -> bool {
     answer["result"]["isError"].as_bool() != Some(true) && answer.get("error").is_none()
 }
 
-fn reason(answer: &Response) -> Value {
-    answer.json()["error"]["data"]["reason"].clone()
-}
-
 #[test]
 fn running_instances_sell_again_after_a_repair() {
     let redis = RedisServer::start();
     let all = [(); 3].map(|()| start(&redis));
     let (key, _) = all[0].create_key(&json!({"name": "customer", "credits": 20}));
     let (poor, _) = all[1].create_key(&json!({"name": "poor", "credits": 1}));
-    let token = all[2].admin_post("/admin/keys", &json!({"name": "robot", "role": "viewer"}));
-    let token = token.json()["key"].as_str().expect("an admin key").to_owned();
+    let token = all[2].admin_post("/admin/tokens", &json!({"name": "robot", "role": "viewer"}));
+    let token = token.json()["token"].as_str().expect("an admin token").to_owned();
     assert!(was_sold(&buy(&all[1], &poor)));
     for paygate in &all {
         assert!(was_sold(&buy(paygate, &key)) && was_sold(&buy(paygate, &key)));
@@ -43,7 +39,7 @@ fn running_instances_sell_again_after_a_repair() {
     for paygate in &all {
         for key in [&key, &poor] {
             let refused = buy(paygate, key);
-            assert_eq!(reason(&refused), "store_unavailable", "{}", refused.text());
+            assert_eq!(refused.error_reason(), "store_unavailable", "{}", refused.text());
         }
         let health = || paygate.get("/health").text();
         eventually("it says why", || health().contains("come back with less"));
@@ -57,7 +53,7 @@ fn running_instances_sell_again_after_a_repair() {
     for paygate in &all {
         let sold = buy(paygate, &key);
         assert!(was_sold(&sold), "{}", sold.text());
-        assert_eq!(reason(&buy(paygate, &poor)), "insufficient_credits");
+        assert_eq!(buy(paygate, &poor).error_reason(), "insufficient_credits");
         eventually("it is well", || paygate.get("/health").json()["store"] == "ok");
         eventually("the admin key is known again", || {
             paygate.admin_as(&token, "GET", "/keys", &Value::Null).status == 200
