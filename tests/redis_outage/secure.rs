@@ -61,17 +61,8 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
     assert_eq!(server.cli(&["-n", "0", "KEYS", "pg:*"]), "");
     instance.close().await.unwrap();
     drop(instance);
-    let (url_of_all, ca_of_all) = (url("seller:p%40ss%2Fword", "localhost"), ca.clone());
-    let url_of_operator = url(":admin", "localhost");
-    tokio::task::spawn_blocking(move || {
-        let config = json!({"redisUrl": url_of_all, "redis": {"ca": ca_of_all}});
-        let paygate = Setup::new().config(config).without_child_log().start();
-        assert_eq!(paygate.get("/health").json()["redis"]["connected"], true);
-        let verify = ["ledger", "verify", "--redis", &url_of_operator, "--redis-ca", &ca_of_all];
-        Setup::new().run(&verify).expect_success();
-    })
-    .await
-    .unwrap();
+    a_paygate_connects(url("seller:p%40ss%2Fword", "localhost"), ca.clone()).await;
+    an_operator_verifies(url(":admin", "localhost"), ca.clone()).await;
 
     let refused = [
         (url("seller:wrong", "localhost"), trusting(), "user and the password"),
@@ -82,4 +73,24 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
         let error = try_open(&url, reach).await.err().unwrap().to_string();
         assert!(error.contains(part) && !error.contains("p@ss"), "{error}");
     }
+}
+
+/// The same by configuration.
+async fn a_paygate_connects(url: String, ca: String) {
+    tokio::task::spawn_blocking(move || {
+        let config = json!({"redisUrl": url, "redis": {"ca": ca}});
+        let paygate = Setup::new().config(config).without_child_log().start();
+        assert_eq!(paygate.get("/health").json()["redis"]["connected"], true);
+    })
+    .await
+    .unwrap();
+}
+
+async fn an_operator_verifies(url: String, ca: String) {
+    tokio::task::spawn_blocking(move || {
+        let verify = ["ledger", "verify", "--redis", &url, "--redis-ca", &ca];
+        Setup::new().run(&verify).expect_success();
+    })
+    .await
+    .unwrap();
 }
