@@ -35,6 +35,7 @@ mod outbox;
 mod put;
 mod refusals;
 mod repair;
+mod repair_common;
 mod runs;
 mod sources;
 mod store;
