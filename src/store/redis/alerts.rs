@@ -16,8 +16,8 @@ use crate::model::bounds::{
     REDIS_DUTY_LEASE, REDIS_JOURNAL_ROWS_MAX,
 };
 use crate::model::time::Time;
-use crate::store::local::alerts::{Candidate, Found, Seen};
-use crate::store::{AlertsAsked, Deed, Judge, LookAt, StoreError, Watched};
+use crate::store::local::alerts::{Candidate, Found, Judging, Seen};
+use crate::store::{AlertsAsked, Deed, Judge, LookAt, StoreError};
 
 /// What this instance knows of alerts.
 #[derive(Debug, Default)]
@@ -173,18 +173,13 @@ impl Books {
         }
         let present = self.read_keys(&ids).await?;
         let ledger = self.ledger_now(now).max(now);
+        let judging = Judging { rules, judge, now, ledger };
         let mut found = Vec::new();
         for (key, account) in &present {
             let of_key = |candidate: &&Candidate| candidate.key == key.id;
-            let Some(candidate) = candidates.iter().find(of_key) else { continue };
-            let rate_denials = candidate.rate_denials;
-            let watched = Watched { key, account, now, ledger, rate_denials };
-            let fits =
-                |rule: &&AlertRule| candidate.was_used || rule.kind == AlertKind::KeyExpirySoon;
-            found.extend(rules.iter().filter(fits).filter_map(|rule| {
-                let until = now.plus(rule.cooldown());
-                judge(rule, &watched).map(|alert| Found { alert, until })
-            }));
+            if let Some(candidate) = candidates.iter().find(of_key) {
+                found.extend(judging.of(candidate, key, account));
+            }
         }
         Ok(found)
     }

@@ -77,14 +77,20 @@ pub(super) struct Books {
     pub(super) loose_ends: LooseEnds,
 }
 
+/// A script to be run on a tenant's books.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) script: &'a Script,
+    pub(super) keys: &'a [String],
+    pub(super) now: Time,
+    pub(super) args: &'a [&'a [u8]],
+}
+
 impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
     pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
         let copy = JournalCopy::open(options.copy.as_deref())?;
-        Self::connect(options, copy).await
-    }
-
-    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, RedisOpenError> {
         let link = Link::open(options).await?;
         if is_foreign(&link).await? {
             return Err(RedisOpenError::Foreign);
@@ -215,28 +221,22 @@ impl Books {
         now: Time,
         args: &[&[u8]],
     ) -> Result<Reply, StoreError> {
-        Ok(self.run_once(namespace, script, keys, now, args).await?)
+        Ok(self.try_run(Run { namespace, script, keys, now, args }).await?)
     }
 
     /// The same, and whether it may have been done if there is no answer.
-    pub(super) async fn run_once(
-        &self,
-        namespace: &str,
-        script: &Script,
-        keys: &[String],
-        now: Time,
-        args: &[&[u8]],
-    ) -> Result<Reply, Failed> {
-        let reply = self.attempt(namespace, script, keys, now, args).await?;
+    pub(super) async fn try_run(&self, run: Run<'_>) -> Result<Reply, Failed> {
+        let reply = self.send(&run).await?;
         if reply.status != "lost" {
             return Ok(reply);
         }
+        let namespace = run.namespace;
         let undone = |error| Failed { error, may_be_done: false };
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         if seen.epoch != reply.epoch
             && self.goes_on(namespace, &seen.epoch).await.map_err(undone)?
         {
-            let reply = self.attempt(namespace, script, keys, now, args).await?;
+            let reply = self.send(&run).await?;
             if reply.status != "lost" {
                 return Ok(reply);
             }
@@ -253,14 +253,9 @@ impl Books {
         Err(undone(StoreError::Unavailable(why)))
     }
 
-    async fn attempt(
-        &self,
-        namespace: &str,
-        script: &Script,
-        keys: &[String],
-        now: Time,
-        args: &[&[u8]],
-    ) -> Result<Reply, Failed> {
+    /// Sends it with what this instance has seen of the tenant's books, and learns from the answer.
+    async fn send(&self, run: &Run<'_>) -> Result<Reply, Failed> {
+        let Run { namespace, script, keys, now, args } = *run;
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         let clock = match self.clock {
             RedisClock::Server => 0,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::sleep;
 
-use super::books::Books;
+use super::books::{Books, Run};
 use super::calls::Asked;
 use super::link::Reply;
 use super::memory::OpenHold;
@@ -107,8 +107,8 @@ impl Books {
             let text = latest.map_or(0, Time::ms).to_string();
             let args = [call, length, conditions, postings, record, text.as_bytes()];
             let mut unheard = Unheard { books: self, charge, latest, is_heard: false };
-            let script = &self.link.scripts.hold;
-            let reply = self.run_once(charge.namespace.as_str(), script, keys, now, &args).await;
+            let (namespace, script) = (charge.namespace.as_str(), &self.link.scripts.hold);
+            let reply = self.try_run(Run { namespace, script, keys, now, args: &args }).await;
             unheard.is_heard = match &reply {
                 // The one whose answer was lost may come later, and then be held.
                 Ok(reply) => !reply.is_repeated || reply.status == "held",
