@@ -70,8 +70,14 @@ impl Books {
     pub(super) async fn read_alert_rules(&self) -> Result<(), StoreError> {
         let text: Option<String> =
             self.link.ask(cmd("HGET").arg(names::ALERTS).arg("rules")).await?;
-        let rules = text.as_deref().and_then(read_rules).unwrap_or_default();
-        self.memory().alerting.rules = rules;
+        match text.as_deref().map(read_rules) {
+            Some(Some(rules)) => self.memory().alerting.rules = rules,
+            Some(None) => tracing::error!(
+                target: "store",
+                "the rules for alerts in Redis cannot be read; those before go on until they are set again"
+            ),
+            None => self.memory().alerting.rules = Arc::default(),
+        }
         match text {
             Some(text) => self.copy.keep_rules(text).await,
             None => Ok(()),

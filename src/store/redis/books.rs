@@ -340,7 +340,7 @@ impl Books {
     }
 
     /// Makes sure that a tenant's books have a mark that tells them from any others.
-    pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
+    pub(super) async fn begin_books(&self, namespace: &str) -> Result<(), StoreError> {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
         commands.sadd(names::NAMESPACES, namespace);

@@ -11,7 +11,7 @@ use super::memory::OpenHold;
 use super::names::Names;
 use crate::gate::Charge;
 use crate::ledger::names;
-use crate::ledger::{Account, Bound, Counter, Demand, Posting, Refusal, Window};
+use crate::ledger::{Bound, Counter, Demand, Posting, Refusal, Window};
 use crate::model::bounds::{
     PARKED_MAX, PARKED_PER_KEY_MAX, REDIS_JOURNAL_ROWS_MAX, REDIS_SWEPT_AT_ONCE,
 };
@@ -86,7 +86,7 @@ fn bound(bound: Bound) -> serde_json::Value {
 }
 
 /// The field of the counter that an answer shows; one that is never there for none.
-fn shown_field(show: &Show) -> String {
+pub(super) fn shown_field(show: &Show) -> String {
     let rate = show.rate.as_ref();
     rate.map_or_else(|| "-".to_owned(), |(_, name)| counters::field(name, Window::MINUTE))
 }
@@ -535,9 +535,4 @@ fn results(reply: &Reply) -> Vec<Vec<String>> {
         _ => Vec::new(),
     };
     results.iter().map(one).collect()
-}
-
-/// An empty account, for a key that has none.
-pub(super) fn reading_of(account: &Account, show: &Show, now: Time) -> Reading {
-    Reading::of(Some(account), show, now)
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::books::Books;
-use super::journal::{Entry, ROWS, Row, was_trimmed};
+use super::journal::{Entry, JournalEnd, ROWS, Row, was_trimmed};
 use super::keys::record_text;
 use super::lists::CHUNK;
 use super::names::{self, Names};
@@ -53,27 +53,16 @@ impl Books {
     /// Copies all that has happened before this question.
     pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let _alone = self.copying.lock().await;
-        let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
         let mut followed = self.copy.followed().await?;
-        for chunk in known.chunks(CHUNK) {
-            let mut commands = redis::pipe();
-            for namespace in chunk {
-                commands.cmd("HMGET").arg(Names::of(namespace).meta()).arg("epoch").arg("seq");
+        for JournalEnd { namespace, epoch, seq } in self.journal_ends().await? {
+            if !self.follows(&mut followed, &namespace, &epoch).await? {
+                continue;
             }
-            let heads: Vec<(Option<String>, Option<i64>)> = self.link.ask_all(&commands).await?;
-            for (namespace, (epoch, seq)) in chunk.iter().zip(heads) {
-                let epoch = epoch.unwrap_or_default();
-                if !self.follows(&mut followed, namespace, &epoch).await? {
-                    continue;
-                }
-                let before = take(&mut followed, namespace, &epoch);
-                let has_more = before.as_ref().and_then(|before| number(&before.last))
-                    < Some(seq.unwrap_or(0));
-                if has_more {
-                    let journal = Names::of(namespace).journal();
-                    let epoch = &epoch;
-                    self.copy_span(Span { journal, namespace, epoch, before, up_to: "+" }).await?;
-                }
+            let before = take(&mut followed, &namespace, &epoch);
+            if before.as_ref().and_then(|before| number(&before.last)) < Some(seq) {
+                let (journal, up_to) = (Names::of(&namespace).journal(), "+");
+                let (namespace, epoch) = (namespace.as_str(), epoch.as_str());
+                self.copy_span(Span { journal, namespace, epoch, before, up_to }).await?;
             }
         }
         for stream in [names::JOURNAL, names::REFUSED] {
@@ -125,7 +114,8 @@ impl Books {
                 }
             }
             let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), since };
-            let rows: Vec<Row> = next.entries.iter().filter_map(Row::read).collect();
+            let read = |entry| Row::read_or_tell(&journal, entry);
+            let rows: Vec<Row> = next.entries.iter().filter_map(read).collect();
             if let Some(at) = rows.iter().map(|row| row.at).max() {
                 // Reports end with the present, and what has been copied is not after it.
                 self.memory().saw_time(at);

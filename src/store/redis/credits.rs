@@ -4,12 +4,12 @@ use redis::{Value, cmd};
 use serde_json::json;
 
 use super::books::Books;
-use super::calls::{call_text, reading_of};
+use super::calls::{call_text, shown_field};
 use super::counters;
 use super::deeds::{Done, Plan};
 use super::link::text;
 use super::names::Names;
-use crate::ledger::{Account, CreditKind, names};
+use crate::ledger::{Account, CreditKind, Window, names};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::team::TeamId;
 use crate::model::time::Time;
@@ -148,14 +148,11 @@ impl Books {
         now: Time,
     ) -> Result<Reading, StoreError> {
         let Some(namespace) = self.place_of(id).await? else {
-            return Ok(reading_of(&Account::default(), &show, now));
+            return Ok(Reading::of(None, &show, now));
         };
         let names = Names::of(&namespace);
-        let rate = show.rate.as_ref().map_or_else(
-            || "-".to_owned(),
-            |(_, name)| counters::field(name, crate::ledger::Window::MINUTE),
-        );
-        let balance = counters::field(&names::BALANCE, crate::ledger::Window::Lifetime);
+        let rate = shown_field(&show);
+        let balance = counters::field(&names::BALANCE, Window::Lifetime);
         let mut commands = redis::pipe();
         commands.cmd("HMGET").arg(names.account(&id.account())).arg(&[&*balance, &*rate]);
         commands.cmd("HGET").arg(names.meta()).arg("now");
@@ -164,7 +161,7 @@ impl Books {
         let value = |index: usize| values.get(index).cloned().flatten().unwrap_or_default();
         let account = counters::shown(&value(0), &rate, &value(1));
         let seen = Time::from_ms(ledger.unwrap_or(0));
-        Ok(reading_of(&account, &show, self.ledger_now(now).max(seen)))
+        Ok(Reading::of(Some(&account), &show, self.ledger_now(now).max(seen)))
     }
 }
 

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::books::{Books, random};
 use super::names::{self, Names};
 use super::news::News;
+use super::texts::once_done;
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{ONCE_MAX, ONCE_TTL, REDIS_DEED_REMEMBERED, REDIS_JOURNAL_ROWS_MAX};
 use crate::model::time::Time;
+use crate::store::image::OnceDone;
 use crate::store::{Once, StoreError};
 
 /// See `lua/deed.lua`. A number that names a key is its place among the script's keys.
@@ -194,7 +196,7 @@ impl Books {
 
     /// An idempotency key is for one tenant: whoever uses it for another has made another request.
     async fn claim_once(&self, plan: &Plan, now: Time) -> Result<(), StoreError> {
-        let hint = format!("pg:once:{}", plan.once.id);
+        let hint = names::once(&plan.once.id);
         // Longer than the record itself may be asked for.
         let ttl_s = ONCE_TTL.as_secs().saturating_mul(2);
         let mut claim = cmd("SET");
@@ -209,34 +211,28 @@ impl Books {
         self.link.ask(&claim).await
     }
 
-    /// What was done under an id for a tenant: digest of the request, and the balance of then.
+    /// What was done under an id for a tenant.
     async fn once_in(
         &self,
         namespace: &str,
         id: &str,
         now: Time,
-    ) -> Result<Option<(String, i64)>, StoreError> {
+    ) -> Result<Option<OnceDone>, StoreError> {
         let record: Option<String> =
             self.link.ask(cmd("HGET").arg(Names::of(namespace).once()).arg(id)).await?;
         let now = self.ledger_now(now);
-        Ok(record.and_then(|record| {
-            let mut words = record.split([' ', '\n']);
-            let till: i64 = words.next()?.parse().ok()?;
-            let (request, balance) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-            (now.ms() < till).then_some((request, balance))
-        }))
+        Ok(record.as_deref().and_then(once_done).filter(|done| now < done.until))
     }
 
     /// The balance after the credit that this very request made before.
     pub(super) async fn repeated(&self, once: &Once, now: Time) -> Result<Option<i64>, StoreError> {
-        let namespace: Option<String> =
-            self.link.ask(cmd("GET").arg(names::once(&once.id))).await?;
+        let id = hex::encode(once.id.bytes());
+        let namespace: Option<String> = self.link.ask(cmd("GET").arg(names::once(&id))).await?;
         let Some(namespace) = namespace else { return Ok(None) };
-        let found = self.once_in(&namespace, &hex::encode(once.id.bytes()), now).await?;
-        match found {
+        match self.once_in(&namespace, &id, now).await? {
             None => Ok(None),
-            Some((request, balance)) if request == hex::encode(once.request.bytes()) => {
-                Ok(Some(balance))
+            Some(done) if done.request == hex::encode(once.request.bytes()) => {
+                Ok(Some(done.balance))
             }
             Some(_) => Err(StoreError::OnceMismatch),
         }

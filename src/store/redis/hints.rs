@@ -10,7 +10,7 @@ use super::names;
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::time::Time;
-use crate::store::image::{Image, Record};
+use crate::store::image::{Image, OnceDone, Record};
 use crate::store::{StoreError, clock};
 
 /// What a hint of a credential begins with.
@@ -85,7 +85,7 @@ pub(super) async fn write(link: &Link, namespace: &str, image: &Image) -> Result
 async fn write_once(
     link: &Link,
     namespace: &str,
-    once: &BTreeMap<String, crate::store::image::OnceDone>,
+    once: &BTreeMap<String, OnceDone>,
     now: Time,
 ) -> Result<(), StoreError> {
     let once: Vec<_> = once.iter().filter(|(_, done)| now < done.until).collect();
@@ -93,8 +93,7 @@ async fn write_once(
         let mut commands = redis::pipe();
         for (id, done) in chunk {
             let length = done.until.since_ms(now).max(1);
-            let hint = format!("pg:once:{id}");
-            commands.cmd("SET").arg(hint).arg(namespace).arg("PX").arg(length).ignore();
+            commands.cmd("SET").arg(names::once(id)).arg(namespace).arg("PX").arg(length).ignore();
         }
         let () = link.ask_all(&commands).await?;
     }

@@ -84,7 +84,7 @@ impl Books {
         }
         let (mut made, mut credits) = (HashSet::new(), 0_i64);
         for (namespace, arrivals) in tenants {
-            self.found(&namespace).await?;
+            self.begin_books(&namespace).await?;
             for part in arrivals.chunks(REDIS_IMPORTED_AT_ONCE) {
                 for arrival in self.import_part(&namespace, part, &deed, now).await? {
                     credits = credits.saturating_add(arrival.opening.credits());

@@ -7,7 +7,9 @@ use redis::{Value, cmd};
 use super::books::Books;
 use super::calls::call_text;
 use super::link::Link;
-use super::names::Names;
+use super::lists::CHUNK;
+use super::names::{self, Names};
+use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::StoreError;
@@ -59,6 +61,15 @@ impl Row {
         })
     }
 
+    /// The same; one that is none is told to the operator and passed over.
+    pub(super) fn read_or_tell(journal: &str, entry: &Entry) -> Option<Self> {
+        let row = Self::read(entry);
+        if row.is_none() {
+            tracing::error!(target: "store", %journal, row = %entry.0, "a row cannot be read");
+        }
+        row
+    }
+
     /// The row as it is told of.
     pub(super) fn told(&self) -> Told {
         let Self { number, at, kind, call, account, amount, detail, labels, more, balance, .. } =
@@ -94,7 +105,34 @@ impl Row {
     }
 }
 
+/// How far a tenant's journal goes.
+pub(super) struct JournalEnd {
+    pub(super) namespace: String,
+    /// Which books it is of; empty if there are none.
+    pub(super) epoch: String,
+    pub(super) seq: i64,
+}
+
 impl Books {
+    /// How far the journals of all tenants go.
+    pub(super) async fn journal_ends(&self) -> Result<Vec<JournalEnd>, StoreError> {
+        let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
+        let mut ends = Vec::with_capacity(known.len());
+        for chunk in known.chunks(CHUNK) {
+            let mut commands = redis::pipe();
+            for namespace in chunk {
+                commands.cmd("HMGET").arg(Names::of(namespace).meta()).arg("epoch").arg("seq");
+            }
+            let found: Vec<(Option<String>, Option<i64>)> = self.link.ask_all(&commands).await?;
+            ends.extend(chunk.iter().zip(found).map(|(namespace, (epoch, seq))| JournalEnd {
+                namespace: namespace.clone(),
+                epoch: epoch.unwrap_or_default(),
+                seq: seq.unwrap_or(0),
+            }));
+        }
+        Ok(ends)
+    }
+
     /// How a call ended, from the rows behind one.
     pub(super) async fn ended_since(
         &self,
@@ -117,6 +155,18 @@ impl Books {
             }
         }
     }
+}
+
+/// Adds a row to the journal of what belongs to no tenant.
+pub(super) fn common_row(kind: &str, at: i64, account: &str, detail: &str) -> redis::Cmd {
+    let mut add = cmd("XADD");
+    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
+    add.arg("at").arg(at).arg("kind").arg(kind);
+    if !account.is_empty() {
+        add.arg("account").arg(account);
+    }
+    add.arg("amount").arg("0").arg("detail").arg(detail);
+    add
 }
 
 /// Has a stream ever had more entries than now?

@@ -20,19 +20,25 @@ use crate::store::{Creation, Deed, StoreError, clock};
 /// The fields of a key's hash that are not counters.
 pub(super) const FIELDS: [&str; 4] = ["rev", "record", "digest", "old"];
 
-/// A key from these fields.
-pub(super) fn read(id: KeyId, namespace: &str, fields: &[Option<String>]) -> Option<Key> {
-    let [Some(rev), Some(record), Some(digest), old] = fields else { return None };
+/// A key from these fields, if they are there.
+pub(super) fn read(
+    id: &KeyId,
+    namespace: &str,
+    fields: &[Option<String>],
+) -> Result<Option<Key>, StoreError> {
+    let [Some(rev), Some(record), Some(digest), old] = fields else { return Ok(None) };
+    let strange = |why: &str| StoreError::Read(format!("the record of {id} is none: {why}"));
     let digest_of = |text: &str| Digest::from_slice(&hex::decode(text).ok()?);
     let head = KeyHead {
-        id,
-        digest: digest_of(digest)?,
+        id: id.clone(),
+        digest: digest_of(digest).ok_or_else(|| strange("its digest"))?,
         old_digest: old.as_deref().and_then(digest_of),
         namespace: namespace.to_owned(),
-        revision: rev.parse().ok()?,
+        revision: rev.parse().map_err(|_| strange("its revision"))?,
     };
-    let record: KeyRecord = serde_json::from_str(record).ok()?;
-    record.key(head).ok()
+    let record: KeyRecord =
+        serde_json::from_str(record).map_err(|error| strange(&error.to_string()))?;
+    record.key(head).map(Some).map_err(|why| strange(&why))
 }
 
 /// The fields of a key, for a plan.
@@ -101,7 +107,7 @@ impl Books {
         get.arg(Names::of(&namespace).account(&id.account())).arg(&FIELDS);
         let asked = self.memory().asked();
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
-        let key = read(id.clone(), &namespace, &fields).map(Arc::new);
+        let key = read(id, &namespace, &fields)?.map(Arc::new);
         let mut memory = self.memory();
         match &key {
             Some(key) => memory.put_key(key, asked),
@@ -243,7 +249,7 @@ impl Books {
         now: Time,
     ) -> Result<Creation, StoreError> {
         let names = Names::of(&key.namespace);
-        self.found(&key.namespace).await?;
+        self.begin_books(&key.namespace).await?;
         self.claim(&key.digest, &key.id, &key.namespace).await?;
         let place: i64 = self.link.ask(cmd("INCR").arg(names::ORDER)).await?;
         let mut hints = redis::pipe();

@@ -12,7 +12,7 @@ use super::copy::audit;
 use super::journal::{Entry, ROWS, Row};
 use super::migrate::{MOVING, MigrateError, Moved, same};
 use super::names;
-use super::sources::{Copy, Sources};
+use super::sources::{InstanceCopy, Sources};
 use super::verify::said;
 use super::whole::{Snapshot, Whole};
 use crate::model::time::Time;
@@ -31,7 +31,7 @@ pub async fn migrate_to_file(
     to: &Path,
 ) -> Result<Moved, MigrateError> {
     let whole = Whole::open(at).await?;
-    let copies = Copy::open_all(copies)?;
+    let copies = InstanceCopy::open_all(copies)?;
     let known = whole.namespaces().await?;
     if known.is_empty() {
         return Err(MigrateError::Refused("there are no books in this Redis".to_owned()));
@@ -104,7 +104,7 @@ impl Feed<'_> {
 async fn out_of_redis(
     whole: &Whole,
     known: &[String],
-    copies: &[Copy],
+    copies: &[InstanceCopy],
     file: NewFile,
 ) -> Result<Moved, MigrateError> {
     let again: Vec<String> = whole.namespaces().await?;

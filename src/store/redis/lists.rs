@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use redis::{Value, cmd};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::books::Books;
 use super::credits::{account_of, pairs};
@@ -30,6 +31,15 @@ pub(super) const CHUNK: usize = 256;
 struct Token {
     digest: String,
     record: TokenRecord,
+}
+
+/// A record of a list. One that is none is told to the operator; whoever needs it is refused.
+fn read<T: DeserializeOwned>(id: &str, record: &str) -> Option<T> {
+    let read = serde_json::from_str(record);
+    read.inspect_err(|error| {
+        tracing::error!(target: "store", id, %error, "a record cannot be read");
+    })
+    .ok()
 }
 
 impl Books {
@@ -85,10 +95,8 @@ impl Books {
                 let (record, now): (Option<String>, Option<i64>) =
                     redis::from_redis_value(meta.clone()).unwrap_or_default();
                 newest = newest.max(Time::from_ms(now.unwrap_or(0)));
-                if let Some(tenant) = record.and_then(|record| serde_json::from_str(&record).ok()) {
-                    let tenant: Namespace = tenant;
-                    tenants.insert(name.clone(), Arc::new(tenant));
-                }
+                let tenant = record.and_then(|record| read::<Namespace>(name, &record));
+                tenants.extend(tenant.map(|tenant| (name.clone(), Arc::new(tenant))));
                 let ids: Vec<String> = redis::from_redis_value(ids.clone()).unwrap_or_default();
                 teams.extend(self.read_teams(name, &ids).await?);
             }
@@ -120,7 +128,7 @@ impl Books {
             let rows: Vec<Vec<Option<String>>> = self.link.ask_all(&commands).await?;
             for (id, row) in chunk.iter().zip(rows) {
                 let [Some(revision), Some(record)] = row.as_slice() else { continue };
-                let record: Option<TeamRecord> = serde_json::from_str(record).ok();
+                let record = read::<TeamRecord>(id.as_str(), record);
                 if let Some((record, revision)) = record.zip(revision.parse().ok()) {
                     teams.push((id.clone(), Arc::new(record.team(id.clone(), revision))));
                 }
@@ -132,7 +140,7 @@ impl Books {
     pub(super) async fn read_tokens(&self) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
         let value: Value = self.link.ask(cmd("HGETALL").arg(names::TOKENS)).await?;
         let token = |(id, text): (String, String)| {
-            let Token { digest, record } = serde_json::from_str(&text).ok()?;
+            let Token { digest, record } = read(&id, &text)?;
             let digest = Digest::from_slice(&hex::decode(digest).ok()?)?;
             Some((digest, Arc::new(record.token(TokenId::parse(&id)?, digest))))
         };
@@ -197,9 +205,9 @@ impl Books {
                 found.map(|(_, value)| value.clone())
             };
             let record: Vec<Option<String>> = keys::FIELDS.iter().map(field).collect();
-            let key = keys::read(id.clone(), own, &record)?;
-            Some((Arc::new(key), account_of(&fields)))
+            let key = keys::read(id, own, &record)?;
+            Ok(key.map(|key| (Arc::new(key), account_of(&fields))))
         };
-        Ok(ids.iter().zip(rows).filter_map(one).collect())
+        ids.iter().zip(rows).filter_map(|row| one(row).transpose()).collect()
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct OpenHold {
 
 /// When something was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked(u64);
+pub(super) struct AskedAt(u64);
 
 #[derive(Debug)]
 struct Copied {
@@ -114,6 +114,7 @@ impl Memory {
             self.moved.ended(hold.credits, kept);
         }
     }
+
     /// The copy of a key, if it is young enough.
     pub(super) fn key(&self, id: &KeyId) -> Option<Arc<Key>> {
         let copied = self.keys.get(id).filter(|copied| copied.read.elapsed() < REDIS_RECORD_AGE)?;
@@ -136,7 +137,7 @@ impl Memory {
     }
 
     /// Keeps a copy of a key, unless something was forgotten since it was asked for.
-    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: Asked) {
+    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: AskedAt) {
         if asked != self.asked() {
             return;
         }
@@ -170,8 +171,8 @@ impl Memory {
     }
 
     /// A moment before something is asked for that is to be kept.
-    pub(super) const fn asked(&self) -> Asked {
-        Asked(self.forgotten)
+    pub(super) const fn asked(&self) -> AskedAt {
+        AskedAt(self.forgotten)
     }
 
     /// The record of a tenant or a team is read before it is believed again.
@@ -183,8 +184,8 @@ impl Memory {
         self.doubted.contains(name)
     }
 
-    /// There is no such record.
-    pub(super) fn settle(&mut self, name: &str) {
+    /// It was looked for and is not there, so what is known of it is right.
+    pub(super) fn trust(&mut self, name: &str) {
         self.doubted.remove(name);
     }
 

@@ -12,13 +12,12 @@ use redis::cmd;
 use super::books::random;
 use super::epochs::Was;
 use super::foreign::is_foreign;
-use super::journal::ROWS;
+use super::journal::{ROWS, common_row};
 use super::names::{self, Names};
 use super::put::Head;
 use super::verify::verify;
 use super::whole::Whole;
 use super::{RedisClock, RedisOpenError, RedisOptions, RedisPlace, RedisReach, RedisStore};
-use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;
 use crate::model::time::Time;
 use crate::store::image::{Image, Record};
 use crate::store::local::copied_told::ToldToken;
@@ -237,11 +236,7 @@ impl Sending<'_> {
         if let Some(namespace) = namespace {
             return self.row(&namespace, told("audit", at, "", text, String::new())).await;
         }
-        let mut add = cmd("XADD");
-        add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-        add.arg("at").arg(at.ms()).arg("kind").arg("audit").arg("amount").arg("0");
-        add.arg("detail").arg(text);
-        self.whole.link.ask(&add).await
+        self.whole.link.ask(&common_row("audit", at.ms(), "", &text)).await
     }
 
     async fn flush_all(&mut self) -> Result<(), StoreError> {
@@ -340,11 +335,8 @@ impl Whole {
         for (id, digest, record) in tokens {
             let record = format!("{{\"digest\":\"{digest}\",\"record\":{record}}}");
             let () = self.link.ask(cmd("HSET").arg(names::TOKENS).arg(id).arg(&record)).await?;
-            let mut add = cmd("XADD");
-            add.arg(names::JOURNAL).arg("*").arg("at").arg(clock::now().ms());
-            add.arg("kind").arg("token").arg("account").arg(id).arg("amount").arg("0");
-            add.arg("detail").arg(&record);
-            let () = self.link.ask(&add).await?;
+            let told = common_row("token", clock::now().ms(), id, &record);
+            let () = self.link.ask(&told).await?;
         }
         Ok(())
     }

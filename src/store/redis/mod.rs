@@ -43,6 +43,7 @@ mod sums;
 mod sweep;
 mod teams;
 mod tenants;
+mod texts;
 mod unsent;
 mod verify;
 mod whole;

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::books::{Books, RedisStore};
 use super::journal::Entry;
-use super::lists::CHUNK;
 use super::names::{self, Names};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{REDIS_DUTY_LEASE, WEBHOOK_DEAD_LETTERS_MAX, WEBHOOK_OFF_KEPT};
@@ -59,20 +58,21 @@ const NUMBERS: [&str; 10] = [
 ];
 
 impl Books {
+    /// One step of the outbox's script: a word, and a text.
+    pub(super) async fn outbox_deed(
+        &self,
+        args: &[String],
+    ) -> Result<(String, String), StoreError> {
+        let mut run = cmd("EVAL");
+        run.arg(include_str!("lua/outbox.lua")).arg(1).arg(names::WEBHOOKS).arg(args);
+        self.link.ask(&run).await
+    }
+
     /// The last row of every journal.
     async fn ends_of_journals(&self) -> Result<Vec<String>, StoreError> {
-        let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
         let mut ends = Vec::new();
-        for chunk in known.chunks(CHUNK) {
-            let mut commands = redis::pipe();
-            for namespace in chunk {
-                commands.cmd("HGET").arg(Names::of(namespace).meta()).arg("seq");
-            }
-            let newest: Vec<Option<i64>> = self.link.ask_all(&commands).await?;
-            for (namespace, newest) in chunk.iter().zip(newest) {
-                ends.push(Names::of(namespace).journal());
-                ends.push(format!("{}-0", newest.unwrap_or(0)));
-            }
+        for end in self.journal_ends().await? {
+            ends.extend([Names::of(&end.namespace).journal(), format!("{}-0", end.seq)]);
         }
         for stream in [names::JOURNAL, names::REFUSED] {
             let mut last = cmd("XREVRANGE");
@@ -136,7 +136,7 @@ impl Books {
             // Somebody else has taken over: what was sent may be sent again.
             return Err(StoreError::Conflict);
         }
-        let places = sending.end(end.after);
+        let places = sending.places_after(end.after);
         let number = sending.ends.saturating_add(1);
         let mut args = vec!["end".to_owned(), self.name.clone(), sending.turn.clone()];
         args.extend([number.to_string(), places.len().to_string()]);
@@ -150,7 +150,7 @@ impl Books {
             return Err(StoreError::Conflict);
         }
         (sending.ends, sending.lost) = (number, 0);
-        sending.ended(end.after);
+        sending.drop_ended(end.after);
         Ok(())
     }
 

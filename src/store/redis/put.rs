@@ -10,13 +10,14 @@ use super::counters;
 use super::journal::{Entry, Row};
 use super::lists::CHUNK;
 use super::names::{self, Names};
+use super::texts::{kept_answer_text, once_done_text, open_call_text};
 use super::whole::{Snapshot, Whole, dues, waiting};
 use super::{epochs::Was, hints};
 use crate::ledger::Account;
 use crate::model::ids::AccountId;
 use crate::model::time::Time;
 use crate::store::StoreError;
-use crate::store::image::{Image, KeptAnswer, OnceDone, OpenCall, Record};
+use crate::store::image::{Image, KeptAnswer, Record};
 use crate::store::told::Told;
 
 /// Hex digits of a mark, as in `lua/common.lua`.
@@ -151,10 +152,10 @@ impl Whole {
         (present, image): (&Image, &Image),
     ) -> Result<(), StoreError> {
         for (call, open) in &image.calls {
-            writing.set(&names.holds(), call, hold_text(open).into_bytes()).await?;
+            writing.set(&names.holds(), call, open_call_text(open).into_bytes()).await?;
         }
         for (id, kept) in &image.kept {
-            writing.set(&names.kept(), id, kept_text(kept)).await?;
+            writing.set(&names.kept(), id, kept_answer_text(kept)).await?;
         }
         for (payer, (answers, size)) in room(&image.kept) {
             let (answers, size) = (answers.to_string(), size.to_string());
@@ -162,7 +163,7 @@ impl Whole {
             writing.set(&names.kept(), &format!("bytes:{payer}"), size.into_bytes()).await?;
         }
         for (id, once) in &image.once {
-            writing.set(&names.once(), id, once_text(once).into_bytes()).await?;
+            writing.set(&names.once(), id, once_done_text(once).into_bytes()).await?;
         }
         for (call, at) in &image.refunded {
             writing.set(&names.refunds(), call, at.ms().to_string().into_bytes()).await?;
@@ -293,31 +294,6 @@ fn fields_of(image: &Image, id: &AccountId, account: &Account) -> BTreeMap<Strin
 fn created(record: &Record) -> i64 {
     let record: Value = serde_json::from_str(&record.text).unwrap_or_default();
     record.get("createdAt").and_then(Value::as_i64).unwrap_or(0)
-}
-
-fn hold_text(open: &OpenCall) -> String {
-    let OpenCall { at, until, turn, state, payer, calls, labels, postings, others, .. } = open;
-    let state = state.as_deref().map(hex::encode).unwrap_or_default();
-    let (at, until) = (at.ms(), until.ms());
-    format!("{at} {until} {turn}\n{state}\n{payer}\n{calls}\n{labels}\n{postings}\n{others}")
-}
-
-fn kept_text(kept: &KeptAnswer) -> Vec<u8> {
-    let KeptAnswer { until, request, call, payer, answer } = kept;
-    let mut text = format!("{} {request} {call} {payer}\n", until.ms()).into_bytes();
-    match answer {
-        Some(answer) => {
-            text.push(b'+');
-            text.extend_from_slice(answer);
-        }
-        None => text.push(b'-'),
-    }
-    text
-}
-
-fn once_text(once: &OnceDone) -> String {
-    let OnceDone { until, request, balance, note } = once;
-    format!("{} {request} {balance}\n{note}", until.ms())
 }
 
 /// How many answers each key has, and how long they are.

@@ -16,7 +16,7 @@ use super::epochs::Was;
 use super::hints;
 use super::put::Head;
 use super::repair_common::common;
-use super::sources::{Copy, Part, Sources, namespaces};
+use super::sources::{InstanceCopy, Part, Sources, namespaces};
 use super::verify::said;
 use super::whole::{Snapshot, Whole};
 use crate::store::StoreError;
@@ -51,11 +51,6 @@ const LISTED_MAX: usize = 1_000;
 const CLOSED: &str = "`paygate ledger repair` is at work on them";
 
 impl RepairReport {
-    /// Is anything to be written but the mark that lets instances go on?
-    pub fn has_changes(&self) -> bool {
-        !self.lines.is_empty()
-    }
-
     pub(super) fn line(&mut self, line: String) {
         if self.lines.len() < LISTED_MAX {
             self.lines.push(line);
@@ -105,7 +100,7 @@ pub async fn repair(
     apply: bool,
 ) -> Result<RepairReport, RepairError> {
     let whole = Whole::open(at).await?;
-    let copies = Copy::open_all(copies)?;
+    let copies = InstanceCopy::open_all(copies)?;
     let known = namespaces(&whole, &copies).await?;
     let mut report = RepairReport { tenants: known.len(), ..RepairReport::default() };
     // All of it is decided before anything is touched.
@@ -130,7 +125,11 @@ pub async fn repair(
     Ok(report)
 }
 
-async fn apply_to(whole: &Whole, namespace: &str, copies: &[Copy]) -> Result<(), RepairError> {
+async fn apply_to(
+    whole: &Whole,
+    namespace: &str,
+    copies: &[InstanceCopy],
+) -> Result<(), RepairError> {
     // Again, now that nobody changes anything.
     let plan = plan(whole, namespace, copies).await?;
     let names = super::names::Names::of(&plan.namespace);
@@ -140,7 +139,11 @@ async fn apply_to(whole: &Whole, namespace: &str, copies: &[Copy]) -> Result<(),
     Ok(())
 }
 
-async fn plan(whole: &Whole, namespace: &str, copies: &[Copy]) -> Result<Plan, RepairError> {
+async fn plan(
+    whole: &Whole,
+    namespace: &str,
+    copies: &[InstanceCopy],
+) -> Result<Plan, RepairError> {
     let first = whole.snapshot(namespace, &[]).await?;
     let (epoch, was) = lineage(namespace, &first, copies)?;
     let sources = Sources::of(whole, namespace, copies, (&epoch, &was));
@@ -182,7 +185,7 @@ async fn plan(whole: &Whole, namespace: &str, copies: &[Copy]) -> Result<Plan, R
 fn lineage(
     namespace: &str,
     present: &Snapshot,
-    copies: &[Copy],
+    copies: &[InstanceCopy],
 ) -> Result<(String, Was), RepairError> {
     let books: Vec<_> =
         copies.iter().filter_map(|copy| Some((copy, copy.of(namespace)?))).collect();

@@ -5,7 +5,7 @@ use redis::cmd;
 use super::journal::{Entry, ROWS, Row, was_trimmed};
 use super::names;
 use super::repair::RepairReport;
-use super::sources::Copy;
+use super::sources::InstanceCopy;
 use super::whole::Whole;
 use crate::store::StoreError;
 use crate::store::local::copied_told::ToldToken;
@@ -13,7 +13,7 @@ use crate::store::local::copied_told::ToldToken;
 /// Brings back what Redis has lost of it; only says so if not to `apply`.
 pub(super) async fn common(
     whole: &Whole,
-    copies: &[Copy],
+    copies: &[InstanceCopy],
     apply: bool,
     report: &mut RepairReport,
 ) -> Result<(), StoreError> {
@@ -44,7 +44,7 @@ pub(super) async fn common(
 /// The tokens of the copy that goes furthest, with what Redis tells of them behind it.
 async fn tokens(
     whole: &Whole,
-    copies: &[Copy],
+    copies: &[InstanceCopy],
     apply: bool,
     report: &mut RepairReport,
 ) -> Result<(), StoreError> {

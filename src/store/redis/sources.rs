@@ -11,13 +11,13 @@ use crate::store::replay::Replay;
 use crate::store::told::Told;
 
 /// An instance's copy, and where it is.
-pub(super) struct Copy {
+pub(super) struct InstanceCopy {
     pub(super) path: PathBuf,
     pub(super) rows: ToldCopy,
     pub(super) books: Vec<ToldBook>,
 }
 
-impl Copy {
+impl InstanceCopy {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let rows = ToldCopy::open(path)?;
         let books = rows.books()?;
@@ -36,7 +36,10 @@ impl Copy {
 }
 
 /// Tenants in Redis and in copies.
-pub(super) async fn namespaces(whole: &Whole, copies: &[Copy]) -> Result<Vec<String>, StoreError> {
+pub(super) async fn namespaces(
+    whole: &Whole,
+    copies: &[InstanceCopy],
+) -> Result<Vec<String>, StoreError> {
     let mut known = whole.namespaces().await?;
     for copy in copies {
         let journals = copy.books.iter().filter_map(|book| Names::of_journal(&book.journal));
@@ -49,7 +52,7 @@ pub(super) async fn namespaces(whole: &Whole, copies: &[Copy]) -> Result<Vec<Str
 
 /// What a copy has of these books, and up to which row it counts.
 pub(super) struct Part<'a> {
-    pub(super) copy: &'a Copy,
+    pub(super) copy: &'a InstanceCopy,
     pub(super) book: &'a ToldBook,
     pub(super) up_to: i64,
 }
@@ -66,10 +69,10 @@ impl<'a> Sources<'a> {
     pub(super) fn of(
         whole: &'a Whole,
         namespace: &str,
-        copies: &'a [Copy],
+        copies: &'a [InstanceCopy],
         (epoch, was): (&str, &Was),
     ) -> Self {
-        let part = |copy: &'a Copy| {
+        let part = |copy: &'a InstanceCopy| {
             let book = copy.of(namespace)?;
             let up_to = if book.epoch == epoch { Some(book.last) } else { was.row(&book.epoch) };
             Some(Part { copy, book, up_to: up_to?.min(book.last) })

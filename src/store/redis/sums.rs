@@ -35,7 +35,7 @@ impl Books {
             let ids: Vec<(&str, KeyId)> = ids.collect();
             for ((namespace, id), fields) in ids.iter().zip(self.fields_for_sum(&ids).await?) {
                 let (record, money) = fields.split_at(fields.len().min(keys::FIELDS.len()));
-                let Some(key) = keys::read(id.clone(), namespace, record) else { continue };
+                let Some(key) = keys::read(id, namespace, record)? else { continue };
                 let place = *places.entry((*namespace).to_owned()).or_insert_with(|| {
                     sums.push(TenantSum::empty(namespace));
                     sums.len().saturating_sub(1)

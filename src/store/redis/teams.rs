@@ -64,7 +64,7 @@ impl Books {
         get.arg(Names::of(namespace).account(&id.account())).arg("rev").arg("record");
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
         let [Some(revision), Some(record)] = fields.as_slice() else {
-            self.memory().settle(id.as_str());
+            self.memory().trust(id.as_str());
             return Ok(None);
         };
         let strange = |why: &str| StoreError::Read(format!("the record of {id} is none: {why}"));
@@ -101,7 +101,7 @@ impl Books {
             return Err(StoreError::Full("teams", TEAMS_MAX));
         }
         let (namespace, names) = (team.namespace.clone(), Names::of(&team.namespace));
-        self.found(&namespace).await?;
+        self.begin_books(&namespace).await?;
         let mut plan = Plan::new(&names, &namespace, deed.once)?;
         let place = plan.key(names.account(&team.id.account()));
         plan.expect.push((place, String::new()));

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::books::Books;
 use super::deeds::{Plan, audit_text};
+use super::journal::common_row;
 use super::names::{self, Names};
 use crate::model::audit::AuditEvent;
-use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX, REDIS_JOURNAL_ROWS_MAX};
+use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX};
 use crate::model::namespace::Namespace;
 use crate::model::token::{AdminToken, TokenId};
 use crate::store::record::TokenRecord;
@@ -26,7 +27,7 @@ impl Books {
         if is_new && self.memory().namespaces.len() >= NAMESPACES_MAX {
             return Err(StoreError::Full("namespaces", NAMESPACES_MAX));
         }
-        self.found(&tenant.name).await?;
+        self.begin_books(&tenant.name).await?;
         let names = Names::of(&tenant.name);
         let mut plan = Plan::new(&names, &tenant.name, deed.once)?;
         plan.expect.push((1, tenant.revision.to_string()));
@@ -73,7 +74,7 @@ impl Books {
         get.arg(Names::of(name).meta()).arg("record");
         let record: Option<String> = self.link.ask(&get).await?;
         let Some(record) = record else {
-            self.memory().settle(name);
+            self.memory().trust(name);
             return Ok(Arc::new(Namespace::unwritten(name)));
         };
         let tenant: Namespace = serde_json::from_str(&record)
@@ -135,18 +136,10 @@ impl Books {
 }
 
 fn noted(event: &AuditEvent) -> redis::Cmd {
-    let mut add = cmd("XADD");
-    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-    add.arg("at").arg(event.at.ms()).arg("kind").arg("audit");
-    add.arg("amount").arg("0").arg("detail").arg(audit_text(event));
-    add
+    common_row("audit", event.at.ms(), "", &audit_text(event))
 }
 
 /// A row that tells of an admin token.
 fn told(kind: &str, id: &str, record: &str) -> redis::Cmd {
-    let mut add = cmd("XADD");
-    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-    add.arg("at").arg(clock::now().ms()).arg("kind").arg(kind).arg("account").arg(id);
-    add.arg("amount").arg("0").arg("detail").arg(record);
-    add
+    common_row(kind, clock::now().ms(), id, record)
 }

@@ -12,7 +12,6 @@ use super::books::Books;
 use super::copy::audit;
 use super::credits::pairs;
 use super::journal::{Entry, Row};
-use super::lists::CHUNK;
 use super::names::{self, Names};
 use crate::model::audit::AuditRow;
 use crate::model::bounds::{REDIS_DUTY_LEASE, REDIS_UNSENT_ROWS, REDIS_UNSENT_WAITING_MAX};
@@ -102,13 +101,14 @@ impl Sending {
     }
 
     /// How far the journals are sent with what a cursor has passed.
-    pub(super) fn end(&self, after: Cursor) -> BTreeMap<String, String> {
+    pub(super) fn places_after(&self, after: Cursor) -> BTreeMap<String, String> {
         let count = usize::try_from(after.usage.saturating_sub(self.ended)).unwrap_or(0);
         let ended = self.waiting.iter().take(count);
         ended.map(|one| (one.journal.clone(), one.place.text())).collect()
     }
 
-    pub(super) fn ended(&mut self, after: Cursor) {
+    /// Takes away what a cursor has passed.
+    pub(super) fn drop_ended(&mut self, after: Cursor) {
         while self.ended < after.usage && self.waiting.pop_front().is_some() {
             self.ended = self.ended.saturating_add(1);
         }
@@ -145,16 +145,6 @@ impl Books {
             self.own_outbox(&mut sending, false).await?;
         }
         Ok(())
-    }
-
-    /// One step of the outbox's script: a word, and a text.
-    pub(super) async fn outbox_deed(
-        &self,
-        args: &[String],
-    ) -> Result<(String, String), StoreError> {
-        let mut run = cmd("EVAL");
-        run.arg(include_str!("lua/outbox.lua")).arg(1).arg(names::WEBHOOKS).arg(args);
-        self.link.ask(&run).await
     }
 
     /// The next events behind a cursor; none while another instance sends.
@@ -213,20 +203,12 @@ impl Books {
         &self,
         read: &HashMap<String, Place>,
     ) -> Result<Vec<(String, String)>, StoreError> {
-        let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
         let mut found = Vec::new();
-        for chunk in known.chunks(CHUNK) {
-            let mut commands = redis::pipe();
-            for namespace in chunk {
-                commands.cmd("HGET").arg(Names::of(namespace).meta()).arg("seq");
-            }
-            let newest: Vec<Option<i64>> = self.link.ask_all(&commands).await?;
-            for (namespace, newest) in chunk.iter().zip(newest) {
-                let journal = Names::of(namespace).journal();
-                let newest = Place { id: format!("{}-0", newest.unwrap_or(0)), part: None };
-                if read.get(&journal).unwrap_or(&Place::read("0-0")) != &newest {
-                    found.push((journal, namespace.clone()));
-                }
+        for end in self.journal_ends().await? {
+            let journal = Names::of(&end.namespace).journal();
+            let newest = Place { id: format!("{}-0", end.seq), part: None };
+            if read.get(&journal).unwrap_or(&Place::read("0-0")) != &newest {
+                found.push((journal, end.namespace));
             }
         }
         Ok(found)
@@ -249,7 +231,7 @@ impl Books {
         for entry in &rows {
             let (id, _) = entry;
             let sent = if place.id == *id { place.part.unwrap_or(0) } else { 0 };
-            let events = match Row::read(entry) {
+            let events = match Row::read_or_tell(journal, entry) {
                 Some(row) => self.events(journal, namespace, id, &row).await?,
                 None => Vec::new(),
             };
@@ -283,7 +265,11 @@ impl Books {
                 Ok(event.into_iter().map(|event| (row.at, event)).collect())
             }
             "refused" => {
-                let all: Vec<ToldRefusal> = serde_json::from_str(&row.detail).unwrap_or_default();
+                let all: Vec<ToldRefusal> =
+                    serde_json::from_str(&row.detail).unwrap_or_else(|error| {
+                        tracing::error!(target: "store", row = id, %error, "refusals cannot be read");
+                        Vec::new()
+                    });
                 let mut events = Vec::with_capacity(all.len());
                 for (index, refusal) in all.into_iter().enumerate() {
                     let event = self.named(refusal.event(mark(index))).await?;

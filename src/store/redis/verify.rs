@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::RedisPlace;
 use super::hints;
-use super::sources::{Copy, Sources, namespaces};
+use super::sources::{InstanceCopy, Sources, namespaces};
 use super::whole::{Snapshot, Whole};
 use crate::store::StoreError;
 use crate::store::image::Difference;
@@ -15,7 +15,7 @@ use crate::store::replay::Replay;
 /// Compares all books in Redis with their journals. `copies` are instances' copies of these.
 pub async fn verify(at: &RedisPlace, copies: &[PathBuf]) -> Result<VerifyReport, StoreError> {
     let whole = Whole::open(at).await?;
-    let copies = Copy::open_all(copies)?;
+    let copies = InstanceCopy::open_all(copies)?;
     let mut total = VerifyReport::default();
     for namespace in namespaces(&whole, &copies).await? {
         verify_tenant(&whole, &namespace, &copies, &mut total).await?;
@@ -26,7 +26,7 @@ pub async fn verify(at: &RedisPlace, copies: &[PathBuf]) -> Result<VerifyReport,
 async fn verify_tenant(
     whole: &Whole,
     namespace: &str,
-    copies: &[Copy],
+    copies: &[InstanceCopy],
     total: &mut VerifyReport,
 ) -> Result<(), StoreError> {
     let mut replay = Replay::default();
@@ -93,7 +93,7 @@ pub(super) fn said(difference: &Difference) -> String {
 }
 
 /// What a copy has that Redis has lost, or never had.
-fn beyond(copy: &Copy, namespace: &str, snapshot: &Snapshot, replay: &mut Replay) {
+fn beyond(copy: &InstanceCopy, namespace: &str, snapshot: &Snapshot, replay: &mut Replay) {
     let Some(book) = copy.of(namespace) else { return };
     let (path, seen) = (copy.path.display(), book.last);
     if book.epoch == snapshot.epoch {

@@ -10,15 +10,13 @@ use super::epochs::Was;
 use super::journal::{Entry, ROWS, Row};
 use super::link::{Link, text};
 use super::names::{self, Names};
+use super::texts::{kept_answer, once_done, open_call};
 use super::{RedisClock, RedisOptions, RedisPlace, RedisReach};
-use crate::ledger::Hold;
 use crate::model::bounds::{REDIS_CONFLICT_TRIES, REDIS_WHOLE_TIMEOUT};
 use crate::model::ids::AccountId;
 use crate::model::time::Time;
 use crate::store::StoreError;
-use crate::store::image::{Image, KeptAnswer, OnceDone, OpenCall, Record};
-use crate::store::local::entries;
-use crate::store::replay::call_id;
+use crate::store::image::{Image, Record};
 use crate::store::told::Told;
 
 /// Whoever looks at whole books, or changes them so.
@@ -353,63 +351,4 @@ fn bytes(value: Option<&Value>) -> Vec<(String, Vec<u8>)> {
             .collect(),
         _ => Vec::new(),
     }
-}
-
-/// `at deadline turn`, state, payer, calls, labels, postings, other accounts: a line each.
-pub(super) fn open_call(call: &str, record: &str) -> Option<OpenCall> {
-    let lines: Vec<&str> = record.split('\n').collect();
-    let [times, state, payer, calls, labels, postings, others] = lines.as_slice() else {
-        return None;
-    };
-    let mut times = times.split(' ');
-    let mut time = || Some(Time::from_ms(times.next()?.parse().ok()?));
-    let (at, until) = (time()?, time()?);
-    let turn = times.next()?.to_owned();
-    let state = if state.is_empty() {
-        None
-    } else {
-        Some(String::from_utf8(hex::decode(state).ok()?).ok()?)
-    };
-    let hold = Hold { call: call_id(call)?, at, deadline: until, postings: Vec::new() };
-    let open = OpenCall {
-        at,
-        until,
-        turn,
-        state,
-        payer: AccountId::new(payer),
-        calls: (*calls).to_owned(),
-        labels: (*labels).to_owned(),
-        postings: (*postings).to_owned(),
-        others: (*others).to_owned(),
-        hold,
-    };
-    let id = call_id(call)?;
-    let detail = open.detail();
-    let (read, _) = entries(at, "hold", Some(id.bytes().as_slice()), &open.payer, 0, &detail)?;
-    match read.into_iter().next() {
-        Some(crate::ledger::Entry::Hold(hold)) => Some(OpenCall { hold, ..open }),
-        _ => None,
-    }
-}
-
-/// `until request call account`, a line break, then `+` and the answer, or `-`.
-fn kept_answer(record: &[u8]) -> Option<KeptAnswer> {
-    let end = memchr::memchr(b'\n', record)?;
-    let (head, rest) = record.split_at_checked(end)?;
-    let mut words = std::str::from_utf8(head).ok()?.split(' ');
-    let until = Time::from_ms(words.next()?.parse().ok()?);
-    let (request, call) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let payer = AccountId::new(words.next()?);
-    let (sign, answer) = rest.get(1..)?.split_first()?;
-    let answer = (*sign == b'+').then(|| answer.to_vec());
-    Some(KeptAnswer { until, request, call, payer, answer })
-}
-
-/// `until request balance`, a line break, then the note.
-fn once_done(record: &str) -> Option<OnceDone> {
-    let (head, note) = record.split_once('\n')?;
-    let mut words = head.split(' ');
-    let until = Time::from_ms(words.next()?.parse().ok()?);
-    let (request, balance) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-    Some(OnceDone { until, request, balance, note: note.to_owned() })
 }
