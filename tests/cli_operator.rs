@@ -40,7 +40,9 @@ fn the_life_of_a_key() {
     // A retry of the shell books once.
     let topup = ["keys", "topup", &id, "90", "--idempotency-key", "month-1"];
     assert_eq!(paygate.answered(&topup)["credits"], 99);
-    assert_eq!(paygate.answered(&topup)["credits"], 99);
+    let again = paygate.command(&topup);
+    assert_eq!((again.code(), &*row(&again.stdout, "credits")[1]), (Some(0), "99"), "{again:#?}");
+    assert_eq!(again.stderr, "This was done before: nothing more was done now.\n");
     assert_eq!(row(&paygate.said(&["keys", "show", &id]), "credits")[1], "99");
 
     paygate.said(&["keys", "suspend", &id]);

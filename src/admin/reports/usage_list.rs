@@ -10,19 +10,23 @@ use bytes::Bytes;
 
 use crate::admin::keys::view::Shown;
 use crate::admin::wire::answer::{Answer, Problem, to_json};
-use crate::admin::wire::csv;
+use crate::admin::wire::{csv, fields};
 use crate::admin::wire::query::Query;
 use crate::admin::wire::stream::{self, Source};
 use crate::admin::{Admin, Call};
 use crate::events::usage_form::UsageForm;
 use crate::model::bounds::USAGE_READS_MAX;
 use crate::model::ids::KeyId;
+use crate::model::outcome::{is_outcome, outcomes};
 use crate::model::team::TeamId;
 use crate::model::time::Time;
 use crate::model::usage::{UsageEvent, UsageFilter};
 
 /// Events that are read at a time.
 const ROWS_PER_PIECE: usize = 500;
+
+/// Characters of a wrong outcome that a message repeats.
+const OUTCOME_SHOWN_CHARS_MAX: usize = 60;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -106,9 +110,21 @@ fn filter(admin: &Admin, call: &Call, query: &Query) -> Result<UsageFilter, Prob
         namespace: call.actor.scope(query.namespace()?)?,
         keys,
         tool: query.get("tool").map(str::to_owned),
-        outcome: query.get("outcome").map(str::to_owned),
+        outcome: query.get("outcome").map(outcome).transpose()?,
         label: query.get("label").map(named).transpose()?,
     })
+}
+
+/// A word that nothing ends with would find nothing, and look as if there were nothing.
+fn outcome(word: &str) -> Result<String, Problem> {
+    if matches!(word, "allowed" | "denied") || is_outcome(word) {
+        return Ok(word.to_owned());
+    }
+    let shown = fields::cut(word, OUTCOME_SHOWN_CHARS_MAX);
+    Err(Problem::bad(format!(
+        "outcome is {shown:?}, which no call ends with: allowed and denied are all of a kind, else it is one of {}",
+        outcomes()
+    )))
 }
 
 /// The keys that are in a team now.
@@ -261,4 +277,33 @@ fn csv_line(event: &UsageEvent) -> String {
         &count,
         event.labels.as_deref().unwrap_or(""),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::ResolutionKind;
+    use crate::upstream::Failure;
+
+    #[test]
+    fn whatever_a_call_can_end_with_can_be_asked_for() {
+        let failures = [
+            Failure::Timeout,
+            Failure::Exited,
+            Failure::Unavailable,
+            Failure::Malformed,
+            Failure::Task,
+            Failure::TooLarge,
+            Failure::Busy,
+            Failure::Cancelled,
+            Failure::Ours,
+        ];
+        let ended_by_us = [ResolutionKind::Expired, ResolutionKind::Recovered];
+        let words = failures.map(Failure::reason).into_iter();
+        for word in words.chain(ended_by_us.map(ResolutionKind::word)).chain(["allowed", "denied"])
+        {
+            assert_eq!(outcome(word).ok().as_deref(), Some(word));
+        }
+        assert!(outcome("foo").is_err_and(|problem| problem.message().contains("tool_error")));
+    }
 }
