@@ -115,7 +115,7 @@ fn everything_of_a_key_can_be_changed() {
     let adjust =
         ["keys", "adjust", &id, "-3", "--reason", "booked twice", "--idempotency-key", "t1"];
     assert_eq!(paygate.answered(&adjust)["credits"], 2);
-    assert_eq!(paygate.answered(&adjust)["credits"], 2);
+    assert!(paygate.command(&adjust).stderr.contains("done before"));
     assert_eq!(paygate.credits(&key), 2);
     paygate.said(&["keys", "delete", &id]);
     assert_eq!(paygate.command(&["keys", "show", &id]).code(), Some(1));
