@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use crate::admin::keys::view::Shown;
 use crate::admin::wire::answer::{Answer, Problem, to_json};
-use crate::admin::wire::{csv, fields};
 use crate::admin::wire::query::Query;
 use crate::admin::wire::stream::{self, Source};
+use crate::admin::wire::{csv, fields};
 use crate::admin::{Admin, Call};
 use crate::events::usage_form::UsageForm;
 use crate::model::bounds::USAGE_READS_MAX;

@@ -7,14 +7,14 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::foreign::is_foreign;
+use super::duties::sweep::Sweeping;
+use super::duties::unsent::Sending;
 use super::format;
 use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
-use super::sweep::Sweeping;
-use super::unsent::Sending;
+use super::tools::foreign::is_foreign;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
