@@ -17,7 +17,7 @@ pub(in crate::store) mod copied;
 pub(in crate::store) mod copied_rows;
 mod copy;
 mod explain;
-mod file;
+pub(in crate::store) mod file;
 mod import;
 mod kept;
 mod open;

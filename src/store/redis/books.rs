@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::link::{Failed, Link, RedisStanding, Reply};
+use super::lease::Leases;
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
@@ -39,6 +40,8 @@ pub(super) struct Books {
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Calls whose end is not known.
     pub(super) loose_ends: LooseEnds,
+    /// What may be sold while Redis is away.
+    pub(super) leases: Option<Leases>,
 }
 
 impl RedisStore {
@@ -50,15 +53,22 @@ impl RedisStore {
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let copy = JournalCopy::open(&options.copy)?;
         let (clock, loose_ends) = (options.clock, LooseEnds::default());
-        let books = Arc::new(Books { link, clock, memory, copy, copying, loose_ends });
+        let leases = Leases::open(&options.copy, options.reach.on_unavailable)?;
+        let books = Arc::new(Books { link, clock, memory, copy, copying, loose_ends, leases });
         books.remember_copied().await?;
         books.read_lists().await?;
+        if let Some(leases) = &books.leases {
+            leases.touch(&books.memory().known);
+        }
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).write_notes(to_write)),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ];
+        if books.leases.is_some() {
+            tasks.push(tokio::spawn(Arc::clone(&books).follow_leases()));
+        }
         Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks), standing })
     }
 
@@ -187,6 +197,11 @@ impl Books {
         let ahead_ms = self.memory().redis_ahead_ms;
         let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
         (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
+    }
+
+    /// Whose time it is.
+    pub(super) const fn clock(&self) -> RedisClock {
+        self.clock
     }
 
     /// Can the books be sold from?

@@ -107,6 +107,19 @@ impl Books {
         digest: &Digest,
         now: Time,
     ) -> Result<Option<Arc<Key>>, StoreError> {
+        let key = match self.present_key_with(digest).await {
+            // While Redis is away, a key with a lease is the one that the lease is for.
+            Err(StoreError::Unavailable(why)) => {
+                let leased = self.leased_key(digest);
+                Some(leased.ok_or(StoreError::Unavailable(why))?)
+            }
+            key => key?,
+        };
+        Ok(key.filter(|key| key.opened_by(digest, now)))
+    }
+
+    /// The key that has or had a credential, and what is known of its team.
+    async fn present_key_with(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
         let known = self.memory().key_with(digest);
         let key = match known {
             Some(key) => Some(key),
@@ -118,7 +131,6 @@ impl Books {
                 None => None,
             },
         };
-        let key = key.filter(|key| key.opened_by(digest, now));
         self.learn_team(key.as_deref()).await?;
         Ok(key)
     }

@@ -106,6 +106,12 @@ impl Memory {
         self.key(self.digests.get(digest)?)
     }
 
+    /// The same, however old the copy is.
+    pub(super) fn old_key_with(&self, digest: &Digest) -> Option<Arc<Key>> {
+        let copied = self.keys.get(self.digests.get(digest)?)?;
+        Some(Arc::clone(&copied.key))
+    }
+
     pub(super) fn put_key(&mut self, key: &Arc<Key>) {
         if self.keys.len() >= REDIS_KEYS_CACHED_MAX {
             self.keys.clear();

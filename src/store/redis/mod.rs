@@ -19,6 +19,7 @@ mod deeds;
 mod held;
 mod journal;
 mod keys;
+mod lease;
 mod link;
 mod lists;
 mod loose_ends;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use books::RedisStore;
+pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
 pub use link::RedisStanding;
 
 use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};
@@ -55,7 +57,7 @@ pub struct RedisOptions {
     pub copy: PathBuf,
 }
 
-/// How Redis is reached, beside its URL.
+/// How Redis is reached, beside its URL, and what is done while it is not.
 #[derive(Clone, Debug)]
 pub struct RedisReach {
     /// Certificates in PEM form that are trusted beside the system's.
@@ -66,6 +68,8 @@ pub struct RedisReach {
     pub connect_timeout: Duration,
     /// For one answer. What is asked again takes twice as long at most, all together.
     pub answer_timeout: Duration,
+    /// What is done while it cannot be reached.
+    pub on_unavailable: OnUnavailable,
 }
 
 impl Default for RedisReach {
@@ -75,6 +79,7 @@ impl Default for RedisReach {
             sentinel_login: None,
             connect_timeout: REDIS_CONNECT_TIMEOUT,
             answer_timeout: REDIS_ANSWER_TIMEOUT,
+            on_unavailable: OnUnavailable::Refuse,
         }
     }
 }
