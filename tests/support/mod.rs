@@ -28,6 +28,7 @@ mod redis;
 mod setup;
 pub mod tls;
 mod tools;
+mod wire;
 
 pub use cli::row;
 pub use document::{blocks, commands};
@@ -39,9 +40,10 @@ pub use openapi::{Operation, operations};
 pub use paths::{TempDir, scripted_child, target_dir};
 pub use paygate::{Paygate, rpc_request};
 pub use process::{Ended, run_within};
-pub use redis::RedisServer;
+pub use redis::{RedisServer, free_port};
 pub use setup::Setup;
 pub use tools::{Background, in_repository, node, npm, python, tool};
+pub use wire::{Fault, Wire};
 
 use std::thread;
 use std::time::{Duration, Instant};

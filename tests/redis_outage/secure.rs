@@ -1,0 +1,76 @@
+//! TLS, users, passwords and database numbers.
+
+use std::fs;
+
+use paygate::store::Store;
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+
+use super::support::{RedisServer, TempDir, free_port};
+use super::{patience, try_open};
+
+/// All that Paygate asks Redis for; whoever gives it less hears of it.
+const RIGHTS: &str = "~pg:* +@all -@admin -@dangerous +info";
+
+#[tokio::test]
+async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
+    let dir = TempDir::new();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let own = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&own, &authority).unwrap();
+    let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
+    fs::write(&ca, authority.pem()).unwrap();
+    fs::write(&cert, certificate.pem()).unwrap();
+    fs::write(&key, own.serialize_pem()).unwrap();
+    let secure_port = free_port().to_string();
+    let mut settings = vec![
+        "--tls-port",
+        &*secure_port,
+        "--tls-cert-file",
+        &*cert,
+        "--tls-key-file",
+        &*key,
+        "--tls-ca-cert-file",
+        &*ca,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "admin",
+        "--appendonly",
+        "yes",
+        "--user",
+        "seller",
+        "on",
+        ">p@ss/word",
+    ];
+    settings.extend(RIGHTS.split(' '));
+    let server = RedisServer::start_in(dir, &settings, &["-a", "admin", "--no-auth-warning"]);
+    let url = |user: &str, host: &str| format!("rediss://{user}@{host}:{secure_port}/3");
+    let trusting = || {
+        let ca = Some(ca.clone().into());
+        paygate::store::redis::RedisReach { ca, ..patience() }
+    };
+
+    let instance = try_open(&url("seller:p%40ss%2Fword", "localhost"), trusting()).await.unwrap();
+    let said = instance.standing().to_string();
+    assert!(said.contains("could not be seen"), "CONFIG is not allowed: {said}");
+    let buyer = instance.key(1, "default", 10).await;
+    instance.sell(&buyer).await.unwrap();
+    assert_eq!(instance.account(&buyer.id).await.unwrap().available(), 8);
+    assert_ne!(server.cli(&["-n", "3", "KEYS", "pg:*"]), "", "the database that was named");
+    assert_eq!(server.cli(&["-n", "0", "KEYS", "pg:*"]), "");
+    instance.close().await.unwrap();
+
+    let refused = [
+        (url("seller:wrong", "localhost"), trusting(), "user and the password"),
+        (url("seller:p%40ss%2Fword", "localhost"), patience(), "securely"),
+        (url("seller:p%40ss%2Fword", "127.0.0.1"), trusting(), "securely"),
+    ];
+    for (url, reach, part) in refused {
+        let error = try_open(&url, reach).await.err().unwrap().to_string();
+        assert!(error.contains(part) && !error.contains("p@ss"), "{error}");
+    }
+}

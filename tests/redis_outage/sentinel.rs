@@ -1,0 +1,71 @@
+//! A master that is lost, and the one that Sentinels promote in its place.
+
+use std::sync::Arc;
+
+use paygate::store::Store;
+
+use super::support::{RedisServer, eventually, free_port};
+use super::{PRICE, is_refused, open, soon};
+
+/// A master and its replica, both with all there is.
+fn pair() -> (RedisServer, RedisServer) {
+    let master = RedisServer::start();
+    let port = master.port().to_string();
+    let settings =
+        ["--save", "", "--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"];
+    let replica = RedisServer::start_with(&settings);
+    eventually("the replica has it all", || {
+        replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+    });
+    (master, replica)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selling_goes_on_with_the_master_that_sentinels_promote() {
+    let (mut master, replica) = pair();
+    let sentinel = RedisServer::start_sentinel(&master);
+    eventually("the Sentinel knows the replica", || {
+        sentinel.cli(&["SENTINEL", "REPLICAS", "mymaster"]).contains(&replica.port().to_string())
+    });
+    // The first Sentinel that is named is not there.
+    let url = format!(
+        "redis+sentinel://127.0.0.1:{},127.0.0.1:{}/mymaster",
+        free_port(),
+        sentinel.port()
+    );
+    let instance = Arc::new(open(&url).await);
+    let said = instance.standing().to_string();
+    assert!(said.contains("a failover can lose"), "{said}");
+    let key = instance.key(1, "default", 1_000).await;
+    instance.sell(&key).await.unwrap();
+    // All that was sold has reached the replica: nothing may be lost here.
+    master.cli(&["WAIT", "1", "5000"]);
+    master.kill();
+    soon("it is noticed", async || is_refused(&instance.sell(&key).await)).await;
+    instance.sells_again(&key).await;
+    instance.expect_exact(&[replica.port()], &key, 1_000 - 2 * PRICE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_cut_off_is_left_for_the_new_one() {
+    let (master, replica) = pair();
+    let sentinel = RedisServer::start_sentinel(&master);
+    eventually("the Sentinel knows the replica", || {
+        sentinel.cli(&["SENTINEL", "REPLICAS", "mymaster"]).contains(&replica.port().to_string())
+    });
+    let instance = open(&format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port())).await;
+    let key = instance.key(1, "default", 1_000).await;
+    instance.sell(&key).await.unwrap();
+    master.cli(&["WAIT", "1", "5000"]);
+    // The old master is well, and does not know yet that it is none any more.
+    sentinel.cli(&["SENTINEL", "FAILOVER", "mymaster"]);
+    soon("calls are held by the new one", async || {
+        let charge = instance.charge(&key);
+        instance.held(&charge).await.is_ok()
+            && instance.paid(&charge).await.is_ok()
+            && replica.cli(&["ROLE"]).starts_with("master")
+    })
+    .await;
+    let account = instance.account(&key.id).await.unwrap();
+    instance.expect_exact(&[replica.port()], &key, account.available()).await;
+}
