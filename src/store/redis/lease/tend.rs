@@ -196,8 +196,10 @@ impl Books {
             }
             // It was settled over our heads.
             "gone" => table.stop_selling(&terms.payer),
-            // No room.
-            _ => {}
+            strange => {
+                let why = format!("the script of leases answered {strange}");
+                return Err(StoreError::Read(why));
+            }
         }
         Ok(())
     }

@@ -111,10 +111,9 @@ local function grow()
     else
       free = (bound and bound[2] or MOST) - (cell.value + cell.leased - own)
     end
-    local amount = max(own, min(want[4], floor(free / plan.share)))
-    if amount < want[3] then
-      return reply('none')
-    end
+    local amount = min(want[4], floor(free / plan.share))
+    -- Room that is too small for a call is better left to others.
+    amount = max(own, amount >= want[3] and amount or 0)
     rooms[index] = { kept = room, amount = amount, more = amount - own }
   end
   lease = lease or { instance = plan.instance, payer = plan.payer, accounts = plan.accounts,
