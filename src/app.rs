@@ -33,12 +33,13 @@ use crate::front::stdio::StdioFront;
 use crate::model::bounds;
 use crate::proxy::Proxy;
 use crate::store::local::OpenError;
+use crate::store::redis::RedisOpenError;
 use crate::store::{Store, StoreError};
 use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use discover::discover;
-pub use import::{Import, ImportError, ImportReport, import};
+pub use import::{Import, ImportError, ImportInto, ImportReport, import};
 pub use keys::DEMO_CREDITS;
 pub use reload::Load;
 use reload::{Parts, Reloader};
@@ -111,6 +112,9 @@ pub enum AppError {
     /// No books.
     #[error(transparent)]
     Books(#[from] OpenError),
+    /// No books in Redis.
+    #[error(transparent)]
+    Redis(#[from] RedisOpenError),
     /// Keys that could not be brought over.
     #[error(
         "stateFile: {} cannot be brought over whole ({why}); nothing was imported; mend it, or bring over the rest \

@@ -359,7 +359,7 @@ fn the_schema_is_fresh_and_the_examples_follow_it() {
         (json!({"toolPricing": {"a": {"creditsPerCall": "1"}}}), "creditsPerCall"),
         (json!({"durability": "soon"}), "durability"),
         (json!({"servers": [{"prefix": 1}]}), "prefix"),
-        (json!({"redisUrl": "redis://x"}), "redisUrl"),
+        (json!({"redis": {"onUnavailable": "hope"}}), "onUnavailable"),
     ] {
         let faults = schema_faults(&schema, &wrong);
         assert!(matches!(&faults[..], [one] if one.ends_with(fault)), "{wrong}: {faults:?}");

@@ -30,7 +30,7 @@ use paygate::gate::{self, CallFacts, Charge, Policy, Request};
 use paygate::model::ids::{CallId, KeyId};
 use paygate::model::key::Key;
 use paygate::model::secret::RawKey;
-use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
+use paygate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
 use paygate::store::{Creation, HoldRefused, ItemEnd, Reading, Show, Store, StoreError};
 use paygate::store::{clock, settlement};
 
@@ -64,10 +64,10 @@ fn patience() -> RedisReach {
     RedisReach { connect_timeout, answer_timeout, ..RedisReach::default() }
 }
 
-async fn try_open(url: &str, reach: RedisReach) -> Result<Instance, StoreError> {
+async fn try_open(url: &str, reach: RedisReach) -> Result<Instance, RedisOpenError> {
     let dir = TempDir::new();
     let (url, clock) = (url.to_owned().into(), RedisClock::Server);
-    let options = RedisOptions { url, reach, clock, copy: dir.path().join("copy.db") };
+    let options = RedisOptions { url, reach, clock, copy: Some(dir.path().join("copy.db")) };
     let store = Arc::new(RedisStore::open(&options).await?);
     Ok(Instance { store, calls: AtomicU32::new(0), _dir: dir })
 }
@@ -136,7 +136,7 @@ impl Instance {
             sold.is_ok()
         })
         .await;
-        self.health().unwrap();
+        soon("and says so", async || self.health().is_ok()).await;
     }
 
     /// What the key owns is what the journal says, none of it is held, and so much is left.

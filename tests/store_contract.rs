@@ -1,4 +1,4 @@
-//! What every store promises, on each of them: the embedded one in a file, and a real Redis. Opened
+//! What every store promises, on each of them: the embedded one in a file, a real Redis, and a cluster. Opened
 //! again means a restart on the one, another instance on the other.
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,8 @@
 
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/outbox.rs"]
+mod outbox;
 #[path = "store_contract/parked.rs"]
 mod parked;
 #[path = "store_contract/records.rs"]
@@ -56,6 +58,12 @@ impl Place {
         [Self::File(TempDir::new()), Self::Redis(RedisServer::start())]
     }
 
+    /// The same and a cluster, which takes two seconds to start: where several keys are changed at once.
+    fn all_and_a_cluster() -> [Self; 3] {
+        let [file, redis] = Self::all();
+        [file, redis, Self::Redis(RedisServer::start_cluster())]
+    }
+
     async fn open(&self) -> Box<dyn Store> {
         match self {
             Self::File(dir) => {
@@ -81,14 +89,9 @@ async fn instance(server: &RedisServer, clock: RedisClock) -> RedisStore {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let copy = server.dir().join(format!("copy-{number}.db"));
-    RedisStore::open(&RedisOptions {
-        url: server.url().into(),
-        reach: RedisReach::default(),
-        clock,
-        copy,
-    })
-    .await
-    .unwrap()
+    let (url, reach) = (server.url().into(), RedisReach::default());
+    let options = RedisOptions { url, reach, clock, copy: Some(copy) };
+    RedisStore::open(&options).await.unwrap()
 }
 
 fn raw(number: u8) -> RawKey {

@@ -25,6 +25,7 @@ use crate::model::key::Quota;
 use crate::model::usage::Refused;
 use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
+use crate::store::redis::{RedisClock, RedisOptions, RedisReach};
 use crate::upstream::{
     ChildOptions, Kind, Link, LinkOptions, Member, Names, Reach, RemoteOptions, RemoteSetup,
     SeveralOptions,
@@ -169,10 +170,26 @@ pub(super) fn books(config: &Config) -> LocalOptions {
     }
 }
 
+/// Where the books are that several instances share, if they do.
+pub(super) fn redis(redis: &config::Redis, books: &Books) -> RedisOptions {
+    // The one thing that can become of paid calls without Redis.
+    let config::OnUnavailable::Refuse = redis.on_unavailable;
+    RedisOptions {
+        url: redis.url.0.clone(),
+        reach: RedisReach::default(),
+        clock: RedisClock::Server,
+        copy: match books {
+            Books::File(path) => Some(path.clone()),
+            Books::Ephemeral => None,
+        },
+    }
+}
+
 pub(super) fn http(config: &Config) -> HttpOptions {
     HttpOptions {
         name: config.name.clone(),
         shadow_mode: config.shadow_mode,
+        has_redis: config.redis.is_some(),
         body_bytes_max: config.body_bytes_max,
         connections_max: connections_max(config),
         trusted_proxies: config.trusted_proxies.clone(),

@@ -124,6 +124,15 @@ fn books(config: &Config) -> String {
         Durability::Call => "every charge is on disk before the tool starts",
         Durability::None => "written behind: a crash loses the last moments",
     };
+    if let Some(redis) = &config.redis {
+        let place = redis.url.shown(|_| "***".to_owned());
+        return match &config.books {
+            Books::File(path) => {
+                format!("{place} (shared; {} is this instance's copy for reports)", path.display())
+            }
+            Books::Ephemeral => format!("{place} (shared; reports come from a temporary copy)"),
+        };
+    }
     match &config.books {
         Books::File(path) => format!("{} ({promise})", path.display()),
         Books::Ephemeral => "in memory: all is lost when Paygate stops".to_owned(),

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::runtime::Builder;
 
 use super::output;
-use crate::app::{self, Import};
+use crate::app::{self, Import, ImportInto};
 use crate::config::{self, Books, Environment, ImportFlags};
 
 /// What costs customers differently whatever the configuration.
@@ -21,18 +21,19 @@ pub(super) fn run(flags: &ImportFlags) -> Result<(), String> {
     let named =
         config::after_move(flags.config.as_deref(), &Environment::read(), config::read_file);
     let (books, lines) = named.map_err(|report| report.to_string())?;
-    let db = match (&flags.db, books) {
-        (Some(db), _) => db.clone(),
-        (None, Some(Books::File(db))) => db,
-        (None, Some(Books::Ephemeral)) => {
+    let into = match (&flags.db, books) {
+        (Some(db), _) => ImportInto::File(db.clone()),
+        (None, Some((_, Some(redis)))) => ImportInto::Redis(redis.url),
+        (None, Some((Books::File(db), None))) => ImportInto::File(db),
+        (None, Some((Books::Ephemeral, None))) => {
             return Err(
                 "import: this configuration keeps its books in memory; name a database with --db"
                     .to_owned(),
             );
         }
-        (None, None) => PathBuf::from(config::DB_DEFAULT),
+        (None, None) => ImportInto::File(PathBuf::from(config::DB_DEFAULT)),
     };
-    let import = Import { from: flags.from.clone(), db, is_dry: flags.dry_run };
+    let import = Import { from: flags.from.clone(), into, is_dry: flags.dry_run };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|why| format!("import: the system does not let it run: {why}"))?;

@@ -146,6 +146,34 @@ pub(super) fn webhook_url(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// Where a Redis is. The error is the whole message: a URL may hold a password, so it is repeated only if it
+/// cannot.
+pub(super) fn redis_url(text: &str) -> Checked<String> {
+    let repeated = if text.contains(['@', '?']) {
+        String::new()
+    } else {
+        format!(": \"{}\"", super::problem::shown(text))
+    };
+    let invalid = || Err(format!("Invalid redisUrl{repeated}. Must be a valid redis:// URL."));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return invalid();
+    };
+    if !["redis", "rediss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        let scheme = super::problem::shown(scheme);
+        return Err(format!(
+            "Invalid redisUrl protocol \"{scheme}:\". Expected \"redis://\" or \"rediss://\"."
+        ));
+    }
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let (host, database) = place.split_once('/').unwrap_or((place, ""));
+    let is_number = database.len() <= 5 && database.bytes().all(|byte| byte.is_ascii_digit());
+    if authority(host).is_none() || !is_number || !text.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return invalid();
+    }
+    Ok(text.to_owned())
+}
+
 /// What signs webhooks.
 pub(super) fn webhook_secret(text: &str) -> Checked<SecretString> {
     if text.is_empty() {

@@ -13,8 +13,8 @@ use secrecy::SecretString;
 use super::keys_servers::ServerDraft;
 use super::problem::Place;
 use super::settings::{
-    DenialStyle, Durability, ImportKey, Isolation, Quota, RequireKey, Retention, ServerCommand,
-    UnlistedTools,
+    DenialStyle, Durability, ImportKey, Isolation, OnUnavailable, Quota, RequireKey, Retention,
+    ServerCommand, UnlistedTools,
 };
 use crate::model::alert::AlertRule;
 
@@ -48,6 +48,8 @@ pub(super) struct Draft {
     pub(super) tls: Option<Placed<TlsDraft>>,
     pub(super) state_file: Option<Placed<PathBuf>>,
     pub(super) db: Option<Placed<PathBuf>>,
+    pub(super) redis_url: Option<Placed<String>>,
+    pub(super) redis: Option<Placed<RedisDraft>>,
     pub(super) ephemeral: Option<Placed<bool>>,
     pub(super) default_credits: Option<i64>,
     pub(super) rate_limit_per_min: Option<i64>,
@@ -86,6 +88,12 @@ pub(super) struct Draft {
     pub(super) webhook_secret: Option<Placed<SecretString>>,
     pub(super) webhook_retries: Option<i64>,
     pub(super) webhook_allow_private: Option<bool>,
+}
+
+/// How books in Redis are used.
+#[derive(Debug, Default)]
+pub(super) struct RedisDraft {
+    pub(super) on_unavailable: Option<OnUnavailable>,
 }
 
 /// The files of a certificate.

@@ -13,6 +13,7 @@ use super::problem::{Findings, Place, shown, unknown};
 use super::servers;
 use super::settings::{self, Backend, Books, Config, MethodPricing, Pricing, RemoteUrl};
 use super::settings::{DenialStyle, Durability, Isolation, RequireKey, UnlistedTools};
+use super::settings::{OnUnavailable, Redis, RedisUrl};
 use super::settings::{ServerCommand, Serves, TlsFiles, ToolPricing, Webhook};
 use crate::model::bounds;
 
@@ -24,6 +25,7 @@ const ADMIN_KEY_BYTES_MIN: usize = 16;
 pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
     let (backend, serves) = (backend(&draft, findings), serves(&draft));
     let (books, state_file) = books_and_state(&draft, findings);
+    let redis = redis(&draft, serves, findings);
     let request_timeout_max =
         draft.request_timeout_max_ms.map_or(bounds::REQUEST_TIMEOUT_MAX, millis);
     let request_timeout = request_timeout(&draft, request_timeout_max, findings);
@@ -39,6 +41,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         api_key: draft.api_key.map(|key| key.value),
         log: draft.log.unwrap_or_else(|| settings::LOG_DEFAULT.to_owned()),
         books,
+        redis,
         state_file,
         tls: draft.tls.and_then(tls),
         pricing,
@@ -245,11 +248,34 @@ fn books_and_state(draft: &Draft, findings: &mut Findings) -> (Books, Option<Pat
     (books, state_file)
 }
 
+/// Books that several instances share want one admin key for all of them.
+fn redis(draft: &Draft, serves: Serves, findings: &mut Findings) -> Option<Redis> {
+    let Some(url) = &draft.redis_url else {
+        if let Some(redis) = &draft.redis {
+            let message = "redis is set but redisUrl is not. It will be ignored.";
+            findings.warning(redis.place, "redis", message, None);
+        }
+        return None;
+    };
+    if serves.http() && draft.admin_key.is_none() {
+        let message =
+            "Instances that share their books share their admin key, and none is configured.";
+        let hint = "set adminKey, PAYGATE_ADMIN_KEY or --admin-key, the same for all".to_owned();
+        findings.error(url.place, "adminKey", message, Some(hint));
+    }
+    let redis = draft.redis.as_ref();
+    let on_unavailable = redis.and_then(|redis| redis.value.on_unavailable);
+    Some(Redis {
+        url: RedisUrl(url.value.as_str().into()),
+        on_unavailable: on_unavailable.unwrap_or(OnUnavailable::Refuse),
+    })
+}
+
 /// What customers spend would be forgotten with books in memory, and their credits come back with the
 /// file at every start.
 fn state_file(draft: &Draft, books: &Books, findings: &mut Findings) -> Option<PathBuf> {
     let given = draft.state_file.as_ref()?;
-    if *books == Books::Ephemeral {
+    if *books == Books::Ephemeral && draft.redis_url.is_none() {
         let message = "The books are kept in memory, so every start would give these keys what they have spent again.";
         let hint = "keep the books in a file: leave --ephemeral and --demo out".to_owned();
         findings.error(given.place, "stateFile", message, Some(hint));

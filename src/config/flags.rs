@@ -289,6 +289,10 @@ pub struct WrapFlags {
     #[arg(long, conflicts_with = "db", help_heading = "Books")]
     pub ephemeral: bool,
 
+    /// Redis that keeps the books of several instances; --db is then this one's copy of the journals
+    #[arg(long, value_name = "URL", help_heading = "Books")]
+    pub redis_url: Option<SecretString>,
+
     /// State file of paygate-mcp, whose keys are brought into books that are empty; else left alone
     #[arg(long, value_name = "FILE", help_heading = "Books")]
     pub state_file: Option<PathBuf>,
@@ -318,8 +322,6 @@ pub struct WrapFlags {
 pub struct NotBuiltFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
     pub stripe_secret: Option<Dropped>,
-    #[arg(long, num_args = 0..=1, default_missing_value = "", value_parser = drop_value, hide = true)]
-    pub redis_url: Option<Dropped>,
 }
 
 /// A value that was given and is not kept.

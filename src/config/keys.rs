@@ -14,6 +14,7 @@ use super::keys_inside::{
     read_child_env, read_global_quota, read_import_keys, read_method_pricing, read_remote_url,
     read_retention, read_tls, read_tool_pricing, read_upstream_headers,
 };
+use super::keys_redis;
 use super::keys_servers::read_servers;
 use super::keys_webhooks;
 use super::problem::Findings;
@@ -494,8 +495,8 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
     ),
     not_built("stripeWebhookSecret", "payments through Stripe"),
     not_built("oauth", "OAuth"),
-    not_built("redisUrl", "shared state in Redis"),
-    not_built("redis", "shared state in Redis"),
+    keys_redis::URL,
+    keys_redis::REDIS,
     not_built("freeMethods", "a list of free methods of your own"),
     key(
         "metricsToken",

@@ -9,7 +9,7 @@
 //! [`read_file`] and [`Environment::read`]; all the rest takes values.
 //!
 //! The ordered list of all keys is `TOP_LEVEL` in `keys`, with the lists in `keys_inside`,
-//! `keys_servers` and `keys_webhooks`.
+//! `keys_servers`, `keys_redis` and `keys_webhooks`.
 //! From it come the walk over the file, the check for unknown keys and `docs/reference/config.md`.
 
 mod check;
@@ -26,6 +26,7 @@ mod key_flags;
 mod keys;
 mod keys_alerts;
 mod keys_inside;
+mod keys_redis;
 mod keys_servers;
 mod keys_webhooks;
 mod moving;
@@ -68,9 +69,9 @@ pub use report_flags::{
 pub use schema::schema;
 pub use settings::DB_DEFAULT;
 pub use settings::{
-    Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing, Pricing,
-    Quota, RemoteUrl, RequireKey, Retention, Server, ServerCommand, ServerKind, Serves, Several,
-    TlsFiles, ToolPricing, UnlistedTools, Webhook,
+    Backend, Books, Config, DenialStyle, Durability, ImportKey, Isolation, MethodPricing,
+    OnUnavailable, Pricing, Quota, Redis, RedisUrl, RemoteUrl, RequireKey, Retention, Server,
+    ServerCommand, ServerKind, Serves, Several, TlsFiles, ToolPricing, UnlistedTools, Webhook,
 };
 pub use show::{changed, show};
 pub use tool_flags::{ToolsFlags, ToolsWords};
@@ -110,17 +111,20 @@ pub fn raw_key(text: &str) -> Result<SecretString, String> {
     check::raw_key(text)
 }
 
+/// This instance's own file, and the Redis that keeps the books if several share them.
+pub type BooksPlace = (Books, Option<Redis>);
+
 /// Where a configuration file has its books, and what costs customers differently with it after a move
 /// from paygate-mcp. Without a file: with the defaults.
 pub fn after_move(
     file: Option<&Path>,
     environment: &Environment,
     read_file: impl Fn(&Path) -> io::Result<String>,
-) -> Result<(Option<Books>, Vec<&'static str>), Report> {
+) -> Result<(Option<BooksPlace>, Vec<&'static str>), Report> {
     let Some(file) = file else { return Ok((None, moving::lines(&Draft::default()))) };
     let flags = WrapFlags { config: Some(file.to_owned()), ..WrapFlags::default() };
     let (config, _, moving) = check(&flags, environment, read_file)?;
-    Ok((Some(config.books), moving))
+    Ok((Some((config.books, config.redis)), moving))
 }
 
 /// The same with what a move from paygate-mcp changes.

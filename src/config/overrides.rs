@@ -105,6 +105,14 @@ fn backend_and_books(flags: &WrapFlags, draft: &mut Draft, findings: &mut Findin
         draft.db = path.and_then(|path| placed("--db", path));
         draft.ephemeral = None;
     }
+    if let Some(url) = &flags.redis_url {
+        match check::redis_url(url.expose_secret()) {
+            Ok(url) => draft.redis_url = placed("--redis-url", url),
+            Err(message) => {
+                findings.error(Place::Flag("--redis-url"), "redisUrl", message, None);
+            }
+        }
+    }
     if let Some(path) = &flags.state_file {
         let path = match path.to_str() {
             Some(text) => flag_text("--state-file", "stateFile", text, check::file, findings),
@@ -299,10 +307,7 @@ fn split_pair(item: &str) -> Option<(&str, &str)> {
 }
 
 fn refuse_not_built(flags: &NotBuiltFlags, findings: &mut Findings) {
-    let refused = [
-        ("--stripe-secret", flags.stripe_secret, "payments through Stripe"),
-        ("--redis-url", flags.redis_url, "shared state in Redis"),
-    ];
+    let refused = [("--stripe-secret", flags.stripe_secret, "payments through Stripe")];
     for (flag, given, feature) in refused {
         if given.is_some() {
             let hint = "leave it out to start".to_owned();

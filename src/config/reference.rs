@@ -10,6 +10,7 @@ use super::key::{Key, Read};
 use super::keys::TOP_LEVEL;
 use super::keys_alerts::ALERT_RULES;
 use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
+use super::keys_redis::INSIDE as REDIS;
 use super::keys_servers::SERVERS;
 use super::settings::LOG_DEFAULT;
 
@@ -81,6 +82,7 @@ pub fn reference_page() -> String {
     section(&mut page, "`retention`", RETENTION);
     section(&mut page, "`tls`", TLS);
     page.push_str(CERTIFICATE);
+    section(&mut page, "`redis`", REDIS);
     section(&mut page, "`alertRules`: an entry", ALERT_RULES);
     page.push_str(ALERTS);
     let environment = format!(

@@ -9,6 +9,7 @@ use super::key::{Fallback, Key, Kind, Read};
 use super::keys::TOP_LEVEL;
 use super::keys_alerts::ALERT_RULES;
 use super::keys_inside::{GLOBAL_QUOTA, METHOD_PRICING, RETENTION, TLS, TOOL_PRICING};
+use super::keys_redis::INSIDE as REDIS;
 use super::keys_servers::SERVERS;
 use crate::model::bounds::{COUNTER_MAX, WEBHOOK_RETRIES_MAX};
 
@@ -78,6 +79,7 @@ fn shape(name: &str, words: &str) -> Value {
         "globalQuota" => object(GLOBAL_QUOTA),
         "retention" => object(RETENTION),
         "tls" => object(TLS),
+        "redis" => object(REDIS),
         "alertRules" => json!({ "type": "array", "items": object(ALERT_RULES) }),
         "importKeys" => members_of(value(name, Kind::Credits)),
         "childEnv" | "upstreamHeaders" => members_of(value(name, Kind::Text)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::model::alert::AlertRule;
 
@@ -54,6 +54,9 @@ pub struct Config {
     pub log: String,
     /// Where the books are kept.
     pub books: Books,
+    /// The Redis that keeps them, if several instances share them; `books` is then the copy of their
+    /// journals that this instance reads reports from.
+    pub redis: Option<Redis>,
     /// What paygate-mcp has left, for books that are empty.
     pub state_file: Option<PathBuf>,
     /// What calls cost.
@@ -178,6 +181,43 @@ pub enum Backend {
     Remote(RemoteUrl),
     /// Several servers as one.
     Several(Several),
+}
+
+/// Books that several instances share.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// Where they are.
+    pub url: RedisUrl,
+    /// What becomes of paid calls while it is away.
+    pub on_unavailable: OnUnavailable,
+}
+
+/// Where a Redis is. Not printed: it may hold a password.
+#[derive(Clone)]
+pub struct RedisUrl(pub SecretString);
+
+impl RedisUrl {
+    /// Scheme, host and what follows, with `user` in the place of user and password if there are any.
+    pub fn shown(&self, user: impl FnOnce(&str) -> String) -> String {
+        let (scheme, rest) = self.0.expose_secret().split_once("://").unwrap_or_default();
+        match rest.rsplit_once('@') {
+            Some((secret, place)) => format!("{scheme}://{}@{place}", user(secret)),
+            None => format!("{scheme}://{rest}"),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(…)")
+    }
+}
+
+/// What becomes of paid calls while the Redis of the books is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnavailable {
+    /// They are refused at once.
+    Refuse,
 }
 
 /// Where a remote server is. Not printed: what follows the `?` may be a secret.
@@ -396,6 +436,10 @@ impl Choice for DenialStyle {
 impl Choice for Durability {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("answer", Self::Answer), ("call", Self::Call), ("none", Self::None)];
+}
+
+impl Choice for OnUnavailable {
+    const CHOICES: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse)];
 }
 
 impl Choice for Isolation {

@@ -43,6 +43,10 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             Books::File(path) => json!(path.display().to_string()),
             Books::Ephemeral => Value::Null,
         },
+        "redisUrl": config.redis.as_ref().map(|redis| redis.url.shown(secret)),
+        "redis": config.redis.as_ref().map(|redis| json!({
+            "onUnavailable": word(redis.on_unavailable),
+        })),
         "ephemeral": config.books == Books::Ephemeral,
         "durability": word(config.durability),
         "defaultCreditsPerCall": config.pricing.default_credits,

@@ -759,6 +759,17 @@ pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 
+/// Keys that one script takes over from other books: Redis does nothing else meanwhile.
+pub const REDIS_IMPORTED_AT_ONCE: usize = 200;
+
+/// How long what only one instance may do stays its own without a word from it: then another one does it.
+pub const REDIS_DUTY_LEASE: Duration = Duration::from_secs(10);
+
+/// Rows of one journal that are read at once to be sent, and events of all that wait to be sent.
+pub const REDIS_UNSENT_ROWS: usize = 50;
+/// See [`REDIS_UNSENT_ROWS`].
+pub const REDIS_UNSENT_WAITING_MAX: usize = 500;
+
 /// Entries of refusals that stay in Redis, one every other second of each instance that refuses: statistics,
 /// which an instance that was gone for an hour may miss.
 pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
@@ -777,6 +788,9 @@ pub const REDIS_CLAIM_AGE: Duration = Duration::from_mins(1);
 
 /// What nobody waits for and is not in Redis yet.
 pub const REDIS_NOTES_MAX: usize = 1_024;
+
+/// The wait for those when an instance ends.
+pub const REDIS_CLOSE_WAIT: Duration = Duration::from_secs(3);
 
 /// How often a change of several records is tried again that others changed meanwhile.
 pub const REDIS_CONFLICT_TRIES: u32 = 5;

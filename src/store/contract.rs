@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{Account, CounterName, LedgerError, ResolutionKind, Reversal};
+use crate::ledger::{Account, CounterName, LedgerError, Opening, ResolutionKind, Reversal};
 use crate::model::alert::{Alert, AlertRule};
 use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
@@ -129,6 +129,15 @@ impl From<Option<Once>> for Deed {
     fn from(once: Option<Once>) -> Self {
         Self { once, ..Self::default() }
     }
+}
+
+/// A key that comes from elsewhere, with its numbers.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its record.
+    pub key: Key,
+    /// Its account.
+    pub opening: Opening,
 }
 
 /// What became of putting a key into a team.

@@ -14,6 +14,7 @@ mod posting;
 mod record;
 pub mod redis;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,7 +33,7 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
-    AlertsAsked, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
+    AlertsAsked, Arrival, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
     CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
     Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
 };
@@ -153,6 +154,18 @@ pub trait Store: Outbox + Send + Sync + 'static {
         deed: Deed,
         now: Time,
     ) -> Result<Creation, StoreError>;
+
+    /// Has nothing ever been written here?
+    async fn is_unused(&self) -> Result<bool, StoreError>;
+
+    /// Makes those keys that were never here, durably; which of them are made. The embedded store makes
+    /// all by one commit. Where books are shared a crash may leave some out, which the next import makes.
+    async fn import(
+        &self,
+        arrivals: Vec<Arrival>,
+        deed: Deed,
+        now: Time,
+    ) -> Result<HashSet<KeyId>, StoreError>;
 
     /// Replaces a key's record, durably, if its revision is still the one in `key`; raises it.
     async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError>;

@@ -218,15 +218,15 @@ fn whole_reports() {
              at paygate.json:7:17\n",
         ),
         (
-            r#"{"oauth": [1], "redisUrl": null, "serverCommand": "x"}"#,
+            r#"{"oauth": [1], "freeMethods": null, "serverCommand": "x"}"#,
             &["--webhook-secret", "whsec", "--webhook-retries", "x"],
             &[],
             "✗ 3 error(s):\n  \
              ERROR  [oauth] This version of Paygate does not have this feature yet: OAuth.\n         \
              at paygate.json:1:2\n         \
              hint: remove it to start\n  \
-             ERROR  [redisUrl] This version of Paygate does not have this feature yet: shared \
-             state in Redis.\n         \
+             ERROR  [freeMethods] This version of Paygate does not have this feature yet: a list \
+             of free methods of your own.\n         \
              at paygate.json:1:16\n         \
              hint: remove it to start\n  \
              ERROR  [webhookMaxRetries] Invalid webhookMaxRetries: x. Must be a non-negative \
@@ -269,6 +269,35 @@ fn whole_reports() {
              at paygate.json:2:38\n  \
              ERROR  [webhookUrl] Invalid webhookUrl. Must be a valid URL.\n         \
              from --webhook-url\n",
+        ),
+        (
+            r#"{"serverCommand": "x", "redisUrl": "http://u:p4ss@cache", "redis": {"onUnavailable": "lease"}}"#,
+            &["--redis-url", "redis://cache:99999"],
+            &[],
+            "✗ 3 error(s):\n  \
+             ERROR  [redisUrl] Invalid redisUrl protocol \"http:\". Expected \"redis://\" or \
+             \"rediss://\".\n         \
+             at paygate.json:1:36\n  \
+             ERROR  [redis.onUnavailable] Invalid redis.onUnavailable: \"lease\". Must be \
+             one of \"refuse\".\n         \
+             at paygate.json:1:86\n  \
+             ERROR  [redisUrl] Invalid redisUrl: \"redis://cache:99999\". Must be a valid redis:// \
+             URL.\n         \
+             from --redis-url\n\
+             ⚠ 1 warning(s):\n  \
+             WARN   [redis] redis is set but redisUrl is not. It will be ignored.\n         \
+             at paygate.json:1:68\n",
+        ),
+        (
+            r#"{"serverCommand": "x", "redisUrl": "redis://user:p4ss@cache:6379/2", "stateFile": "s.json",
+                "ephemeral": true}"#,
+            &[],
+            &[],
+            "✗ 1 error(s):\n  \
+             ERROR  [adminKey] Instances that share their books share their admin key, and none is \
+             configured.\n         \
+             at paygate.json:1:36\n         \
+             hint: set adminKey, PAYGATE_ADMIN_KEY or --admin-key, the same for all\n",
         ),
         (
             r#"{"serverCommand": "node 'x", "trustedProxies": ["0.0.0.0/0"], "port": null}"#,

@@ -50,7 +50,8 @@ fn is_whole(node: &RedisServer, known: usize) -> bool {
 }
 
 fn cluster() -> Vec<RedisServer> {
-    let nodes: Vec<_> = SLOTS.iter().map(|_| node(&["--appendonly", "yes"])).collect();
+    let nodes: Vec<_> =
+        SLOTS.iter().map(|_| node(&["--appendonly", "yes", "--appendfsync", "always"])).collect();
     for (number, (node, (first, last))) in nodes.iter().zip(SLOTS).enumerate() {
         node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
         node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);

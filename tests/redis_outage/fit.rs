@@ -1,6 +1,7 @@
 //! What a start asks of Redis, and says of it.
 
 use paygate::store::StoreError;
+use paygate::store::redis::RedisOpenError;
 
 use super::support::{RedisServer, free_port};
 use super::{open, patience, try_open};
@@ -33,7 +34,7 @@ async fn a_start_refuses_a_redis_that_cannot_hold_books() {
     }
     let nobody = format!("redis://:secret@127.0.0.1:{master}/");
     let error = try_open(&nobody, patience()).await.err().unwrap();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, RedisOpenError::Redis(StoreError::Unavailable(_))), "{error:?}");
     let error = error.to_string();
     assert!(error.contains(&master) && !error.contains("secret"), "{error}");
 }

@@ -69,7 +69,7 @@ async fn a_hold_that_was_refused_is_released_long_before_its_deadline() {
     wire.mute(false);
     // Its last credits: they can be spent again.
     soon("its credits are free", async || instance.sell(&key).await.is_ok()).await;
-    instance.health().unwrap();
+    soon("and it says so", async || instance.health().is_ok()).await;
     instance.expect_exact(&[server.port()], &key, 0).await;
     let mut ends: Vec<_> =
         journal(server.port(), &key).unwrap().ends.into_values().flatten().collect();
@@ -115,4 +115,24 @@ async fn a_slow_wire_is_slow_and_nothing_else() {
     }
     wire.delay(Duration::ZERO);
     instance.expect_exact(&[server.port()], &key, 100 - 5 * PRICE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_arrives_late_is_not_held() {
+    let (server, wire, instance) = wired().await;
+    let key = instance.key(1, "default", 100).await;
+    instance.sell(&key).await.unwrap();
+    // Asked again in time: it is sold, and what arrives then finds its call ended.
+    let late = Fault::Late(Duration::from_millis(1_500));
+    wire.plan("\"bounds\"", late);
+    instance.sell(&key).await.unwrap();
+    // Nobody is heard in time: it is refused, and what arrives then finds that nobody waits.
+    wire.plan("\"bounds\"", late);
+    wire.plan("\"bounds\"", late);
+    let held = instance.held(&instance.charge(&key)).await;
+    assert!(is_refused(&held), "{held:?}");
+    soon("they have arrived", async || wire.late() == 3).await;
+    assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "0");
+    instance.expect_exact(&[server.port()], &key, 100 - 2 * PRICE).await;
+    assert_eq!(journal(server.port(), &key).unwrap().ends.len(), 2);
 }

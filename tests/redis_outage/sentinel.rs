@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use paygate::store::Store;
-
 use super::support::{RedisServer, eventually, free_port};
-use super::{PRICE, is_refused, open, soon};
+use super::{PRICE, is_refused, journal, open, soon};
 
 /// A master and its replica, both with all there is.
 fn pair() -> (RedisServer, RedisServer) {
@@ -57,15 +55,20 @@ async fn a_master_that_was_cut_off_is_left_for_the_new_one() {
     let key = instance.key(1, "default", 1_000).await;
     instance.sell(&key).await.unwrap();
     master.cli(&["WAIT", "1", "5000"]);
-    // The old master is well, and does not know yet that it is none any more.
-    sentinel.cli(&["SENTINEL", "FAILOVER", "mymaster"]);
-    soon("calls are held by the new one", async || {
-        let charge = instance.charge(&key);
-        instance.held(&charge).await.is_ok()
-            && instance.paid(&charge).await.is_ok()
-            && replica.cli(&["ROLE"]).starts_with("master")
-    })
-    .await;
-    let account = instance.account(&key.id).await.unwrap();
-    instance.expect_exact(&[replica.port()], &key, account.available()).await;
+    // The Sentinel names another one, and the old master knows nothing of it: what it is told is lost.
+    let clients = || {
+        let info = master.cli(&["INFO", "clients"]);
+        let count = info.lines().find_map(|line| line.trim().strip_prefix("connected_clients:"));
+        count.unwrap().parse::<u32>().unwrap()
+    };
+    assert!(clients() > 1, "redis-cli is one");
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    sentinel.cli(&["SENTINEL", "REMOVE", "mymaster"]);
+    let port = replica.port().to_string();
+    sentinel.cli(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "1"]);
+    soon("it is left", async || clients() == 1).await;
+    assert!(master.cli(&["ROLE"]).starts_with("master"), "it is well");
+    instance.sells_again(&key).await;
+    instance.expect_exact(&[replica.port()], &key, 1_000 - 2 * PRICE).await;
+    assert_eq!(journal(master.port(), &key).unwrap().ends.len(), 1);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use paygate::ledger::names;
+use paygate::model::audit::AuditEvent;
 use paygate::model::key::{Key, OldCredential, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::team::{Team, TeamId};
@@ -80,7 +81,7 @@ async fn a_deleted_key_is_gone_and_its_id_is_never_used_again() {
 
 #[tokio::test]
 async fn keys_are_listed_in_the_order_of_their_making() {
-    for place in Place::all() {
+    for place in Place::all_and_a_cluster() {
         let store = place.open().await;
         for (number, namespace) in [(5, "b"), (3, "a"), (4, "b"), (1, "a")] {
             let key = Key { namespace: namespace.to_owned(), ..key(number) };
@@ -125,7 +126,7 @@ fn team(number: u8, namespace: &str) -> Team {
 
 #[tokio::test]
 async fn a_team_bounds_its_keys_until_it_lets_them_go() {
-    for place in Place::all() {
+    for place in Place::all_and_a_cluster() {
         let mut store = place.open().await;
         let one = made(&*store, 1, 100).await;
         let own = store.create_team(team(1, "default"), Deed::default()).await.unwrap();
@@ -204,7 +205,7 @@ async fn a_tenants_record_has_revisions_and_closes_its_keys() {
 
 #[tokio::test]
 async fn an_admin_token_opens_until_it_is_ended() {
-    for place in Place::all() {
+    for place in Place::all_and_a_cluster() {
         let mut store = place.open().await;
         let raw = RawToken::from_random([7; 24]);
         let token = AdminToken {
@@ -216,7 +217,17 @@ async fn an_admin_token_opens_until_it_is_ended() {
             created_at: now(),
             created_by: "admin".to_owned(),
         };
-        store.create_token(token.clone(), Deed::default()).await.unwrap();
+        let audit = Some(AuditEvent {
+            at: now(),
+            kind: "token.created",
+            actor: "admin".to_owned(),
+            actor_id: None,
+            namespace: None,
+            target: Some(token.id.to_string()),
+            message: "Ada".to_owned(),
+            metadata: serde_json::Map::default(),
+        });
+        store.create_token(token.clone(), Deed { audit, ..Deed::default() }).await.unwrap();
         store = place.again(store).await;
         assert_eq!(store.token(&raw.digest()).as_deref(), Some(&token));
         assert_eq!(store.tokens().len(), 1);

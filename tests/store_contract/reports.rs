@@ -140,7 +140,7 @@ async fn the_audit_log_has_what_operators_did() {
 
 #[tokio::test]
 async fn accounts_are_what_the_journal_says() {
-    for place in Place::all() {
+    for place in Place::all_and_a_cluster() {
         let store = place.open().await;
         let key = used(&*store).await;
         let open = charge(&key, 9, &["dear"]);
@@ -165,7 +165,7 @@ async fn accounts_are_what_the_journal_says() {
 
 #[tokio::test]
 async fn what_tenants_have_is_added_up() {
-    for place in Place::all() {
+    for place in Place::all_and_a_cluster() {
         let store = place.open().await;
         assert!(store.tenant_sums(now()).await.unwrap().is_empty());
         let of_acme = paygate::model::key::Key { namespace: "acme".to_owned(), ..super::key(7) };

@@ -140,14 +140,8 @@ async fn a_restart_forgets_nothing_that_was_seen() {
     let copy = server.dir().join("kept.db");
     let open = async || {
         let (url, clock) = (server.url().into(), RedisClock::Passed);
-        RedisStore::open(&RedisOptions {
-            url,
-            reach: RedisReach::default(),
-            clock,
-            copy: copy.clone(),
-        })
-        .await
-        .unwrap()
+        let (reach, copy) = (RedisReach::default(), Some(copy.clone()));
+        RedisStore::open(&RedisOptions { url, reach, clock, copy }).await.unwrap()
     };
     let store = open().await;
     let key = made(&store, 1, 100).await;

@@ -80,7 +80,7 @@ async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
         url: url.to_owned().into(),
         reach: RedisReach::default(),
         clock: RedisClock::Passed,
-        copy,
+        copy: Some(copy),
     };
     RedisStore::open(&options).await.unwrap()
 }

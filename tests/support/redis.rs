@@ -19,6 +19,7 @@ pub struct RedisServer {
     settings: Vec<String>,
     /// What redis-cli needs to be let in.
     login: Vec<String>,
+    is_cluster: bool,
 }
 
 impl RedisServer {
@@ -44,7 +45,8 @@ impl RedisServer {
             let mut child = spawn(port, &dir, &settings);
             while child.try_wait().unwrap().is_none() {
                 if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    let server = Self { child, port, dir, settings, login };
+                    let is_cluster = false;
+                    let server = Self { child, port, dir, settings, login, is_cluster };
                     server.wait_until_it_answers();
                     return server;
                 }
@@ -68,13 +70,27 @@ impl RedisServer {
         Self::start_in(dir, &[file.to_str().unwrap(), "--sentinel"], &[])
     }
 
+    /// Starts a cluster of one node, which refuses what would need two.
+    pub fn start_cluster() -> Self {
+        let bus = free_port().to_string();
+        let settings = ["--save", "", "--cluster-enabled", "yes", "--cluster-port", &bus];
+        let mut server = Self::start_with(&settings);
+        server.is_cluster = true;
+        server.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        eventually("the cluster is whole", || {
+            server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+        });
+        server
+    }
+
     fn wait_until_it_answers(&self) {
         eventually("redis-server answers", || self.cli(&["PING"]) == "PONG");
     }
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        let kind = if self.is_cluster { "+cluster" } else { "" };
+        format!("redis{kind}://127.0.0.1:{}/", self.port)
     }
 
     /// Its port.

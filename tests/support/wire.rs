@@ -20,6 +20,8 @@ pub enum Fault {
     Swallow,
     /// It arrives, and the server hears that the client will say nothing more.
     HalfClose,
+    /// It arrives when nobody waits for it any more.
+    Late(Duration),
 }
 
 #[derive(Default)]
@@ -28,6 +30,8 @@ struct Plan {
     faults: Vec<(String, Fault)>,
     /// How many were met.
     met: usize,
+    /// Late ones that the server has dealt with.
+    late: usize,
     /// How long each answer takes longer.
     delay: Duration,
     /// Nothing comes back at all.
@@ -49,6 +53,7 @@ struct Ends {
     client: TcpStream,
     server: TcpStream,
     is_silent: Mutex<bool>,
+    is_late: Mutex<bool>,
 }
 
 impl Wire {
@@ -64,7 +69,8 @@ impl Wire {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
                 client.set_nodelay(true).unwrap_or_default();
                 server.set_nodelay(true).unwrap_or_default();
-                let ends = Arc::new(Ends { client, server, is_silent: Mutex::new(false) });
+                let (is_silent, is_late) = (Mutex::default(), Mutex::default());
+                let ends = Arc::new(Ends { client, server, is_silent, is_late });
                 {
                     let mut plan = lock(&shared);
                     if plan.is_cut {
@@ -94,6 +100,11 @@ impl Wire {
     /// How many requests have met one.
     pub fn met(&self) -> usize {
         lock(&self.plan).met
+    }
+
+    /// How many arrived late and have been dealt with.
+    pub fn late(&self) -> usize {
+        lock(&self.plan).late
     }
 
     /// Every answer takes longer.
@@ -140,6 +151,10 @@ fn requests(ends: &Ends, plan: &Mutex<Plan>) {
             Some(Fault::LoseRequest) => break,
             Some(Fault::Swallow) => is_cut_off = true,
             Some(Fault::LoseAnswer | Fault::Silence) => *lock(&ends.is_silent) = true,
+            Some(Fault::Late(delay)) => {
+                *lock(&ends.is_late) = true;
+                thread::sleep(delay);
+            }
             Some(Fault::HalfClose) | None => {}
         }
         if is_cut_off {
@@ -154,7 +169,9 @@ fn requests(ends: &Ends, plan: &Mutex<Plan>) {
                 ends.server.shutdown(Shutdown::Write).unwrap_or_default();
                 return;
             }
-            Some(Fault::HalfClose) => ends.server.shutdown(Shutdown::Write).unwrap_or_default(),
+            Some(Fault::HalfClose | Fault::Late(_)) => {
+                ends.server.shutdown(Shutdown::Write).unwrap_or_default();
+            }
             _ => {}
         }
     }
@@ -176,9 +193,13 @@ fn answers(ends: &Ends, plan: &Mutex<Plan>) {
             continue;
         }
         thread::sleep(delay);
+        if *lock(&ends.is_late) {
+            continue;
+        }
         if (&ends.client).write_all(&buffer[..count]).is_err() {
             break;
         }
     }
+    lock(plan).late += usize::from(*lock(&ends.is_late));
     ends.client.shutdown(Shutdown::Both).unwrap_or_default();
 }

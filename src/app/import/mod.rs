@@ -11,6 +11,7 @@ mod record;
 mod report;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,13 +20,15 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::config::RedisUrl;
 use crate::model::audit::AuditEvent;
 use crate::model::bounds;
 use crate::model::ids::KeyId;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
-use crate::store::local::{Arrival, LocalOptions, LocalStore, OpenError, known};
-use crate::store::{Deed, Store, StoreError, clock};
+use crate::store::local::{LocalOptions, LocalStore, OpenError, known};
+use crate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
+use crate::store::{Arrival, Deed, Store, StoreError, clock};
 
 use record::{Coming, Refused};
 pub use report::ImportReport;
@@ -35,10 +38,28 @@ pub use report::ImportReport;
 pub struct Import {
     /// The state file.
     pub from: PathBuf,
-    /// The database.
-    pub db: PathBuf,
+    /// The books.
+    pub into: ImportInto,
     /// Only say what would be done.
     pub is_dry: bool,
+}
+
+/// Books that keys are imported into.
+#[derive(Clone, Debug)]
+pub enum ImportInto {
+    /// A database.
+    File(PathBuf),
+    /// Those that several instances share.
+    Redis(RedisUrl),
+}
+
+impl fmt::Display for ImportInto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Redis(url) => f.write_str(&url.shown(|_| "***".to_owned())),
+        }
+    }
 }
 
 /// Why nothing was imported.
@@ -68,6 +89,9 @@ pub enum ImportError {
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Redis cannot be opened.
+    #[error(transparent)]
+    Redis(#[from] RedisOpenError),
     /// It cannot be written.
     #[error("the keys could not be written to the books: {0}; nothing was imported")]
     Store(#[from] StoreError),
@@ -94,16 +118,31 @@ struct Placed {
 pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
     let now = clock::now();
     let file = StateFile::read(&import.from, now)?;
-    let made = if import.is_dry {
-        let wanted = file.wanted();
-        let known = known(&import.db, &wanted)?;
-        wanted.into_iter().map(|(id, _)| id).filter(|id| !known.contains(id)).collect()
-    } else {
-        let options = LocalOptions { path: Some(import.db.clone()), ..LocalOptions::default() };
-        let store = LocalStore::open(&options, now)?;
-        let made = file.import(&store, now).await;
-        store.close().await?;
-        made?
+    let made = match &import.into {
+        ImportInto::File(db) if import.is_dry => {
+            let wanted = file.wanted();
+            let known = known(db, &wanted)?;
+            wanted.into_iter().map(|(id, _)| id).filter(|id| !known.contains(id)).collect()
+        }
+        ImportInto::File(db) => {
+            let options = LocalOptions { path: Some(db.clone()), ..LocalOptions::default() };
+            let store = LocalStore::open(&options, now)?;
+            let made = file.import(&store, now).await;
+            store.close().await?;
+            made?
+        }
+        ImportInto::Redis(url) => {
+            let (url, clock) = (url.0.clone(), RedisClock::Server);
+            let (reach, copy) = (RedisReach::default(), None);
+            let store = RedisStore::open(&RedisOptions { url, reach, clock, copy }).await?;
+            let made = if import.is_dry {
+                store.unknown_of(file.wanted()).await
+            } else {
+                file.import(&store, now).await
+            };
+            store.close().await?;
+            made?
+        }
     };
     Ok(ImportReport::new(&file, &made, import, now))
 }
@@ -171,7 +210,7 @@ impl StateFile {
     /// Makes the keys that were never in these books; which ones.
     pub(super) async fn import(
         &self,
-        store: &LocalStore,
+        store: &dyn Store,
         now: Time,
     ) -> Result<HashSet<KeyId>, StoreError> {
         let arrival = |Coming { key, opening, .. }: &Coming| Arrival {

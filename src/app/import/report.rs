@@ -102,7 +102,7 @@ impl ImportReport {
     ) -> Self {
         let mut report = Self {
             file: file.path.display().to_string(),
-            db: import.db.display().to_string(),
+            db: import.into.to_string(),
             dry_run: import.is_dry,
             total: Account::default(),
             namespaces: BTreeMap::new(),

@@ -36,14 +36,14 @@ impl Serialize for Endpoints {
 }
 
 /// The whole answer; it never changes while Paygate runs.
-pub(super) fn text(name: &str, shadow_mode: bool) -> Vec<u8> {
+pub(super) fn text(name: &str, shadow_mode: bool, redis: bool) -> Vec<u8> {
     let about = About {
         name,
         version: env!("CARGO_PKG_VERSION"),
         endpoints: Endpoints,
         shadow_mode,
         oauth: false,
-        redis: false,
+        redis,
     };
     serde_json::to_vec(&about).unwrap_or_default()
 }

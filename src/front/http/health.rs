@@ -21,8 +21,19 @@ struct Health<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     modern_upstream: Option<Upstream<'a>>,
     store: &'static str,
+    /// The Redis that several instances share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Redis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhooks: Option<Webhooks>,
+}
+
+#[derive(Serialize)]
+struct Redis {
+    connected: bool,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -63,6 +74,7 @@ pub(super) fn serve(service: &Service) -> Response {
         },
         modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
+        redis: service.has_redis().then(|| redis(&store)),
         webhooks: service.webhooks().brief().map(|brief| Webhooks {
             pending_retries: brief.pending_retries,
             dead_letter_count: brief.dead_letters,
@@ -88,11 +100,20 @@ fn judge(
     }
 }
 
+/// What is said of Redis has no address and no secret in it.
+fn redis(store: &Result<(), StoreError>) -> Redis {
+    match store {
+        Err(StoreError::Unavailable(why)) => Redis { connected: false, why: Some(why.clone()) },
+        Ok(()) | Err(_) => Redis { connected: true, why: None },
+    }
+}
+
 /// Why the books are closed is in the log: this page is for everybody.
 fn store_word(store: &Result<(), StoreError>) -> &'static str {
     match store {
         Ok(()) => "ok",
         Err(StoreError::Busy) => "busy",
+        Err(StoreError::Unavailable(_)) => "unavailable",
         Err(_) => "closed",
     }
 }

@@ -54,6 +54,8 @@ pub struct HttpOptions {
     pub name: String,
     /// Is nothing refused and nothing charged? Shown only.
     pub shadow_mode: bool,
+    /// Do several instances share their books? Shown only.
+    pub has_redis: bool,
     /// Bytes of a request body.
     pub body_bytes_max: usize,
     /// Connections open at a time.

@@ -48,8 +48,13 @@ impl Service {
             hosts: options.allowed_hosts.clone(),
             origins: options.allowed_origins.clone(),
         };
-        let about = about::text(&options.name, options.shadow_mode).into();
+        let about = about::text(&options.name, options.shadow_mode, options.has_redis).into();
         Self { address, options, served, guard, about, doors, since: Instant::now() }
+    }
+
+    /// Do several instances share their books?
+    pub(super) const fn has_redis(&self) -> bool {
+        self.options.has_redis
     }
 
     /// The same for what comes from now on, with other options and this proxy.

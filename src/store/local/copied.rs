@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::copied_rows::CopiedRow;
+use super::file::OwnFile;
+use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
@@ -18,7 +20,7 @@ use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
 use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
-const APPLICATION_ID: i64 = 0x5061_7943;
+pub(super) const APPLICATION_ID: i64 = 0x5061_7943;
 
 /// How far each journal was copied, and what its rows gave to accounts and took from them.
 const FOLLOWED: &str = "
@@ -46,28 +48,37 @@ pub(in crate::store) struct Followed {
 }
 
 /// The copy.
-pub(in crate::store) struct JournalCopy(Reader);
+pub(in crate::store) struct JournalCopy {
+    reader: Reader,
+    /// Nobody else writes to the file.
+    _own: Option<OwnFile>,
+}
 
 impl JournalCopy {
-    /// Opens the file, and makes it if there is none.
-    pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: rusqlite::Error| StoreError::Read(error.to_string());
-        let mut connection = Connection::open(path).map_err(failed)?;
+    /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
+    pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
+        let path = path.map(real_path);
+        let own = path.as_deref().map(OwnFile::claim).transpose()?;
+        // SQLite's name for a file of its own, somewhere for temporary files.
+        let path = path.unwrap_or_default();
+        let failed = |error: rusqlite::Error| describe(&path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection =
+            Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(failed)?;
         let found = schema::header(&connection, "application_id").map_err(failed)?;
         match schema::header(&connection, "user_version").map_err(failed)? {
             0 if found == 0 => schema::create(&mut connection).map_err(failed)?,
             schema::VERSION if found == APPLICATION_ID => {}
-            _ => {
-                let why = format!("{} is no copy of a journal; name another file", path.display());
-                return Err(StoreError::Read(why));
-            }
+            _ if found == schema::APPLICATION_ID => return Err(OpenError::Books(path)),
+            _ => return Err(OpenError::Foreign(path)),
         }
         schema::prepare_writer(&connection).map_err(failed)?;
         // It can be copied again.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
-        Ok(Self(Reader::new(Arc::new(Mutex::new(connection)))))
+        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
     /// How far each journal was copied.
@@ -81,7 +92,7 @@ impl JournalCopy {
             })?;
             rows.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// Adds the next rows of one journal, all or none.
@@ -102,7 +113,7 @@ impl JournalCopy {
             connection.prepare_cached(place)?.execute((journal, epoch, last, is_whole))?;
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// Brings the sums of usage up to what was copied.
@@ -116,7 +127,7 @@ impl JournalCopy {
             }
             transaction.commit()
         };
-        self.0.read(write).await
+        self.reader.read(write).await
     }
 
     /// The next keys of a tenant behind an id, deleted ones too.
@@ -137,7 +148,7 @@ impl JournalCopy {
             })?;
             found.collect()
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     /// What the copied rows gave to some accounts, less what they took.
@@ -155,7 +166,7 @@ impl JournalCopy {
             }
             Ok(credits)
         };
-        self.0.read(read).await
+        self.reader.read(read).await
     }
 
     pub(in crate::store) async fn ended_calls(
@@ -163,7 +174,9 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<i64, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::ended_calls(connection, namespace.as_deref())).await
+        self.reader
+            .read(move |connection| usage::ended_calls(connection, namespace.as_deref()))
+            .await
     }
 
     pub(in crate::store) async fn sums(
@@ -171,7 +184,7 @@ impl JournalCopy {
         namespace: Option<&str>,
     ) -> Result<Vec<UsageRow>, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.0.read(move |connection| usage::sums(connection, namespace.as_deref())).await
+        self.reader.read(move |connection| usage::sums(connection, namespace.as_deref())).await
     }
 
     pub(in crate::store) async fn events(
@@ -180,21 +193,23 @@ impl JournalCopy {
         after: Option<i64>,
         limit: usize,
     ) -> Result<UsagePage, StoreError> {
-        self.0.read(move |connection| usage::read_usage(connection, &filter, after, limit)).await
+        self.reader
+            .read(move |connection| usage::read_usage(connection, &filter, after, limit))
+            .await
     }
 
     pub(in crate::store) async fn report(
         &self,
         asked: ReportAsked,
     ) -> Result<UsageReport, StoreError> {
-        self.0.read(move |connection| report::report(connection, &asked)).await
+        self.reader.read(move |connection| report::report(connection, &asked)).await
     }
 
     pub(in crate::store) async fn forget_usage(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| roll_up::forget_usage(connection, before)).await
+        self.reader.read(move |connection| roll_up::forget_usage(connection, before)).await
     }
 
     pub(in crate::store) async fn audit(
@@ -202,34 +217,44 @@ impl JournalCopy {
         filter: AuditFilter,
         page: AuditPage,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        self.0.read(move |connection| audit::read_audit(connection, &filter, &page)).await
+        self.reader.read(move |connection| audit::read_audit(connection, &filter, &page)).await
     }
 
     pub(in crate::store) async fn audit_totals(
         &self,
         filter: AuditFilter,
     ) -> Result<AuditTotals, StoreError> {
-        self.0.read(move |connection| audit::audit_totals(connection, &filter)).await
+        self.reader.read(move |connection| audit::audit_totals(connection, &filter)).await
     }
 
     pub(in crate::store) async fn forget_audit(
         &self,
         before: Option<Time>,
     ) -> Result<(), StoreError> {
-        self.0.read(move |connection| audit::forget_audit(connection, before)).await
+        self.reader.read(move |connection| audit::forget_audit(connection, before)).await
     }
 
     pub(in crate::store) async fn find_call(
         &self,
         call: CallId,
     ) -> Result<Option<FoundCall>, StoreError> {
-        self.0.read(move |connection| refunds::find_call(connection, call)).await
+        self.reader.read(move |connection| refunds::find_call(connection, call)).await
+    }
+
+    /// What the client said that a call was for.
+    pub(in crate::store) async fn labels_of(
+        &self,
+        call: CallId,
+    ) -> Result<Option<String>, StoreError> {
+        let read = move |connection: &Connection| roll_up::labels_of(connection, &call);
+        let labels = self.reader.read(read).await?;
+        Ok(labels.map(|labels| labels.as_str().to_owned()))
     }
 
     pub(in crate::store) async fn explain_call(
         &self,
         call: CallId,
     ) -> Result<Option<ExplainedCall>, StoreError> {
-        self.0.read(move |connection| explain::explain_call(connection, call)).await
+        self.reader.read(move |connection| explain::explain_call(connection, call)).await
     }
 }

@@ -8,7 +8,7 @@ use crate::model::audit::AuditRow;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::secret::Digest;
 use crate::model::time::Time;
-use crate::model::usage::Refused;
+use crate::model::usage::{Refused, UsageEvent};
 
 /// A row to copy.
 #[derive(Debug)]
@@ -66,6 +66,27 @@ pub(in crate::store) struct ToldRefusal {
 }
 
 impl ToldRefusal {
+    /// What is told of them, but for what their key is called.
+    pub(in crate::store) fn event(self, place: i64) -> UsageEvent {
+        let Self { at, key, namespace, tool, reason, count } = self;
+        UsageEvent {
+            place,
+            at: Time::from_ms(at),
+            call: None,
+            key,
+            key_name: String::new(),
+            key_first: String::new(),
+            namespace,
+            tool,
+            price: 0,
+            charged: 0,
+            outcome: reason,
+            allowed: false,
+            count: i64::try_from(count).unwrap_or(i64::MAX),
+            labels: None,
+        }
+    }
+
     /// When the first of them was, in epoch milliseconds.
     pub(in crate::store) const fn at(&self) -> i64 {
         self.at

@@ -14,32 +14,22 @@ use super::records::was_deleted;
 use super::rows::JournalRow;
 use super::schema;
 use super::state::{LocalStore, Shared, State};
-use crate::ledger::{Account, Book, Opening};
+use crate::ledger::{Account, Book};
 use crate::model::ids::KeyId;
-use crate::model::key::Key;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
-use crate::store::{Deed, Durable, StoreError};
-
-/// A key that comes from elsewhere, with its numbers.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// Its record.
-    pub key: Key,
-    /// Its account.
-    pub opening: Opening,
-}
+use crate::store::{Arrival, Deed, Durable, StoreError};
 
 impl LocalStore {
     /// Has nothing ever been written here?
-    pub async fn is_unused(&self) -> Result<bool, StoreError> {
+    pub(super) async fn has_nothing(&self) -> Result<bool, StoreError> {
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM journal) AND NOT EXISTS (SELECT 1 FROM keys)
             AND NOT EXISTS (SELECT 1 FROM deleted_keys) AND NOT EXISTS (SELECT 1 FROM teams)";
         self.lookups.read(move |connection| connection.query_row(sql, [], |row| row.get(0))).await
     }
 
     /// Makes those keys that were never here, durably, all by one commit; which of them are made.
-    pub async fn import(
+    pub(super) async fn take_over(
         &self,
         arrivals: Vec<Arrival>,
         deed: Deed,

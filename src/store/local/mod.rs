@@ -46,7 +46,7 @@ mod writer;
 
 pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
-pub use import::{Arrival, known};
+pub use import::known;
 pub use open::{LocalOptions, OpenError};
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Durability;
 use super::accounts::{SavePace, SavePass};
+use super::copied::APPLICATION_ID as COPY;
 use super::file::OwnFile;
 use super::read::Reader;
 use super::recover::{Recovered, recover};
@@ -44,6 +45,12 @@ pub enum OpenError {
     /// It is a file of something else.
     #[error("{} is not a Paygate database; choose another file with --db (nothing was changed)", .0.display())]
     Foreign(PathBuf),
+    /// It holds books of its own, and was named for the copy of others.
+    #[error("{} keeps books of its own, so it cannot be the copy of those in Redis; choose another file with --db (nothing was changed)", .0.display())]
+    Books(PathBuf),
+    /// It is the copy of books in Redis.
+    #[error("{} is an instance's copy of books in Redis, no books; they are in Redis (nothing was changed)", .0.display())]
+    Copy(PathBuf),
     /// It was written by a newer Paygate.
     #[error("the database {} was written by a newer Paygate (version {found} of its tables, this program knows {known}); use that program, or another file with --db (nothing was changed)", .path.display())]
     Newer {
@@ -162,7 +169,7 @@ fn no_thread(path: &Path, error: &std::io::Error) -> OpenError {
     OpenError::Io { path: path.to_owned(), reason: error.to_string() }
 }
 
-fn describe(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(super) fn describe(path: &Path, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.to_owned()),
         Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
@@ -205,6 +212,7 @@ pub(super) fn check_header(connection: &Connection, path: &Path) -> Result<(), O
             Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
         }
         (schema::APPLICATION_ID, 1..=schema::VERSION) => Ok(()),
+        (COPY, _) => Err(OpenError::Copy(path.to_owned())),
         _ => Err(OpenError::Foreign(path.to_owned())),
     }
 }

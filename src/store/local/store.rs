@@ -1,6 +1,7 @@
 //! [`Store`] for the embedded store: finds what is in memory, loads what is not, and waits for the
 //! disk where the contract says so.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -26,9 +27,9 @@ use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    AlertsAsked, Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed, Durable,
-    ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking,
-    Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
+    AlertsAsked, Arrival, Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed,
+    Durable, ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask,
+    Parking, Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 impl LocalStore {
@@ -250,6 +251,19 @@ impl Store for LocalStore {
         let (creation, durable) = self.shared.create_key(key, credits, deed, now)?;
         durable.wait().await?;
         Ok(creation)
+    }
+
+    async fn is_unused(&self) -> Result<bool, StoreError> {
+        self.has_nothing().await
+    }
+
+    async fn import(
+        &self,
+        arrivals: Vec<Arrival>,
+        deed: Deed,
+        now: Time,
+    ) -> Result<HashSet<KeyId>, StoreError> {
+        self.take_over(arrivals, deed, now).await
     }
 
     async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError> {

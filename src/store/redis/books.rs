@@ -11,11 +11,13 @@ use super::lease::Leases;
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
-use crate::model::bounds::REDIS_NOTES_MAX;
+use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
+use crate::store::local::OpenError;
 use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
@@ -25,17 +27,35 @@ const LOST: &str = "Redis has come back with less than this instance has seen of
 pub struct RedisStore {
     pub(super) books: Arc<Books>,
     pub(super) seal_key: SealKey,
-    pub(super) notes: mpsc::Sender<AuditEvent>,
-    pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// None once it is closed.
+    notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
+    writing: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     standing: RedisStanding,
+}
+
+/// Why books in Redis cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisOpenError {
+    /// It is not there, or does not let us in.
+    #[error(
+        "the books in Redis cannot be opened: {0}; check redisUrl, and that Redis runs and lets this program in"
+    )]
+    Redis(#[from] StoreError),
+    /// Not this instance's own file.
+    #[error(transparent)]
+    Copy(#[from] OpenError),
 }
 
 /// What the store's methods and its tasks share.
 pub(super) struct Books {
+    /// What this instance is called among them.
+    pub(super) name: String,
     pub(super) link: Link,
     clock: RedisClock,
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
+    pub(super) sending: tokio::sync::Mutex<Sending>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Calls whose end is not known.
@@ -46,30 +66,49 @@ pub(super) struct Books {
 
 impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
-    pub async fn open(options: &RedisOptions) -> Result<Self, StoreError> {
+    pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
+        let copy = JournalCopy::open(options.copy.as_deref())?;
+        Ok(Self::connect(options, copy).await?)
+    }
+
+    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
         let link = Link::open(options).await?;
         let standing = link.standing().await?;
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let copy = JournalCopy::open(&options.copy)?;
+        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
         let (clock, loose_ends) = (options.clock, LooseEnds::default());
+<<<<<<< HEAD
         let leases = Leases::open(&options.copy, options.reach.on_unavailable)?;
         let books = Arc::new(Books { link, clock, memory, copy, copying, loose_ends, leases });
+=======
+        let books = Books { name, link, clock, memory, copy, sending, copying, loose_ends };
+        let books = Arc::new(books);
+>>>>>>> w-link
         books.remember_copied().await?;
         books.read_lists().await?;
         if let Some(leases) = &books.leases {
             leases.touch(&books.memory().known);
         }
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
+<<<<<<< HEAD
         let mut tasks = vec![
+=======
+        let tasks = Mutex::new(vec![
+>>>>>>> w-link
             tokio::spawn(Arc::clone(&books).follow_lists()),
-            tokio::spawn(Arc::clone(&books).write_notes(to_write)),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
+<<<<<<< HEAD
         ];
         if books.leases.is_some() {
             tasks.push(tokio::spawn(Arc::clone(&books).follow_leases()));
         }
         Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks), standing })
+=======
+        ]);
+        let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
+        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, standing })
+>>>>>>> w-link
     }
 
     /// What an outage of this Redis can lose.
@@ -77,15 +116,45 @@ impl RedisStore {
         &self.standing
     }
 
-    pub(super) fn stop(&self) {
+    /// Ends the tasks; they let go of the copy once they have ended.
+    fn stop(&self) -> Vec<JoinHandle<()>> {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);
+        tasks
+    }
+
+    /// Something for the audit log that nobody waits for.
+    pub(super) fn note_later(&self, event: AuditEvent) {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = notes.as_ref().is_some_and(|notes| notes.try_send(event).is_ok());
+        if !is_taken {
+            tracing::warn!(target: "store", "an entry of the audit log was dropped");
+        }
+    }
+
+    /// Ends the tasks and waits until they have ended, with what nobody waited for.
+    pub(super) async fn end(&self) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writing) = writing {
+            let abort = writing.abort_handle();
+            if tokio::time::timeout(REDIS_CLOSE_WAIT, writing).await.is_err() {
+                abort.abort();
+            }
+        }
+        for task in self.stop() {
+            // That it was ended is what was asked for.
+            task.await.ok();
+        }
     }
 }
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
         self.stop();
+        if let Some(writing) = self.writing.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            writing.abort();
+        }
     }
 }
 
@@ -156,30 +225,33 @@ impl Books {
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
         let sent = clock::now();
         let reply = self.link.run(script, keys, &args).await;
-        let trouble = match &reply {
-            Ok(reply) if reply.status == "lost" => Some(LOST.to_owned()),
-            Err(Failed { error: StoreError::Unavailable(why), is_away: false, .. }) => {
-                Some(why.clone())
-            }
-            // That it is away, the link says for itself.
-            Ok(_) | Err(_) => None,
-        };
-        self.memory().trouble = trouble;
+        self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
         if reply.status == "lost" {
-            tracing::error!(
-                target: "store", %namespace, seen = seen.seq, found = reply.seq,
-                "Redis has come back with less than this instance has seen"
-            );
+            if self.memory().lost.insert(namespace.to_owned()) {
+                tracing::error!(
+                    target: "store", %namespace, seen = seen.seq, found = reply.seq,
+                    "Redis has come back with less than this instance has seen"
+                );
+            }
             let error = StoreError::Unavailable(LOST.to_owned());
-            return Err(Failed { error, may_be_done: false, is_away: false });
+            return Err(Failed { error, may_be_done: false });
         }
         self.saw(namespace, &reply, sent);
         Ok(reply)
     }
 
+    /// Redis has answered, or has not.
+    pub(super) fn answered(&self, error: Option<&StoreError>) {
+        self.memory().trouble = match error {
+            Some(StoreError::Unavailable(why)) => Some(why.clone()),
+            Some(_) | None => None,
+        };
+    }
+
     fn saw(&self, namespace: &str, reply: &Reply, sent: Time) {
         let mut memory = self.memory();
+        memory.lost.remove(namespace);
         let seen = match memory.seen.get_mut(namespace) {
             Some(seen) => seen,
             None => memory.seen.entry(namespace.to_owned()).or_default(),
@@ -206,8 +278,10 @@ impl Books {
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        let trouble = self.link.trouble().or_else(|| self.memory().trouble.clone());
-        trouble.map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let memory = self.memory();
+        let lost = || (!memory.lost.is_empty()).then(|| LOST.to_owned());
+        let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
+        trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

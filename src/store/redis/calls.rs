@@ -217,26 +217,33 @@ impl Books {
         memory.changes = -1;
     }
 
-    /// Ends a hold.
+    /// Ends a hold. If it is not known whether that was done, it is seen to that nobody pays.
     pub(super) async fn settle(
         &self,
         settlement: Settlement,
         task: Option<PaidTask>,
         now: Time,
     ) -> Result<Reading, StoreError> {
-        let (call, is_task) = (settlement.call, task.is_some());
+        // What a task costs is asked for again, with the task.
+        let is_task = task.is_some();
         let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
+        let settled = self.settle_behind(before, &settlement, task, now).await;
+        if matches!(settled, Err(StoreError::Unavailable(_))) && !is_task {
+            self.leave_open(settlement, before);
+        }
+        settled
+    }
+
+    async fn settle_behind(
+        &self,
+        before: i64,
+        settlement: &Settlement,
+        task: Option<PaidTask>,
+        now: Time,
+    ) -> Result<Reading, StoreError> {
+        let call = settlement.call;
         let open = self.open_hold(&settlement.key, call).await?.ok_or(StoreError::NotOpen)?;
-        let ended = match self.end(&open, &settlement, task, now).await {
-            Ok(ended) => ended,
-            Err(error) => {
-                // What a task costs is asked for again, with the task.
-                if matches!(error, StoreError::Unavailable(_)) && !is_task {
-                    self.leave_open(settlement, before);
-                }
-                return Err(error);
-            }
-        };
+        let ended = self.end(&open, settlement, task, now).await?;
         match ended.words.as_slice() {
             [done, available, counter] if done == "done" => {
                 self.memory().ended(&call, settlement.charged);
@@ -245,16 +252,18 @@ impl Books {
             }
             [word] if word == "ended" => {
                 // The attempt whose answer was lost may have ended it.
-                let found = match ended.is_repeated {
-                    true => self.ended_since(&Names::of(&open.namespace), before, call).await?,
-                    false => None,
+                let names = Names::of(&open.namespace);
+                let found = if ended.is_repeated {
+                    self.ended_since(&names, before, call).await?
+                } else {
+                    None
                 };
                 if found.as_deref() != Some(settlement.kind.word()) {
                     self.memory().let_go(&call);
                     return Err(StoreError::NotOpen);
                 }
                 self.memory().ended(&call, settlement.charged);
-                self.read(&settlement.key, settlement.show, now).await
+                self.read(&settlement.key, settlement.show.clone(), now).await
             }
             [word] if word == "late" => Err(StoreError::NotOpen),
             other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),

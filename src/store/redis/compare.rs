@@ -30,16 +30,14 @@ impl Books {
         let known = self.memory().known.clone();
         let mut drift = 0_i128;
         for namespace in known {
-            match self.compare_tenant(&namespace).await? {
-                Some(found) => drift = drift.saturating_add(found),
-                None => {
-                    tracing::debug!(
-                        target: "store", %namespace,
-                        "the accounts are not compared: rows of the journal are missing here"
-                    );
-                    return Ok(());
-                }
-            }
+            let Some(found) = self.compare_tenant(&namespace).await? else {
+                tracing::debug!(
+                    target: "store", %namespace,
+                    "the accounts are not compared: rows of the journal are missing here"
+                );
+                return Ok(());
+            };
+            drift = drift.saturating_add(found);
         }
         let drift = i64::try_from(drift).unwrap_or(if drift < 0 { i64::MIN } else { i64::MAX });
         if drift != 0 {
@@ -103,8 +101,8 @@ impl Books {
         let values: Vec<redis::Value> = self.link.ask_all(&commands).await?;
         let strange = |_| StoreError::Read("accounts cannot be read".to_owned());
         let mut values = values.into_iter();
-        let head = values.next().unwrap_or(redis::Value::Nil);
-        let (epoch, seq): Head = redis::from_redis_value(head).map_err(strange)?;
+        let first = values.next().unwrap_or(redis::Value::Nil);
+        let (epoch, seq): Head = redis::from_redis_value(first).map_err(strange)?;
         let mut balances = Vec::with_capacity(accounts.len());
         for value in values {
             let (available, held): (Option<i64>, Option<i64>) =

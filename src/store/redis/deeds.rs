@@ -22,6 +22,8 @@ pub(super) struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) credits: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) openings: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) put: Vec<Vec<Value>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) drop: Vec<Vec<Value>>,
@@ -97,6 +99,7 @@ impl Plan {
             expect: Vec::new(),
             refund: None,
             credits: Vec::new(),
+            openings: Vec::new(),
             put: Vec::new(),
             drop: Vec::new(),
             order: Vec::new(),

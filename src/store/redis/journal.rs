@@ -46,6 +46,16 @@ impl Row {
         })
     }
 
+    /// Its calls: tool, price, credits charged, outcome.
+    pub(super) fn calls(&self) -> Vec<(String, i64, i64, String)> {
+        #[derive(serde::Deserialize)]
+        struct Calls {
+            #[serde(default)]
+            calls: Vec<(String, i64, i64, String)>,
+        }
+        serde_json::from_str(&self.detail).map_or_else(|_| Vec::new(), |Calls { calls }| calls)
+    }
+
     /// The word for how a call ended.
     pub(super) fn end(&self) -> Option<String> {
         let detail: serde_json::Value = serde_json::from_str(&self.detail).ok()?;

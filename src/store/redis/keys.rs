@@ -47,6 +47,11 @@ fn fields(place: usize, key: &Key) -> Result<Vec<serde_json::Value>, StoreError>
     }
 }
 
+/// Does it open the key, or did before a rotation whose grace may have ended?
+fn has_credential(key: &Key, digest: &Digest) -> bool {
+    key.digest.same(digest) || key.old.is_some_and(|old| old.digest.same(digest))
+}
+
 fn record_text(key: &Key) -> Result<String, StoreError> {
     serde_json::to_string(&KeyRecord::of(key))
         .map_err(|error| StoreError::Read(format!("a key's record cannot be written: {error}")))
@@ -135,6 +140,28 @@ impl Books {
         Ok(key)
     }
 
+    /// The key that has a credential, whatever its state.
+    pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
+        let Some(claim) = self.claimed_by(digest).await? else { return Ok(None) };
+        self.memory().put_place(&claim.id, &claim.namespace);
+        let owner = self.fresh_key(&claim.id).await?;
+        Ok(owner.filter(|key| has_credential(key, digest)))
+    }
+
+    /// Claims a credential; false if it is somebody else's.
+    pub(super) async fn claims(
+        &self,
+        digest: &Digest,
+        id: &KeyId,
+        namespace: &str,
+    ) -> Result<bool, StoreError> {
+        match self.claim(digest, id, namespace).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Duplicate) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn claimed_by(&self, digest: &Digest) -> Result<Option<Claim>, StoreError> {
         let hint: Option<String> = self.link.ask(cmd("GET").arg(names::digest(digest))).await?;
         Ok(hint.as_deref().and_then(Claim::read))
@@ -154,11 +181,10 @@ impl Books {
         }
         self.memory().put_place(&before.id, &before.namespace);
         let owner = self.fresh_key(&before.id).await?;
-        let has_it = |key: &Arc<Key>| {
-            key.digest.same(digest) || key.old.is_some_and(|old| old.digest.same(digest))
-        };
         let age_ms = i64::try_from(REDIS_CLAIM_AGE.as_millis()).unwrap_or(i64::MAX);
-        if owner.as_ref().is_some_and(has_it) || here.since_ms(before.at) < age_ms {
+        if owner.as_ref().is_some_and(|key| has_credential(key, digest))
+            || here.since_ms(before.at) < age_ms
+        {
             return Err(StoreError::Duplicate);
         }
         let mut set = cmd("SET");

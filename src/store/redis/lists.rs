@@ -42,7 +42,14 @@ impl Books {
     pub(super) async fn follow_lists(self: Arc<Self>) {
         loop {
             tokio::time::sleep(REDIS_CHANGES_LOOK).await;
-            if let Err(error) = self.read_changes().await {
+            let mut read = self.read_changes().await;
+            let was_wrong = self.memory().trouble.is_some();
+            if was_wrong && read.is_ok() {
+                // It may answer and still take nothing.
+                read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
+            }
+            self.answered(read.as_ref().err());
+            if let Err(error) = read.and(self.keep_outbox().await) {
                 tracing::debug!(target: "store", %error, "the lists could not be looked at");
             }
         }

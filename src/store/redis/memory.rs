@@ -1,7 +1,7 @@
 //! What one instance keeps in memory: copies of records, and what it has seen of Redis. Nothing here
 //! decides about money.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,6 +66,8 @@ pub(super) struct Memory {
     pub(super) compared: Option<Compared>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
+    /// Tenants of whose books Redis has less than this instance has seen.
+    pub(super) lost: BTreeSet<String>,
     /// The newest ledger time of all, and how far it was ahead of this machine's clock.
     pub(super) ledger_now: Time,
     pub(super) ahead_ms: i64,

@@ -5,8 +5,6 @@
 //! a sum of whole numbers stays within its bounds; which counters there are, what they are for and
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
-//!
-//! Nothing starts Paygate on these books until they are whole (issue 5).
 
 mod answers;
 mod books;
@@ -17,6 +15,7 @@ mod counters;
 mod credits;
 mod deeds;
 mod held;
+mod import;
 mod journal;
 mod keys;
 mod lease;
@@ -31,14 +30,19 @@ mod store;
 mod sums;
 mod teams;
 mod tenants;
+mod unsent;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+<<<<<<< HEAD
 pub use books::RedisStore;
 pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
+=======
+pub use books::{RedisOpenError, RedisStore};
+>>>>>>> w-link
 pub use link::RedisStanding;
 
 use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};
@@ -53,8 +57,9 @@ pub struct RedisOptions {
     pub reach: RedisReach,
     /// Whose time it is.
     pub clock: RedisClock,
-    /// This instance's own copy of the journals, for reports: a file that nobody else has open.
-    pub copy: PathBuf,
+    /// This instance's own copy of the journals, for reports: a file that nobody else has open. `None` for
+    /// one that is gone with the process.
+    pub copy: Option<PathBuf>,
 }
 
 /// How Redis is reached, beside its URL, and what is done while it is not.

@@ -19,6 +19,10 @@ pub(super) const SEAL: &str = "pg:seal";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:{_}:journal";
 
+/// Written to find out whether Redis takes anything again.
+pub(super) const TRIED: &str = "pg:tried";
+/// How far webhooks were sent, and what nobody took.
+pub(super) const WEBHOOKS: &str = "pg:webhooks";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:refused";
 

@@ -11,6 +11,13 @@ use crate::store::StoreError;
 use crate::store::local::copied_rows::ToldRefusal;
 
 impl Books {
+    /// Tells of what waits, before the end.
+    pub(super) async fn write_waiting_refusals(&self) {
+        if let Err(error) = self.note_refused(Vec::new()).await {
+            tracing::warn!(target: "store", %error, "some refusals were not written down");
+        }
+    }
+
     /// Tells all instances of refusals, and of those that could not be told of before.
     pub(super) async fn note_refused(&self, refused: Vec<Refused>) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut self.memory().refused);

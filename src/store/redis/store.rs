@@ -1,5 +1,6 @@
 //! [`Store`] for books in Redis.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,9 +19,9 @@ use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
-    AlertsAsked, Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable, ExplainedCall,
-    FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking, Reading,
-    Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
+    AlertsAsked, Arrival, Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable,
+    ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking,
+    Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 #[async_trait]
@@ -114,9 +115,7 @@ impl Store for RedisStore {
     }
 
     fn note(&self, event: AuditEvent) {
-        if self.notes.try_send(event).is_err() {
-            tracing::warn!(target: "store", "an entry of the audit log was dropped");
-        }
+        self.note_later(event);
     }
 
     async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
@@ -173,6 +172,19 @@ impl Store for RedisStore {
         now: Time,
     ) -> Result<Creation, StoreError> {
         self.books.create_key(key, credits, deed, now).await
+    }
+
+    async fn is_unused(&self) -> Result<bool, StoreError> {
+        self.books.is_unused().await
+    }
+
+    async fn import(
+        &self,
+        arrivals: Vec<Arrival>,
+        deed: Deed,
+        now: Time,
+    ) -> Result<HashSet<KeyId>, StoreError> {
+        self.books.import(arrivals, deed, now).await
     }
 
     async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError> {
@@ -381,7 +393,11 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.stop();
+        self.books.write_waiting_refusals().await;
+        if let Err(error) = self.books.leave_outbox().await {
+            tracing::debug!(target: "store", %error, "another instance sends webhooks a little later");
+        }
+        self.end().await;
         Ok(())
     }
 }

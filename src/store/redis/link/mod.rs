@@ -55,8 +55,6 @@ pub(super) struct Failed {
     pub(super) error: StoreError,
     /// It was sent, and may have been done.
     pub(super) may_be_done: bool,
-    /// It is the link's trouble, not what Redis says.
-    pub(super) is_away: bool,
 }
 
 impl From<Failed> for StoreError {
@@ -114,11 +112,8 @@ impl Link {
         command.arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
         let (value, is_repeated) = self.answer(&Request::Script(script, &command)).await?;
         let strange = || StoreError::Read("a script's answer is none".to_owned());
-        Reply::read(value, is_repeated).ok_or_else(|| Failed {
-            error: strange(),
-            may_be_done: true,
-            is_away: false,
-        })
+        Reply::read(value, is_repeated)
+            .ok_or_else(|| Failed { error: strange(), may_be_done: true })
     }
 
     /// One command that may be repeated.
@@ -176,9 +171,7 @@ impl Link {
             let helps = matches!(failure, Failure::Lost(_) | Failure::Unfit(_));
             if !helps || tries >= REDIS_TRIES || Instant::now() >= until {
                 return Err(match failure {
-                    Failure::Said(error) => {
-                        Failed { error: refused(&error), may_be_done, is_away: false }
-                    }
+                    Failure::Said(error) => Failed { error: refused(&error), may_be_done },
                     other => away(other.why(), may_be_done),
                 });
             }
@@ -267,7 +260,7 @@ impl ConnectionLike for Asker<'_> {
 }
 
 fn away(why: String, may_be_done: bool) -> Failed {
-    Failed { error: StoreError::Unavailable(why), may_be_done, is_away: true }
+    Failed { error: StoreError::Unavailable(why), may_be_done }
 }
 
 fn refused(error: &RedisError) -> StoreError {

@@ -266,7 +266,9 @@ impl Request<'_> {
             },
             Self::Pipeline(commands, offset, count) => {
                 let values = connection.send_packed_commands(commands, *offset, *count).await?;
-                Ok(Value::Array(values))
+                let values = Value::Array(values);
+                // Nothing of a transaction was done if it is refused.
+                if commands.is_transaction() { values.extract_error() } else { Ok(values) }
             }
         }
     }

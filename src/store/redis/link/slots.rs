@@ -30,7 +30,7 @@ pub(super) fn key_of(command: &Cmd) -> Option<&[u8]> {
         _ => None,
     });
     match words.next()? {
-        b"EVALSHA" => words.nth(2),
+        b"EVAL" | b"EVALSHA" => words.nth(2),
         _ => words.next(),
     }
 }

@@ -134,13 +134,11 @@ impl Facts {
         match (is_logged, self.config("appendfsync"), self.config("save")) {
             (Some(true), Some("always"), _) => "a crash loses nothing (appendfsync always)",
             (Some(true), Some("everysec"), _) => {
-                "a crash of its machine can lose the last second (appendfsync everysec)"
+                "a crash can lose the last second or two (appendfsync everysec)"
             }
-            (Some(true), Some(_), _) => {
-                "a crash of its machine can lose half a minute (appendfsync no)"
-            }
+            (Some(true), Some(_), _) => "a crash can lose half a minute (appendfsync no)",
             (Some(true), None, _) => {
-                "a crash of its machine can lose the last second or more (appendonly yes; appendfsync could not be seen)"
+                "a crash can lose the last seconds (appendonly yes; appendfsync could not be seen)"
             }
             (Some(false), _, Some("")) => "a crash loses everything (appendonly no, save off)",
             (Some(false), _, _) => "a crash loses all since the last snapshot (appendonly no)",
@@ -189,7 +187,10 @@ mod tests {
     fn it_says_what_an_outage_can_lose() {
         let cases: [(&[_], &str); 5] = [
             (&[("appendonly", "yes"), ("appendfsync", "always")], "a crash loses nothing"),
-            (&[("appendonly", "yes"), ("appendfsync", "everysec")], "lose the last second (app"),
+            (
+                &[("appendonly", "yes"), ("appendfsync", "everysec")],
+                "lose the last second or two (app",
+            ),
             (&[("appendonly", "yes"), ("appendfsync", "no")], "half a minute"),
             (&[("appendonly", "no"), ("save", "")], "a crash loses everything"),
             (&[("appendonly", "no"), ("save", "3600 1")], "since the last snapshot"),

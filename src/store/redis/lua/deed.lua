@@ -7,6 +7,7 @@
 --   expect   [[key, revision]...]; '' for a record that must not be there and never was, '*' for any
 --   refund   {key, call, account, held_at, postings, accounts: [KEYS by place], done: key, amount, detail}
 --   credits  [{key, account, amount or "rest", kind, detail}...]
+--   openings [{key, account, postings, amount, last, detail}...]: numbers of accounts that are new here
 --   put      [[key, field, value...]...], drop [[key, field...]...]
 --   order    [[key, place, member]...], leave [[key, member]...]
 --   rows     [[kind, account, detail]...], audit: text, with the balance after it if it `tells`
@@ -84,8 +85,32 @@ for _, credit in ipairs(plan.credits or {}) do
   balances[credit.key] = after
 end
 
+local opened = {}
+for index, opening in ipairs(plan.openings or {}) do
+  local cells, accounts = cells_of(opening.postings, function() return KEYS[opening.key] end)
+  for _, one in ipairs(cells) do
+    one.cell.asked = one.cell.asked + one.amount
+    local after = one.cell.value + one.cell.asked
+    if after > MOST or after < -MOST then
+      return out_of_range()
+    end
+  end
+  opened[index] = accounts
+end
+
 -- All is checked: from here on it is done.
 local moves = refund and true
+for index, opening in ipairs(plan.openings or {}) do
+  moves = true
+  call('HSET', KEYS[opening.key], 'held', '0', 'last', whole(opening.last))
+  apply(opened[index], now)
+  for _, account in pairs(opened[index]) do
+    account.last = opening.last
+  end
+  write_accounts(opened[index])
+  journal(KEYS[3], ARGV[4], 'kind', 'import', 'account', opening.account,
+    'amount', whole(opening.amount), 'detail', opening.detail)
+end
 if refund then
   apply(refund_accounts, refund.held_at)
   write_accounts(refund_accounts)

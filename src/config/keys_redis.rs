@@ -1,0 +1,47 @@
+//! The keys about books that several instances share.
+
+use super::check;
+use super::draft::RedisDraft;
+use super::file::walk;
+use super::key::{Fallback, Key, Kind, TopKey, words};
+use super::keys::key;
+use super::keys_inside::url;
+use super::settings::OnUnavailable;
+
+pub(super) const URL: TopKey = key(
+    "redisUrl",
+    Kind::Secret,
+    Fallback::Words("none"),
+    "--redis-url",
+    "Redis that keeps the books of several instances, `redis://[user][:password]@host[:port][/database]`. \
+     `db` is then this instance's own copy of the journals, for reports, and no other may use it.",
+    |draft, entry, findings| {
+        draft.redis_url = url("redisUrl", check::redis_url, entry, findings);
+    },
+);
+
+pub(super) const REDIS: TopKey = key(
+    "redis",
+    Kind::Shape("object"),
+    Fallback::Words("defaults"),
+    "",
+    "How those books are used, see below.",
+    |draft, entry, findings| {
+        let subject = |name: &str| format!("redis.{name}");
+        if let Some(object) = entry.object(findings) {
+            let mut redis = RedisDraft::default();
+            walk(object, entry, INSIDE, &subject, &mut redis, findings);
+            draft.redis = entry.placed(Some(redis));
+        }
+    },
+);
+
+/// The keys of `redis`.
+pub(super) static INSIDE: &[Key<RedisDraft>] = &[key(
+    "onUnavailable",
+    Kind::OneOf(words::<OnUnavailable>),
+    Fallback::Text("refuse"),
+    "",
+    "What becomes of paid calls while Redis is away: `refuse` refuses them at once.",
+    |redis, entry, findings| redis.on_unavailable = entry.choice(findings),
+)];
