@@ -46,7 +46,7 @@ async fn redis(url: &str, in_flight: usize) {
         url: url.to_owned().into(),
         reach: RedisReach::default(),
         clock: RedisClock::Server,
-        copy: folder.join(format!("copy-{in_flight}.db")),
+        copy: Some(folder.join(format!("copy-{in_flight}.db"))),
     };
     let store = Arc::new(RedisStore::open(&options).await.unwrap());
     measure("redis", store, in_flight).await;

@@ -61,7 +61,7 @@ fn options(url: &str, copy: &Path, clock: RedisClock, lease: LeaseOptions) -> Re
     let on_unavailable = OnUnavailable::Lease(lease);
     let reach =
         RedisReach { connect_timeout, answer_timeout, on_unavailable, ..RedisReach::default() };
-    RedisOptions { url: url.to_owned().into(), reach, clock, copy: copy.to_owned() }
+    RedisOptions { url: url.to_owned().into(), reach, clock, copy: Some(copy.to_owned()) }
 }
 
 /// Opens an instance; one that had the files before may still be going away.

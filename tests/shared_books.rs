@@ -214,9 +214,9 @@ fn each_event_is_sent_by_one_instance() {
             for paygate in all {
                 let key = &key;
                 scope.spawn(move || {
-                    (0..calls).for_each(|_| {
+                    for _ in 0..calls {
                         assert!(was_sold(&paygate.call(key, "instant", &json!({}))));
-                    })
+                    }
                 });
             }
         });

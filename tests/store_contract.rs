@@ -6,6 +6,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "store_contract/alerts.rs"]
+mod alerts;
 #[path = "store_contract/calls.rs"]
 mod calls;
 #[path = "store_contract/outbox.rs"]

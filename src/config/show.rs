@@ -33,6 +33,7 @@ pub fn changed(before: &Config, after: &Config) -> Vec<String> {
 fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let mut shown = backend(config, secret);
     shown.extend(webhook(config, secret));
+    shown.extend(redis(config, secret));
     let rest = json!({
         "name": config.name,
         "host": config.host.to_string(),
@@ -43,10 +44,6 @@ fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
             Books::File(path) => json!(path.display().to_string()),
             Books::Ephemeral => Value::Null,
         },
-        "redisUrl": config.redis.as_ref().map(|redis| redis.url.shown(secret)),
-        "redis": config.redis.as_ref().map(|redis| json!({
-            "onUnavailable": word(redis.on_unavailable),
-        })),
         "ephemeral": config.books == Books::Ephemeral,
         "durability": word(config.durability),
         "defaultCreditsPerCall": config.pricing.default_credits,
@@ -153,6 +150,14 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let ca = config.upstream_ca.as_ref().map(|path| path.display().to_string());
     shown.insert("upstreamCa".to_owned(), json!(ca));
     shown
+}
+
+/// A Redis is shown without who logs in.
+fn redis(config: &Config, secret: fn(&str) -> String) -> [(String, Value); 2] {
+    let redis = config.redis.as_ref();
+    let url = redis.map(|redis| redis.url.shown(secret));
+    let how = redis.map(|redis| json!({ "onUnavailable": word(redis.on_unavailable) }));
+    [("redisUrl".to_owned(), json!(url)), ("redis".to_owned(), json!(how))]
 }
 
 /// Arguments often hold tokens.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use paygate::ledger::CreditKind;
-use paygate::model::audit::AuditEvent;
+use paygate::model::audit::{AuditEvent, AuditFilter};
 use paygate::model::key::Key;
 use paygate::model::usage::Refused;
 use paygate::model::webhook::{Batch, BatchEnd, Cursor, DeadLetter, OutboxTotals};
@@ -146,7 +146,7 @@ async fn dead_letters_stay_until_they_are_taken_or_thrown_away() {
             store.dead_letters(0, 9).await.unwrap().iter().map(|letter| letter.id).collect();
         assert_eq!(left, [4]);
         assert_eq!(store.outbox_totals().await.unwrap().dead, 1);
-        assert_eq!(store.audit_totals(Default::default()).await.unwrap().total, 1);
+        assert_eq!(store.audit_totals(AuditFilter::default()).await.unwrap().total, 1);
         store.close().await.unwrap();
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use paygate::ledger::names;
+use paygate::ledger::{Opening, Posting, Refund, Window, names};
 use paygate::model::audit::AuditEvent;
 use paygate::model::key::{Key, OldCredential, ToolList};
 use paygate::model::namespace::Namespace;
 use paygate::model::team::{Team, TeamId};
+use paygate::model::time::Time;
 use paygate::model::token::{AdminToken, RawToken, Role, TokenId};
-use paygate::store::{Assigned, Deed, HoldRefused, Show, Store, StoreError, settlement};
+use paygate::store::{Arrival, Assigned, Deed, HoldRefused, Show, Store, StoreError, settlement};
 
 use super::{PAID, Place, call, charge, charge_of, deadline, key, made, now, raw};
 
@@ -239,5 +240,56 @@ async fn an_admin_token_opens_until_it_is_ended() {
         // Whatever messages are sealed with stays the same.
         let seal = *store.seal_key().bytes();
         assert_eq!(*place.again(store).await.seal_key().bytes(), seal);
+    }
+}
+
+#[tokio::test]
+async fn keys_come_over_once_with_their_numbers() {
+    for place in Place::all() {
+        let store = place.open().await;
+        assert!(store.is_unused().await.unwrap());
+        let arrival = |number: u8, namespace: &str| {
+            let key = Key { namespace: namespace.to_owned(), ..super::key(number) };
+            let account = key.id.account();
+            let posting = |counter, window, amount| Posting {
+                account: account.clone(),
+                counter,
+                window,
+                amount,
+                refund: Refund::Back,
+            };
+            let postings = vec![
+                posting(names::BALANCE, Window::Lifetime, 40),
+                posting(names::SPENT, Window::Lifetime, 3),
+                posting(names::CALLS_DAY, Window::Day, 2),
+            ];
+            let (at, last_call) = (now(), Some(Time::from_ms(super::NOW - 5)));
+            let opening = Opening { at, account: account.clone(), last_call, postings };
+            Arrival { key, opening }
+        };
+        let both = || vec![arrival(1, "default"), arrival(2, "acme"), arrival(1, "default")];
+        let deed = || Deed { reason: Some("moved".to_owned()), ..Deed::default() };
+        let made = store.import(both(), deed(), now()).await.unwrap();
+        assert_eq!(made.len(), 2);
+        assert!(!store.is_unused().await.unwrap());
+        let store = place.again(store).await;
+        assert!(store.import(both(), deed(), now()).await.unwrap().is_empty());
+        for number in [1, 2] {
+            let key = store.key_by_digest(raw(number).digest(), now()).await.unwrap().unwrap();
+            let account = store.account(&key.id).await.unwrap();
+            assert_eq!((account.available(), account.held()), (40, 0));
+            assert_eq!(account.value(&names::SPENT, now()), 3);
+            assert_eq!(account.value(&names::CALLS_DAY, now()), 2);
+            assert_eq!(account.last_call(), Some(Time::from_ms(super::NOW - 5)));
+        }
+        // One that was deleted does not come back.
+        let id = super::key(1).id;
+        store.delete_key(&id, Deed::default(), now()).await.unwrap();
+        let again = store.import(vec![arrival(1, "default"), arrival(3, "acme")], deed(), now());
+        let again = again.await.unwrap();
+        assert_eq!(again.into_iter().collect::<Vec<_>>(), [super::key(3).id]);
+        store.compare_books().await.unwrap();
+        assert_eq!(store.load().compared.unwrap().drift, 0);
+        store.close().await.unwrap();
     }
 }

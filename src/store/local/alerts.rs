@@ -7,22 +7,16 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::queue::Write;
-use super::read;
 use super::records::to_json;
 use super::schema::{meta, set_meta};
-use super::state::{LocalStore, Shared};
-use crate::ledger::Account;
 use crate::model::alert::{Alert, AlertKind, AlertRule, Decimal};
 use crate::model::bounds::{
     ALERT_COOLDOWNS_FORGOTTEN_AT_ONCE, ALERT_DENIALS_WINDOW, ALERT_KEYS_AT_ONCE,
-    ALERT_KEYS_PER_LOCK, ALERT_LOOKS_IN_A_ROW, ALERT_ROWS_AT_ONCE, ALERTS_PENDING_MAX,
-    ALERTS_PER_COMMIT,
+    ALERT_ROWS_AT_ONCE, ALERTS_PENDING_MAX,
 };
 use crate::model::ids::KeyId;
-use crate::model::key::Key;
 use crate::model::time::Time;
-use crate::store::{AlertsAsked, Deed, Judge, LookAt, StoreError, Watched};
+use crate::store::{AlertsAsked, LookAt};
 
 /// The refusals that are counted; the same as in the index of the schema.
 const RATES: &str = "('rate_limited', 'tool_rate_limited')";
@@ -30,7 +24,7 @@ const RATES: &str = "('rate_limited', 'tool_rate_limited')";
 /// What memory knows of alerts.
 #[derive(Default)]
 pub(super) struct Alerting {
-    rules: Arc<[AlertRule]>,
+    pub(super) rules: Arc<[AlertRule]>,
     pub(super) pending: usize,
     pub(super) fired: u64,
 }
@@ -60,40 +54,40 @@ impl AlertWrite {
 /// What one commit writes of a look.
 #[derive(Debug)]
 pub(super) struct Fired {
-    found: Vec<Found>,
+    pub(super) found: Vec<Found>,
     /// If it is the last of the look, how far that went.
-    place: Option<Place>,
-    now: Time,
+    pub(super) place: Option<Place>,
+    pub(super) now: Time,
 }
 
 /// An alert, and until when its rule says no more of the key.
 #[derive(Debug)]
-struct Found {
-    alert: Alert,
-    until: Time,
+pub(in crate::store) struct Found {
+    pub(in crate::store) alert: Alert,
+    pub(in crate::store) until: Time,
 }
 
 /// How far keys were looked at: the last journal row, and the last entry of `refused`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub(in crate::store) struct Place {
     seq: i64,
     refused: (i64, i64),
 }
 
 /// A key to look at.
-struct Candidate {
-    key: KeyId,
+pub(in crate::store) struct Candidate {
+    pub(in crate::store) key: KeyId,
     /// Calls of it ended, or were refused.
-    was_used: bool,
-    rate_denials: i64,
+    pub(in crate::store) was_used: bool,
+    pub(in crate::store) rate_denials: i64,
 }
 
 /// What a look goes through.
-struct Seen {
-    before: Place,
-    place: Place,
-    candidates: Vec<Candidate>,
-    is_all: bool,
+pub(in crate::store) struct Seen {
+    pub(super) before: Place,
+    pub(in crate::store) place: Place,
+    pub(in crate::store) candidates: Vec<Candidate>,
+    pub(in crate::store) is_all: bool,
 }
 
 impl Alerting {
@@ -113,7 +107,7 @@ impl Alerting {
     }
 }
 
-fn count_pending(connection: &Connection) -> rusqlite::Result<usize> {
+pub(super) fn count_pending(connection: &Connection) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached("SELECT count(*) FROM alerts WHERE for_host")?;
     let count: i64 = statement.query_row([], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(0))
@@ -131,11 +125,56 @@ fn write_rules(connection: &Connection, rules: &[AlertRule]) -> rusqlite::Result
         let threshold = rule.threshold.thousandths();
         insert.execute((rule.kind.word(), threshold, rule.cooldown_seconds))?;
     }
-    let newest = "SELECT coalesce(max(seq), 0) FROM journal";
-    let seq = connection.query_row(newest, [], |row| row.get(0))?;
-    let newest = "SELECT seq, n FROM refused ORDER BY seq DESC, n DESC LIMIT 1";
-    let refused = connection.query_row(newest, [], |row| row.try_into()).optional()?;
-    Place { seq, refused: refused.unwrap_or_default() }.write(connection)
+    Place::newest(connection)?.write(connection)
+}
+
+/// Notes what was said of keys elsewhere, and how far they were looked at.
+pub(super) fn write_looked(
+    connection: &Connection,
+    said: &[Found],
+    place: Place,
+    now: Time,
+) -> rusqlite::Result<()> {
+    write_cooldowns(connection, said)?;
+    forget_cooldowns(connection, now)?;
+    place.write(connection)
+}
+
+/// Another instance looks at keys, and has done so up to a moment.
+pub(super) fn pass_over(connection: &Connection, looked: Time) -> rusqlite::Result<()> {
+    let Place { seq, refused } = Place::read(connection)?;
+    let sql = "SELECT coalesce(max(seq), ?1) FROM journal WHERE seq > ?1 AND at < ?2";
+    let next = connection.prepare_cached(sql)?.query_row((seq, looked.ms()), |row| row.get(0))?;
+    if next != seq {
+        Place { seq: next, refused: refused.max((next, 0)) }.write(connection)?;
+    }
+    Ok(())
+}
+
+/// There are new rules: what they will say is about what happens from here on.
+pub(super) fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM alert_cooldowns", [])?;
+    Place::newest(connection)?.write(connection)
+}
+
+/// Says no more of these keys for a while.
+fn write_cooldowns(connection: &Connection, said: &[Found]) -> rusqlite::Result<()> {
+    let mut cool = connection
+        .prepare_cached("INSERT OR REPLACE INTO alert_cooldowns VALUES (?1, ?2, ?3, ?4)")?;
+    for Found { alert, until } in said {
+        let threshold = alert.threshold.thousandths();
+        cool.execute((alert.key.as_str(), alert.kind.word(), threshold, until.ms()))?;
+    }
+    Ok(())
+}
+
+fn forget_cooldowns(connection: &Connection, now: Time) -> rusqlite::Result<()> {
+    let sql = format!(
+        "DELETE FROM alert_cooldowns WHERE (key, kind, threshold) IN
+         (SELECT key, kind, threshold FROM alert_cooldowns WHERE until <= ?1
+          ORDER BY until LIMIT {ALERT_COOLDOWNS_FORGOTTEN_AT_ONCE})"
+    );
+    connection.prepare_cached(&sql)?.execute([now.ms()]).map(drop)
 }
 
 /// Writes what was found; it is in the audit log by the same commit.
@@ -144,24 +183,16 @@ fn write_fired(connection: &Connection, fired: &Fired) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO alerts (namespace, for_host, for_tenant, record) VALUES (?1, 1, 1, ?2)",
     )?;
-    let mut cool = connection
-        .prepare_cached("INSERT OR REPLACE INTO alert_cooldowns VALUES (?1, ?2, ?3, ?4)")?;
-    for Found { alert, until } in found {
+    for Found { alert, .. } in found {
         insert.execute((&alert.namespace, to_json(alert)?))?;
-        let threshold = alert.threshold.thousandths();
-        cool.execute((alert.key.as_str(), alert.kind.word(), threshold, until.ms()))?;
     }
+    write_cooldowns(connection, found)?;
     if !found.is_empty() {
         let sql = format!(
             "DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - {ALERTS_PENDING_MAX}"
         );
         connection.prepare_cached(&sql)?.execute([])?;
-        let sql = format!(
-            "DELETE FROM alert_cooldowns WHERE (key, kind, threshold) IN
-             (SELECT key, kind, threshold FROM alert_cooldowns WHERE until <= ?1
-              ORDER BY until LIMIT {ALERT_COOLDOWNS_FORGOTTEN_AT_ONCE})"
-        );
-        connection.prepare_cached(&sql)?.execute([now.ms()])?;
+        forget_cooldowns(connection, *now)?;
     }
     place.map_or(Ok(()), |place| place.write(connection))
 }
@@ -184,7 +215,7 @@ const fn whose(asked: &AlertsAsked) -> &'static str {
     if asked.by_tenant { "for_tenant" } else { "for_host" }
 }
 
-fn read_alerts(
+pub(super) fn read_alerts(
     connection: &Connection,
     asked: &AlertsAsked,
 ) -> rusqlite::Result<Vec<(i64, String)>> {
@@ -199,6 +230,15 @@ fn read_alerts(
 }
 
 impl Place {
+    /// Behind all that is there.
+    fn newest(connection: &Connection) -> rusqlite::Result<Self> {
+        let newest = "SELECT coalesce(max(seq), 0) FROM journal";
+        let seq = connection.query_row(newest, [], |row| row.get(0))?;
+        let newest = "SELECT seq, n FROM refused ORDER BY seq DESC, n DESC LIMIT 1";
+        let refused = connection.query_row(newest, [], |row| row.try_into()).optional()?;
+        Ok(Self { seq, refused: refused.unwrap_or_default() })
+    }
+
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
         Ok(Self {
             seq: meta(connection, "alerts_seq")?,
@@ -218,7 +258,7 @@ impl Place {
 
 impl Seen {
     /// The next rows, and whose keys they are about.
-    fn read(
+    pub(super) fn read(
         connection: &Connection,
         rules: &[AlertRule],
         look_at: LookAt,
@@ -326,7 +366,11 @@ fn expiring(connection: &Connection, rule: &AlertRule, now: Time) -> rusqlite::R
 }
 
 /// What its rule may say now, each once.
-fn new_ones(connection: &Connection, found: Vec<Found>, now: Time) -> rusqlite::Result<Vec<Found>> {
+pub(super) fn new_ones(
+    connection: &Connection,
+    found: Vec<Found>,
+    now: Time,
+) -> rusqlite::Result<Vec<Found>> {
     let mut cools = connection.prepare_cached(
         "SELECT count(*) FROM alert_cooldowns
          WHERE key = ?1 AND kind = ?2 AND threshold = ?3 AND until > ?4",
@@ -341,190 +385,6 @@ fn new_ones(connection: &Connection, found: Vec<Found>, now: Time) -> rusqlite::
         }
     }
     Ok(new)
-}
-
-impl Shared {
-    pub(super) fn alert_rules(&self) -> Arc<[AlertRule]> {
-        Arc::clone(&self.lock().alerts.rules)
-    }
-}
-
-impl LocalStore {
-    pub(super) async fn replace_alert_rules(
-        &self,
-        rules: Vec<AlertRule>,
-        deed: Deed,
-    ) -> Result<(), StoreError> {
-        let _alone = self.turns.alerting.lock().await;
-        let durable = {
-            let mut state = self.shared.lock();
-            state.open_for_writing()?;
-            state.alerts.rules = rules.into();
-            let rules = Arc::clone(&state.alerts.rules);
-            state.queue.push(Write::Alert(Box::new(AlertWrite::Rules(rules))));
-            state.audit(deed.audit);
-            state.alerts.pending = 0;
-            let durable = state.queue.durable();
-            self.shared.nudge(state);
-            durable
-        };
-        durable.wait().await
-    }
-
-    pub(super) async fn watch_keys(
-        &self,
-        judge: Judge,
-        look_at: LookAt,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        let _alone = self.turns.alerting.lock().await;
-        let rules = self.shared.alert_rules();
-        if rules.is_empty() {
-            return Ok(());
-        }
-        for _ in 0..ALERT_LOOKS_IN_A_ROW {
-            // What has ended is to be seen, and what was found before is not to be found again.
-            self.shared.flush()?.wait().await?;
-            let asked = Arc::clone(&rules);
-            let look = move |connection: &Connection| Seen::read(connection, &asked, look_at, now);
-            let seen = self.reports.read(look).await?;
-            let mut found = Vec::new();
-            for candidates in seen.candidates.chunks(ALERT_KEYS_PER_LOCK) {
-                found.extend(self.judged(candidates, &rules, judge, now).await?);
-            }
-            if !found.is_empty() {
-                let look = move |connection: &Connection| new_ones(connection, found, now);
-                found = self.reports.read(look).await?;
-            }
-            self.write_found(found, &seen, now).await?;
-            if seen.is_all {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What the rules say of some keys.
-    async fn judged(
-        &self,
-        candidates: &[Candidate],
-        rules: &[AlertRule],
-        judge: Judge,
-        now: Time,
-    ) -> Result<Vec<Found>, StoreError> {
-        let present = self.present(candidates).await?;
-        let ledger = self.shared.lock().book.now().max(now);
-        let mut found = Vec::new();
-        for Candidate { key: id, was_used, rate_denials } in candidates {
-            let Some((key, account)) = present.get(id) else { continue };
-            let rate_denials = *rate_denials;
-            let watched = Watched { key, account, now, ledger, rate_denials };
-            let fits = |rule: &&AlertRule| *was_used || rule.kind == AlertKind::KeyExpirySoon;
-            found.extend(rules.iter().filter(fits).filter_map(|rule| {
-                let until = now.plus(rule.cooldown());
-                judge(rule, &watched).map(|alert| Found { alert, until })
-            }));
-        }
-        Ok(found)
-    }
-
-    /// Records and numbers as they are now. Keys that are not in memory stay out of it.
-    async fn present(
-        &self,
-        candidates: &[Candidate],
-    ) -> Result<HashMap<KeyId, (Arc<Key>, Account)>, StoreError> {
-        let (mut present, mut missing) = (HashMap::new(), Vec::new());
-        {
-            let state = self.shared.lock();
-            state.open_for_reading()?;
-            for Candidate { key: id, .. } in candidates {
-                match state.key(id).zip(state.book.account(&id.account())) {
-                    Some((key, account)) => {
-                        present.insert(id.clone(), (Arc::clone(key), account.clone()));
-                    }
-                    None => missing.push(id.clone()),
-                }
-            }
-        }
-        if !missing.is_empty() {
-            let look = move |connection: &Connection| {
-                let mut rows = Vec::with_capacity(missing.len());
-                for id in &missing {
-                    rows.extend(read::key_by_id(connection, id)?);
-                }
-                Ok(rows)
-            };
-            let rows = self.reports.read(look).await?;
-            for (key, account) in self.as_of_now(&rows)? {
-                present.insert(key.id.clone(), (key, account));
-            }
-        }
-        Ok(present)
-    }
-
-    async fn write_found(
-        &self,
-        mut found: Vec<Found>,
-        seen: &Seen,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        if found.is_empty() && seen.place == seen.before {
-            return Ok(());
-        }
-        let any = !found.is_empty();
-        loop {
-            let rest = found.split_off(found.len().min(ALERTS_PER_COMMIT));
-            let part = std::mem::replace(&mut found, rest);
-            let place = found.is_empty().then_some(seen.place);
-            let durable = {
-                let mut state = self.shared.lock();
-                state.open_for_writing()?;
-                let count = u64::try_from(part.len()).unwrap_or(0);
-                state.alerts.fired = state.alerts.fired.saturating_add(count);
-                let events: Vec<_> = part.iter().map(|one| one.alert.audit_event()).collect();
-                let fired = AlertWrite::Fired(Fired { found: part, place, now });
-                state.queue.push(Write::Alert(Box::new(fired)));
-                for event in events {
-                    state.audit(Some(event));
-                }
-                let durable = state.queue.durable();
-                self.shared.nudge(state);
-                durable
-            };
-            durable.wait().await?;
-            if found.is_empty() {
-                break;
-            }
-        }
-        if any { self.note_pending().await } else { Ok(()) }
-    }
-
-    pub(super) async fn read_alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
-        let _alone = self.turns.alerting.lock().await;
-        self.shared.flush()?.wait().await?;
-        let wanted = asked.clone();
-        let rows = self.reports.read(move |connection| read_alerts(connection, &wanted)).await?;
-        let last = rows.last().map(|(id, _)| *id).filter(|_| asked.clears);
-        if let Some(up_to) = last {
-            let durable = {
-                let mut state = self.shared.lock();
-                state.open_for_writing()?;
-                state.queue.push(Write::Alert(Box::new(AlertWrite::Read { asked, up_to })));
-                let durable = state.queue.durable();
-                self.shared.nudge(state);
-                durable
-            };
-            durable.wait().await?;
-            self.note_pending().await?;
-        }
-        Ok(rows.into_iter().map(|(_, record)| record).collect())
-    }
-
-    async fn note_pending(&self) -> Result<(), StoreError> {
-        let pending = self.reports.read(count_pending).await?;
-        self.shared.lock().alerts.pending = pending;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

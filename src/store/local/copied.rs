@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::alerts::{self, Found, Place, Seen};
 use super::copied_rows::CopiedRow;
 use super::file::OwnFile;
 use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
+use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
-use crate::store::{AuditPage, ExplainedCall, FoundCall, StoreError, UsagePage, UsageRow};
+use crate::store::{AuditPage, ExplainedCall, FoundCall, LookAt, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
 pub(super) const APPLICATION_ID: i64 = 0x5061_7943;
@@ -239,6 +241,41 @@ impl JournalCopy {
         call: CallId,
     ) -> Result<Option<FoundCall>, StoreError> {
         self.reader.read(move |connection| refunds::find_call(connection, call)).await
+    }
+
+    /// The next rows behind those that keys were looked at for, and whose keys they are about.
+    pub(in crate::store) async fn look_at_keys(
+        &self,
+        rules: Arc<[AlertRule]>,
+        look_at: LookAt,
+        now: Time,
+    ) -> Result<Seen, StoreError> {
+        self.reader.read(move |connection| Seen::read(connection, &rules, look_at, now)).await
+    }
+
+    /// Notes how far keys were looked at, and what was said of them.
+    pub(in crate::store) async fn looked(
+        &self,
+        said: Vec<Found>,
+        place: Place,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            alerts::write_looked(connection, &said, place, now)?;
+            transaction.commit()
+        };
+        self.reader.read(write).await
+    }
+
+    /// Another instance has looked at keys up to a moment.
+    pub(in crate::store) async fn pass_over(&self, looked: Time) -> Result<(), StoreError> {
+        self.reader.read(move |connection| alerts::pass_over(connection, looked)).await
+    }
+
+    /// There are new rules.
+    pub(in crate::store) async fn begin_looking_anew(&self) -> Result<(), StoreError> {
+        self.reader.read(alerts::begin_anew).await
     }
 
     /// What the client said that a call was for.

@@ -10,7 +10,8 @@
 //! restart reads the file, which decides.
 
 mod accounts;
-mod alerts;
+mod alert_turns;
+pub(in crate::store) mod alerts;
 mod audit;
 mod compare;
 pub(in crate::store) mod copied;

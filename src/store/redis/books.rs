@@ -56,6 +56,8 @@ pub(super) struct Books {
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
+    /// Held by a look for alerts, and by new rules for them.
+    pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
     /// Calls whose end is not known.
@@ -78,37 +80,36 @@ impl RedisStore {
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
         let (clock, loose_ends) = (options.clock, LooseEnds::default());
-<<<<<<< HEAD
-        let leases = Leases::open(&options.copy, options.reach.on_unavailable)?;
-        let books = Arc::new(Books { link, clock, memory, copy, copying, loose_ends, leases });
-=======
-        let books = Books { name, link, clock, memory, copy, sending, copying, loose_ends };
-        let books = Arc::new(books);
->>>>>>> w-link
+        let alert_turn = tokio::sync::Mutex::default();
+        let leases = Leases::open(options.copy.as_deref(), options.reach.on_unavailable)?;
+        let books = Arc::new(Books {
+            name,
+            link,
+            clock,
+            memory,
+            copy,
+            sending,
+            alert_turn,
+            copying,
+            loose_ends,
+            leases,
+        });
         books.remember_copied().await?;
         books.read_lists().await?;
         if let Some(leases) = &books.leases {
             leases.touch(&books.memory().known);
         }
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
-<<<<<<< HEAD
         let mut tasks = vec![
-=======
-        let tasks = Mutex::new(vec![
->>>>>>> w-link
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
-<<<<<<< HEAD
         ];
         if books.leases.is_some() {
             tasks.push(tokio::spawn(Arc::clone(&books).follow_leases()));
         }
-        Ok(Self { books, seal_key, notes, tasks: Mutex::new(tasks), standing })
-=======
-        ]);
+        let tasks = Mutex::new(tasks);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
         Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, standing })
->>>>>>> w-link
     }
 
     /// What an outage of this Redis can lose.
@@ -142,6 +143,7 @@ impl RedisStore {
                 abort.abort();
             }
         }
+        self.books.give_back_leases().await;
         for task in self.stop() {
             // That it was ended is what was asked for.
             task.await.ok();

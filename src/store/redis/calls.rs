@@ -31,8 +31,8 @@ pub(super) fn call_text(call: &CallId) -> String {
 pub(super) enum NotHeld {
     /// So Redis says, or it may have held it.
     Said(HoldRefused),
-    /// It was certainly not asked.
-    Away(StoreError),
+    /// It certainly was not held, because Redis is away or cannot hold anything.
+    NotDone(StoreError),
 }
 
 impl From<HoldRefused> for NotHeld {
@@ -43,8 +43,8 @@ impl From<HoldRefused> for NotHeld {
 
 impl From<Failed> for NotHeld {
     fn from(failed: Failed) -> Self {
-        let Failed { error, may_be_done, is_away } = failed;
-        if is_away && !may_be_done { Self::Away(error) } else { Self::Said(error.into()) }
+        let Failed { error, may_be_done } = failed;
+        if may_be_done { Self::Said(error.into()) } else { Self::NotDone(error) }
     }
 }
 
@@ -52,7 +52,7 @@ impl From<NotHeld> for HoldRefused {
     fn from(not_held: NotHeld) -> Self {
         match not_held {
             NotHeld::Said(refused) => refused,
-            NotHeld::Away(error) => error.into(),
+            NotHeld::NotDone(error) => error.into(),
         }
     }
 }

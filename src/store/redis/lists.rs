@@ -61,7 +61,7 @@ impl Books {
         if changes.unwrap_or(0) == known { Ok(()) } else { self.read_lists().await }
     }
 
-    /// Reads tenants, teams and tokens.
+    /// Reads tenants, teams, tokens and rules for alerts.
     pub(super) async fn read_lists(&self) -> Result<(), StoreError> {
         let changes: Option<i64> = self.link.ask(cmd("GET").arg(names::CHANGES)).await?;
         let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
@@ -88,6 +88,7 @@ impl Books {
             }
         }
         let tokens = self.read_tokens().await?;
+        self.read_alert_rules().await?;
         let mut memory = self.memory();
         (memory.known, memory.namespaces, memory.teams) = (known, tenants, teams);
         (memory.tokens, memory.changes) = (tokens, changes.unwrap_or(0));
@@ -167,8 +168,16 @@ impl Books {
                 (Some(_), Some(_)) | (None, None) => None,
             })
             .collect();
+        Ok(KeysPage { keys: self.read_keys(&ids).await?, next })
+    }
+
+    /// Some keys with their accounts as they are now; those that are not there are left out.
+    pub(super) async fn read_keys(
+        &self,
+        ids: &[(String, KeyId)],
+    ) -> Result<Vec<(Arc<Key>, Account)>, StoreError> {
         let mut commands = redis::pipe();
-        for (own, id) in &ids {
+        for (own, id) in ids {
             commands.cmd("HGETALL").arg(Names::of(own).account(&id.account()));
         }
         let rows: Vec<Value> =
@@ -183,6 +192,6 @@ impl Books {
             let key = keys::read(id.clone(), own, &record)?;
             Some((Arc::new(key), account_of(&fields)))
         };
-        Ok(KeysPage { keys: ids.iter().zip(rows).filter_map(one).collect(), next })
+        Ok(ids.iter().zip(rows).filter_map(one).collect())
     }
 }

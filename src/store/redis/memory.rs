@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::alerts::Alerting;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
@@ -58,6 +59,7 @@ pub(super) struct Memory {
     pub(super) changes: i64,
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
+    pub(super) alerting: Alerting,
     /// Refusals that Redis was not told of yet.
     pub(super) refused: Vec<ToldRefusal>,
     /// What became of held credits on this instance.

@@ -6,6 +6,7 @@
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
 
+mod alerts;
 mod answers;
 mod books;
 mod calls;
@@ -37,12 +38,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-<<<<<<< HEAD
-pub use books::RedisStore;
-pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
-=======
 pub use books::{RedisOpenError, RedisStore};
->>>>>>> w-link
+pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
 pub use link::RedisStanding;
 
 use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};

@@ -141,27 +141,24 @@ impl Store for RedisStore {
     }
 
     fn alert_rules(&self) -> Arc<[AlertRule]> {
-        Arc::from([])
+        Arc::clone(&self.books.memory().alerting.rules)
     }
 
-    async fn set_alert_rules(&self, rules: Vec<AlertRule>, _deed: Deed) -> Result<(), StoreError> {
-        if rules.is_empty() {
-            return Ok(());
-        }
-        Err(StoreError::Read("alerts cannot follow books in Redis yet".to_owned()))
+    async fn set_alert_rules(&self, rules: Vec<AlertRule>, deed: Deed) -> Result<(), StoreError> {
+        self.books.set_alert_rules(rules, deed).await
     }
 
     async fn look_for_alerts(
         &self,
-        _judge: Judge,
-        _look_at: LookAt,
-        _now: Time,
+        judge: Judge,
+        look_at: LookAt,
+        now: Time,
     ) -> Result<(), StoreError> {
-        Ok(())
+        self.books.look_for_alerts(judge, look_at, now).await
     }
 
-    async fn alerts(&self, _asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+    async fn alerts(&self, asked: AlertsAsked) -> Result<Vec<String>, StoreError> {
+        self.books.alerts(asked).await
     }
 
     async fn create_key(
@@ -383,8 +380,8 @@ impl Store for RedisStore {
             waiting: 0,
             moved: memory.moved,
             compared: memory.compared,
-            alerts_pending: 0,
-            alerts_fired: 0,
+            alerts_pending: memory.alerting.pending,
+            alerts_fired: memory.alerting.fired,
         }
     }
 
@@ -394,8 +391,10 @@ impl Store for RedisStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.books.write_waiting_refusals().await;
-        if let Err(error) = self.books.leave_outbox().await {
-            tracing::debug!(target: "store", %error, "another instance sends webhooks a little later");
+        for left in [self.books.leave_outbox().await, self.books.leave_alerts().await] {
+            if let Err(error) = left {
+                tracing::debug!(target: "store", %error, "another instance takes over a little later");
+            }
         }
         self.end().await;
         Ok(())

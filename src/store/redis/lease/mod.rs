@@ -112,12 +112,19 @@ impl Table {
 
 impl Leases {
     /// Opens this instance's file, if it sells from leases or ever did.
-    pub(super) fn open(copy: &Path, what: OnUnavailable) -> Result<Option<Self>, StoreError> {
-        let path = path_beside(copy);
-        let options = match what {
-            OnUnavailable::Lease(options) => Some(options),
-            OnUnavailable::Refuse if !path.exists() => return Ok(None),
-            OnUnavailable::Refuse => None,
+    pub(super) fn open(
+        copy: Option<&Path>,
+        what: OnUnavailable,
+    ) -> Result<Option<Self>, StoreError> {
+        let path = copy.map(path_beside);
+        let (path, options) = match (path, what) {
+            (Some(path), OnUnavailable::Lease(options)) => (path, Some(options)),
+            (Some(path), OnUnavailable::Refuse) if path.exists() => (path, None),
+            (_, OnUnavailable::Refuse) => return Ok(None),
+            (None, OnUnavailable::Lease(_)) => {
+                let why = "selling from leases needs a file that outlives this process: give the                            copy of the books a place of its own";
+                return Err(StoreError::Unfit(why.to_owned()));
+            }
         };
         let (table, tending) = (Mutex::default(), tokio::sync::Mutex::default());
         Ok(Some(Self { options, file: LeaseFile::open(&path)?, table, tending }))
@@ -169,9 +176,10 @@ impl Books {
                 leases.learn(charge);
                 Ok(())
             }
-            // One that is only busy would say who may call no more.
-            Err(NotHeld::Away(error)) if self.link.trouble().is_none() => Err(error.into()),
-            Err(NotHeld::Away(error)) => self.hold_on_lease(leases, charge, now, deadline, &error),
+            Err(NotHeld::NotDone(error)) if self.may_lease(charge) => {
+                self.hold_on_lease(leases, charge, now, deadline, &error)
+            }
+            Err(NotHeld::NotDone(error)) => Err(error.into()),
             // What we have on lease may be just what is missing.
             Err(NotHeld::Said(HoldRefused::Refused(refusal))) => {
                 if self.give_back_unused(leases, &charge.key, now).await {
@@ -181,6 +189,12 @@ impl Books {
             }
             Err(NotHeld::Said(other)) => Err(other),
         }
+    }
+
+    /// One that is only busy would say who may call no more; one that has lost something sells nothing
+    /// until an operator has looked.
+    fn may_lease(&self, charge: &Charge) -> bool {
+        self.link.trouble().is_some() && !self.memory().lost.contains(charge.namespace.as_str())
     }
 
     fn hold_on_lease(

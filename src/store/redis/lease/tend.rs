@@ -12,7 +12,7 @@ use super::super::names::Names;
 use super::open::{Granted, Lease};
 use super::terms::{Terms, accounts_of};
 use super::{LeaseOptions, Leases, Named};
-use crate::model::bounds::{REDIS_LEASE_IDLE, REDIS_LEASE_LOOK, REDIS_LEASES_MAX};
+use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_LEASE_IDLE, REDIS_LEASE_LOOK, REDIS_LEASES_MAX};
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{StoreError, clock};
@@ -108,6 +108,28 @@ impl Books {
         self.lease_deed(&named, "end", None, now).await?;
         leases.table().ending.retain(|lease| lease.id != id);
         Ok(())
+    }
+
+    /// Gives back all that nothing was sold from, because this instance stops. What is left over it finds
+    /// when it starts again.
+    pub(in crate::store::redis) async fn give_back_leases(&self) {
+        let Some(leases) = &self.leases else { return };
+        {
+            let mut table = leases.table();
+            let keys: Vec<KeyId> = table.selling.keys().cloned().collect();
+            keys.iter().for_each(|key| table.stop_selling(key));
+            table.terms.clear();
+        }
+        let all = self.tend_leases(self.present());
+        match tokio::time::timeout(REDIS_CLOSE_WAIT, all).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(target: "store", %error, "leases are still out; they are given back by the next start");
+            }
+            Err(_) => {
+                tracing::warn!(target: "store", "leases are still out; they are given back by the next start");
+            }
+        }
     }
 
     /// Gives back a key's lease that nothing was sold from; was there one?
