@@ -32,7 +32,9 @@ use paygate::model::time::Time;
 use paygate::store::redis::{
     LeaseOptions, OnUnavailable, RedisClock, RedisOptions, RedisReach, RedisStore,
 };
-use paygate::store::{Creation, HoldRefused, ItemEnd, Reading, Show, Store, StoreError, settlement};
+use paygate::store::{
+    Creation, HoldRefused, ItemEnd, Reading, Show, Store, StoreError, settlement,
+};
 
 use support::PATIENCE;
 

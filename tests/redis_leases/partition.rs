@@ -28,19 +28,34 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Clone, Debug)]
 enum Step {
     /// A call of a key on one of the instances; it may end at once.
-    Call { cut_off: bool, key: usize, dear: bool, end: Option<bool> },
+    Call {
+        cut_off: bool,
+        key: usize,
+        dear: bool,
+        end: Option<bool>,
+    },
     /// An open call ends.
-    End { pick: usize, paid: bool },
+    End {
+        pick: usize,
+        paid: bool,
+    },
     /// Time passes.
     Jump(i64),
     /// Mostly when leases were just looked after.
-    Cut { is_tended: bool },
+    Cut {
+        is_tended: bool,
+    },
     Heal,
     /// Leases are looked after, holds that are late released.
-    Tend { cut_off: bool },
+    Tend {
+        cut_off: bool,
+    },
     /// The one that is cut off now and then is killed and started again.
     Kill,
-    Grant { key: usize, amount: i64 },
+    Grant {
+        key: usize,
+        amount: i64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -297,9 +312,8 @@ impl World {
         self.now = self.now.plus(LIFE * 2);
         let until = Instant::now() + PATIENCE;
         for key in 0..2 {
-            let charged = self.calls.iter().filter(|call| {
-                call.key == key && call.state == State::Charged
-            });
+            let charged =
+                self.calls.iter().filter(|call| call.key == key && call.state == State::Charged);
             let charged: i64 = charged.map(|call| call.charge.total).sum();
             loop {
                 tended(self.store(true), self.now).await;
@@ -334,7 +348,8 @@ impl World {
             for room in lease["rooms"].as_array().unwrap() {
                 let place = usize::try_from(room[2].as_u64().unwrap()).unwrap();
                 let whose = (accounts[place].to_owned(), room[0].as_str().unwrap().to_owned());
-                *rooms.entry(whose).or_default() += room[1].as_str().unwrap().parse::<i64>().unwrap();
+                *rooms.entry(whose).or_default() +=
+                    room[1].as_str().unwrap().parse::<i64>().unwrap();
             }
         }
         rooms.retain(|_, amount| *amount != 0);

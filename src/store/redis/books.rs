@@ -6,8 +6,8 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::link::{Failed, Link, RedisStanding, Reply};
 use super::lease::Leases;
+use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};

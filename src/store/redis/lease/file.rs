@@ -2,9 +2,9 @@
 //! is. An answer leaves when its row is on disk; rows go when Redis has them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
@@ -119,7 +119,8 @@ impl LeaseFile {
     /// Leases with rows that are not reported, with all that was written before.
     pub(super) async fn unreported(&self) -> Result<Vec<Unreported>, StoreError> {
         self.work(|connection| {
-            let select = "SELECT namespace, lease, accounts FROM sold GROUP BY lease ORDER BY min(number)";
+            let select =
+                "SELECT namespace, lease, accounts FROM sold GROUP BY lease ORDER BY min(number)";
             let mut all = connection.prepare_cached(select)?;
             let rows = all.query_map([], |row| {
                 let (namespace, lease, accounts) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -134,7 +135,8 @@ impl LeaseFile {
     pub(super) async fn rows(&self, lease: &str) -> Result<Vec<Row>, StoreError> {
         let lease = lease.to_owned();
         self.work(move |connection| {
-            let select = "SELECT number, text, answer FROM sold WHERE lease = ?1 ORDER BY number LIMIT ?2";
+            let select =
+                "SELECT number, text, answer FROM sold WHERE lease = ?1 ORDER BY number LIMIT ?2";
             let mut some = connection.prepare_cached(select)?;
             let rows = some.query_map(params![lease, REDIS_LEASE_ROWS_AT_ONCE], |row| {
                 Ok(Row { number: row.get(0)?, text: row.get(1)?, answer: row.get(2)? })

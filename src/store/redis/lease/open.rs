@@ -197,11 +197,8 @@ impl Lease {
     /// The same demand, of the room that was leased.
     fn bounded(&self, demand: &Demand) -> Option<Demand> {
         let room = self.room(&demand.account, &demand.counter)?;
-        let bound = if demand.counter == names::BALANCE {
-            Bound::AtLeast(0)
-        } else {
-            Bound::AtMost(room)
-        };
+        let bound =
+            if demand.counter == names::BALANCE { Bound::AtLeast(0) } else { Bound::AtMost(room) };
         Some(Demand { bound, ..demand.clone() })
     }
 
@@ -274,8 +271,7 @@ impl Lease {
         let accounts = std::iter::once(&payer).chain(others);
         let accounts: Vec<usize> = accounts.filter_map(place).collect();
         let (at, until) = (hold.at.ms(), hold.deadline.ms());
-        let record =
-            format!("{at} {until} -\n\n{payer}\n\n{labels}\n{postings}\n{others_text}");
+        let record = format!("{at} {until} -\n\n{payer}\n\n{labels}\n{postings}\n{others_text}");
         let free: Vec<CallEnd> =
             ends.iter().map(|end| CallEnd { charged: 0, ..end.clone() }).collect();
         json!({

@@ -82,8 +82,7 @@ impl LeaseOut {
 impl Books {
     /// All leases of a tenant.
     pub(super) async fn leases_of(&self, namespace: &str) -> Result<Vec<LeaseOut>, StoreError> {
-        let value: Value =
-            self.link.ask(cmd("HGETALL").arg(Names::of(namespace).leases())).await?;
+        let value: Value = self.link.ask(cmd("HGETALL").arg(Names::of(namespace).leases())).await?;
         let read = |(id, text): (String, String)| LeaseOut::read(namespace, &id, &text);
         let all = pairs(value).into_iter().filter_map(read);
         Ok(all.filter(|out| !out.is_closed).collect())
@@ -165,4 +164,3 @@ impl RedisStore {
         self.books.settle_lease(namespace, id, settle, deed, now).await
     }
 }
-

@@ -12,7 +12,9 @@ use super::super::names::Names;
 use super::open::{Granted, Lease};
 use super::terms::{Terms, accounts_of};
 use super::{LeaseOptions, Leases, Named};
-use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_LEASE_IDLE, REDIS_LEASE_LOOK, REDIS_LEASES_MAX};
+use crate::model::bounds::{
+    REDIS_CLOSE_WAIT, REDIS_LEASE_IDLE, REDIS_LEASE_LOOK, REDIS_LEASES_MAX,
+};
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{StoreError, clock};
@@ -158,8 +160,7 @@ impl Books {
             let mut due = Vec::new();
             for (key, terms) in &*terms {
                 let lease = selling.get(key);
-                let is_early =
-                    terms.asked.is_some_and(|asked| asked.elapsed() < options.renewal);
+                let is_early = terms.asked.is_some_and(|asked| asked.elapsed() < options.renewal);
                 let is_new = lease.is_none();
                 if is_early || lease.is_some_and(|lease| lease.is_used) || (is_new && room == 0) {
                     continue;
