@@ -265,10 +265,14 @@ fn redis(draft: &Draft, serves: Serves, findings: &mut Findings) -> Option<Redis
     }
     let redis = draft.redis.as_ref();
     let on_unavailable = redis.and_then(|redis| redis.value.on_unavailable);
-    Some(Redis {
-        url: RedisUrl(url.value.as_str().into()),
-        on_unavailable: on_unavailable.unwrap_or(OnUnavailable::Refuse),
-    })
+    let on_unavailable = on_unavailable.unwrap_or(OnUnavailable::Refuse);
+    let is_ephemeral = draft.ephemeral.as_ref().is_some_and(|given| given.value) || draft.demo;
+    if let (OnUnavailable::Lease, true, Some(redis)) = (on_unavailable, is_ephemeral, redis) {
+        let message = "What is sold while Redis is away is written down in a file beside db.";
+        let hint = "leave --ephemeral and --demo out".to_owned();
+        findings.error(redis.place, "redis.onUnavailable", message, Some(hint));
+    }
+    Some(Redis { url: RedisUrl(url.value.as_str().into()), on_unavailable })
 }
 
 /// What customers spend would be forgotten with books in memory, and their credits come back with the

@@ -142,35 +142,11 @@ impl CopiedRow {
                 let newest = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
                 roll_up::write_refused(connection, refused, newest)?;
             }
-            Self::Audit(row) => {
-                let AuditRow {
-                    at,
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata,
-                    ..
-                } = row;
-                let insert = "INSERT INTO audit
-                    (at, kind, actor, actor_id, namespace, target, message, metadata)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-                connection.prepare_cached(insert)?.execute(params![
-                    at.ms(),
-                    kind,
-                    actor,
-                    actor_id,
-                    namespace,
-                    target,
-                    message,
-                    metadata
-                ])?;
-            }
+            Self::Audit(row) => write_audit(connection, row)?,
         }
         Ok(())
     }
+
     /// What the journal gives the account and takes from it, to be compared with what it has.
     fn add_up(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Self::Money { kind, account, amount, .. } = self else { return Ok(()) };
@@ -183,4 +159,22 @@ impl CopiedRow {
         connection.prepare_cached(add)?.execute((account, moved))?;
         Ok(())
     }
+}
+
+fn write_audit(connection: &Connection, row: &AuditRow) -> rusqlite::Result<()> {
+    let AuditRow { at, kind, actor, actor_id, namespace, target, message, metadata, .. } = row;
+    let insert = "INSERT INTO audit
+        (at, kind, actor, actor_id, namespace, target, message, metadata)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection.prepare_cached(insert)?.execute(params![
+        at.ms(),
+        kind,
+        actor,
+        actor_id,
+        namespace,
+        target,
+        message,
+        metadata
+    ])?;
+    Ok(())
 }

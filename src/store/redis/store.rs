@@ -374,6 +374,7 @@ impl Store for RedisStore {
     }
 
     fn load(&self) -> BooksLoad {
+        let leased = self.books.leased();
         let memory = self.books.memory();
         BooksLoad {
             open_holds: memory.open.len(),
@@ -382,6 +383,7 @@ impl Store for RedisStore {
             compared: memory.compared,
             alerts_pending: memory.alerting.pending,
             alerts_fired: memory.alerting.fired,
+            leased,
         }
     }
 

@@ -27,7 +27,7 @@ use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::key::Key;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
-use crate::store::{Durable, HoldRefused, Reading, Settlement, Show, StoreError};
+use crate::store::{Durable, HoldRefused, Leased, Reading, Settlement, Show, StoreError};
 use file::LeaseFile;
 pub(super) use file::path_beside;
 use open::Lease;
@@ -161,6 +161,13 @@ impl Leases {
     }
 }
 
+impl Leases {
+    /// Is there a lease that has not ended?
+    fn sells(&self, now: Time) -> bool {
+        !self.file.is_broken() && self.table().selling.values().any(|lease| !lease.is_over(now))
+    }
+}
+
 impl Books {
     /// Reserves what a charge asks for: in Redis, or of a lease if Redis was certainly not asked.
     pub(super) async fn hold_or_lease(
@@ -255,6 +262,16 @@ impl Books {
             return Err(StoreError::Unavailable(why.to_owned()));
         }
         Ok(())
+    }
+
+    /// What this instance may sell without Redis, and whether it does.
+    pub(super) fn leased(&self) -> Option<Leased> {
+        let leases = self.leases.as_ref()?;
+        leases.options?;
+        let credits = leases.exposure();
+        let is_away = self.link.trouble().is_some() && self.memory().lost.is_empty();
+        let is_selling = is_away && leases.sells(self.present());
+        Some(Leased { credits, is_selling })
     }
 
     /// What a key with a lease is shown while Redis is away.
