@@ -6,6 +6,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "redis_leases/binary.rs"]
+mod binary;
 #[path = "redis_leases/killed.rs"]
 mod killed;
 #[path = "redis_leases/outage.rs"]

@@ -441,7 +441,7 @@ impl Choice for Durability {
 }
 
 impl Choice for OnUnavailable {
-    const CHOICES: &'static [(&'static str, Self)] = 
+    const CHOICES: &'static [(&'static str, Self)] =
         &[("refuse", Self::Refuse), ("lease", Self::Lease)];
 }
 

@@ -159,7 +159,10 @@ mod tests {
             let (status, word) = judge(is_draining, &upstream, true, &store, None);
             assert_eq!((status.as_u16(), word), expected, "{is_draining} {upstream:?} {store:?}");
         }
-        assert_eq!(judge(false, &Status::Ready, false, &Ok(()), None), (StatusCode::OK, "degraded"));
+        assert_eq!(
+            judge(false, &Status::Ready, false, &Ok(()), None),
+            (StatusCode::OK, "degraded")
+        );
     }
 
     #[test]
