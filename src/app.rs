@@ -39,7 +39,7 @@ use crate::upstream::{MemberStatus, RemoteSetupError, Server, StartError};
 
 use background::Background;
 pub use discover::discover;
-pub use import::{Import, ImportError, ImportInto, ImportReport, import};
+pub use import::{Import, ImportError, ImportFrom, ImportInto, ImportReport, import};
 pub use keys::DEMO_CREDITS;
 pub use reload::Load;
 use reload::{Parts, Reloader};

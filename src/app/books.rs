@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::import::{Import, ImportInto, ImportReport, StateFile};
+use super::import::{Import, ImportFrom, ImportInto, ImportReport, StateFile};
 use super::{AppError, options};
 use crate::config::{Books, Config};
 use crate::store::local::LocalStore;
@@ -50,7 +50,7 @@ async fn bring_in(store: &dyn Store, path: &Path, into: ImportInto) -> Result<St
         return Err(failed(first));
     }
     let made = file.import(store, now).await.map_err(|why| failed(why.to_string()))?;
-    let import = Import { from: path.to_owned(), into, is_dry: false };
+    let import = Import { from: ImportFrom::File(path.to_owned()), into, is_dry: false };
     let report = ImportReport::new(&file, &made, &import, now);
     for note in report.notes() {
         tracing::warn!(target: "app", "{}: {note}", path.display());

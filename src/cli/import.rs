@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio::runtime::Builder;
 
 use super::output;
-use crate::app::{self, Import, ImportInto};
-use crate::config::{self, Books, Environment, ImportFlags};
+use crate::app::{self, Import, ImportFrom, ImportInto};
+use crate::config::{self, Books, Environment, ImportFlags, RedisUrl};
 
 /// What costs customers differently whatever the configuration.
 const ALWAYS: [&str; 4] = [
@@ -33,7 +33,12 @@ pub(super) fn run(flags: &ImportFlags) -> Result<(), String> {
         }
         (None, None) => ImportInto::File(PathBuf::from(config::DB_DEFAULT)),
     };
-    let import = Import { from: flags.from.clone(), into, is_dry: flags.dry_run };
+    let from = match (&flags.from, &flags.redis) {
+        (Some(file), _) => ImportFrom::File(file.clone()),
+        (None, Some(url)) => ImportFrom::Redis(RedisUrl(url.clone())),
+        (None, None) => return Err("import: name a state file, or --redis".to_owned()),
+    };
+    let import = Import { from, into, is_dry: flags.dry_run };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|why| format!("import: the system does not let it run: {why}"))?;

@@ -14,9 +14,10 @@ mod health;
 mod import;
 mod init;
 mod keys;
-mod ledger_verify;
+mod ledger;
 mod mcp;
 mod members;
+mod migrate;
 mod namespaces;
 mod output;
 mod refund;
@@ -98,7 +99,9 @@ fn perform(command: Command) -> Result<(), Failure> {
             output::print(&config::schema());
             Ok(())
         }
-        Command::LedgerVerify(flags) => ledger_verify::run(&flags),
+        Command::LedgerVerify(flags) => ledger::verify(&flags),
+        Command::Migrate(flags) => migrate::run(&flags),
+        Command::LedgerRepair(flags) => ledger::repair(&flags),
     };
     done.map_err(Failure::from)
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::settings::ServerCommand;
+use crate::store::redis::RedisOptions;
 
 /// Longest raw key or admin key, in bytes: it must fit into a header.
 const KEY_BYTES_MAX: usize = 1024;
@@ -158,11 +159,19 @@ pub(super) fn redis_url(text: &str) -> Checked<String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return invalid();
     };
+    let (scheme, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
     if !["redis", "rediss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         let scheme = super::problem::shown(scheme);
         return Err(format!(
             "Invalid redisUrl protocol \"{scheme}:\". Expected \"redis://\" or \"rediss://\"."
         ));
+    }
+    if !kind.is_empty() {
+        // Sentinels or a cluster, which may have several hosts.
+        let checked = RedisOptions::check_url(text);
+        return checked
+            .map(|()| text.to_owned())
+            .map_err(|why| format!("Invalid redisUrl. It {why}."));
     }
     let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
     let (host, database) = place.split_once('/').unwrap_or((place, ""));
@@ -397,6 +406,30 @@ pub(super) fn split_command(text: &str) -> Checked<ServerCommand> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redis_may_be_one_or_several() {
+        let good = [
+            "redis://cache",
+            "rediss://user:p4ss@cache:6379/2",
+            "redis+sentinel://:p4ss@a:26379,b/mymaster/1",
+            "rediss+cluster://user:p4ss@a:1,b:2",
+        ];
+        for url in good {
+            assert_eq!(redis_url(url).as_deref(), Ok(url));
+        }
+        let bad = [
+            ("redis://:p4ss@a,b", "Must be a valid"),
+            ("redis+sentinel://:p4ss@a", "It must name the master"),
+            ("redis+cluster://:p4ss@a/1", "a cluster has only number 0"),
+            ("redis+x://:p4ss@a", "+sentinel"),
+            ("http+cluster://:p4ss@a", "protocol"),
+        ];
+        for (url, part) in bad {
+            let error = redis_url(url).unwrap_err();
+            assert!(error.contains(part) && !error.contains("p4ss"), "{url}: {error}");
+        }
+    }
 
     #[test]
     fn log_levels_and_filters() {

@@ -9,7 +9,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use clap_complete::shells;
 
-use super::flags::{Command, CommandLine, ConfigWords, LedgerWords, Shell, Words};
+use super::flags::{Command, CommandLine, ConfigWords, Shell, Words};
+use super::ledger_flags::LedgerWords;
 use super::problem::shown;
 
 /// What to print instead of running, and with which code to exit.
@@ -46,6 +47,8 @@ where
         Some(Words::DemoServer) => Ok(Command::DemoServer),
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
+        Some(Words::Ledger(LedgerWords::Repair(flags))) => Ok(Command::LedgerRepair(flags)),
+        Some(Words::Migrate(flags)) => Ok(Command::Migrate(flags)),
         Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
         Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),
         Some(Words::Config(ConfigWords::Show(reach))) => Ok(Command::ConfigShow(reach)),

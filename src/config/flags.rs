@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
+use super::ledger_flags::{LedgerWords, MigrateFlags, RepairFlags, VerifyFlags};
 use super::operator_flags::{
     AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
 };
@@ -33,6 +34,10 @@ pub enum Command {
     Health(HealthFlags),
     /// Check the books.
     LedgerVerify(VerifyFlags),
+    /// Bring books in Redis up to their journal.
+    LedgerRepair(RepairFlags),
+    /// Move the books between a file and Redis.
+    Migrate(MigrateFlags),
     /// Copy the books.
     Backup(BackupFlags),
     /// Bring a copy of the books back.
@@ -150,10 +155,13 @@ pub(super) enum Words {
     /// Copy the books, also while Paygate runs, and check the copy
     #[command(args_override_self = true)]
     Backup(BackupFlags),
+    /// Move the books from a file into an empty Redis, or from Redis into a new file, while no Paygate runs
+    #[command(args_override_self = false)]
+    Migrate(MigrateFlags),
     /// Bring back a copy of the books that `paygate backup` made
     #[command(args_override_self = true)]
     Restore(RestoreFlags),
-    /// Bring the keys of paygate-mcp into the books, from its state file, while Paygate does not run
+    /// Bring the keys of paygate-mcp into the books, from its state file or its Redis, while Paygate does not run
     #[command(args_override_self = true)]
     Import(ImportFlags),
     /// Create, show and change the keys of a running Paygate
@@ -211,13 +219,6 @@ pub enum Shell {
     Zsh,
     /// Fish.
     Fish,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum LedgerWords {
-    /// Replay the journal against every balance and counter; any difference exits with 1
-    #[command(args_override_self = true)]
-    Verify(VerifyFlags),
 }
 
 /// `paygate wrap`.
@@ -381,8 +382,11 @@ pub struct RestoreFlags {
 #[derive(Debug, Clone, Args)]
 pub struct ImportFlags {
     /// State file of paygate-mcp (what its --state-file names)
-    #[arg(value_name = "STATE.json")]
-    pub from: PathBuf,
+    #[arg(value_name = "STATE.json", required_unless_present = "redis", conflicts_with = "redis")]
+    pub from: Option<PathBuf>,
+    /// Redis that instances of paygate-mcp share: redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<SecretString>,
     /// File that keeps the books [default: that of --config, else paygate.db]
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,
@@ -395,12 +399,4 @@ pub struct ImportFlags {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `paygate ledger verify`.
-#[derive(Debug, Clone, Args)]
-pub struct VerifyFlags {
-    /// File that keeps the books
-    #[arg(long, value_name = "PATH", default_value = super::settings::DB_DEFAULT)]
-    pub db: PathBuf,
 }

@@ -13,8 +13,9 @@ pub(super) const URL: TopKey = key(
     Kind::Secret,
     Fallback::Words("none"),
     "--redis-url",
-    "Redis that keeps the books of several instances, `redis://[user][:password]@host[:port][/database]`. \
-     `db` is then this instance's own copy of the journals, for reports, and no other may use it.",
+    "Redis that keeps the books of several instances, `redis://[user][:password]@host[:port][/database]`; \
+     `rediss://` for TLS, `redis+sentinel://host[,host…]/master[/database]` for Sentinels, \
+     `redis+cluster://host[,host…]` for a cluster. `db` is then this instance's own copy of the journals, for reports, and no other may use it.",
     |draft, entry, findings| {
         draft.redis_url = url("redisUrl", check::redis_url, entry, findings);
     },

@@ -29,6 +29,7 @@ mod keys_inside;
 mod keys_redis;
 mod keys_servers;
 mod keys_webhooks;
+mod ledger_flags;
 mod moving;
 mod named;
 mod number;
@@ -52,11 +53,11 @@ pub use environment::{
 };
 pub use file::read_file;
 pub use flags::{
-    BackupFlags, Command, HealthFlags, ImportFlags, RestoreFlags, Shell, ValidateFlags,
-    VerifyFlags, WrapFlags,
+    BackupFlags, Command, HealthFlags, ImportFlags, RestoreFlags, Shell, ValidateFlags, WrapFlags,
 };
 pub use init_flags::InitFlags;
 pub use key_flags::{ChangedKey, Clear, KeyTerms, KeysWords, NewKey, OneKey, QuotaFlags};
+pub use ledger_flags::{MigrateFlags, RepairFlags, VerifyFlags};
 pub use operator_flags::{
     AlertsWords, NamespacesWords, OfNamespace, Operator, Reach, TeamsWords, TokensWords,
     WebhooksWords,

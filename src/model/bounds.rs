@@ -834,6 +834,10 @@ pub const REDIS_LEASE_ROWS_PER_COMMIT: usize = 512;
 /// Calls sold from a lease that one script books: others get their turn in between.
 pub const REDIS_LEASE_ROWS_AT_ONCE: i64 = 100;
 
+/// For an answer about a whole tenant, which commands for operators ask for: a hundred thousand accounts in
+/// one step take Redis about a second.
+pub const REDIS_WHOLE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Answers that are kept in Redis for one key: Redis is memory, and all customers share it.
 pub const REDIS_KEPT_ANSWERS_PER_KEY_MAX: u64 = 10_000;
 /// The same in bytes.

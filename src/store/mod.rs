@@ -7,12 +7,15 @@ pub mod clock;
 mod contract;
 mod detail;
 mod explain;
+mod image;
 pub mod local;
 mod outbox;
 mod parked;
 mod posting;
 mod record;
 pub mod redis;
+mod replay;
+mod told;
 
 use std::collections::HashSet;
 use std::sync::Arc;

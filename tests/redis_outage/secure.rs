@@ -11,20 +11,30 @@ use super::{patience, try_open};
 /// All that Paygate asks Redis for; whoever gives it less hears of it.
 const RIGHTS: &str = "~pg:* +@all -@admin -@dangerous +info";
 
-#[tokio::test]
-async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
-    let dir = TempDir::new();
-    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+/// Files with an authority's certificate, and a certificate for `localhost` with its key.
+fn certificates(dir: &TempDir) -> [String; 3] {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let own = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&own, &authority).unwrap();
-    let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
-    fs::write(&ca, authority.pem()).unwrap();
-    fs::write(&cert, certificate.pem()).unwrap();
-    fs::write(&key, own.serialize_pem()).unwrap();
+    let files = [
+        ("ca.pem", authority.pem()),
+        ("cert.pem", certificate.pem()),
+        ("key.pem", own.serialize_pem()),
+    ];
+    files.map(|(name, text)| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    })
+}
+
+#[tokio::test]
+async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
+    let dir = TempDir::new();
+    let [ca, cert, key] = certificates(&dir);
     let secure_port = free_port().to_string();
     let mut settings = vec![
         "--tls-port",

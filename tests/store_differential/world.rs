@@ -39,12 +39,12 @@ struct Opened {
 /// The two stores.
 pub(crate) struct World {
     url: String,
-    dir: TempDir,
-    local: LocalStore,
+    pub(crate) dir: TempDir,
+    pub(crate) local: LocalStore,
     redis: RedisStore,
-    clock: Time,
-    keys: Vec<KeyId>,
-    team: TeamId,
+    pub(crate) clock: Time,
+    pub(crate) keys: Vec<KeyId>,
+    pub(crate) team: TeamId,
     opened: Vec<Opened>,
     next: u8,
     instances: u32,
@@ -74,7 +74,7 @@ macro_rules! same {
     }};
 }
 
-async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
+pub(crate) async fn open_redis(url: &str, dir: &TempDir, number: u32) -> RedisStore {
     let copy = dir.path().join(format!("copy-{number}.db"));
     let options = RedisOptions {
         url: url.to_owned().into(),
@@ -89,13 +89,13 @@ fn raw(number: u8) -> RawKey {
     RawKey::from_random([number; 24])
 }
 
-fn once(id: u8, request: i64) -> Once {
+pub(crate) fn once(id: u8, request: i64) -> Once {
     let request = Digest::of(request.to_string().as_bytes());
     Once { id: Digest::of(&[id]), request, note: String::new() }
 }
 
 /// An idempotency key of one customer.
-fn once_of(key: &KeyId, id: u8) -> Once {
+pub(crate) fn once_of(key: &KeyId, id: u8) -> Once {
     Once { id: Digest::of(format!("{key} {id}").as_bytes()), ..once(id, 0) }
 }
 
@@ -132,6 +132,11 @@ impl World {
         let url = server.url();
         let (opened, next, instances) = (Vec::new(), 0, 0);
         Self { url, dir, local, redis, clock, keys, team, opened, next, instances }
+    }
+
+    /// Is there a hold that waits?
+    pub(crate) fn waits(&self) -> bool {
+        self.opened.iter().any(|call| call.is_parked && !call.ended)
     }
 
     fn at(&self) -> Time {
@@ -375,11 +380,11 @@ impl World {
         keep: Option<Keep>,
     ) -> Settlement {
         let kept: Vec<i64> = opened.lines.iter().map(|line| line.kept(paid)).collect();
-        let end = |item: usize| CallEnd {
-            tool: "search".into(),
-            price: 1,
-            charged: i64::from(paid(item)),
-            outcome: "result",
+        let balances = || opened.lines.iter().filter(|line| line.demand.counter == names::BALANCE);
+        let end = |item: usize| {
+            let price: i64 = balances().map(|line| -line.shares[item]).sum();
+            let charged = if paid(item) { price } else { 0 };
+            CallEnd { tool: "search".into(), price, charged, outcome: "result" }
         };
         let charged = opened.lines.iter().zip(&kept);
         let charged = charged.filter(|(line, _)| line.demand.counter == names::BALANCE);
@@ -472,7 +477,7 @@ impl World {
     }
 
     /// Both journals, row by row.
-    pub(crate) async fn compare_journals(self, server: &RedisServer) -> Checked {
+    pub(crate) async fn compare_journals(&self, server: &RedisServer) -> Checked {
         self.local.close().await.unwrap();
         let file: PathBuf = self.dir.path().join("books.db");
         let local = journal::of_file(&file);

@@ -6,6 +6,7 @@
 //! with the reason why it was left out. A second import changes nothing.
 
 mod amount;
+mod hashes;
 mod notes;
 mod record;
 mod report;
@@ -27,7 +28,9 @@ use crate::model::ids::KeyId;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::local::{LocalOptions, LocalStore, OpenError, known};
-use crate::store::redis::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
+use crate::store::redis::{
+    RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore, keys_of_paygate_mcp,
+};
 use crate::store::{Arrival, Deed, Store, StoreError, clock};
 
 use record::{Coming, Refused};
@@ -36,12 +39,21 @@ pub use report::ImportReport;
 /// What is to be imported where.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The state file.
-    pub from: PathBuf,
+    /// Where the keys are.
+    pub from: ImportFrom,
     /// The books.
     pub into: ImportInto,
     /// Only say what would be done.
     pub is_dry: bool,
+}
+
+/// What paygate-mcp has left.
+#[derive(Clone, Debug)]
+pub enum ImportFrom {
+    /// Its state file.
+    File(PathBuf),
+    /// What its instances shared.
+    Redis(RedisUrl),
 }
 
 /// Books that keys are imported into.
@@ -86,6 +98,9 @@ pub enum ImportError {
         /// What is wrong.
         why: String,
     },
+    /// What paygate-mcp shared cannot be read.
+    #[error("{0}; nothing was imported")]
+    Source(StoreError),
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -117,7 +132,14 @@ struct Placed {
 /// Imports, and says what became of every record.
 pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
     let now = clock::now();
-    let file = StateFile::read(&import.from, now)?;
+    let file = match &import.from {
+        ImportFrom::File(path) => StateFile::read(path, now)?,
+        ImportFrom::Redis(url) => {
+            let keys = keys_of_paygate_mcp(&url.0).await.map_err(ImportError::Source)?;
+            let shown = url.shown(|_| "***".to_owned());
+            StateFile::of_text(Path::new(&shown), &hashes::state(&keys), now)?
+        }
+    };
     let made = match &import.into {
         ImportInto::File(db) if import.is_dry => {
             let wanted = file.wanted();
@@ -149,17 +171,20 @@ pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
 
 impl StateFile {
     pub(super) fn read(path: &Path, now: Time) -> Result<Self, ImportError> {
-        let text = content(path)?;
+        Self::of_text(path, &content(path)?, now)
+    }
+
+    fn of_text(path: &Path, text: &str, now: Time) -> Result<Self, ImportError> {
         let not_state =
             |at: String, why: String| ImportError::NotState { path: path.to_owned(), at, why };
-        let pairs: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| {
+        let pairs: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
             let at = format!(":{}:{}", error.line(), error.column());
-            match serde_json::from_str::<Map<String, Value>>(&text) {
+            match serde_json::from_str::<Map<String, Value>>(text) {
                 Ok(object) => not_state(String::new(), not_a_list(&object)),
                 Err(_) => not_state(at, unplaced(&error)),
             }
         })?;
-        let (mut lines, mut file) = (Lines::new(&text), Self::empty(path));
+        let (mut lines, mut file) = (Lines::new(text), Self::empty(path));
         let mut places = HashMap::new();
         for (index, pair) in pairs.into_iter().enumerate() {
             let (record, line) = (index.saturating_add(1), lines.of(pair.get()));

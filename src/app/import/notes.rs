@@ -1,6 +1,6 @@
 //! What an operator should know of the keys that came over, in one line each with how many it is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::amount::Amount;
 use super::record::Coming;
@@ -47,6 +47,11 @@ pub(super) fn notes(came: &[&Coming], now: Time) -> Vec<String> {
         let count = came.iter().filter(|coming| holds(coming, now)).count();
         notes.extend(note(count, text));
     }
+    notes.extend(note(
+        twins(came),
+        "active, and as old as another active key of the same name: in Redis, paygate-mcp leaves a key that was \
+         rotated as it was, with its credits; revoke the old one",
+    ));
     let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
     for name in came.iter().flat_map(|coming| &coming.facts.unknown_members) {
         let count = unknown.entry(name).or_default();
@@ -58,6 +63,14 @@ pub(super) fn notes(came: &[&Coming], now: Time) -> Vec<String> {
         notes.extend(note(count, &format!("{name:?} is not known here and is not brought over")));
     }
     notes
+}
+
+/// Active keys that share name, tenant and the moment of their making with one before them.
+fn twins(came: &[&Coming]) -> usize {
+    let mut seen = HashSet::new();
+    let dated = came.iter().map(|coming| (&coming.key, &coming.facts));
+    let dated = dated.filter(|(key, facts)| key.active && !facts.lacks_created_at);
+    dated.filter(|(key, _)| !seen.insert((&key.namespace, &key.name, key.created_at))).count()
 }
 
 /// Those that name a sum.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::alerts::{self, Found, Place, Seen};
 use super::copied_rows::CopiedRow;
+use super::copied_told;
 use super::file::OwnFile;
 use super::open::{OpenError, describe, real_path};
 use super::read::Reader;
@@ -19,6 +20,7 @@ use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
+use crate::store::told::Told;
 use crate::store::{AuditPage, ExplainedCall, FoundCall, LookAt, StoreError, UsagePage, UsageRow};
 
 /// Marks the file as a copy, so that nobody takes it for books: "PayC".
@@ -80,6 +82,7 @@ impl JournalCopy {
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
+        connection.execute_batch(copied_told::TABLES).map_err(failed)?;
         Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
@@ -97,15 +100,19 @@ impl JournalCopy {
         self.reader.read(read).await
     }
 
-    /// Adds the next rows of one journal, all or none.
+    /// Adds the next rows of one journal, all or none. `told` are the same rows with their numbers.
     pub(in crate::store) async fn append(
         &self,
         journal: String,
         now: Followed,
         rows: Vec<CopiedRow>,
+        told: Vec<Told>,
     ) -> Result<(), StoreError> {
         let write = move |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
+            let first = "SELECT coalesce(max(seq), 0) + 1 FROM journal";
+            let first = connection.prepare_cached(first)?.query_row([], |row| row.get(0))?;
+            copied_told::write(connection, (&journal, &now.epoch), first, &told)?;
             for row in &rows {
                 row.write(connection)?;
             }
@@ -116,6 +123,40 @@ impl JournalCopy {
             transaction.commit()
         };
         self.reader.read(write).await
+    }
+
+    /// The last row that was copied of some books.
+    pub(in crate::store) async fn last_told(
+        &self,
+        journal: String,
+        epoch: String,
+    ) -> Result<i64, StoreError> {
+        self.reader
+            .read(move |connection| copied_told::last_row(connection, &journal, &epoch))
+            .await
+    }
+
+    /// A repair has made other books of some: what was copied is theirs. `was` are the epochs before.
+    pub(in crate::store) async fn go_on(
+        &self,
+        journal: String,
+        (before, after): (String, String),
+        was: String,
+    ) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            copied_told::go_on(connection, &journal, (&before, &after), &was)
+        };
+        self.reader.read(write).await
+    }
+
+    /// Keeps the rules for alerts, for a Redis that loses them.
+    pub(in crate::store) async fn keep_rules(&self, text: String) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_rules(connection, &text)).await
+    }
+
+    /// Keeps what messages are sealed with, for a Redis that loses it.
+    pub(in crate::store) async fn keep_seal(&self, key: [u8; 32]) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_seal(connection, &key)).await
     }
 
     /// Brings the sums of usage up to what was copied.

@@ -89,7 +89,7 @@ fn copy_and_check(from: &Path, beside: &Path) -> Result<VerifyReport, CopyError>
     Ok(report)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

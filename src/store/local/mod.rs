@@ -16,11 +16,13 @@ mod audit;
 mod compare;
 pub(in crate::store) mod copied;
 pub(in crate::store) mod copied_rows;
+pub(in crate::store) mod copied_told;
 mod copy;
 mod explain;
 pub(in crate::store) mod file;
 mod import;
 mod kept;
+pub(in crate::store) mod new_file;
 mod open;
 mod outbox;
 mod paid;
@@ -43,12 +45,14 @@ mod tenants;
 mod tokens;
 mod usage;
 mod verify;
+pub(in crate::store) mod whole;
 mod writer;
 
 pub use accounts::SavePace;
 pub use copy::{CopyError, copy};
 pub use import::known;
 pub use open::{LocalOptions, OpenError};
+pub(super) use rows::entries;
 pub use state::LocalStore;
 pub use verify::{VerifyError, VerifyReport, verify};
 

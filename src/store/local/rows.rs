@@ -300,7 +300,7 @@ impl ReadRow {
 }
 
 /// A row as entries, and what its calls say that they were charged.
-fn entries(
+pub(in crate::store) fn entries(
     at: Time,
     kind: &str,
     call: Option<&[u8]>,

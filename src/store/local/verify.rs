@@ -57,7 +57,7 @@ impl VerifyReport {
         self.differences.is_empty()
     }
 
-    fn differs(&mut self, what: String) {
+    pub(in crate::store) fn differs(&mut self, what: String) {
         if self.differences.len() < LISTED_MAX {
             self.differences.push(what);
         } else {

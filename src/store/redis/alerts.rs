@@ -72,7 +72,10 @@ impl Books {
             self.link.ask(cmd("HGET").arg(names::ALERTS).arg("rules")).await?;
         let rules = text.as_deref().and_then(read_rules).unwrap_or_default();
         self.memory().alerting.rules = rules;
-        Ok(())
+        match text {
+            Some(text) => self.copy.keep_rules(text).await,
+            None => Ok(()),
+        }
     }
 
     /// Replaces the rules, and what the ones before had to say. An instance that only did not know that

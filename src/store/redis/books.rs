@@ -6,6 +6,7 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::foreign::is_foreign;
 use super::lease::Leases;
 use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
@@ -42,6 +43,12 @@ pub enum RedisOpenError {
         "the books in Redis cannot be opened: {0}; check redisUrl, and that Redis runs and lets this program in"
     )]
     Redis(#[from] StoreError),
+    /// Its names would be mixed with ours.
+    #[error(
+        "this Redis database holds the keys of paygate-mcp under names that Paygate uses too; choose another database \
+         number at the end of redisUrl, and bring the keys in with `paygate import --redis` (nothing was changed)"
+    )]
+    Foreign,
     /// Not this instance's own file.
     #[error(transparent)]
     Copy(#[from] OpenError),
@@ -70,12 +77,16 @@ impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
     pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
         let copy = JournalCopy::open(options.copy.as_deref())?;
-        Ok(Self::connect(options, copy).await?)
+        Self::connect(options, copy).await
     }
 
-    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, StoreError> {
+    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, RedisOpenError> {
         let link = Link::open(options).await?;
+        if is_foreign(&link).await? {
+            return Err(RedisOpenError::Foreign);
+        }
         let standing = link.standing().await?;
+        tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
         let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
         let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
@@ -94,6 +105,7 @@ impl RedisStore {
             loose_ends,
             leases,
         });
+        books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
         books.read_lists().await?;
         if let Some(leases) = &books.leases {
@@ -196,7 +208,8 @@ impl Books {
         Ok(())
     }
 
-    /// Runs a script on a tenant's books, which must have all that this instance has seen.
+    /// Runs a script on a tenant's books, which must have all that this instance has seen, or what a
+    /// repair has made of it.
     pub(super) async fn run(
         &self,
         namespace: &str,
@@ -217,6 +230,40 @@ impl Books {
         now: Time,
         args: &[&[u8]],
     ) -> Result<Reply, Failed> {
+        let reply = self.attempt(namespace, script, keys, now, args).await?;
+        if reply.status != "lost" {
+            return Ok(reply);
+        }
+        let undone = |error| Failed { error, may_be_done: false };
+        let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
+        if seen.epoch != reply.epoch
+            && self.goes_on(namespace, &seen.epoch).await.map_err(undone)?
+        {
+            let reply = self.attempt(namespace, script, keys, now, args).await?;
+            if reply.status != "lost" {
+                return Ok(reply);
+            }
+        }
+        let closed = self.closed_by(namespace).await.map_err(undone)?;
+        let why = closed.unwrap_or_else(|| LOST.to_owned());
+        let before = self.memory().lost.insert(namespace.to_owned(), why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::error!(
+                target: "store", %namespace, seen = seen.seq, found = reply.seq,
+                "the books in Redis cannot be sold from: {why}"
+            );
+        }
+        Err(undone(StoreError::Unavailable(why)))
+    }
+
+    async fn attempt(
+        &self,
+        namespace: &str,
+        script: &Script,
+        keys: &[String],
+        now: Time,
+        args: &[&[u8]],
+    ) -> Result<Reply, Failed> {
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         let clock = match self.clock {
             RedisClock::Server => 0,
@@ -229,17 +276,9 @@ impl Books {
         let reply = self.link.run(script, keys, &args).await;
         self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
-        if reply.status == "lost" {
-            if self.memory().lost.insert(namespace.to_owned()) {
-                tracing::error!(
-                    target: "store", %namespace, seen = seen.seq, found = reply.seq,
-                    "Redis has come back with less than this instance has seen"
-                );
-            }
-            let error = StoreError::Unavailable(LOST.to_owned());
-            return Err(Failed { error, may_be_done: false });
+        if reply.status != "lost" {
+            self.saw(namespace, &reply, sent);
         }
-        self.saw(namespace, &reply, sent);
         Ok(reply)
     }
 
@@ -281,7 +320,7 @@ impl Books {
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let memory = self.memory();
-        let lost = || (!memory.lost.is_empty()).then(|| LOST.to_owned());
+        let lost = || memory.lost.values().next().cloned();
         let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
         trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
     }
@@ -312,8 +351,13 @@ impl Books {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
         commands.sadd(names::NAMESPACES, namespace).ignore();
+        // Whoever moves the books away looks for new tenants after it has said so.
+        commands.cmd("GET").arg(names::CLOSED);
         commands.hset_nx(meta, "epoch", epoch).ignore();
-        let () = self.link.ask_all(&commands).await?;
+        let (closed,): (Option<String>,) = self.link.ask_all(&commands).await?;
+        if let Some(why) = closed {
+            return Err(StoreError::Unavailable(why));
+        }
         let mut memory = self.memory();
         if !memory.known.iter().any(|known| known == namespace) {
             memory.known.push(namespace.to_owned());

@@ -62,6 +62,9 @@ impl Books {
             let heads: Vec<(Option<String>, Option<i64>)> = self.link.ask_all(&commands).await?;
             for (namespace, (epoch, seq)) in chunk.iter().zip(heads) {
                 let epoch = epoch.unwrap_or_default();
+                if !self.follows(&mut followed, namespace, &epoch).await? {
+                    continue;
+                }
                 let before = take(&mut followed, namespace, &epoch);
                 let has_more = before.as_ref().and_then(|before| number(&before.last))
                     < Some(seq.unwrap_or(0));
@@ -118,15 +121,42 @@ impl Books {
                     is_whole = false;
                 }
             }
-            let rows = entries.iter().filter_map(Row::read);
-            let rows = rows.filter_map(|row| row.copied(namespace)).collect();
+            let rows: Vec<Row> = entries.iter().filter_map(Row::read).collect();
+            let told = rows.iter().map(Row::told).collect();
+            let rows = rows.into_iter().filter_map(|row| row.copied(namespace)).collect();
             let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), is_whole };
             last = Some(newest.clone());
-            self.copy.append(journal.clone(), now, rows).await?;
+            let seq = number(newest).unwrap_or(0);
+            self.copy.append(journal.clone(), now, rows, told).await?;
+            if !namespace.is_empty() {
+                self.saw_row(namespace, epoch, seq);
+            }
             if entries.len() < ROWS {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Books {
+    /// Are these the books that were copied so far, or those that a repair has made of them? Others under
+    /// the same name are nothing that this instance may sell from, and are not mixed with its own.
+    async fn follows(
+        &self,
+        followed: &mut HashMap<String, Followed>,
+        namespace: &str,
+        epoch: &str,
+    ) -> Result<bool, StoreError> {
+        let Some(known) = followed.get_mut(&Names::of(namespace).journal()) else {
+            return Ok(true);
+        };
+        if known.epoch != epoch {
+            if !self.goes_on(namespace, &known.epoch).await? {
+                return Ok(false);
+            }
+            epoch.clone_into(&mut known.epoch);
+        }
+        Ok(true)
     }
 }
 

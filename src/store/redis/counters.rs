@@ -29,6 +29,23 @@ pub(super) fn read(field: &str, text: &str) -> Option<(CounterName, Counter)> {
     Some((CounterName::new(name), counter))
 }
 
+/// A counter as scripts write it.
+pub(super) fn text(counter: &Counter) -> String {
+    match counter {
+        Counter::Lifetime(value) => value.to_string(),
+        Counter::Day(period, value) | Counter::Month(period, value) => format!("{period}:{value}"),
+        Counter::Rolling(_, buckets) => {
+            let sum = buckets.iter().fold(0_i64, |sum, (_, count)| sum.saturating_add(*count));
+            let (newest, older) = match buckets.split_last() {
+                Some(((bucket, count), older)) => (format!("{bucket}:{count}"), older),
+                None => ("0:0".to_owned(), [].as_slice()),
+            };
+            let older = older.iter().map(|(bucket, count)| format!(" {bucket}:{count}"));
+            format!("{sum} {newest}{}", older.collect::<String>())
+        }
+    }
+}
+
 /// `sum newest:count bucket:count …`, in rising order of bucket and without those that count nothing.
 fn buckets(text: &str) -> Option<Vec<(i64, i64)>> {
     let mut parts = text.split(' ');
@@ -87,6 +104,8 @@ mod tests {
             assert_eq!(read.as_ref().map(|(_, counter)| counter), counter.as_ref(), "{field}");
             if let Some((name, counter)) = read {
                 assert_eq!(super::field(&name, counter.window()), field);
+                let again = super::read(field, &super::text(&counter));
+                assert_eq!(again, Some((name, counter)), "{field}");
             }
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Plan {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) leave: Vec<(usize, String)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) rows: Vec<(&'static str, String, String)>,
+    pub(super) rows: Vec<(&'static str, String, String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +56,8 @@ struct PlanOnce {
     note: String,
     ttl: i64,
     most: usize,
+    /// The journal tells of it.
+    told: bool,
 }
 
 /// What became of a plan.
@@ -83,6 +85,7 @@ impl Plan {
                 note: once.note,
                 ttl: i64::try_from(ONCE_TTL.as_millis()).unwrap_or(i64::MAX),
                 most: ONCE_MAX,
+                told: true,
             },
             None => PlanOnce {
                 id: hex::encode(random::<16>()?),
@@ -91,6 +94,7 @@ impl Plan {
                 ttl: i64::try_from(REDIS_DEED_REMEMBERED.as_millis()).unwrap_or(i64::MAX),
                 // What we remember for ourselves has room of its own.
                 most: ONCE_MAX.saturating_mul(2),
+                told: false,
             },
         };
         let keys = vec![names.meta(), names.due(), names.journal(), names.once()];
@@ -129,9 +133,9 @@ impl Plan {
         self.expect.push((place, "*".to_owned()));
     }
 
-    /// A row that tells of a record.
-    pub(super) fn told(&mut self, kind: &'static str, id: &str, record: String) {
-        self.rows.push((kind, id.to_owned(), record));
+    /// A row that tells of a record, and what of it is not in its text.
+    pub(super) fn told(&mut self, kind: &'static str, id: &str, record: String, more: String) {
+        self.rows.push((kind, id.to_owned(), record, more));
     }
 
     pub(super) fn audit(&mut self, event: Option<AuditEvent>) {

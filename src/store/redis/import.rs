@@ -145,7 +145,7 @@ impl Books {
             let id = &arrival.key.id;
             hints.set(names::key(id), namespace).ignore();
             hints.zadd(names::KEYS, format!("{namespace} {id}"), place).ignore();
-            let account = plan.put_key(&names, &arrival.key)?;
+            let account = plan.put_key_at(&names, &arrival.key, Some(place))?;
             plan.expect.push((account, String::new()));
             plan.open_account(account, arrival, deed.reason.as_deref())?;
             plan.order.push((keys, place.to_string(), id.to_string()));

@@ -8,6 +8,7 @@ use super::names::Names;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
 use crate::store::StoreError;
+use crate::store::told::Told;
 
 /// Rows that are read at once.
 pub(super) const ROWS: usize = 1_000;
@@ -17,6 +18,8 @@ pub(super) type Entry = (String, Vec<(String, String)>);
 
 /// A row of the journal.
 pub(super) struct Row {
+    /// Its number; of the journal that belongs to no tenant, the moment of its writing.
+    pub(super) row: i64,
     pub(super) at: Time,
     pub(super) kind: String,
     pub(super) call: String,
@@ -26,15 +29,18 @@ pub(super) struct Row {
     pub(super) labels: String,
     /// What is left after it, where it changed that.
     pub(super) balance: String,
+    /// What a record's text leaves out, or what is remembered of a call.
+    pub(super) more: String,
 }
 
 impl Row {
-    pub(super) fn read((_, fields): &Entry) -> Option<Self> {
+    pub(super) fn read((id, fields): &Entry) -> Option<Self> {
         let field = |name: &str| {
             let found = fields.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone())
         };
         Some(Self {
+            row: id.split('-').next()?.parse().ok()?,
             at: Time::from_ms(field("at")?.parse().ok()?),
             kind: field("kind")?,
             call: field("call").unwrap_or_default(),
@@ -43,7 +49,25 @@ impl Row {
             detail: field("detail")?,
             labels: field("labels").unwrap_or_default(),
             balance: field("balance").unwrap_or_default(),
+            more: field("more").unwrap_or_default(),
         })
+    }
+
+    /// The row as it is told of.
+    pub(super) fn told(&self) -> Told {
+        let Self { row, at, kind, call, account, amount, detail, labels, more, balance } = self;
+        Told {
+            row: *row,
+            at: *at,
+            kind: kind.clone(),
+            call: call.clone(),
+            account: account.as_str().to_owned(),
+            amount: *amount,
+            detail: detail.clone(),
+            labels: labels.clone(),
+            // What a change of credits left is in its entry of the audit log.
+            more: if kind == "audit" { balance.clone() } else { more.clone() },
+        }
     }
 
     /// Its calls: tool, price, credits charged, outcome.

@@ -60,10 +60,23 @@ fn record_text(key: &Key) -> Result<String, StoreError> {
 impl Plan {
     /// Writes a key's record.
     pub(super) fn put_key(&mut self, names: &Names, key: &Key) -> Result<usize, StoreError> {
+        self.put_key_at(names, key, None)
+    }
+
+    /// The same of a key that is made, with its place in the order.
+    pub(super) fn put_key_at(
+        &mut self,
+        names: &Names,
+        key: &Key,
+        order: Option<i64>,
+    ) -> Result<usize, StoreError> {
         let place = self.key(names.account(&key.id.account()));
         let put = fields(place, key)?;
         self.put.push(put);
-        self.told("key", key.id.as_str(), record_text(key)?);
+        let old = key.old.map_or_else(|| "-".to_owned(), |old| hex::encode(old.digest.bytes()));
+        let order = order.map_or_else(String::new, |order| format!(" {order}"));
+        let more = format!("{} {} {old}{order}", key.revision, hex::encode(key.digest.bytes()));
+        self.told("key", key.id.as_str(), record_text(key)?, more);
         Ok(place)
     }
 }
@@ -224,7 +237,7 @@ impl Books {
         let Deed { once, reason, audit } = deed;
         let is_once = once.is_some();
         let mut plan = Plan::new(&names, &key.namespace, once)?;
-        let account = plan.put_key(&names, &key)?;
+        let account = plan.put_key_at(&names, &key, Some(place))?;
         plan.expect.push((account, String::new()));
         if credits != 0 {
             plan.credit(account, &key.id.account(), &json!(credits), "grant", reason.as_deref());
@@ -344,7 +357,7 @@ impl Books {
             json!("digest"),
             json!("old"),
         ]);
-        plan.told("deleted", id.as_str(), "{}".to_owned());
+        plan.told("deleted", id.as_str(), "{}".to_owned(), String::new());
         let keys = plan.key(names.keys());
         plan.leave.push((keys, id.to_string()));
         let team = self.leave_team(&mut plan, &names, key).await?;

@@ -1,7 +1,7 @@
 //! What one instance keeps in memory: copies of records, and what it has seen of Redis. Nothing here
 //! decides about money.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,8 +68,9 @@ pub(super) struct Memory {
     pub(super) compared: Option<Compared>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
-    /// Tenants of whose books Redis has less than this instance has seen.
-    pub(super) lost: BTreeSet<String>,
+    /// Tenants whose books may not be sold from, because Redis has less of them than this instance has seen
+    /// or somebody repairs or moves them: and why.
+    pub(super) lost: BTreeMap<String, String>,
     /// The newest ledger time of all, and how far it was ahead of this machine's clock.
     pub(super) ledger_now: Time,
     pub(super) ahead_ms: i64,
@@ -140,6 +141,14 @@ impl Memory {
                 self.digests.remove(&digest);
             }
         }
+    }
+
+    /// Believes no record that was read before.
+    pub(super) fn forget_records(&mut self) {
+        self.keys.clear();
+        self.digests.clear();
+        // The next look at the lists reads all of them again.
+        self.changes = -1;
     }
 
     /// Ledger time as Redis has just told it.

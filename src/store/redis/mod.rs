@@ -15,7 +15,10 @@ mod copy;
 mod counters;
 mod credits;
 mod deeds;
+mod epochs;
+mod foreign;
 mod held;
+mod hints;
 mod import;
 mod journal;
 mod keys;
@@ -24,14 +27,20 @@ mod link;
 mod lists;
 mod loose_ends;
 mod memory;
+mod migrate;
 mod names;
 mod outbox;
+mod put;
 mod refusals;
+mod repair;
+mod sources;
 mod store;
 mod sums;
 mod teams;
 mod tenants;
 mod unsent;
+mod verify;
+mod whole;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,8 +48,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
+pub use foreign::{ForeignKey, keys_of_paygate_mcp};
 pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
 pub use link::RedisStanding;
+pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_file, migrate_to_redis};
+pub use repair::{RepairError, RepairReport, repair};
+pub use verify::verify;
 
 use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};
 
@@ -83,6 +96,13 @@ impl Default for RedisReach {
             answer_timeout: REDIS_ANSWER_TIMEOUT,
             on_unavailable: OnUnavailable::Refuse,
         }
+    }
+}
+
+impl RedisOptions {
+    /// What is wrong with a URL, if anything, as the end of a sentence that begins with it.
+    pub fn check_url(url: &str) -> Result<(), &'static str> {
+        link::check_url(url)
     }
 }
 

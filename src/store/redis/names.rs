@@ -17,6 +17,8 @@ pub(super) const TOKENS: &str = "pg:{@}:tokens";
 pub(super) const CHANGES: &str = "pg:changes";
 /// What messages are sealed with that clients keep for any instance.
 pub(super) const SEAL: &str = "pg:seal";
+/// Why no books may be begun here: they are being moved, or have moved.
+pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:{@}:journal";
 

@@ -28,9 +28,9 @@ impl Plan {
             json!("rev"),
             json!(team.revision.to_string()),
             json!("record"),
-            json!(record),
+            json!(&record),
         ]);
-        self.told("team", team.id.as_str(), record);
+        self.told("team", team.id.as_str(), record, team.revision.to_string());
         Ok(Arc::new(team))
     }
 

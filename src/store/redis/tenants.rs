@@ -13,7 +13,7 @@ use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX, REDIS_JOURNAL_ROWS_
 use crate::model::namespace::Namespace;
 use crate::model::token::{AdminToken, TokenId};
 use crate::store::record::TokenRecord;
-use crate::store::{Deed, StoreError};
+use crate::store::{Deed, StoreError, clock};
 
 impl Books {
     /// Replaces a tenant's record.
@@ -38,11 +38,11 @@ impl Books {
         plan.put.push(vec![
             json!(1),
             json!("rev"),
-            json!(revision),
+            json!(&revision),
             json!("record"),
-            json!(record),
+            json!(&record),
         ]);
-        plan.told("namespace", &tenant.name, record);
+        plan.told("namespace", &tenant.name, record, revision);
         plan.audit(deed.audit);
         self.act(plan, self.present()).await?;
         let tenant = Arc::new(tenant);
@@ -93,6 +93,7 @@ impl Books {
         let mut commands = redis::pipe();
         commands.atomic();
         commands.hset(names::TOKENS, token.id.as_str(), record.to_string()).ignore();
+        commands.add_command(told("token", token.id.as_str(), &record.to_string())).ignore();
         if let Some(event) = &deed.audit {
             commands.add_command(noted(event)).ignore();
         }
@@ -103,7 +104,11 @@ impl Books {
 
     /// Ends an admin token.
     pub(super) async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
-        let gone: i64 = self.link.ask(cmd("HDEL").arg(names::TOKENS).arg(id.as_str())).await?;
+        let mut commands = redis::pipe();
+        commands.atomic();
+        commands.hdel(names::TOKENS, id.as_str());
+        commands.add_command(told("token-gone", id.as_str(), "")).ignore();
+        let (gone,): (i64,) = self.link.ask_all(&commands).await?;
         let mut known = false;
         self.memory().tokens.retain(|_, token| {
             let is_it = token.id == *id;
@@ -131,5 +136,14 @@ fn noted(event: &AuditEvent) -> redis::Cmd {
     add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
     add.arg("at").arg(event.at.ms()).arg("kind").arg("audit");
     add.arg("amount").arg("0").arg("detail").arg(audit_text(event));
+    add
+}
+
+/// A row that tells of an admin token.
+fn told(kind: &str, id: &str, record: &str) -> redis::Cmd {
+    let mut add = cmd("XADD");
+    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
+    add.arg("at").arg(clock::now().ms()).arg("kind").arg(kind).arg("account").arg(id);
+    add.arg("amount").arg("0").arg("detail").arg(record);
     add
 }

@@ -201,7 +201,7 @@ impl Books {
     /// One that is only busy would say who may call no more; one that has lost something sells nothing
     /// until an operator has looked.
     fn may_lease(&self, charge: &Charge) -> bool {
-        self.link.trouble().is_some() && !self.memory().lost.contains(charge.namespace.as_str())
+        self.link.trouble().is_some() && !self.memory().lost.contains_key(charge.namespace.as_str())
     }
 
     fn hold_on_lease(

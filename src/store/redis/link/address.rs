@@ -49,6 +49,11 @@ pub(super) enum Kind {
     Cluster,
 }
 
+/// What is wrong with a URL, if anything, without the URL.
+pub(in crate::store::redis) fn check(url: &str) -> Result<(), &'static str> {
+    parts(url).map(|_| ())
+}
+
 /// All that a URL says.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -75,7 +80,8 @@ impl Place {
 
 fn parts(url: &str) -> Result<Place, &'static str> {
     let (scheme, rest) = url.split_once("://").ok_or("has no `redis://` in front")?;
-    let (is_tls, what) = match scheme.split_once('+').unwrap_or((scheme, "")) {
+    let scheme = scheme.to_ascii_lowercase();
+    let (is_tls, what) = match scheme.split_once('+').unwrap_or((&scheme, "")) {
         ("redis" | "valkey", what) => (false, what),
         ("rediss" | "valkeys", what) => (true, what),
         _ => {
@@ -142,6 +148,7 @@ mod tests {
             ("redis://h", Kind::Server, "h:6379", false, 0, None),
             ("redis://u:p%40ss@h:1/3", Kind::Server, "h:1", false, 3, Some("p@ss")),
             ("rediss://:p@[::1]:7/", Kind::Server, "[::1]:7", true, 0, Some("p")),
+            ("REDISS://h", Kind::Server, "h:6379", true, 0, None),
             ("valkeys://h", Kind::Server, "h:6379", true, 0, None),
             ("redis+sentinel://a,b:1/mymaster", sentinel(), "a:26379 b:1", false, 0, None),
             ("rediss+sentinel://:p@a:2/mymaster/4", sentinel(), "a:2", true, 4, Some("p")),

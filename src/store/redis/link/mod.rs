@@ -4,6 +4,8 @@
 //! hold is known by its call, a resolution finds its hold gone, a deed is known by its id. So a lost
 //! answer is asked for again, a few times within a bound, before the caller is told that the books are
 //! not available; and then that it may have been done nevertheless.
+//!
+//! Why the crate's own managers of connections are not used: `docs/decisions/006-books-in-redis.md`.
 
 mod address;
 mod breaker;
@@ -28,6 +30,7 @@ use tokio::time::{Instant, sleep};
 use super::RedisOptions;
 use crate::model::bounds::{REDIS_REDIRECTS_MAX, REDIS_SLOTS_PAUSE, REDIS_TRIES};
 use crate::store::StoreError;
+pub(super) use address::check as check_url;
 use address::{Kind, Place};
 use cluster::Cluster;
 use dial::{Dialer, said};

@@ -19,7 +19,7 @@ local function whole(number)
 end
 
 -- What is not there is false in Lua.
-local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev')
+local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev', 'closed')
 local seq = tonumber(meta[2] or 0)
 local epoch = meta[3] or ''
 
@@ -38,9 +38,9 @@ local function reply(status, ...)
   return { status, whole(now), whole(saved), whole(seq), epoch, ... }
 end
 
--- Redis has come back with less than the caller has seen.
+-- Redis has come back with less than the caller has seen, or somebody repairs or moves these books.
 local function has_lost()
-  return (ARGV[2] ~= '' and ARGV[2] ~= epoch) or seq < tonumber(ARGV[3])
+  return meta[5] or (ARGV[2] ~= '' and ARGV[2] ~= epoch) or seq < tonumber(ARGV[3])
 end
 
 local function save_time()

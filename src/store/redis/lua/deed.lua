@@ -3,14 +3,14 @@
 --
 -- KEYS: meta, due, journal, once, then whatever the plan names.
 -- ARGV: clock, epoch, seen; journal's length; the plan:
---   once     {id, request, note, ttl, most}; what was done under this id is not done again
+--   once     {id, request, note, ttl, most, told}; what was done under this id is not done again
 --   expect   [[key, revision]...]; '' for a record that must not be there and never was, '*' for any
 --   refund   {key, call, account, held_at, postings, accounts: [KEYS by place], done: key, amount, detail}
 --   credits  [{key, account, amount or "rest", kind, detail}...]
 --   openings [{key, account, postings, amount, last, detail}...]: numbers of accounts that are new here
 --   put      [[key, field, value...]...], drop [[key, field...]...]
 --   order    [[key, place, member]...], leave [[key, member]...]
---   rows     [[kind, account, detail]...], audit: text, with the balance after it if it `tells`
+--   rows     [[kind, account, detail, more]...], audit: text, with the balance after it if it `tells`
 --   show     the key whose balance is told
 
 if has_lost() then
@@ -141,7 +141,7 @@ for _, leave in ipairs(plan.leave or {}) do
   call('ZREM', KEYS[leave[1]], leave[2])
 end
 for _, row in ipairs(plan.rows or {}) do
-  journal(KEYS[3], ARGV[4], 'kind', row[1], 'account', row[2], 'amount', '0', 'detail', row[3])
+  journal(KEYS[3], ARGV[4], 'kind', row[1], 'account', row[2], 'amount', '0', 'detail', row[3], 'more', row[4])
 end
 local balance = available()
 if plan.audit then
@@ -152,6 +152,10 @@ if once then
   call('HSET', KEYS[4], once.id,
     till .. ' ' .. once.request .. ' ' .. balance .. '\n' .. once.note)
   call('ZADD', KEYS[2], till, 'once:' .. once.id)
+  if once.told then
+    journal(KEYS[3], ARGV[4], 'kind', 'once', 'amount', balance, 'detail', once.note,
+      'more', once.id .. ' ' .. once.request .. ' ' .. till)
+  end
 end
 -- Ledger time is the time of money.
 if moves then

@@ -64,6 +64,21 @@ local function give_back(one)
   return #back == 0
 end
 
+-- What is remembered of a captured call beside its money: that it is not to be paid for again.
+local function remembered(one)
+  if one.kind ~= 'capture' then
+    return ''
+  end
+  local more = ''
+  if one.keep then
+    more = 'kept ' .. one.keep.id .. ' ' .. one.keep.request .. ' ' .. whole(now + one.keep.ttl)
+  end
+  if one.paid then
+    more = more .. ' paid ' .. one.paid_call .. ' ' .. whole(one.paid)
+  end
+  return more
+end
+
 -- The row says all of the call: what it held, when and until when, and how it ended.
 local function write_row(one, is_whole)
   local detail = '{"held":' .. whole(one.at) .. ',"until":' .. one.deadline
@@ -80,7 +95,8 @@ local function write_row(one, is_whole)
     detail = detail .. ',"kept":[' .. table.concat(kept, ',') .. ']'
   end
   journal(KEYS[4], ARGV[4], 'kind', 'call', 'call', one.call, 'account', one.payer,
-    'amount', whole(one.charged), 'detail', detail .. one.tail .. '}', 'labels', one.labels)
+    'amount', whole(one.charged), 'detail', detail .. one.tail .. '}', 'labels', one.labels,
+    'more', remembered(one))
 end
 
 local function keep_answer(one)

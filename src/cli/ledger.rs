@@ -1,0 +1,64 @@
+//! `paygate ledger`: replays the journal against every balance and counter, and brings a Redis that has come
+//! back with less up to it.
+
+use std::path::{Path, PathBuf};
+
+use tokio::runtime::Builder;
+
+use super::output;
+use crate::config::{DB_DEFAULT, RepairFlags, VerifyFlags};
+use crate::store::{local, redis};
+
+pub(super) fn verify(flags: &VerifyFlags) -> Result<(), String> {
+    let Some(url) = &flags.redis else {
+        return verify_file(flags.db.as_deref().unwrap_or(Path::new(DB_DEFAULT)));
+    };
+    let copies: Vec<PathBuf> = flags.db.iter().cloned().collect();
+    let report = runtime()?.block_on(redis::verify(url, &copies));
+    let report = report.map_err(|why| format!("ledger verify: {why}"))?;
+    output::print(&report.to_string());
+    if report.is_clean() {
+        Ok(())
+    } else {
+        Err("ledger verify: Redis and its journal contradict each other; `paygate ledger repair --redis URL --db COPY` \
+             shows what would be written to make it what the journal says"
+            .to_owned())
+    }
+}
+
+fn verify_file(db: &Path) -> Result<(), String> {
+    let report = local::verify(db).map_err(|why| format!("ledger verify: {why}"))?;
+    output::print(&report.to_string());
+    if report.is_clean() {
+        Ok(())
+    } else {
+        Err(format!(
+            "ledger verify: {} contradicts itself; keep this file, and restore a backup or ask for help with the \
+             report above",
+            db.display()
+        ))
+    }
+}
+
+pub(super) fn repair(flags: &RepairFlags) -> Result<(), String> {
+    let repaired = runtime()?.block_on(redis::repair(&flags.redis, &flags.db, flags.apply));
+    let report = repaired.map_err(|why| format!("ledger repair: {why}"))?;
+    output::print(&report.to_string());
+    if !flags.apply {
+        return Ok(());
+    }
+    let report = runtime()?.block_on(redis::verify(&flags.redis, &flags.db));
+    let report = report.map_err(|why| format!("ledger repair: {why}"))?;
+    output::print(&report.to_string());
+    if report.is_clean() {
+        Ok(())
+    } else {
+        Err("ledger repair: the books still do not agree; keep the copies, and ask for help with the report above"
+            .to_owned())
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|why| format!("the system does not let it run: {why}"))
+}

@@ -1,0 +1,56 @@
+//! Flags of the commands that look after whole books: what `paygate ledger` and `paygate migrate` take.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+
+/// Words behind `paygate ledger`.
+#[derive(Debug, Subcommand)]
+pub(super) enum LedgerWords {
+    /// Replay the journal against every balance and counter; any difference exits with 1
+    #[command(args_override_self = true)]
+    Verify(VerifyFlags),
+    /// Bring a Redis that has come back with less up to the journal that instances have copied
+    Repair(RepairFlags),
+}
+
+/// `paygate ledger verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyFlags {
+    /// File that keeps the books [default: paygate.db]; with --redis an instance's copy of its journal
+    #[arg(long, value_name = "PATH")]
+    pub db: Option<PathBuf>,
+    /// Verify books in Redis: redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<SecretString>,
+}
+
+/// `paygate ledger repair`.
+#[derive(Debug, Clone, Args)]
+pub struct RepairFlags {
+    /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "URL")]
+    pub redis: SecretString,
+    /// An instance's copy of the journals; name those of all instances, with one --db each
+    #[arg(long, value_name = "COPY", required = true)]
+    pub db: Vec<PathBuf>,
+    /// Write what is proposed; without it nothing is changed
+    #[arg(long)]
+    pub apply: bool,
+}
+
+/// `paygate migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateFlags {
+    /// Where the books are: a file, or redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "FILE|URL")]
+    pub from: SecretString,
+    /// Where they are to be: a new file, or an empty Redis
+    #[arg(long, value_name = "FILE|URL")]
+    pub to: SecretString,
+    /// Out of Redis: an instance's copy of the journals, for what has left Redis. Into Redis: a new file for
+    /// the copy that an instance will keep
+    #[arg(long, value_name = "COPY")]
+    pub db: Vec<PathBuf>,
+}

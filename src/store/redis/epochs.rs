@@ -1,0 +1,103 @@
+//! Which books are in Redis: each tenant's have a mark, the epoch, and a repair gives them a new one. It
+//! leaves word which books they were before and up to which row, so that every instance finds out by
+//! itself whether all that it has written down is in them, and goes on.
+
+use redis::cmd;
+
+use super::books::Books;
+use super::memory::Seen;
+use super::names::{self, Names};
+use crate::store::StoreError;
+
+/// Epochs before the present one, each with the last row that was taken over: `epoch:row epoch:row …`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Was(Vec<(String, i64)>);
+
+/// Repairs that are remembered: an instance that has slept through more is asked for its copy again.
+const REMEMBERED: usize = 32;
+
+impl Was {
+    pub(super) fn read(text: &str) -> Self {
+        let one = |word: &str| {
+            let (epoch, row) = word.split_once(':')?;
+            Some((epoch.to_owned(), row.parse().ok()?))
+        };
+        Self(text.split(' ').filter_map(one).collect())
+    }
+
+    pub(super) fn text(&self) -> String {
+        let words: Vec<String> =
+            self.0.iter().map(|(epoch, row)| format!("{epoch}:{row}")).collect();
+        words.join(" ")
+    }
+
+    /// The last row that was taken over of some books.
+    pub(super) fn row(&self, epoch: &str) -> Option<i64> {
+        self.0.iter().find(|(known, _)| known == epoch).map(|(_, row)| *row)
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, epoch: &str, row: i64) {
+        if !epoch.is_empty() {
+            self.0.retain(|(known, _)| known != epoch);
+            self.0.push((epoch.to_owned(), row));
+            let over = self.0.len().saturating_sub(REMEMBERED);
+            self.0.drain(..over);
+        }
+    }
+}
+
+impl Books {
+    /// Are the books in Redis those that a repair has made of the ones with this epoch, with all that this
+    /// instance has copied of them? Then it goes on with them.
+    pub(super) async fn goes_on(&self, namespace: &str, before: &str) -> Result<bool, StoreError> {
+        let names = Names::of(namespace);
+        let mut get = cmd("HMGET");
+        get.arg(names.meta()).arg(&["epoch", "was", "seq", "closed"]);
+        let (epoch, was, seq, closed): (
+            Option<String>,
+            Option<String>,
+            Option<i64>,
+            Option<String>,
+        ) = self.link.ask(&get).await?;
+        let (Some(epoch), Some(was), None) = (epoch, was, closed) else { return Ok(false) };
+        let Some(taken_over) = Was::read(&was).row(before) else { return Ok(false) };
+        let copied = self.copy.last_told(names.journal(), before.to_owned()).await?;
+        if copied > taken_over {
+            return Ok(false);
+        }
+        let epochs = (before.to_owned(), epoch.clone());
+        self.copy.go_on(names.journal(), epochs, was).await?;
+        tracing::warn!(
+            target: "store", %namespace, rows = taken_over,
+            "the books in Redis were repaired; this instance goes on with them"
+        );
+        let mut memory = self.memory();
+        memory.seen.insert(namespace.to_owned(), Seen { epoch, seq: seq.unwrap_or(0) });
+        // Records may be older or newer than those that are known here.
+        memory.forget_records();
+        Ok(true)
+    }
+
+    /// A row of these books was copied: from now on nothing is sold from books without it.
+    pub(super) fn saw_row(&self, namespace: &str, epoch: &str, seq: i64) {
+        let mut memory = self.memory();
+        let seen = memory.seen.entry(namespace.to_owned()).or_default();
+        if seen.epoch.is_empty() {
+            epoch.clone_into(&mut seen.epoch);
+        }
+        if seen.epoch == epoch {
+            seen.seq = seen.seq.max(seq);
+        }
+    }
+
+    /// Who keeps a tenant's books closed, if anybody does.
+    pub(super) async fn closed_by(&self, namespace: &str) -> Result<Option<String>, StoreError> {
+        let meta = Names::of(namespace).meta();
+        let own: Option<String> = self.link.ask(cmd("HGET").arg(meta).arg("closed")).await?;
+        match own {
+            Some(own) => Ok(Some(own)),
+            None => self.link.ask(cmd("GET").arg(names::CLOSED)).await,
+        }
+    }
+}

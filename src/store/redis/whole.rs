@@ -1,0 +1,414 @@
+//! The books in Redis as `paygate ledger` and `paygate migrate` see them: a whole tenant at one moment, and
+//! all rows of its journal.
+
+use std::collections::BTreeMap;
+
+use redis::{Value, cmd};
+use secrecy::SecretString;
+
+use super::credits::{account_of, pairs};
+use super::epochs::Was;
+use super::journal::{Entry, ROWS, Row};
+use super::link::{Link, text};
+use super::names::{self, Names};
+use super::{RedisClock, RedisOptions, RedisReach};
+use crate::ledger::Hold;
+use crate::model::bounds::{REDIS_CONFLICT_TRIES, REDIS_WHOLE_TIMEOUT};
+use crate::model::ids::AccountId;
+use crate::model::time::Time;
+use crate::store::StoreError;
+use crate::store::image::{Image, KeptAnswer, OnceDone, OpenCall, Record};
+use crate::store::local::entries;
+use crate::store::replay::call_id;
+use crate::store::told::Told;
+
+/// Whoever looks at whole books, or changes them so.
+pub(super) struct Whole {
+    pub(super) link: Link,
+}
+
+/// The tenant's books, and how far they go.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) image: Image,
+    /// Which books they are; empty if there are none.
+    pub(super) epoch: String,
+    pub(super) was: Was,
+    /// The last row.
+    pub(super) seq: i64,
+    /// What is not as every script leaves it, in words.
+    pub(super) strange: Vec<String>,
+    /// Who keeps them closed.
+    pub(super) closed: Option<String>,
+    /// The accounts as they are in Redis, so that only what differs is written.
+    pub(super) fields: BTreeMap<AccountId, Vec<(String, String)>>,
+}
+
+/// Fields of an account's hash that are neither its record nor its numbers.
+const OTHERS: [&str; 7] = ["rev", "record", "digest", "old", "gone", "parked", "held"];
+
+/// A link for questions about all there is: nobody waits for their answers to be served.
+pub(super) async fn patient_link(url: &SecretString) -> Result<Link, StoreError> {
+    let reach = RedisReach {
+        connect_timeout: REDIS_WHOLE_TIMEOUT,
+        answer_timeout: REDIS_WHOLE_TIMEOUT,
+        ..RedisReach::default()
+    };
+    let (url, clock) = (url.clone(), RedisClock::Server);
+    Link::open(&RedisOptions { url, reach, clock, copy: None }).await
+}
+
+impl Whole {
+    pub(super) async fn open(url: &SecretString) -> Result<Self, StoreError> {
+        Ok(Self { link: patient_link(url).await? })
+    }
+
+    /// Every tenant that has anything.
+    pub(super) async fn namespaces(&self) -> Result<Vec<String>, StoreError> {
+        let kind: String = self.link.ask(cmd("TYPE").arg(names::NAMESPACES)).await?;
+        if kind == "none" {
+            return Ok(Vec::new());
+        }
+        let mut known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
+        known.sort();
+        Ok(known)
+    }
+
+    /// Some rows of a tenant's journal behind one.
+    pub(super) async fn rows(&self, names: &Names, after: i64) -> Result<Vec<Told>, StoreError> {
+        let mut range = cmd("XRANGE");
+        let after = after.max(0);
+        range.arg(names.journal()).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(ROWS);
+        let entries: Vec<Entry> = self.link.ask(&range).await?;
+        entries
+            .iter()
+            .map(|entry| {
+                let strange =
+                    || StoreError::Read(format!("row {} of {} is none", entry.0, names.journal()));
+                Row::read(entry).map(|row| row.told()).ok_or_else(strange)
+            })
+            .collect()
+    }
+
+    /// First and last row of a tenant's journal that are in Redis.
+    pub(super) async fn ends(&self, names: &Names) -> Result<Option<(i64, i64)>, StoreError> {
+        let mut ends = redis::pipe();
+        ends.cmd("XRANGE").arg(names.journal()).arg("-").arg("+").arg("COUNT").arg(1);
+        ends.cmd("XREVRANGE").arg(names.journal()).arg("+").arg("-").arg("COUNT").arg(1);
+        let ends: Vec<Vec<Entry>> = self.link.ask_all(&ends).await?;
+        let number = |entry: &Entry| entry.0.split('-').next().and_then(|row| row.parse().ok());
+        let mut ends = ends.iter().map(|entries| entries.first().and_then(number));
+        Ok(ends.next().flatten().zip(ends.next().flatten()))
+    }
+
+    /// All of a tenant at one moment. `beside` are accounts that no list names: those of deleted keys.
+    pub(super) async fn snapshot(
+        &self,
+        namespace: &str,
+        beside: &[AccountId],
+    ) -> Result<Snapshot, StoreError> {
+        let names = Names::of(namespace);
+        let mut accounts = self.listed(&names).await?;
+        for _ in 0..REDIS_CONFLICT_TRIES {
+            let mut all = accounts.clone();
+            all.extend(beside.iter().filter(|id| !accounts.contains(id)).cloned());
+            let values = self.read_at_once(&names, &all).await?;
+            let listed = listed_in(&values);
+            if listed == accounts {
+                return Ok(Snapshot::read(&all, values));
+            }
+            accounts = listed;
+        }
+        Err(StoreError::Unavailable(format!(
+            "keys of {namespace} are made faster than they are read"
+        )))
+    }
+
+    async fn listed(&self, names: &Names) -> Result<Vec<AccountId>, StoreError> {
+        let mut lists = redis::pipe();
+        lists.cmd("ZRANGE").arg(names.keys()).arg(0).arg(-1);
+        lists.cmd("ZRANGE").arg(names.teams()).arg(0).arg(-1);
+        let lists: Vec<Vec<String>> = self.link.ask_all(&lists).await?;
+        Ok(lists.iter().flatten().map(|id| AccountId::new(id)).collect())
+    }
+
+    /// One transaction, so that nothing happens in between.
+    async fn read_at_once(
+        &self,
+        names: &Names,
+        accounts: &[AccountId],
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut read = redis::pipe();
+        read.atomic();
+        read.cmd("ZRANGE").arg(names.keys()).arg(0).arg(-1).arg("WITHSCORES");
+        read.cmd("ZRANGE").arg(names.teams()).arg(0).arg(-1);
+        for hash in [names.meta(), names.holds(), names.kept(), names.once(), names.refunds()] {
+            read.cmd("HGETALL").arg(hash);
+        }
+        read.cmd("ZRANGE").arg(names.due()).arg(0).arg(-1).arg("WITHSCORES");
+        for account in accounts {
+            read.cmd("HGETALL").arg(names.account(account));
+        }
+        self.link.ask_all(&read).await
+    }
+}
+
+/// Keys and teams as they are in the lists.
+fn listed_in(values: &[Value]) -> Vec<AccountId> {
+    let texts = |value: Option<&Value>, step: usize| -> Vec<AccountId> {
+        let Some(Value::Array(values)) = value else { return Vec::new() };
+        let texts = values.iter().step_by(step).cloned().filter_map(text);
+        texts.map(|id| AccountId::new(&id)).collect()
+    };
+    let mut listed = texts(values.first(), 2);
+    listed.extend(texts(values.get(1), 1));
+    listed
+}
+
+fn scores(value: Option<&Value>) -> Vec<(String, i64)> {
+    let scored = pairs(value.cloned().unwrap_or(Value::Nil));
+    // A score is a double as text, and whole.
+    let score = |text: &str| text.split('.').next().and_then(|whole| whole.parse().ok());
+    scored.into_iter().filter_map(|(name, text)| Some((name, score(&text)?))).collect()
+}
+
+impl Snapshot {
+    fn read(accounts: &[AccountId], values: Vec<Value>) -> Self {
+        let mut snapshot = Self::default();
+        let places: BTreeMap<String, i64> = scores(values.first()).into_iter().collect();
+        let hash = |index: usize| bytes(values.get(index));
+        snapshot.meta(&hash(2));
+        snapshot.holds(&hash(3));
+        snapshot.remembered(&hash(4), &hash(5), &hash(6));
+        let due = scores(values.get(7));
+        for (id, value) in accounts.iter().zip(values.into_iter().skip(8)) {
+            snapshot.account(id, places.get(id.as_str()).copied(), pairs(value));
+        }
+        snapshot.due(due);
+        snapshot.parked();
+        snapshot
+    }
+
+    fn meta(&mut self, fields: &[(String, Vec<u8>)]) {
+        let field = |name: &str| {
+            let found = fields.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        };
+        let number = |name: &str| field(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.image.now = Time::from_ms(number("now"));
+        self.seq = number("seq");
+        self.epoch = field("epoch").unwrap_or_default();
+        self.was = Was::read(&field("was").unwrap_or_default());
+        self.closed = field("closed");
+        let revision = field("rev").and_then(|text| text.parse().ok());
+        self.image.record = revision.zip(field("record")).map(|(revision, text)| Record {
+            revision,
+            text,
+            ..Record::default()
+        });
+    }
+
+    fn holds(&mut self, fields: &[(String, Vec<u8>)]) {
+        for (call, record) in fields {
+            match open_call(call, &String::from_utf8_lossy(record)) {
+                Some(open) => drop(self.image.calls.insert(call.clone(), open)),
+                None => self.strange.push(format!("open call call_{call}: cannot be read")),
+            }
+        }
+    }
+
+    fn remembered(
+        &mut self,
+        kept: &[(String, Vec<u8>)],
+        once: &[(String, Vec<u8>)],
+        refunds: &[(String, Vec<u8>)],
+    ) {
+        for (id, record) in kept.iter().filter(|(id, _)| !id.contains(':')) {
+            match kept_answer(record) {
+                Some(kept) => drop(self.image.kept.insert(id.clone(), kept)),
+                None => self.strange.push(format!("answer kept under {id}: cannot be read")),
+            }
+        }
+        for (id, record) in once {
+            match once_done(&String::from_utf8_lossy(record)) {
+                // What we remember for ourselves, for minutes.
+                Some(done) if done.request == "0" => {}
+                Some(done) => drop(self.image.once.insert(id.clone(), done)),
+                None => self.strange.push(format!("idempotency key {id}: cannot be read")),
+            }
+        }
+        for (call, at) in refunds {
+            let at = String::from_utf8_lossy(at).parse().unwrap_or(0);
+            self.image.refunded.insert(call.clone(), Time::from_ms(at));
+        }
+    }
+
+    fn account(&mut self, id: &AccountId, place: Option<i64>, fields: Vec<(String, String)>) {
+        let field = |name: &str| {
+            let found = fields.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let record = field("rev").and_then(|revision| revision.parse().ok()).zip(field("record"));
+        let record = record.map(|(revision, text)| Record {
+            revision,
+            text,
+            digest: field("digest").unwrap_or_default(),
+            old: field("old").unwrap_or_default(),
+        });
+        let (image, is_gone) = (&mut self.image, field("gone").is_some());
+        match (record, place) {
+            (Some(record), Some(place)) => drop(image.keys.insert(id.clone(), (place, record))),
+            (Some(record), None) if id.as_str().starts_with("team_") => {
+                image.teams.insert(id.clone(), record);
+            }
+            (Some(_), None) => self.strange.push(format!("{id}: is in no list of keys")),
+            (None, _) if is_gone => drop(image.deleted.insert(id.clone(), Time::ZERO)),
+            (None, Some(_)) => {
+                self.strange.push(format!("{id}: is in the list of keys without a record"))
+            }
+            (None, None) => {}
+        }
+        if fields.is_empty() {
+            return;
+        }
+        let account = account_of(&fields);
+        let known = account.counters().count();
+        let counters =
+            fields.iter().filter(|(name, _)| name != "last" && !OTHERS.contains(&name.as_str()));
+        if counters.count() != known {
+            self.strange.push(format!("{id}: has a counter that cannot be read"));
+        }
+        self.image.accounts.insert(id.clone(), account);
+        self.fields.insert(id.clone(), fields);
+    }
+
+    /// What ends by itself has its moment in a list, or it never would.
+    fn due(&mut self, due: Vec<(String, i64)>) {
+        let found: BTreeMap<String, i64> = due.into_iter().collect();
+        for (member, until) in &found {
+            if let Some(call) = member.strip_prefix("paid:") {
+                self.image.paid.insert(call.to_owned(), Time::from_ms(*until));
+            }
+        }
+        for (member, until) in dues(&self.image) {
+            if found.get(&member) != Some(&until) {
+                let has = found.get(&member).map_or_else(|| "never".to_owned(), i64::to_string);
+                self.strange.push(format!("{member}: ends at {until}, Redis would end it {has}"));
+            }
+        }
+    }
+
+    /// How many calls wait is counted for each key.
+    fn parked(&mut self) {
+        for (id, fields) in &self.fields {
+            let found = fields.iter().find(|(name, _)| name == "parked");
+            let found = found.and_then(|(_, count)| count.parse().ok()).unwrap_or(0);
+            let waiting = waiting(&self.image, id);
+            if found != waiting {
+                self.strange.push(format!("{id}: {waiting} calls wait, Redis has counted {found}"));
+            }
+        }
+    }
+}
+
+/// Calls of a key that wait.
+pub(super) fn waiting(image: &Image, id: &AccountId) -> i64 {
+    let waiting = image.calls.values().filter(|call| call.state.is_some() && call.payer == *id);
+    i64::try_from(waiting.count()).unwrap_or(i64::MAX)
+}
+
+/// What ends by itself, and when.
+pub(super) fn dues(image: &Image) -> BTreeMap<String, i64> {
+    let mut dues = BTreeMap::new();
+    for (id, call) in &image.calls {
+        dues.insert(format!("hold:{id}"), call.until.ms());
+    }
+    for (id, kept) in &image.kept {
+        dues.insert(format!("kept:{id}"), kept.until.ms());
+    }
+    for (id, once) in &image.once {
+        dues.insert(format!("once:{id}"), once.until.ms());
+    }
+    for (call, until) in &image.paid {
+        dues.insert(format!("paid:{call}"), until.ms());
+    }
+    dues
+}
+
+/// The fields of a hash whose values need not be text.
+fn bytes(value: Option<&Value>) -> Vec<(String, Vec<u8>)> {
+    let flat = |value: &Value| match value {
+        Value::BulkString(bytes) => bytes.clone(),
+        other => text(other.clone()).unwrap_or_default().into_bytes(),
+    };
+    let name = |value: &Value| text(value.clone()).unwrap_or_default();
+    match value {
+        Some(Value::Map(pairs)) => {
+            pairs.iter().map(|(key, value)| (name(key), flat(value))).collect()
+        }
+        Some(Value::Array(values)) => values
+            .chunks_exact(2)
+            .filter_map(|pair| Some((name(pair.first()?), flat(pair.get(1)?))))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// `at deadline turn`, state, payer, calls, labels, postings, other accounts: a line each.
+pub(super) fn open_call(call: &str, record: &str) -> Option<OpenCall> {
+    let lines: Vec<&str> = record.split('\n').collect();
+    let [times, state, payer, calls, labels, postings, others] = lines.as_slice() else {
+        return None;
+    };
+    let mut times = times.split(' ');
+    let mut time = || Some(Time::from_ms(times.next()?.parse().ok()?));
+    let (at, until) = (time()?, time()?);
+    let turn = times.next()?.to_owned();
+    let state = if state.is_empty() {
+        None
+    } else {
+        Some(String::from_utf8(hex::decode(state).ok()?).ok()?)
+    };
+    let hold = Hold { call: call_id(call)?, at, deadline: until, postings: Vec::new() };
+    let open = OpenCall {
+        at,
+        until,
+        turn,
+        state,
+        payer: AccountId::new(payer),
+        calls: (*calls).to_owned(),
+        labels: (*labels).to_owned(),
+        postings: (*postings).to_owned(),
+        others: (*others).to_owned(),
+        hold,
+    };
+    let id = call_id(call)?;
+    let detail = open.detail();
+    let (read, _) = entries(at, "hold", Some(id.bytes().as_slice()), &open.payer, 0, &detail)?;
+    match read.into_iter().next() {
+        Some(crate::ledger::Entry::Hold(hold)) => Some(OpenCall { hold, ..open }),
+        _ => None,
+    }
+}
+
+/// `until request call account`, a line break, then `+` and the answer, or `-`.
+fn kept_answer(record: &[u8]) -> Option<KeptAnswer> {
+    let end = memchr::memchr(b'\n', record)?;
+    let (head, rest) = record.split_at_checked(end)?;
+    let mut words = std::str::from_utf8(head).ok()?.split(' ');
+    let until = Time::from_ms(words.next()?.parse().ok()?);
+    let (request, call) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let payer = AccountId::new(words.next()?);
+    let (sign, answer) = rest.get(1..)?.split_first()?;
+    let answer = (*sign == b'+').then(|| answer.to_vec());
+    Some(KeptAnswer { until, request, call, payer, answer })
+}
+
+/// `until request balance`, a line break, then the note.
+fn once_done(record: &str) -> Option<OnceDone> {
+    let (head, note) = record.split_once('\n')?;
+    let mut words = head.split(' ');
+    let until = Time::from_ms(words.next()?.parse().ok()?);
+    let (request, balance) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+    Some(OnceDone { until, request, balance, note: note.to_owned() })
+}

@@ -1,0 +1,134 @@
+//! `paygate migrate`, there and back.
+
+use std::path::{Path, PathBuf};
+
+use paygate::model::audit::AuditFilter;
+use paygate::model::ids::CallId;
+use paygate::store::local::{Durability, LocalOptions, LocalStore};
+use paygate::store::{AuditOrder, AuditPage, Store};
+
+use crate::life::{fill, id, instance, later, now, paygate, said, sells};
+use crate::support::{Ended, RedisServer, TempDir};
+
+fn migrate(from: &str, to: &str, more: &[&str]) -> Ended {
+    let args: Vec<&str> =
+        ["migrate", "--from", from, "--to", to].into_iter().chain(more.iter().copied()).collect();
+    paygate(&args)
+}
+
+fn open(path: &Path) -> LocalStore {
+    let options = LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer };
+    LocalStore::open(&options, now()).unwrap()
+}
+
+/// The audit log, without the places of its entries.
+async fn audit(store: &dyn Store) -> Vec<String> {
+    let page = AuditPage { order: AuditOrder::OldestFirst, after: None, skip: 0, limit: 999 };
+    let mut rows = store.audit(AuditFilter::default(), page).await.unwrap();
+    rows.sort_by_key(|row| (row.namespace.is_some(), row.at, row.message.clone()));
+    rows.iter()
+        .map(|row| format!("{:?} {} {} {}", row.at, row.kind, row.message, row.metadata))
+        .collect()
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_books_move_there_and_back() {
+    let (server, dir) = (RedisServer::start(), TempDir::new());
+    let url = server.url();
+    let (first, second): (PathBuf, PathBuf) = (dir.file("first.db"), dir.file("second.db"));
+    let store = open(&first);
+    fill(&store).await;
+    let in_use = migrate(&text(&first), &url, &[]);
+    assert!(in_use.stderr.contains("in use by another Paygate"), "{in_use:#?}");
+    store.close().await.unwrap();
+    drop(store);
+    // A start releases the one call that ran.
+    let store = open(&first);
+    let (before, calls) = (said(&store).await, store.usage(None).await.unwrap());
+    let entries = audit(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+
+    let there = migrate(&text(&first), &url, &["--db", &text(&dir.file("copy.db"))]);
+    assert_eq!((there.code(), there.stderr.as_str()), (Some(0), ""), "{there:#?}");
+    assert!(there.stdout.contains("moved: 2 tenants, 3 keys with"), "{there:#?}");
+    assert!(there.stdout.contains("1 calls that wait"), "{there:#?}");
+    paygate(&["ledger", "verify", "--redis", &url, "--db", &text(&dir.file("copy.db"))])
+        .expect_success();
+    let again = migrate(&text(&first), &url, &[]);
+    assert!(again.stderr.contains("Redis has books already"), "{again:#?}");
+
+    let shared = instance(&server, "one.db").await;
+    assert_eq!(said(&shared).await, before);
+    assert_eq!(shared.usage(None).await.unwrap().len(), calls.len());
+    let found = audit(&shared).await;
+    assert_eq!(found, entries);
+    sells(&shared, 60).await.unwrap();
+    let resumed = shared
+        .resume(&id(1), CallId::from_random([7; 16]), "waits\n", now(), later(60))
+        .await
+        .unwrap();
+    assert_eq!(resumed.tool.as_str(), "tool");
+    shared.close().await.unwrap();
+    drop(shared);
+
+    let running = migrate(&url, &text(&second), &[]);
+    assert!(running.stderr.contains("1 calls of default are under way"), "{running:#?}");
+    assert!(!second.exists());
+    let shared = instance(&server, "one.db").await;
+    assert_eq!(shared.expire(later(120)).await.unwrap(), 1);
+    let before = said(&shared).await;
+    let back = migrate(&url, &text(&second), &[]);
+    assert_eq!((back.code(), back.stderr.as_str()), (Some(0), ""), "{back:#?}");
+    let refused = sells(&shared, 61).await;
+    assert!(format!("{refused:?}").contains("they have moved to"), "{refused:?}");
+    let stranger = instance(&server, "two.db").await;
+    assert!(sells(&stranger, 62).await.is_err(), "nobody sells from books that have moved");
+
+    paygate(&["ledger", "verify", "--db", &text(&second)]).expect_success();
+    let store = open(&second);
+    assert_eq!(said(&store).await, before);
+    sells(&store, 63).await.unwrap();
+    let found = audit(&store).await;
+    assert_eq!(found, entries);
+    let taken = migrate(&url, &text(&second), &[]);
+    assert!(taken.stderr.contains("is there already"), "{taken:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_was_stopped_begins_again() {
+    let (server, dir) = (RedisServer::start(), TempDir::new());
+    let (url, path) = (server.url(), dir.file("books.db"));
+    let store = open(&path);
+    fill(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    migrate(&text(&path), &url, &[]).expect_success();
+    // As if it had been stopped before it opened them, with something wrong in them.
+    for tenant in ["default", "other"] {
+        server.cli(&[
+            "HSET",
+            &format!("pg:{{{tenant}}}:meta"),
+            "closed",
+            "`paygate migrate` is moving them",
+        ]);
+    }
+    server.cli(&["SET", "pg:closed", "`paygate migrate` is moving them"]);
+    server.cli(&["HINCRBY", "pg:{default}:key_0101010101010101", "balance@l", "1000"]);
+    let shared = instance(&server, "one.db").await;
+    assert!(sells(&shared, 60).await.is_err());
+    migrate(&text(&path), &url, &[]).expect_success();
+    sells(&shared, 61).await.unwrap();
+    paygate(&["ledger", "verify", "--redis", &url]).expect_success();
+
+    // The keys of paygate-mcp lie under the same names.
+    server.cli(&["FLUSHALL"]);
+    server.cli(&["SADD", "pg:keys", "pg_1"]);
+    let mixed = migrate(&text(&path), &url, &[]);
+    assert!(mixed.stderr.contains("the keys of paygate-mcp"), "{mixed:#?}");
+    assert_eq!(server.cli(&["DBSIZE"]), "1");
+}

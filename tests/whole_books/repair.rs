@@ -1,0 +1,146 @@
+//! `paygate ledger repair`.
+
+use paygate::store::{HoldRefused, Store, StoreError};
+
+use crate::life::{PAID, call, copy_of, fill, id, instance, paygate, said, says_again, sells};
+use crate::support::{Ended, RedisServer};
+
+fn repair(server: &RedisServer, copies: &[&str], more: &[&str]) -> Ended {
+    let url = server.url();
+    let copies: Vec<String> =
+        copies.iter().map(|copy| copy_of(server, copy).display().to_string()).collect();
+    let mut args = vec!["ledger", "repair", "--redis", &url];
+    for copy in &copies {
+        args.extend(["--db", copy]);
+    }
+    args.extend(more);
+    paygate(&args)
+}
+
+async fn refuses(store: &dyn Store, call: u8) {
+    let held = sells(store, call).await;
+    let is_refused = matches!(held, Err(HoldRefused::Unavailable(StoreError::Unavailable(_))));
+    assert!(is_refused, "{held:?}");
+}
+
+/// Two instances with everything in their books.
+async fn two(server: &RedisServer) -> [Box<dyn Store>; 2] {
+    let one = instance(server, "one.db").await;
+    fill(&one).await;
+    let other = instance(server, "other.db").await;
+    for store in [&one, &other] {
+        store.usage(None).await.unwrap();
+    }
+    [Box::new(one), Box::new(other)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_emptied_gets_its_books_back_and_instances_go_on() {
+    let server = RedisServer::start();
+    let [one, other] = two(&server).await;
+    // The first one knows of one call more.
+    call(&*one, 1, 20, PAID).await;
+    one.usage(None).await.unwrap();
+    let before = said(&*one).await;
+    server.cli(&["FLUSHALL"]);
+    refuses(&*one, 30).await;
+    refuses(&*other, 31).await;
+    assert!(one.health().unwrap_err().to_string().contains("come back with less"));
+
+    let proposed = repair(&server, &["other.db", "one.db"], &[]);
+    assert_eq!((proposed.code(), proposed.stderr.as_str()), (Some(0), ""), "{proposed:#?}");
+    for words in
+        ["call call_14141414", "grant key_0101010101010101, 100 credits", "nothing was written"]
+    {
+        assert!(proposed.stdout.contains(words), "{words} is missing in {}", proposed.stdout);
+    }
+    assert_eq!(server.cli(&["DBSIZE"]), "0", "a proposal writes nothing");
+    let applied = repair(&server, &["other.db", "one.db"], &["--apply"]);
+    assert_eq!((applied.code(), applied.stderr.as_str()), (Some(0), ""), "{applied:#?}");
+    assert!(applied.stdout.contains("the books agree"), "{applied:#?}");
+
+    // No restart. What was only held is released; all else is as it was.
+    let stores = [one, other];
+    for (number, store) in (40..).zip(&stores) {
+        sells(&**store, number).await.unwrap();
+        store.health().unwrap();
+    }
+    let account = stores[0].account(&id(1)).await.unwrap();
+    // 100 − 3 (calls) × 3 for calls 6, 8 and 20, − 2 × 3 since.
+    assert_eq!((account.available(), account.held()), (85, 0));
+    says_again(&*stores[1], before, "key_0101010101010101").await;
+    let keys = stores[1].keys(None).await.unwrap();
+    let ids: Vec<_> = keys.iter().map(|(key, _)| key.id.clone()).collect();
+    assert_eq!(ids, [id(1), id(2), id(3)], "in the order of their making");
+
+    for store in &stores {
+        store.usage(None).await.unwrap();
+    }
+    for _ in 0..2 {
+        let again = repair(&server, &["one.db", "other.db"], &["--apply"]);
+        assert_eq!(again.code(), Some(0), "{again:#?}");
+        assert!(again.stdout.contains("nothing was missing"), "{again:#?}");
+    }
+    sells(&*stores[0], 50).await.unwrap();
+    assert_eq!(stores[0].account(&id(1)).await.unwrap().available(), 82);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_snapshot_is_brought_up_to_what_instances_have_seen() {
+    let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
+    let [one, other] = two(&server).await;
+    assert_eq!(server.cli(&["SAVE"]), "OK");
+    for number in 20..25 {
+        call(&*other, 2, number, PAID).await;
+    }
+    other
+        .delete_key(&id(3), None.into(), paygate::model::time::Time::from_ms(1_800_000_000_000))
+        .await
+        .unwrap();
+    other.usage(None).await.unwrap();
+    let before = said(&*other).await;
+    let open = server.cli(&["HLEN", "pg:{default}:holds"]);
+    assert_eq!(server.cli(&["DEBUG", "RELOAD", "NOSAVE"]), "OK");
+    refuses(&*other, 30).await;
+
+    // Who has not seen the lost rows has nothing to bring.
+    let useless = repair(&server, &["one.db"], &[]);
+    assert!(useless.stdout.contains("Redis has all that these copies know"), "{useless:#?}");
+    repair(&server, &["one.db", "other.db"], &["--apply"]).expect_success();
+    says_again(&*other, before, "no line").await;
+    assert_eq!(
+        server.cli(&["HLEN", "pg:{default}:holds"]),
+        open,
+        "open calls of the snapshot go on"
+    );
+    for (number, store) in (40..).zip([one, other]) {
+        sells(&*store, number).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_decided_is_left_to_people() {
+    let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
+    let [one, other] = two(&server).await;
+    assert_eq!(server.cli(&["SAVE"]), "OK");
+    call(&*one, 2, 20, PAID).await;
+    one.usage(None).await.unwrap();
+    assert_eq!(server.cli(&["DEBUG", "RELOAD", "NOSAVE"]), "OK");
+    // It has not seen the lost call, and sells on.
+    call(&*other, 2, 21, PAID).await;
+    other.usage(None).await.unwrap();
+    let undecided = repair(&server, &["one.db", "other.db"], &["--apply"]);
+    assert_eq!(undecided.code(), Some(1), "{undecided:#?}");
+    for words in ["one.db", "not the same", "nothing was written"] {
+        assert!(undecided.stderr.contains(words), "{words} is missing in {}", undecided.stderr);
+    }
+    call(&*other, 2, 22, PAID).await;
+
+    server.cli(&["FLUSHALL"]);
+    let stranger = instance(&server, "stranger.db").await;
+    fill(&stranger).await;
+    let others = repair(&server, &["one.db"], &["--apply"]);
+    assert_eq!(others.code(), Some(1));
+    assert!(others.stderr.contains("other books"), "{others:#?}");
+    sells(&stranger, 60).await.unwrap();
+}
