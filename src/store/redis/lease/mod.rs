@@ -6,6 +6,7 @@
 mod file;
 mod open;
 mod operator;
+mod out;
 mod report;
 mod tend;
 mod terms;
@@ -32,6 +33,7 @@ use file::LeaseFile;
 pub(super) use file::path_beside;
 use open::Lease;
 pub use operator::{LeaseOut, SettleAs};
+pub(super) use out::LeasesOut;
 use terms::Terms;
 
 /// What is done while Redis cannot be reached.

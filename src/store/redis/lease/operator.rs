@@ -79,6 +79,13 @@ impl LeaseOut {
     }
 }
 
+impl LeaseOut {
+    /// Does its instance have it yet?
+    pub(super) const fn is_out(&self) -> bool {
+        !self.is_settled && !self.is_closed
+    }
+}
+
 impl Books {
     /// All leases of a tenant.
     pub(super) async fn leases_of(&self, namespace: &str) -> Result<Vec<LeaseOut>, StoreError> {
