@@ -47,12 +47,19 @@ async fn an_unreported_lease_is_spent_until_an_operator_settles_it() {
         let end = at(300_000);
         other.expire(end).await.unwrap();
         assert_eq!(other.account(&key).await.unwrap().available(), 49, "it counts as spent");
+        let verified =
+            super::support::Setup::new().run(&["ledger", "verify", "--redis", &server.url()]);
+        assert!(verified.status.success(), "{}{}", verified.stdout, verified.stderr);
         assert_eq!(settled(end).await.unwrap(), 49);
         assert!(matches!(settled(end).await, Err(StoreError::Conflict)), "once");
         let account = other.account(&key).await.unwrap();
         assert_eq!((account.available(), account.held()), (after, 0));
         other.compare_books().await.unwrap();
         assert_eq!(other.load().compared.unwrap().drift, 0);
+
+        let verified =
+            super::support::Setup::new().run(&["ledger", "verify", "--redis", &server.url()]);
+        assert!(verified.status.success(), "{}{}", verified.stdout, verified.stderr);
 
         // It comes back after all: what it sold is known, and costs nothing more.
         wire.cut(false);

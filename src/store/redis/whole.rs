@@ -48,8 +48,7 @@ pub(super) struct Snapshot {
 }
 
 /// Fields of an account's hash that are neither its record nor its numbers.
-const OTHERS: [&str; 8] =
-    ["rev", "record", "digest", "old", "gone", "parked", "held", "leased"];
+const OTHERS: [&str; 8] = ["rev", "record", "digest", "old", "gone", "parked", "held", "leased"];
 
 /// A link for questions about all there is: nobody waits for their answers to be served.
 pub(super) async fn patient_link(url: &SecretString) -> Result<Link, StoreError> {

@@ -74,7 +74,8 @@ impl LeasesOut {
 }
 
 fn add(text: &str, by: i64) -> String {
-    text.parse::<i64>().map_or_else(|_| text.to_owned(), |number| number.saturating_add(by).to_string())
+    text.parse::<i64>()
+        .map_or_else(|_| text.to_owned(), |number| number.saturating_add(by).to_string())
 }
 
 #[cfg(test)]
