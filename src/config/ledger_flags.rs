@@ -54,7 +54,6 @@ pub struct LeasesFlags {
 
 /// `paygate ledger settle-lease`.
 #[derive(Debug, Clone, Args)]
-#[group(id = "settled_as", required = true, multiple = false, args = ["spent", "returned"])]
 pub struct SettleLeaseFlags {
     /// Which lease, as `paygate ledger leases` names it
     #[arg(value_name = "LEASE")]
@@ -63,7 +62,7 @@ pub struct SettleLeaseFlags {
     #[arg(long, value_name = "URL")]
     pub redis: SecretString,
     /// Its credits were spent
-    #[arg(long)]
+    #[arg(long, required_unless_present = "returned", conflicts_with = "returned")]
     pub spent: bool,
     /// Its credits go back to the customer
     #[arg(long)]
