@@ -35,9 +35,10 @@ async fn settle_in(store: &RedisStore, flags: &SettleLeaseFlags) -> Result<Strin
             flags.lease
         ));
     };
-    let (settle, word) = match flags.returned {
-        true => (SettleAs::Returned, "returned to the customer"),
-        false => (SettleAs::Spent, "spent"),
+    let (settle, word) = if flags.returned {
+        (SettleAs::Returned, "returned to the customer")
+    } else {
+        (SettleAs::Spent, "spent")
     };
     let message = format!("lease {} of instance {} settled as {word}", lease.id, lease.instance);
     let event = AuditEvent {

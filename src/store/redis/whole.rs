@@ -178,7 +178,7 @@ fn scores(value: Option<&Value>) -> Vec<(String, i64)> {
 
 impl Snapshot {
     fn read(accounts: &[AccountId], mut values: Vec<Value>) -> Self {
-        let leases = LeasesOut::read(pairs(values.pop().unwrap_or(Value::Nil)));
+        let leases = LeasesOut::read(&pairs(values.pop().unwrap_or(Value::Nil)));
         let mut snapshot = Self { leases, ..Self::default() };
         let places: BTreeMap<String, i64> = scores(values.first()).into_iter().collect();
         let hash = |index: usize| bytes(values.get(index));

@@ -234,7 +234,9 @@ impl Lease {
             let kind = ResolutionKind::Expired;
             let Ok((hold, resolution)) = self.book.release(now, call, kind) else { continue };
             let Some(Call { labels, mut ends }) = self.calls.remove(&call) else { continue };
-            ends.iter_mut().for_each(|end| end.outcome = kind.word());
+            for end in &mut ends {
+                end.outcome = kind.word();
+            }
             let text = self.text(&hold, &labels, kind, &resolution.kept, 0, &ends);
             released.push((call, self.sold(&text, None)));
         }

@@ -20,7 +20,7 @@ pub(in crate::store::redis) struct LeasesOut {
 
 impl LeasesOut {
     /// From the fields of their hash.
-    pub(in crate::store::redis) fn read(fields: Vec<(String, String)>) -> Self {
+    pub(in crate::store::redis) fn read(fields: &[(String, String)]) -> Self {
         let mut out = Self::default();
         let all = fields.iter().filter_map(|(id, text)| LeaseOut::read("", id, text));
         for lease in all.filter(LeaseOut::is_out) {
@@ -86,7 +86,7 @@ mod tests {
     fn what_is_given_back_is_taken_out_again() {
         let lease = r#"{"instance":"i","payer":"key_1","accounts":"key_1","until":"9","left":"30","state":"open"}"#;
         let ended = lease.replace("open", "settled");
-        let out = LeasesOut::read(vec![
+        let out = LeasesOut::read(&[
             ("a".to_owned(), lease.to_owned()),
             ("b".to_owned(), ended),
             ("c".to_owned(), "no lease".to_owned()),

@@ -65,7 +65,9 @@ impl Books {
             }
         }
         let mut memory = self.memory();
-        released.iter().for_each(|call| memory.ended(call, 0));
+        for call in &released {
+            memory.ended(call, 0);
+        }
     }
 
     /// Those that were used end as soon as Redis is there again; those that are good for nothing, at once.
@@ -83,7 +85,9 @@ impl Books {
                     useless.push(key.clone());
                 }
             }
-            useless.iter().for_each(|key| table.stop_selling(key));
+            for key in &useless {
+                table.stop_selling(key);
+            }
         }
         used.sort_unstable_by(|one, other| one.1.cmp(&other.1));
         let mut there = None;
@@ -119,7 +123,9 @@ impl Books {
         {
             let mut table = leases.table();
             let keys: Vec<KeyId> = table.selling.keys().cloned().collect();
-            keys.iter().for_each(|key| table.stop_selling(key));
+            for key in &keys {
+                table.stop_selling(key);
+            }
             table.terms.clear();
         }
         let all = self.tend_leases(self.present());
