@@ -472,3 +472,18 @@ fn the_examples_load_without_a_word() {
     let config = loaded(&text, &[]);
     assert_eq!(config.pricing.tools["summarize"].credits_per_kb_input_thousandths, 250);
 }
+
+#[test]
+fn a_redis_is_shown_without_who_logs_in() {
+    let file = r#"{"serverCommand": "x", "adminKey": "0123456789abcdef", "db": "copy.db",
+        "redisUrl": "redis://user:p4ss@cache:6379/2"}"#;
+    let config = loaded(file, &[]);
+    assert_eq!(config.books, Books::File(PathBuf::from("copy.db")));
+    let shown = paygate::config::show(&config);
+    assert_eq!(shown["redisUrl"], "redis://***@cache:6379/2");
+    assert_eq!(shown["redis"]["onUnavailable"], "refuse");
+    assert!(!format!("{config:?}").contains("p4ss"));
+    let flag = ["--server", "x", "--admin-key", "0123456789abcdef", "--redis-url", "rediss://b"];
+    let config = loaded("", &flag);
+    assert_eq!(paygate::config::show(&config)["redisUrl"], "rediss://b");
+}

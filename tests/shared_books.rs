@@ -240,3 +240,24 @@ fn each_event_is_sent_by_one_instance() {
     sell(&all, 10);
     eventually("all are told", || told().len() == 90);
 }
+
+#[test]
+fn without_redis_what_costs_nothing_goes_on() {
+    let redis = RedisServer::start();
+    let paygate = instance(&redis).start();
+    let (key, _) = paygate.create_key(&json!({"name": "patient", "credits": 10}));
+    assert!(was_sold(&paygate.call(&key, "instant", &json!({}))));
+    drop(redis);
+    for _ in 0..3 {
+        let refused = paygate.call(&key, "instant", &json!({}));
+        assert_eq!(refused.json()["error"]["data"]["reason"], "store_unavailable");
+        let free = paygate.rpc(&key, "tools/list", &json!({}));
+        assert!(free.json()["result"]["tools"].is_array(), "{}", free.text());
+    }
+    let written = paygate.admin_post("/keys", &json!({"name": "late", "credits": 1}));
+    assert_eq!(written.status, 503, "{}", written.text());
+    let health = paygate.get("/health");
+    assert_eq!((health.status, &health.json()["store"]), (503, &json!("unavailable")));
+    assert_eq!(health.json()["redis"]["connected"], false);
+    assert!(paygate.stop().status.success());
+}

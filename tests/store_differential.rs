@@ -133,6 +133,7 @@ fn redis_and_the_embedded_store_agree_after_every_step() {
                 world.step(step).await?;
                 world.compare().await?;
             }
+            world.compare_sums().await?;
             world.compare_journals(&server).await?;
             // One in four, because it takes as long as all steps.
             if steps.len() % 4 == 0 { moved::compare(&world, &server).await } else { Ok(()) }

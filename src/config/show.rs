@@ -32,8 +32,7 @@ pub fn changed(before: &Config, after: &Config) -> Vec<String> {
 /// The keys and their values; `secret` says what stands for a secret.
 fn tree(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
     let mut shown = backend(config, secret);
-    shown.extend(webhook(config, secret));
-    shown.extend(redis(config, secret));
+    shown.extend(webhook(config, secret).into_iter().chain(redis(config, secret)));
     let rest = json!({
         "name": config.name,
         "host": config.host.to_string(),

@@ -73,8 +73,15 @@ fn commands() {
         (&["demo-server"][..], "DemoServer"),
         (&["health"], "Health(HealthFlags { url: None, ca: None, name: None })"),
         (&["health", "--url=u"], r#"Health(HealthFlags { url: Some("u"), ca: None, name: None })"#),
-        (&["ledger", "verify"], r#"LedgerVerify(VerifyFlags { db: "paygate.db" })"#),
-        (&["ledger", "verify", "--db", "x"], r#"LedgerVerify(VerifyFlags { db: "x" })"#),
+        (&["ledger", "verify"], "LedgerVerify(VerifyFlags { db: None, redis: None })"),
+        (
+            &["migrate", "--from", "a", "--to", "redis://:secret@h"],
+            "Migrate(MigrateFlags { from: SecretBox<str>([REDACTED]), to: SecretBox<str>([REDACTED]), db: [] })",
+        ),
+        (
+            &["ledger", "verify", "--db", "x"],
+            r#"LedgerVerify(VerifyFlags { db: Some("x"), redis: None })"#,
+        ),
     ] {
         let command = parse(["paygate"].iter().chain(words)).expect("a command");
         assert_eq!(format!("{command:?}"), expected);

@@ -476,6 +476,24 @@ impl World {
         Ok(())
     }
 
+    /// What is added up of all of it.
+    pub(crate) async fn compare_sums(&self) -> Checked {
+        let at = self.at();
+        same!(self, |store| store.tenant_sums(at).await.unwrap());
+        same!(self, |store| {
+            store.compare_books().await.unwrap();
+            store.load().compared.map(|compared| compared.drift)
+        });
+        same!(self, |store| {
+            store.roll_up_usage(Vec::new()).await.unwrap();
+            let mut rows = store.usage(None).await.unwrap();
+            rows.sort_by(|one, other| (&one.key, &one.tool).cmp(&(&other.key, &other.tool)));
+            rows
+        });
+        same!(self, |store| store.ended_calls(None).await.unwrap());
+        Ok(())
+    }
+
     /// Both journals, row by row.
     pub(crate) async fn compare_journals(&self, server: &RedisServer) -> Checked {
         self.local.close().await.unwrap();

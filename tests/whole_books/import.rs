@@ -44,19 +44,24 @@ fn raw(number: u8) -> String {
     format!("pg_{}", hex::encode([number; 24]))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_that_paygate_mcp_shares_come_over() {
-    let (server, dir) = (RedisServer::start(), TempDir::new());
-    put(&server, &raw(1), &[("name", "one \"1\"")]);
-    put(&server, &raw(2), &[("active", "0"), ("credits", "5")]);
-    put(&server, &raw(3), &[("credits", "what")]);
+/// Some of everything that instances of paygate-mcp leave.
+fn fill(server: &RedisServer) {
+    put(server, &raw(1), &[("name", "one \"1\"")]);
+    put(server, &raw(2), &[("active", "0"), ("credits", "5")]);
+    put(server, &raw(3), &[("credits", "what")]);
     // What a rotation leaves behind, and the new key.
-    put(&server, &raw(4), &[("name", "turned"), ("credits", "50")]);
-    put(&server, &raw(5), &[("name", "turned"), ("credits", "50")]);
+    put(server, &raw(4), &[("name", "turned"), ("credits", "50")]);
+    put(server, &raw(5), &[("name", "turned"), ("credits", "50")]);
     // What a top-up of an unknown key leaves behind.
     server.cli(&["SADD", "pg:keys", "ghost"]);
     server.cli(&["HSET", "pg:key:ghost", "credits", "5"]);
     server.cli(&["RPUSH", "pg:usage", "{}"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_paygate_mcp_shares_come_over() {
+    let (server, dir) = (RedisServer::start(), TempDir::new());
+    fill(&server);
     let size = server.cli(&["DBSIZE"]);
     let url = server.url();
     let db = dir.file("books.db").display().to_string();

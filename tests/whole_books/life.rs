@@ -192,7 +192,7 @@ pub(crate) async fn fill(store: &dyn Store) {
     let keeping = charge(&first, None, 6, &["tool", "other"]);
     store.hold(&keeping, now(), later(60)).await.unwrap();
     let mut end = settlement(&keeping, &[PAID, FREE], Show::BALANCE);
-    let (answer, ttl) = (Some(b"\"kept\n\"".to_vec()), Duration::from_secs(900));
+    let (answer, ttl) = (Some(b"\"kept\n\"".to_vec()), Duration::from_mins(15));
     end.keep = Some(Keep { once: once(2), answer, ttl });
     store.settle(end, now()).await.unwrap();
     let waiting = charge(&first, None, 7, &["tool"]);

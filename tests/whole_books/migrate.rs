@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use paygate::model::audit::AuditFilter;
 use paygate::model::ids::CallId;
+use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
 use paygate::store::{AuditOrder, AuditPage, Store};
 
-use crate::life::{fill, id, instance, later, now, paygate, said, sells};
+use crate::life::{fill, id, instance, now, paygate, said, sells};
 use crate::support::{Ended, RedisServer, TempDir};
 
 fn migrate(from: &str, to: &str, more: &[&str]) -> Ended {
@@ -31,6 +32,10 @@ async fn audit(store: &dyn Store) -> Vec<String> {
         .collect()
 }
 
+async fn close(store: LocalStore) {
+    store.close().await.unwrap();
+}
+
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
@@ -42,16 +47,14 @@ async fn whole_books_move_there_and_back() {
     let (first, second): (PathBuf, PathBuf) = (dir.file("first.db"), dir.file("second.db"));
     let store = open(&first);
     fill(&store).await;
-    let in_use = migrate(&text(&first), &url, &[]);
-    assert!(in_use.stderr.contains("in use by another Paygate"), "{in_use:#?}");
-    store.close().await.unwrap();
-    drop(store);
+    close(store).await;
     // A start releases the one call that ran.
     let store = open(&first);
+    let in_use = migrate(&text(&first), &url, &[]);
+    assert!(in_use.stderr.contains("in use by another Paygate"), "{in_use:#?}");
     let (before, calls) = (said(&store).await, store.usage(None).await.unwrap());
     let entries = audit(&store).await;
-    store.close().await.unwrap();
-    drop(store);
+    close(store).await;
 
     let there = migrate(&text(&first), &url, &["--db", &text(&dir.file("copy.db"))]);
     assert_eq!((there.code(), there.stderr.as_str()), (Some(0), ""), "{there:#?}");
@@ -65,22 +68,18 @@ async fn whole_books_move_there_and_back() {
     let shared = instance(&server, "one.db").await;
     assert_eq!(said(&shared).await, before);
     assert_eq!(shared.usage(None).await.unwrap().len(), calls.len());
-    let found = audit(&shared).await;
-    assert_eq!(found, entries);
+    assert_eq!(audit(&shared).await, entries);
     sells(&shared, 60).await.unwrap();
-    let resumed = shared
-        .resume(&id(1), CallId::from_random([7; 16]), "waits\n", now(), later(60))
-        .await
-        .unwrap();
+    let call = CallId::from_random([7; 16]);
+    // Later than any clock of this test.
+    let far = Time::parse("2100-01-01T00:00:00Z").unwrap();
+    let resumed = shared.resume(&id(1), call, "waits\n", now(), far).await.unwrap();
     assert_eq!(resumed.tool.as_str(), "tool");
-    shared.close().await.unwrap();
-    drop(shared);
 
     let running = migrate(&url, &text(&second), &[]);
     assert!(running.stderr.contains("1 calls of default are under way"), "{running:#?}");
     assert!(!second.exists());
-    let shared = instance(&server, "one.db").await;
-    assert_eq!(shared.expire(later(120)).await.unwrap(), 1);
+    assert_eq!(shared.expire(far).await.unwrap(), 1);
     let before = said(&shared).await;
     let back = migrate(&url, &text(&second), &[]);
     assert_eq!((back.code(), back.stderr.as_str()), (Some(0), ""), "{back:#?}");
@@ -93,8 +92,7 @@ async fn whole_books_move_there_and_back() {
     let store = open(&second);
     assert_eq!(said(&store).await, before);
     sells(&store, 63).await.unwrap();
-    let found = audit(&store).await;
-    assert_eq!(found, entries);
+    assert_eq!(audit(&store).await, entries);
     let taken = migrate(&url, &text(&second), &[]);
     assert!(taken.stderr.contains("is there already"), "{taken:#?}");
 }
@@ -105,8 +103,7 @@ async fn a_migration_that_was_stopped_begins_again() {
     let (url, path) = (server.url(), dir.file("books.db"));
     let store = open(&path);
     fill(&store).await;
-    store.close().await.unwrap();
-    drop(store);
+    close(store).await;
     migrate(&text(&path), &url, &[]).expect_success();
     // As if it had been stopped before it opened them, with something wrong in them.
     for tenant in ["default", "other"] {

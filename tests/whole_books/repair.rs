@@ -135,6 +135,9 @@ async fn what_cannot_be_decided_is_left_to_people() {
         assert!(undecided.stderr.contains(words), "{words} is missing in {}", undecided.stderr);
     }
     call(&*other, 2, 22, PAID).await;
+    // As many rows as the first one has seen are there again, but not the same.
+    one.usage(None).await.unwrap();
+    refuses(&*one, 61).await;
 
     server.cli(&["FLUSHALL"]);
     let stranger = instance(&server, "stranger.db").await;

@@ -136,6 +136,18 @@ impl JournalCopy {
             .await
     }
 
+    /// One row of some books, if it was copied.
+    pub(in crate::store) async fn told(
+        &self,
+        journal: String,
+        epoch: String,
+        number: i64,
+    ) -> Result<Option<Told>, StoreError> {
+        self.reader
+            .read(move |connection| copied_told::row(connection, &journal, &epoch, number))
+            .await
+    }
+
     /// A repair has made other books of some: what was copied is theirs. `was` are the epochs before.
     pub(in crate::store) async fn go_on(
         &self,

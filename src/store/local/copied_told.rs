@@ -146,6 +146,18 @@ pub(super) fn last_row(
     Ok(found.unwrap_or(0))
 }
 
+/// One row of some books, if it was copied.
+pub(super) fn row(
+    connection: &Connection,
+    journal: &str,
+    epoch: &str,
+    number: i64,
+) -> rusqlite::Result<Option<Told>> {
+    let rows =
+        read_rows(connection, book(connection, journal, epoch)?, number.saturating_sub(1), 1)?;
+    Ok(rows.into_iter().next().filter(|told| told.row == number))
+}
+
 /// A repair has made other books of those: all that was copied is theirs.
 pub(super) fn go_on(
     connection: &Connection,
@@ -231,19 +243,7 @@ impl ToldCopy {
         book: &ToldBook,
         after: i64,
     ) -> Result<Vec<Told>, StoreError> {
-        self.read(|connection| {
-            let sql =
-                "SELECT told.row, coalesce(journal.at, told.at), coalesce(journal.kind, told.kind),
-                    lower(hex(journal.call)), coalesce(journal.account, told.account),
-                    coalesce(journal.amount, told.amount),
-                    coalesce(journal.detail, told.detail), told.more, call_labels.labels
-                 FROM told LEFT JOIN journal ON journal.seq = told.seq
-                 LEFT JOIN call_labels ON call_labels.call = journal.call AND journal.kind = 'call'
-                 WHERE told.book = ?1 AND told.row > ?2 ORDER BY told.row LIMIT ?3";
-            let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map((book.id, after, ROWS), read)?;
-            rows.collect()
-        })
+        self.read(|connection| read_rows(connection, book.id, after, ROWS))
     }
 
     /// One row.
@@ -286,6 +286,24 @@ impl ToldCopy {
             connection.query_row("SELECT key FROM seal", [], |row| row.get(0)).optional()
         })
     }
+}
+
+fn read_rows(
+    connection: &Connection,
+    book: i64,
+    after: i64,
+    most: i64,
+) -> rusqlite::Result<Vec<Told>> {
+    let sql = "SELECT told.row, coalesce(journal.at, told.at), coalesce(journal.kind, told.kind),
+            lower(hex(journal.call)), coalesce(journal.account, told.account),
+            coalesce(journal.amount, told.amount),
+            coalesce(journal.detail, told.detail), told.more, call_labels.labels
+         FROM told LEFT JOIN journal ON journal.seq = told.seq
+         LEFT JOIN call_labels ON call_labels.call = journal.call AND journal.kind = 'call'
+         WHERE told.book = ?1 AND told.row > ?2 ORDER BY told.row LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map((book, after, most), read)?;
+    rows.collect()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Told> {

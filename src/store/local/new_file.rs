@@ -35,6 +35,7 @@ pub(in crate::store) struct NewFile {
 }
 
 /// The same for a failure that names nothing but itself.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn failed<E: ToString>(error: E) -> StoreError {
     StoreError::Read(error.to_string())
 }

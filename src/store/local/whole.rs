@@ -27,6 +27,9 @@ use crate::store::{Store, StoreError, clock};
 /// Rows that are read at once.
 const ROWS: i64 = 1_000;
 
+/// An entry of the audit log: its id, the tenant, if it is about one, the moment, and all of it as JSON.
+pub(in crate::store) type AuditEntry = (i64, Option<String>, i64, String);
+
 /// Books that nobody else has open.
 pub(in crate::store) struct WholeFile {
     store: LocalStore,
@@ -207,11 +210,8 @@ impl WholeFile {
         Ok(Some(rows))
     }
 
-    /// The audit log, oldest first: the tenant, if it is about one, the moment, and the entry as JSON.
-    pub(in crate::store) fn audit(
-        &self,
-        after: i64,
-    ) -> Result<Vec<(i64, Option<String>, i64, String)>, StoreError> {
+    /// The audit log, oldest first.
+    pub(in crate::store) fn audit(&self, after: i64) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT id, namespace, at, json_object('at', at, 'kind', kind, 'actor', actor,
                     'actorId', actor_id, 'namespace', namespace, 'target', target, 'message', message,
@@ -311,7 +311,7 @@ impl RowsOfFile {
             end => {
                 let hold = self.open.remove(call.as_ref().ok_or(())?).ok_or(())?;
                 told.detail = hold.ended(end, &told.detail).ok_or(())?;
-                told.kind = "call".to_owned();
+                "call".clone_into(&mut told.kind);
             }
         }
         told.labels = labels.unwrap_or_default();

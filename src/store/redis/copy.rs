@@ -102,6 +102,11 @@ impl Books {
         let Span { journal, namespace, epoch, before, up_to } = span;
         let (mut last, mut is_whole) =
             before.map_or((None, true), |before| (Some(before.last), before.is_whole));
+        if let Some(copied) = last.as_deref().and_then(number).filter(|_| !namespace.is_empty())
+            && !self.is_as_copied(namespace, epoch, copied).await?
+        {
+            return Ok(());
+        }
         loop {
             let after = last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("({last}"));
             let mut range = cmd("XRANGE");

@@ -5,6 +5,7 @@
 use redis::cmd;
 
 use super::books::Books;
+use super::journal::{Entry, Row};
 use super::memory::Seen;
 use super::names::{self, Names};
 use crate::store::StoreError;
@@ -63,7 +64,7 @@ impl Books {
         let (Some(epoch), Some(was), None) = (epoch, was, closed) else { return Ok(false) };
         let Some(taken_over) = Was::read(&was).row(before) else { return Ok(false) };
         let copied = self.copy.last_told(names.journal(), before.to_owned()).await?;
-        if copied > taken_over {
+        if copied > taken_over || self.is_another(&names, before, copied).await? {
             return Ok(false);
         }
         let epochs = (before.to_owned(), epoch.clone());
@@ -77,6 +78,41 @@ impl Books {
         // Records may be older or newer than those that are known here.
         memory.forget_records();
         Ok(true)
+    }
+
+    /// Has Redis another row now where this instance has copied one? Then it has lost that one, and somebody
+    /// who had not seen it went on.
+    async fn is_another(
+        &self,
+        names: &Names,
+        epoch: &str,
+        number: i64,
+    ) -> Result<bool, StoreError> {
+        let (mut range, id) = (cmd("XRANGE"), format!("{}-0", number.max(0)));
+        range.arg(names.journal()).arg(&id).arg(&id);
+        let found: Vec<Entry> = self.link.ask(&range).await?;
+        let Some(found) = found.first().and_then(Row::read) else { return Ok(false) };
+        let copied = self.copy.told(names.journal(), epoch.to_owned(), number).await?;
+        Ok(copied.is_some_and(|copied| !copied.is(&found.told())))
+    }
+
+    /// Are the books in Redis still those that were copied up to a row? If not, nothing is sold from them.
+    pub(super) async fn is_as_copied(
+        &self,
+        namespace: &str,
+        epoch: &str,
+        number: i64,
+    ) -> Result<bool, StoreError> {
+        if !self.is_another(&Names::of(namespace), epoch, number).await? {
+            return Ok(true);
+        }
+        tracing::error!(
+            target: "store", %namespace, row = number,
+            "Redis has lost rows that were copied here, and others have gone on without them"
+        );
+        // No books have so many rows, so every script finds some missing.
+        self.saw_row(namespace, epoch, i64::MAX);
+        Ok(false)
     }
 
     /// A row of these books was copied: from now on nothing is sold from books without it.

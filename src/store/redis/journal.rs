@@ -19,7 +19,7 @@ pub(super) type Entry = (String, Vec<(String, String)>);
 /// A row of the journal.
 pub(super) struct Row {
     /// Its number; of the journal that belongs to no tenant, the moment of its writing.
-    pub(super) row: i64,
+    pub(super) number: i64,
     pub(super) at: Time,
     pub(super) kind: String,
     pub(super) call: String,
@@ -40,7 +40,7 @@ impl Row {
             found.map(|(_, value)| value.clone())
         };
         Some(Self {
-            row: id.split('-').next()?.parse().ok()?,
+            number: id.split('-').next()?.parse().ok()?,
             at: Time::from_ms(field("at")?.parse().ok()?),
             kind: field("kind")?,
             call: field("call").unwrap_or_default(),
@@ -55,9 +55,9 @@ impl Row {
 
     /// The row as it is told of.
     pub(super) fn told(&self) -> Told {
-        let Self { row, at, kind, call, account, amount, detail, labels, more, balance } = self;
+        let Self { number, at, kind, call, account, amount, detail, labels, more, balance } = self;
         Told {
-            row: *row,
+            row: *number,
             at: *at,
             kind: kind.clone(),
             call: call.clone(),

@@ -113,51 +113,51 @@ impl Books {
         let known = self.memory().key(id);
         let key = match known {
             Some(key) => Some(key),
-            None => self.fresh_key(id).await?,
-        };
-        self.learn_team(key.as_deref()).await?;
-        Ok(key)
-    }
-
-    /// The key that a credential opens.
-    pub(super) async fn key_by_digest(
-        &self,
-        digest: &Digest,
-        now: Time,
-    ) -> Result<Option<Arc<Key>>, StoreError> {
-        let key = match self.present_key_with(digest).await {
-            // While Redis is away, a key with a lease is the one that the lease is for.
-            Err(StoreError::Unavailable(why)) => {
-                let leased = self.leased_key(digest);
-                Some(leased.ok_or(StoreError::Unavailable(why))?)
-            }
-            key => key?,
-        };
-        Ok(key.filter(|key| key.opened_by(digest, now)))
-    }
-
-    /// The key that has or had a credential, and what is known of its team.
-    async fn present_key_with(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
-        let known = self.memory().key_with(digest);
-        let key = match known {
-            Some(key) => Some(key),
-            None => match self.claimed_by(digest).await? {
-                Some(claim) => {
-                    self.memory().put_place(&claim.id, &claim.namespace);
-                    self.fresh_key(&claim.id).await?
+            None => match self.fresh_key(id).await {
+                Err(StoreError::Unavailable(why)) => {
+                    let known = self.memory().last_known(id);
+                    Some(known.ok_or(StoreError::Unavailable(why))?)
                 }
-                None => None,
+                key => key?,
             },
         };
         self.learn_team(key.as_deref()).await?;
         Ok(key)
     }
 
-    /// The key that has a credential, whatever its state.
-    pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
+    /// The key that a credential opens. While Redis is away it is the last that is known: what costs something
+    /// is refused by then, and what costs nothing goes on.
+    pub(super) async fn key_by_digest(
+        &self,
+        digest: &Digest,
+        now: Time,
+    ) -> Result<Option<Arc<Key>>, StoreError> {
+        let known = self.memory().key_with(digest);
+        let key = match known {
+            Some(key) => Some(key),
+            None => match self.key_of(digest).await {
+                Err(StoreError::Unavailable(why)) => {
+                    let known = self.memory().last_known_with(digest);
+                    Some(known.ok_or(StoreError::Unavailable(why))?)
+                }
+                key => key?,
+            },
+        };
+        let key = key.filter(|key| key.opened_by(digest, now));
+        self.learn_team(key.as_deref()).await?;
+        Ok(key)
+    }
+
+    /// The key that a credential leads to.
+    async fn key_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
         let Some(claim) = self.claimed_by(digest).await? else { return Ok(None) };
         self.memory().put_place(&claim.id, &claim.namespace);
-        let owner = self.fresh_key(&claim.id).await?;
+        self.fresh_key(&claim.id).await
+    }
+
+    /// The key that has a credential, whatever its state.
+    pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
+        let owner = self.key_of(digest).await?;
         Ok(owner.filter(|key| has_credential(key, digest)))
     }
 

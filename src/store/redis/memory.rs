@@ -111,10 +111,14 @@ impl Memory {
         self.key(self.digests.get(digest)?)
     }
 
-    /// The same, however old the copy is.
-    pub(super) fn old_key_with(&self, digest: &Digest) -> Option<Arc<Key>> {
-        let copied = self.keys.get(self.digests.get(digest)?)?;
-        Some(Arc::clone(&copied.key))
+    /// The copy of a key, however old: for what costs nothing, while Redis is away.
+    pub(super) fn last_known(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.keys.get(id).map(|copied| Arc::clone(&copied.key))
+    }
+
+    /// The same by a credential that opens or opened it.
+    pub(super) fn last_known_with(&self, digest: &Digest) -> Option<Arc<Key>> {
+        self.last_known(self.digests.get(digest)?)
     }
 
     pub(super) fn put_key(&mut self, key: &Arc<Key>) {

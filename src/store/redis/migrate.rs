@@ -5,29 +5,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redis::cmd;
 use secrecy::SecretString;
 
 use super::books::random;
-use super::copy::audit;
 use super::epochs::Was;
 use super::foreign::is_foreign;
-use super::journal::{Entry, ROWS, Row};
+use super::journal::ROWS;
 use super::names::{self, Names};
 use super::put::Head;
-use super::sources::{Copy, Sources};
 use super::verify::verify;
-use super::whole::{Snapshot, Whole};
+use super::whole::Whole;
 use super::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
 use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;
 use crate::model::time::Time;
 use crate::store::image::{Image, Record};
 use crate::store::local::copied_told::ToldToken;
-use crate::store::local::new_file::NewFile;
 use crate::store::local::whole::WholeFile;
-use crate::store::replay::Replay;
 use crate::store::told::Told;
 use crate::store::{Store, StoreError, clock};
 
@@ -51,7 +47,7 @@ pub struct Moved {
     tenants: usize,
     keys: usize,
     teams: usize,
-    rows: u64,
+    pub(super) rows: u64,
     /// Credits that all keys own.
     credits: i64,
     /// Holds that wait for their customers.
@@ -70,7 +66,7 @@ impl fmt::Display for Moved {
 }
 
 impl Moved {
-    fn of(images: &BTreeMap<String, Image>) -> Self {
+    pub(super) fn of(images: &BTreeMap<String, Image>) -> Self {
         let mut moved = Self { tenants: images.len(), ..Self::default() };
         for image in images.values() {
             moved.keys = moved.keys.saturating_add(image.keys.len());
@@ -86,7 +82,7 @@ impl Moved {
 }
 
 /// What instances say of books that are on their way. Its beginning tells a migration that was stopped.
-const MOVING: &str = "`paygate migrate` is moving them";
+pub(super) const MOVING: &str = "`paygate migrate` is moving them";
 
 /// Moves the books of a file into an empty Redis.
 pub async fn migrate_to_redis(from: &Path, url: &SecretString) -> Result<Moved, MigrateError> {
@@ -142,7 +138,7 @@ fn deleted(image: &Image) -> Vec<crate::model::ids::AccountId> {
     image.deleted.keys().cloned().collect()
 }
 
-fn same(namespace: &str, arrived: &Image, left: &Image) -> Result<(), MigrateError> {
+pub(super) fn same(namespace: &str, arrived: &Image, left: &Image) -> Result<(), MigrateError> {
     match arrived.differences(left).first() {
         None => Ok(()),
         Some(found) => {
@@ -239,18 +235,14 @@ impl Sending<'_> {
 
     async fn note(&mut self, note: Noted) -> Result<(), StoreError> {
         let Noted { namespace, at, text } = note;
-        match namespace {
-            Some(namespace) => {
-                self.row(&namespace, told("audit", at, "", text, String::new())).await
-            }
-            None => {
-                let mut add = cmd("XADD");
-                add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-                add.arg("at").arg(at.ms()).arg("kind").arg("audit").arg("amount").arg("0");
-                add.arg("detail").arg(text);
-                self.whole.link.ask(&add).await
-            }
+        if let Some(namespace) = namespace {
+            return self.row(&namespace, told("audit", at, "", text, String::new())).await;
         }
+        let mut add = cmd("XADD");
+        add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
+        add.arg("at").arg(at.ms()).arg("kind").arg("audit").arg("amount").arg("0");
+        add.arg("detail").arg(text);
+        self.whole.link.ask(&add).await
     }
 
     async fn flush_all(&mut self) -> Result<(), StoreError> {
@@ -356,210 +348,6 @@ impl Whole {
             let () = self.link.ask(&add).await?;
         }
         Ok(())
-    }
-
-    async fn tokens(&self) -> Result<Vec<ToldToken>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Token {
-            digest: String,
-            record: Box<serde_json::value::RawValue>,
-        }
-        let found: BTreeMap<String, String> =
-            self.link.ask(cmd("HGETALL").arg(names::TOKENS)).await?;
-        let token = |(id, text): (String, String)| {
-            let Token { digest, record } = serde_json::from_str(&text)
-                .map_err(|error| StoreError::Read(format!("admin token {id}: {error}")))?;
-            Ok((id, digest, record.get().to_owned()))
-        };
-        found.into_iter().map(token).collect()
-    }
-}
-
-/// Moves the books out of Redis into a new file. They stay closed there afterwards. `copies` are instances'
-/// copies, for what has left the journals in Redis.
-pub async fn migrate_to_file(
-    url: &SecretString,
-    copies: &[PathBuf],
-    to: &Path,
-) -> Result<Moved, MigrateError> {
-    let whole = Whole::open(url).await?;
-    let copies = Copy::open_all(copies)?;
-    let known = whole.namespaces().await?;
-    if known.is_empty() {
-        return Err(MigrateError::Refused("there are no books in this Redis".to_owned()));
-    }
-    for namespace in &known {
-        let snapshot = whole.snapshot(namespace, &[]).await?;
-        nothing_runs(namespace, &snapshot)?;
-    }
-    if to.symlink_metadata().is_ok() {
-        let what = format!("{} is there already; choose another name", to.display());
-        return Err(MigrateError::Refused(what));
-    }
-    let file = NewFile::begin(to)?;
-    let () = whole.link.ask(cmd("SET").arg(names::CLOSED).arg(MOVING)).await?;
-    for namespace in &known {
-        whole.close(namespace, MOVING).await?;
-    }
-    let moved = out_of_redis(&whole, &known, &copies, file).await;
-    match &moved {
-        Ok(_) => {
-            let gone = format!("{MOVING}: they have moved to {}", to.display());
-            for namespace in &known {
-                whole.close(namespace, &gone).await?;
-            }
-            let () = whole.link.ask(cmd("SET").arg(names::CLOSED).arg(gone)).await?;
-        }
-        Err(_) => {
-            for namespace in &known {
-                whole.reopen(namespace).await?;
-            }
-            let () = whole.link.ask(cmd("DEL").arg(names::CLOSED)).await?;
-        }
-    }
-    moved
-}
-
-/// A call that runs belongs to an instance that is still there, or was not long ago.
-fn nothing_runs(namespace: &str, snapshot: &Snapshot) -> Result<(), MigrateError> {
-    let leases = snapshot.leases.count();
-    if leases > 0 {
-        return Err(MigrateError::Refused(format!(
-            "{leases} leases of {namespace} are out: stop all instances, which gives them back; `paygate ledger leases` \
-             names them, `paygate ledger settle-lease` settles those of an instance that has died"
-        )));
-    }
-    let is_running = |call: &crate::store::image::OpenCall| call.state.is_none();
-    let running = snapshot.image.calls.values().filter(|call| is_running(call)).count();
-    let last =
-        snapshot.image.calls.values().filter(|call| is_running(call)).map(|call| call.until).max();
-    match last {
-        Some(until) if until > clock::now().max(snapshot.image.now) => {
-            let until = until.to_string();
-            Err(MigrateError::Refused(format!(
-                "{running} calls of {namespace} are under way, the last until {until}: stop all instances first, or wait \
-                 until then if one has died"
-            )))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// A tenant's journal on its way.
-struct Feed<'a> {
-    namespace: &'a str,
-    sources: Sources<'a>,
-    seq: i64,
-    after: i64,
-    rows: std::vec::IntoIter<Told>,
-    next: Option<Told>,
-    replay: Replay,
-}
-
-impl Feed<'_> {
-    async fn step(&mut self) -> Result<(), StoreError> {
-        self.next = self.rows.next();
-        if self.next.is_none() && self.after < self.seq {
-            self.rows = self.sources.next(self.after).await?.into_iter();
-            self.next = self.rows.next();
-        }
-        if let Some(told) = &self.next {
-            self.after = told.row;
-            self.replay.take(told);
-        }
-        Ok(())
-    }
-}
-
-async fn out_of_redis(
-    whole: &Whole,
-    known: &[String],
-    copies: &[Copy],
-    file: NewFile,
-) -> Result<Moved, MigrateError> {
-    let again: Vec<String> = whole.namespaces().await?;
-    if again != known {
-        return Err(MigrateError::Refused("a tenant was made meanwhile; run it again".to_owned()));
-    }
-    let mut feeds = Vec::with_capacity(known.len());
-    for namespace in known {
-        let snapshot = whole.snapshot(namespace, &[]).await?;
-        let sources = Sources::of(whole, namespace, copies, (&snapshot.epoch, &snapshot.was));
-        let (seq, rows) = (snapshot.seq, Vec::new().into_iter());
-        let replay = Replay::default();
-        let mut feed = Feed { namespace, sources, seq, after: 0, rows, next: None, replay };
-        feed.step().await?;
-        feeds.push(feed);
-    }
-    let mut moved_rows = 0_u64;
-    // In the order of time over all tenants.
-    while let Some(feed) = feeds
-        .iter_mut()
-        .filter(|feed| feed.next.is_some())
-        .min_by_key(|feed| feed.next.as_ref().map_or(Time::ZERO, |told| told.at))
-    {
-        if let Some(told) = &feed.next {
-            moved_rows = moved_rows.saturating_add(1);
-            if told.is_money() {
-                file.row(told)?;
-            } else if told.kind == "audit"
-                && let Some(row) = audit(&told.detail, &told.more)
-            {
-                file.audit(row)?;
-            }
-        }
-        feed.step().await?;
-    }
-    let mut images = BTreeMap::new();
-    for feed in feeds {
-        let snapshot = whole.snapshot(feed.namespace, &feed.replay.deleted()).await?;
-        nothing_runs(feed.namespace, &snapshot)?;
-        let (replayed, report) = feed.replay.finish(&snapshot.image.calls);
-        let mut image = snapshot.image;
-        let different = image.differences(&replayed);
-        if let Some(wrong) = report
-            .differences
-            .first()
-            .cloned()
-            .or_else(|| different.first().map(super::verify::said))
-        {
-            return Err(MigrateError::Refused(format!(
-                "{}: {wrong}; `paygate ledger verify --redis` tells more, --db names an instance's copy",
-                feed.namespace
-            )));
-        }
-        // When they went, only the journal knows.
-        image.deleted = replayed.deleted;
-        images.insert(feed.namespace.to_owned(), image);
-    }
-    notes(whole, &file).await?;
-    let seal: Option<Vec<u8>> = whole.link.ask(cmd("GET").arg(names::SEAL)).await?;
-    file.common(&seal.unwrap_or(random::<32>()?.to_vec()), &whole.tokens().await?)?;
-    let rules: Option<String> = whole.link.ask(cmd("HGET").arg(names::ALERTS).arg("rules")).await?;
-    file.rules(&rules.unwrap_or_else(|| "[]".to_owned()))?;
-    file.put(&images)?;
-    let arrived = file.images()?;
-    for (namespace, image) in &images {
-        same(namespace, arrived.get(namespace).unwrap_or(&Image::default()), image)?;
-    }
-    file.finish()?;
-    Ok(Moved { rows: moved_rows, ..Moved::of(&images) })
-}
-
-/// Entries of the audit log that belong to no tenant.
-async fn notes(whole: &Whole, file: &NewFile) -> Result<(), StoreError> {
-    let mut after = "-".to_owned();
-    loop {
-        let mut range = cmd("XRANGE");
-        range.arg(names::JOURNAL).arg(&after).arg("+").arg("COUNT").arg(ROWS);
-        let entries: Vec<Entry> = whole.link.ask(&range).await?;
-        let Some((last, _)) = entries.last() else { return Ok(()) };
-        for row in entries.iter().filter_map(Row::read).filter(|row| row.kind == "audit") {
-            if let Some(row) = audit(&row.detail, &row.balance) {
-                file.audit(row)?;
-            }
-        }
-        after = format!("({last}");
     }
 }
 

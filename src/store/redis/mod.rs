@@ -23,6 +23,7 @@ mod import;
 mod journal;
 mod keys;
 mod lease;
+mod leave;
 mod link;
 mod lists;
 mod loose_ends;
@@ -50,8 +51,9 @@ use secrecy::SecretString;
 pub use books::{RedisOpenError, RedisStore};
 pub use foreign::{ForeignKey, keys_of_paygate_mcp};
 pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
+pub use leave::migrate_to_file;
 pub use link::RedisStanding;
-pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_file, migrate_to_redis};
+pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_redis};
 pub use repair::{RepairError, RepairReport, repair};
 pub use verify::verify;
 

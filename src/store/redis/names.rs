@@ -1,6 +1,6 @@
 //! What everything is called in Redis. `pg:{namespace}:…` is one slot of a cluster for each tenant; what
 //! stands outside the slots is a hint of where to look, and the record there decides. What belongs to no
-//! tenant is in the slot of `@`, which no tenant can be called.
+//! tenant is in the slot of `_`, which no tenant can be called.
 
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::secret::Digest;
@@ -11,8 +11,8 @@ pub(super) const NAMESPACES: &str = "pg:namespaces";
 pub(super) const KEYS: &str = "pg:keys";
 /// The last place given.
 pub(super) const ORDER: &str = "pg:order";
-/// Admin tokens by id.
-pub(super) const TOKENS: &str = "pg:{@}:tokens";
+/// Admin tokens by id. In one slot with the journal, so that both change at once; no tenant has that name.
+pub(super) const TOKENS: &str = "pg:{_}:tokens";
 /// Raised after every change of what instances keep in memory.
 pub(super) const CHANGES: &str = "pg:changes";
 /// What messages are sealed with that clients keep for any instance.
@@ -20,20 +20,20 @@ pub(super) const SEAL: &str = "pg:seal";
 /// Why no books may be begun here: they are being moved, or have moved.
 pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
-pub(super) const JOURNAL: &str = "pg:{@}:journal";
+pub(super) const JOURNAL: &str = "pg:{_}:journal";
 
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
 /// How far webhooks were sent, and what nobody took.
-pub(super) const WEBHOOKS: &str = "pg:{@}:webhooks";
+pub(super) const WEBHOOKS: &str = "pg:{_}:webhooks";
 /// Rules for alerts, and who looks at keys.
-pub(super) const ALERTS: &str = "pg:{@}:alerts";
+pub(super) const ALERTS: &str = "pg:{_}:alerts";
 /// What rules say no more for now, by until when.
-pub(super) const COOLING: &str = "pg:{@}:alerts:cooling";
+pub(super) const COOLING: &str = "pg:{_}:alerts:cooling";
 /// Alerts that wait to be read.
-pub(super) const ALERTS_WAITING: &str = "pg:{@}:alerts:waiting";
+pub(super) const ALERTS_WAITING: &str = "pg:{_}:alerts:waiting";
 /// What was refused, by all instances.
-pub(super) const REFUSED: &str = "pg:{@}:refused";
+pub(super) const REFUSED: &str = "pg:{_}:refused";
 
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
@@ -61,8 +61,10 @@ impl Names {
 
     /// The tenant whose journal has this name.
     pub(super) fn of_journal(journal: &str) -> Option<&str> {
-        let tenant = journal.strip_prefix("pg:{")?.strip_suffix("}:journal")?;
-        Some(tenant).filter(|tenant| *tenant != "@")
+        if journal == JOURNAL {
+            return None;
+        }
+        journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
     }
 
     fn name(&self, what: &str) -> String {

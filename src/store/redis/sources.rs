@@ -119,22 +119,22 @@ impl<'a> Sources<'a> {
 
     /// Rows behind one up to another, as copies have them.
     pub(super) fn lost(&self, after: i64, up_to: i64) -> Result<Vec<Told>, StoreError> {
-        let mut lost: Vec<Told> = Vec::new();
+        let mut found: Vec<Told> = Vec::new();
         loop {
-            let last = lost.last().map_or(after, |told| told.row);
-            let mut more = Vec::new();
+            let last = found.last().map_or(after, |told| told.row);
+            let mut next = Vec::new();
             for Part { copy, book, .. } in &self.parts {
                 let rows = copy.rows.rows(book, last)?;
                 if rows.first().is_some_and(|told| told.row == last.saturating_add(1)) {
-                    more = rows;
+                    next = rows;
                     break;
                 }
             }
-            more.retain(|told| told.row <= up_to);
-            if more.is_empty() {
-                return Ok(lost);
+            next.retain(|told| told.row <= up_to);
+            if next.is_empty() {
+                return Ok(found);
             }
-            lost.extend(more);
+            found.extend(next);
         }
     }
 }

@@ -83,7 +83,11 @@ impl Books {
             (memory.teams.contains_key(team), memory.changes < 0)
         };
         if !is_known || distrusted {
-            self.fresh_team(&key.namespace, team).await?;
+            match self.fresh_team(&key.namespace, team).await {
+                // Whatever is judged by it names its revision.
+                Err(StoreError::Unavailable(_)) if is_known => {}
+                fresh => drop(fresh?),
+            }
         }
         Ok(())
     }

@@ -62,12 +62,14 @@ impl Books {
         }
         let mut get = cmd("HGET");
         get.arg(Names::of(name).meta()).arg("record");
-        let record: Option<String> = match self.link.ask(&get).await {
-            // What is sold from a lease names the revision that it was judged by.
-            Err(StoreError::Unavailable(_)) if self.leases.is_some() => {
-                return Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))));
+        let record: Option<String> = match (self.link.ask(&get).await, known) {
+            // A paid call is refused all the same, or sold from a lease, which names the revision that it
+            // was judged by.
+            (Err(StoreError::Unavailable(_)), Some(known)) => return Ok(known),
+            (Err(StoreError::Unavailable(_)), None) if self.leases.is_some() => {
+                return Ok(Arc::new(Namespace::unwritten(name)));
             }
-            record => record?,
+            (record, _) => record?,
         };
         let Some(record) = record else { return Ok(Arc::new(Namespace::unwritten(name))) };
         let tenant: Namespace = serde_json::from_str(&record)

@@ -269,7 +269,8 @@ impl Snapshot {
             (Some(_), None) => self.strange.push(format!("{id}: is in no list of keys")),
             (None, _) if is_gone => drop(image.deleted.insert(id.clone(), Time::ZERO)),
             (None, Some(_)) => {
-                self.strange.push(format!("{id}: is in the list of keys without a record"))
+                let what = format!("{id}: is in the list of keys without a record");
+                self.strange.push(what);
             }
             (None, None) => {}
         }

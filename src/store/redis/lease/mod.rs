@@ -13,7 +13,7 @@ mod terms;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::books::Books;
@@ -25,8 +25,6 @@ use crate::model::bounds::{
 };
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
-use crate::model::key::Key;
-use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::{Durable, HoldRefused, Leased, Reading, Settlement, Show, StoreError};
 use file::LeaseFile;
@@ -280,13 +278,6 @@ impl Books {
     pub(super) fn leased_reading(&self, key: &KeyId, show: &Show, now: Time) -> Option<Reading> {
         let table = self.leases.as_ref()?.table();
         table.selling.get(key).map(|lease| lease.reading(show, now))
-    }
-
-    /// The key that a credential opens, as it was when Redis went away, if there is a lease for it.
-    pub(super) fn leased_key(&self, digest: &Digest) -> Option<Arc<Key>> {
-        let leases = self.leases.as_ref()?;
-        let key = self.memory().old_key_with(digest)?;
-        leases.table().selling.contains_key(&key.id).then_some(key)
     }
 }
 
