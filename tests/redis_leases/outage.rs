@@ -61,7 +61,7 @@ async fn a_lease_ends_here_before_it_ends_in_redis() {
     let (server, dir) = (RedisServer::start(), TempDir::new());
     let wire = Wire::to(server.port());
     let copy = dir.path().join("copy.db");
-    let lease = LeaseOptions { length: Duration::from_secs(60), ..LEASE };
+    let lease = LeaseOptions { length: Duration::from_mins(1), ..LEASE };
     let store = open(&options(&wire.url(), &copy, RedisClock::Passed, lease)).await;
     let key = made(&store, 1, 100, at(0)).await;
     sold(&store, &key, at(0)).await.unwrap();
