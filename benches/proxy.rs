@@ -12,7 +12,8 @@
 //! `BENCH_DIR` for the databases (the target directory), `BENCH_KEYS` (100000), `BENCH_MEMORY_KEYS`
 //! (10000), `BENCH_START_KEYS` (1000000), `BENCH_START_DB` (a database with those keys),
 //! `BENCH_EVENTS` (10000000) calls in the books of the desk, `BENCH_BOOKS` (a directory that keeps those
-//! books for the next run, 4 GB), `BENCH_SESSIONS` (2000) and `BENCH_OWN_SESSIONS` (256), those with a server of their own.
+//! books for the next run, 4 GB), `BENCH_OTHER` (another build of Paygate, whose cost is measured in turn
+//! with this one's), `BENCH_CELLS` (which loads the cost is measured at, "0123"), `BENCH_SESSIONS` (2000) and `BENCH_OWN_SESSIONS` (256), those with a server of their own.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

@@ -476,12 +476,16 @@ fn the_examples_load_without_a_word() {
 #[test]
 fn a_redis_is_shown_without_who_logs_in() {
     let file = r#"{"serverCommand": "x", "adminKey": "0123456789abcdef", "db": "copy.db",
-        "redisUrl": "redis://user:p4ss@cache:6379/2"}"#;
+        "redisUrl": "redis://user:p4ss@cache:6379/2",
+        "redis": {"ca": "ca.pem", "sentinelUser": "us", "sentinelPassword": "p4ssword-of-sentinels"}}"#;
     let config = loaded(file, &[]);
     assert_eq!(config.books, Books::File(PathBuf::from("copy.db")));
     let shown = paygate::config::show(&config);
     assert_eq!(shown["redisUrl"], "redis://***@cache:6379/2");
     assert_eq!(shown["redis"]["onUnavailable"], "refuse");
+    assert_eq!(shown["redis"]["ca"], "ca.pem");
+    assert_eq!(shown["redis"]["sentinelUser"], "us");
+    assert!(!shown.to_string().contains("p4ss"), "{shown}");
     assert!(!format!("{config:?}").contains("p4ss"));
     let flag = ["--server", "x", "--admin-key", "0123456789abcdef", "--redis-url", "rediss://b"];
     let config = loaded("", &flag);

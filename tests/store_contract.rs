@@ -10,6 +10,10 @@
 mod alerts;
 #[path = "store_contract/calls.rs"]
 mod calls;
+#[path = "store_contract/copies.rs"]
+mod copies;
+#[path = "store_contract/news.rs"]
+mod news;
 #[path = "store_contract/outbox.rs"]
 mod outbox;
 #[path = "store_contract/parked.rs"]
@@ -18,9 +22,13 @@ mod parked;
 mod records;
 #[path = "store_contract/reports.rs"]
 mod reports;
+#[path = "store_contract/runs.rs"]
+mod runs;
 #[path = "store_contract/shared.rs"]
 mod shared;
 mod support;
+#[path = "store_contract/sweep.rs"]
+mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -112,6 +112,14 @@ fn a_dry_run_that_finds_nothing_fails() {
 }
 
 #[test]
+fn a_dry_run_opens_what_a_start_would() {
+    let config = json!({"tls": {"cert": "nowhere.pem", "key": "nowhere.key"}});
+    let ended = Setup::new().config(config).args(["--dry-run"]).run_to_end();
+    assert_eq!(ended.code(), Some(1), "{ended:#?}");
+    assert!(ended.stderr.contains("nowhere.pem cannot be read"), "{ended:#?}");
+}
+
+#[test]
 fn the_schema_is_printed() {
     let ended = Setup::new().run(&["config", "schema"]);
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/config.schema.json");

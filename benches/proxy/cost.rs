@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 
-use crate::contestants::Contestant;
+use crate::contestants::{Contestant, setup};
 use crate::load::Measured;
 use crate::parts::{CELLS, Settings};
 use crate::report::{Spread, Table};
@@ -62,12 +62,20 @@ fn slice(settings: &Settings, contestant: &Contestant, cell: usize) -> ([f64; 4]
 }
 
 /// Processor time per call of the bare bridge and of Paygate, each process alone, not its child.
+/// `BENCH_OTHER` is another build of Paygate that is measured in turn with this one, `BENCH_CELLS` the
+/// places of what is measured ("2" for 64 connections).
 pub fn cost(settings: &Settings) -> String {
-    let contestants = [
+    let mut contestants = vec![
         Contestant::bare("bare bridge"),
         Contestant::paygate("Paygate, durability none", "none", 1),
         Contestant::paygate("Paygate, durability answer", "answer", 1),
     ];
+    if let Some(other) = env::var_os("BENCH_OTHER") {
+        let other =
+            |label, durability| Contestant::started(label, &setup(durability).binary(&other), 1);
+        contestants.push(other("the other build, none", "none"));
+        contestants.push(other("the other build, answer", "answer"));
+    }
     let mut table = Table::new(&[
         "tool",
         "connections",
@@ -75,12 +83,17 @@ pub fn cost(settings: &Settings) -> String {
         "user",
         "system",
         "both",
+        "spread",
         "sleeps a call",
         "preemptions a call",
         "calls/s",
         "p99",
     ]);
+    let wanted = env::var("BENCH_CELLS").unwrap_or_else(|_| "0123".to_owned());
     for (index, cell) in CELLS.iter().enumerate() {
+        if !wanted.contains(&index.to_string()) {
+            continue;
+        }
         let mut all = vec![Vec::new(); contestants.len()];
         for repeat in 0..settings.repeats {
             for turn in 0..contestants.len() {
@@ -92,14 +105,15 @@ pub fn cost(settings: &Settings) -> String {
             let of = |place: usize| Spread::of(slices.iter().map(|(used, _)| used[place])).median;
             let rate = Spread::of(slices.iter().map(|(_, one)| one.calls_per_second)).median;
             let p99 = Spread::of(slices.iter().map(|(_, one)| one.p99.as_secs_f64())).median;
-            let both = Spread::of(slices.iter().map(|(used, _)| used[0] + used[1])).median;
+            let both = Spread::of(slices.iter().map(|(used, _)| used[0] + used[1]));
             table.row([
                 cell.tool.label().to_owned(),
                 cell.connections.to_string(),
                 contestant.label.to_owned(),
                 format!("{:.1} µs", of(0)),
                 format!("{:.1} µs", of(1)),
-                format!("{both:.1} µs"),
+                format!("{:.1} µs", both.median),
+                format!("{:.1}..{:.1}", both.min, both.max),
                 format!("{:.3}", of(2)),
                 format!("{:.3}", of(3)),
                 format!("{rate:.0}"),
@@ -111,13 +125,16 @@ pub fn cost(settings: &Settings) -> String {
 }
 
 /// Paygate alone under one load, to be looked at by a profiler: `BENCH_DURABILITY` (none),
-/// `BENCH_CONNECTIONS` (64). Says which process to look at.
+/// `BENCH_CONNECTIONS` (64), `BENCH_OTHER` (another build, or a script that runs one in a tool). Says which process to look at.
 pub fn profile(settings: &Settings) -> String {
     let durability = env::var("BENCH_DURABILITY").unwrap_or_else(|_| "none".to_owned());
     let wanted = env::var("BENCH_CONNECTIONS").map_or(64, |n| n.parse().expect("a number"));
     let contestant = match durability.as_str() {
         "bare" => Contestant::bare("bare bridge"),
-        _ => Contestant::paygate("Paygate", &durability, 1),
+        _ => match env::var_os("BENCH_OTHER") {
+            Some(other) => Contestant::started("Paygate", &setup(&durability).binary(other), 1),
+            None => Contestant::paygate("Paygate", &durability, 1),
+        },
     };
     let cell = CELLS.iter().position(|cell| cell.connections == wanted).expect("1, 16 or 64");
     eprintln!("profile: process {}", contestant.pid());

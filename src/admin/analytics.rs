@@ -28,6 +28,8 @@ struct Report<'a> {
     trend: Trend,
     summary: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
+    complete_since: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<LabelView<'a>>>,
 }
 
@@ -133,6 +135,9 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     }
     let namespace = call.actor.scope(query.namespace()?)?;
     admin.roll_up().await?;
+    // The trend looks at the time before, too.
+    let earliest = Time::from_ms(first.saturating_sub(behind.saturating_sub(first)));
+    let complete_since = admin.complete_since(namespace.as_deref(), Some(earliest)).await?;
     let asked =
         ReportAsked { from: first, to: behind, bucket, namespace, label: label.clone(), top };
     let report = admin.store.usage_report(asked).await?;
@@ -144,15 +149,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         time_series: series(&report.series, first, buckets, bucket),
         tools: report.tools.iter().map(|(tool, tally)| tool_view(tool, *tally)).collect(),
         top_consumers: report.consumers.iter().map(consumer_view).collect(),
-        trend: Trend {
-            current: totals(current),
-            previous: totals(previous),
-            change: Change {
-                calls: change(all(previous), all(current)),
-                credits: change(previous.credits, current.credits),
-                denied: change(previous.denied, current.denied),
-            },
-        },
+        trend: trend(previous, current),
         summary: Summary {
             total_calls: all(current),
             total_credits: current.credits,
@@ -161,8 +158,21 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
             unique_tools: report.tools_used,
             success_rate: percent(current.allowed, all(current)),
         },
+        complete_since,
         labels: label.map(|_| report.labels.iter().map(label_view).collect()),
     })
+}
+
+fn trend(previous: Tally, current: Tally) -> Trend {
+    Trend {
+        current: totals(current),
+        previous: totals(previous),
+        change: Change {
+            calls: change(all(previous), all(current)),
+            credits: change(previous.credits, current.credits),
+            denied: change(previous.denied, current.denied),
+        },
+    }
 }
 
 /// Every bucket, those without usage too.

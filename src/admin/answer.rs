@@ -7,11 +7,13 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
+use super::view::Shown;
 use crate::model::bounds::COUNTER_MAX;
 use crate::store::StoreError;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
+const COMPLETE_SINCE: HeaderName = HeaderName::from_static("x-complete-since");
 
 /// A successful answer.
 #[derive(Debug)]
@@ -57,9 +59,29 @@ impl Answer {
     /// Says where a list goes on, if it does.
     #[must_use]
     pub(super) fn next_cursor(self, next: Option<i64>) -> Self {
-        match next {
-            Some(next) => self.with(NEXT_CURSOR, next.into()),
-            None => self,
+        self.marked_cursor(next, None)
+    }
+
+    /// The same for a list whose order is this instance's own.
+    #[must_use]
+    pub(super) fn marked_cursor(self, next: Option<i64>, mark: Option<&str>) -> Self {
+        let text = match (next, mark) {
+            (None, _) => return self,
+            (Some(next), None) => next.to_string(),
+            (Some(next), Some(mark)) => format!("{next}-{mark}"),
+        };
+        match HeaderValue::from_str(&text) {
+            Ok(text) => self.with(NEXT_CURSOR, text),
+            Err(_) => self,
+        }
+    }
+
+    /// Says from when on the answer is complete, where nothing inside it can.
+    #[must_use]
+    pub(super) fn complete_since(self, since: Option<&Shown>) -> Self {
+        match since.map(|since| HeaderValue::from_str(&since.0.to_string())) {
+            Some(Ok(since)) => self.with(COMPLETE_SINCE, since),
+            Some(Err(_)) | None => self,
         }
     }
 

@@ -49,6 +49,8 @@ struct Page<'a> {
     total: i64,
     offset: usize,
     limit: usize,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "completeSince")]
+    complete_since: Option<Shown>,
     events: Vec<EventView<'a>>,
 }
 
@@ -61,6 +63,8 @@ struct Stats {
     events_by_type: BTreeMap<String, i64>,
     events_last_hour: i64,
     events_last24h: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_since: Option<Shown>,
 }
 
 pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
@@ -69,9 +73,10 @@ pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let limit = query.number("limit")?.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let offset = query.number("offset")?.unwrap_or(0);
     let total = admin.store.audit_totals(filter.clone()).await?.total;
+    let complete_since = complete_since(&admin, &filter).await?;
     let page = AuditPage {
         order: AuditOrder::NewestFirst,
-        after: query.cursor()?,
+        after: query.cursor(admin.store.cursor_mark())?,
         skip: offset,
         limit: limit.saturating_add(1),
     };
@@ -80,7 +85,8 @@ pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     rows.truncate(limit);
     let next = rows.last().map(|row| row.id).filter(|_| has_more);
     let events = rows.iter().map(view).collect();
-    Ok(Answer::pretty(&Page { total, offset, limit, events })?.next_cursor(next))
+    let answer = Answer::pretty(&Page { total, offset, limit, complete_since, events })?;
+    Ok(answer.marked_cursor(next, admin.store.cursor_mark()))
 }
 
 pub(super) async fn stats(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
@@ -91,6 +97,7 @@ pub(super) async fn stats(admin: Arc<Admin>, call: Call) -> Result<Answer, Probl
     };
     let hour = since(Duration::from_hours(1)).await?.total;
     let day = since(Duration::from_hours(24)).await?.total;
+    let complete_since = complete_since(&admin, &filter).await?;
     let all = admin.store.audit_totals(filter).await?;
     Answer::pretty(&Stats {
         total_events: all.total,
@@ -99,7 +106,12 @@ pub(super) async fn stats(admin: Arc<Admin>, call: Call) -> Result<Answer, Probl
         events_by_type: all.by_kind.into_iter().collect(),
         events_last_hour: hour,
         events_last24h: day,
+        complete_since,
     })
+}
+
+async fn complete_since(admin: &Admin, filter: &AuditFilter) -> Result<Option<Shown>, Problem> {
+    admin.complete_since(filter.namespace.as_deref(), filter.since).await
 }
 
 /// The whole log, or what a filter leaves of it: JSON oldest first, CSV newest first.
@@ -112,13 +124,15 @@ pub(super) async fn export(admin: Arc<Admin>, call: Call) -> Result<Answer, Prob
         Some(_) => return Err(Problem::bad("format must be json or csv")),
     };
     let totals = admin.store.audit_totals(filter.clone()).await?;
+    let complete = complete_since(&admin, &filter).await?;
     // What is written meanwhile is not counted, so it is not shown either.
     let filter = AuditFilter { up_to: Some(totals.newest_id), ..filter };
-    let count = totals.total;
-    let body = stream::body(Export { admin, filter, form, count, after: None, stage: Stage::Head });
+    let (count, stage) = (totals.total, Stage::Head);
+    let body = stream::body(Export { admin, filter, form, count, complete, after: None, stage });
     Ok(match form {
         Form::Json => Answer::streamed(body),
         Form::Csv => Answer::streamed(body)
+            .complete_since(complete.as_ref())
             .with(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"))
             .with(
                 CONTENT_DISPOSITION,
@@ -145,6 +159,7 @@ struct Export {
     filter: AuditFilter,
     form: Form,
     count: i64,
+    complete: Option<Shown>,
     after: Option<i64>,
     stage: Stage,
 }
@@ -157,7 +172,13 @@ impl Source for Export {
             Stage::Head => {
                 self.stage = Stage::First;
                 return Ok(Some(match self.form {
-                    Form::Json => format!("{{\"count\":{},\"events\":[", self.count).into(),
+                    Form::Json => {
+                        let complete = match &self.complete {
+                            Some(since) => format!("\"completeSince\":{},", to_json(since)?),
+                            None => String::new(),
+                        };
+                        format!("{{\"count\":{},{complete}\"events\":[", self.count).into()
+                    }
                     Form::Csv => csv::line(CSV_HEAD).into(),
                 }));
             }

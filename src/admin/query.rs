@@ -41,6 +41,11 @@ impl Query {
 
     /// `limit` and `cursor`; `None` if there is neither.
     pub(super) fn page(&self) -> Result<Option<PageAsked>, Problem> {
+        self.marked_page(None)
+    }
+
+    /// The same of a list whose order is this instance's own.
+    pub(super) fn marked_page(&self, mark: Option<&str>) -> Result<Option<PageAsked>, Problem> {
         let (limit, cursor) = (self.get("limit"), self.get("cursor"));
         if limit.is_none() && cursor.is_none() {
             return Ok(None);
@@ -53,7 +58,7 @@ impl Query {
             }
             None => PAGE_DEFAULT,
         };
-        Ok(Some(PageAsked { after: self.cursor()?, limit }))
+        Ok(Some(PageAsked { after: self.cursor(mark)?, limit }))
     }
 
     /// A whole number, 0 or more.
@@ -73,11 +78,21 @@ impl Query {
         self.get(name).map(|text| fields::time(text).ok_or_else(wrong)).transpose()
     }
 
-    /// `cursor`: the place after which a list goes on.
-    pub(super) fn cursor(&self) -> Result<Option<i64>, Problem> {
+    /// `cursor`: the place after which a list goes on, and the mark of the instance whose place it is.
+    pub(super) fn cursor(&self, mark: Option<&str>) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.get("cursor") else { return Ok(None) };
         let wrong = || Problem::bad("cursor must be the X-Next-Cursor of an earlier answer");
-        let read = |text: &str| text.parse().ok().filter(|place| *place >= 0).ok_or_else(wrong);
-        self.get("cursor").map(read).transpose()
+        let (place, of) = match text.split_once('-') {
+            Some((place, of)) if !place.is_empty() => (place, Some(of)),
+            Some(_) | None => (text, None),
+        };
+        let place = place.parse().ok().filter(|place| *place >= 0).ok_or_else(wrong)?;
+        if of != mark {
+            return Err(Problem::bad(
+                "cursor is of another instance, whose lists have an order of their own: ask that one, or begin again without it",
+            ));
+        }
+        Ok(Some(place))
     }
 }
 
@@ -105,7 +120,15 @@ mod tests {
         let asked = |after, limit| Ok(Some(PageAsked { after, limit }));
         assert_eq!(page("/keys?limit=5"), asked(None, 5));
         assert_eq!(page("/keys?cursor=7"), asked(Some(7), PAGE_DEFAULT));
-        for wrong in ["limit=0", "limit=1001", "limit=x", "limit=-1", "cursor=x", "cursor=-1"] {
+        let marked = |uri: &str| query(uri).cursor(Some("ab")).ok();
+        assert_eq!(marked("/usage?cursor=7-ab"), Some(Some(7)));
+        assert_eq!(marked("/usage"), Some(None));
+        for foreign in ["7-cd", "7", "7-", "-ab", "x-ab"] {
+            assert_eq!(marked(&format!("/usage?cursor={foreign}")), None, "{foreign}");
+        }
+        for wrong in
+            ["cursor=7-ab", "limit=0", "limit=1001", "limit=x", "limit=-1", "cursor=x", "cursor=-1"]
+        {
             assert!(page(&format!("/keys?{wrong}")).is_err(), "{wrong}");
         }
     }

@@ -11,7 +11,7 @@ use super::answer::{Answer, Problem, in_background};
 use super::namespaces::{self, NamespaceView};
 use super::query::Query;
 use super::usage::Summary;
-use super::view::{KeyView, Moment};
+use super::view::{KeyView, Moment, Shown};
 use super::{Admin, Call, Terms};
 use crate::gate::ToolPolicy;
 
@@ -27,6 +27,8 @@ struct Status<'a> {
     namespaces: Vec<NamespaceView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filtered_namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_since: Option<Shown>,
     config: Config<'a>,
 }
 
@@ -61,6 +63,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let sums = admin.store.tenant_sums(call.now).await?;
     let usage = admin.store.usage(asked.as_deref()).await?;
     let event_count = admin.store.ended_calls(seen.as_deref()).await?;
+    let complete_since = admin.complete_since(asked.as_deref(), None).await?;
     in_background(move || {
         let moment = Moment::new(admin.store.as_ref(), call.now);
         let by_id = keys.iter().map(|(key, _)| (key.id.as_str(), &**key)).collect();
@@ -76,6 +79,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
             event_count,
             namespaces,
             filtered_namespace: asked.as_deref(),
+            complete_since,
             config: config(&terms, options.webhooks.is_on()),
         })
     })

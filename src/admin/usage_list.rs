@@ -11,11 +11,13 @@ use bytes::Bytes;
 use super::answer::{Answer, Problem, to_json};
 use super::query::Query;
 use super::stream::{self, Source};
+use super::view::Shown;
 use super::{Admin, Call, csv};
 use crate::events::usage_form::UsageForm;
 use crate::model::bounds::USAGE_READS_MAX;
 use crate::model::ids::KeyId;
 use crate::model::team::TeamId;
+use crate::model::time::Time;
 use crate::model::usage::{UsageEvent, UsageFilter};
 
 /// Events that are read at a time.
@@ -32,6 +34,16 @@ impl Admin {
     pub(super) async fn roll_up(&self) -> Result<(), Problem> {
         Ok(self.store.roll_up_usage(self.options.live.take_refused()).await?)
     }
+
+    /// From when on usage and the audit log are complete, if that is not as far back as is asked for.
+    pub(super) async fn complete_since(
+        &self,
+        namespace: Option<&str>,
+        asked: Option<Time>,
+    ) -> Result<Option<Shown>, Problem> {
+        let since = self.store.complete_since(namespace).await?;
+        Ok(since.filter(|since| asked.is_none_or(|asked| asked < *since)).map(Shown))
+    }
 }
 
 pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
@@ -41,24 +53,30 @@ pub(super) async fn list(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
         Some("csv") => Form::Csv,
         Some(_) => return Err(Problem::bad("format must be json or csv")),
     };
-    let page = query.page()?;
+    let page = query.marked_page(admin.store.cursor_mark())?;
     let mut filter = filter(&admin, &call, &query)?;
     admin.roll_up().await?;
     // What ends meanwhile belongs to another answer.
     filter.until.get_or_insert(admin.store.ledger_now(call.now));
     let since = query.get("since").unwrap_or("all").to_owned();
-    let mut list = List { admin, filter, form, since, after: None, stage: Stage::Head, count: 0 };
-    let Some(page) = page else { return Ok(typed(form, Answer::streamed(stream::body(list)))) };
-    list.after = page.after;
+    let complete = admin.complete_since(filter.namespace.as_deref(), filter.since).await?;
+    let (after, stage) = (page.as_ref().and_then(|page| page.after), Stage::Head);
+    let list =
+        List { admin: Arc::clone(&admin), filter, form, since, complete, after, stage, count: 0 };
+    let complete = list.complete;
+    let Some(page) = page else {
+        return Ok(typed(form, complete, Answer::streamed(stream::body(list))));
+    };
     let (text, next) = list.page(page.limit).await?;
-    let body = axum::body::Body::from(text);
-    Ok(typed(form, Answer::streamed(body)).next_cursor(next))
+    let answer = typed(form, complete, Answer::streamed(axum::body::Body::from(text)));
+    Ok(answer.marked_cursor(next, admin.store.cursor_mark()))
 }
 
-fn typed(form: Form, answer: Answer) -> Answer {
+fn typed(form: Form, complete: Option<Shown>, answer: Answer) -> Answer {
     if form == Form::Json {
         return answer;
     }
+    let answer = answer.complete_since(complete.as_ref());
     let name = HeaderValue::from_static("attachment; filename=\"paygate-usage.csv\"");
     answer
         .with(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"))
@@ -111,6 +129,7 @@ struct List {
     filter: UsageFilter,
     form: Form,
     since: String,
+    complete: Option<Shown>,
     after: Option<i64>,
     stage: Stage,
     count: usize,
@@ -119,7 +138,13 @@ struct List {
 impl List {
     fn head(&self) -> Result<String, Problem> {
         Ok(match self.form {
-            Form::Json => format!("{{\"since\":{},\"events\":[", to_json(&self.since)?),
+            Form::Json => {
+                let complete = match &self.complete {
+                    Some(since) => format!("\"completeSince\":{},", to_json(since)?),
+                    None => String::new(),
+                };
+                format!("{{\"since\":{},{complete}\"events\":[", to_json(&self.since)?)
+            }
             Form::Csv => csv::line(CSV_HEAD),
         })
     }

@@ -97,6 +97,7 @@ impl<'a> KeyView<'a> {
 }
 
 /// A time as answers write it.
+#[derive(Clone, Copy)]
 pub(super) struct Shown(pub(super) Time);
 
 impl Serialize for Shown {

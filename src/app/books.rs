@@ -17,7 +17,7 @@ pub(super) async fn open(config: &Config) -> Result<(Arc<dyn Store>, Option<Stri
         None => Arc::new(LocalStore::open(&options::books(config), clock::now())?),
     };
     let into = match (&config.redis, &config.books) {
-        (Some(redis), _) => ImportInto::Redis(redis.url.clone()),
+        (Some(redis), _) => ImportInto::Redis(redis.clone()),
         (None, Books::File(db)) => ImportInto::File(db.clone()),
         (None, Books::Ephemeral) => return Ok((store, None)),
     };

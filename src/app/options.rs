@@ -178,13 +178,19 @@ pub(super) fn redis(redis: &config::Redis, books: &Books) -> RedisOptions {
     };
     RedisOptions {
         url: redis.url.0.clone(),
-        reach: RedisReach { on_unavailable, ..RedisReach::default() },
+        reach: RedisReach { on_unavailable, ..reach(redis) },
         clock: RedisClock::Server,
         copy: match books {
             Books::File(path) => Some(path.clone()),
             Books::Ephemeral => None,
         },
     }
+}
+
+/// How that Redis is reached.
+pub(super) fn reach(redis: &config::Redis) -> RedisReach {
+    let (ca, sentinel_login) = (redis.ca.clone(), redis.sentinel_login.clone());
+    RedisReach { ca, sentinel_login, ..RedisReach::default() }
 }
 
 pub(super) fn http(config: &Config) -> HttpOptions {

@@ -23,7 +23,7 @@ pub(super) fn run(flags: &ImportFlags) -> Result<(), String> {
     let (books, lines) = named.map_err(|report| report.to_string())?;
     let into = match (&flags.db, books) {
         (Some(db), _) => ImportInto::File(db.clone()),
-        (None, Some((_, Some(redis)))) => ImportInto::Redis(redis.url),
+        (None, Some((_, Some(redis)))) => ImportInto::Redis(redis),
         (None, Some((Books::File(db), None))) => ImportInto::File(db),
         (None, Some((Books::Ephemeral, None))) => {
             return Err(

@@ -94,6 +94,9 @@ pub(super) struct Draft {
 #[derive(Debug, Default)]
 pub(super) struct RedisDraft {
     pub(super) on_unavailable: Option<OnUnavailable>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) sentinel_user: Option<String>,
+    pub(super) sentinel_password: Option<SecretString>,
 }
 
 /// The files of a certificate.

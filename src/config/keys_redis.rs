@@ -38,12 +38,40 @@ pub(super) const REDIS: TopKey = key(
 );
 
 /// The keys of `redis`.
-pub(super) static INSIDE: &[Key<RedisDraft>] = &[key(
-    "onUnavailable",
-    Kind::OneOf(words::<OnUnavailable>),
-    Fallback::Text("refuse"),
-    "",
-    "What becomes of paid calls while Redis is away: `refuse` refuses them at once, `lease` sells to keys in use \
-     what this instance has reserved for them, for ten minutes at most.",
-    |redis, entry, findings| redis.on_unavailable = entry.choice(findings),
-)];
+pub(super) static INSIDE: &[Key<RedisDraft>] = &[
+    key(
+        "onUnavailable",
+        Kind::OneOf(words::<OnUnavailable>),
+        Fallback::Text("refuse"),
+        "",
+        "What becomes of paid calls while Redis is away: `refuse` refuses them at once, `lease` sells to keys in use \
+         what this instance has reserved for them, for ten minutes at most.",
+        |redis, entry, findings| redis.on_unavailable = entry.choice(findings),
+    ),
+    key(
+        "ca",
+        Kind::Text,
+        Fallback::Words("the system's root certificates alone"),
+        "",
+        "File of certificates in PEM form that a Redis with `rediss` may be signed by, beside the system's.",
+        |redis, entry, findings| redis.ca = entry.text(findings, check::file),
+    ),
+    key(
+        "sentinelUser",
+        Kind::Text,
+        Fallback::Words("none"),
+        "",
+        "Name by which the Sentinels know us, where they ask for one. User and password in `redisUrl` are for Redis itself.",
+        |redis, entry, findings| redis.sentinel_user = entry.text(findings, check::name),
+    ),
+    key(
+        "sentinelPassword",
+        Kind::Secret,
+        Fallback::Words("none"),
+        "",
+        "Password of the Sentinels, where they ask for one.",
+        |redis, entry, findings| {
+            redis.sentinel_password = entry.text(findings, check::webhook_secret);
+        },
+    ),
+];

@@ -190,6 +190,10 @@ pub struct Redis {
     pub url: RedisUrl,
     /// What becomes of paid calls while it is away.
     pub on_unavailable: OnUnavailable,
+    /// Certificates in PEM form that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
+    /// Name, which may be empty, and password for the Sentinels.
+    pub sentinel_login: Option<(String, SecretString)>,
 }
 
 /// Where a Redis is. Not printed: it may hold a password.

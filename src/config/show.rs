@@ -155,7 +155,15 @@ fn backend(config: &Config, secret: fn(&str) -> String) -> Map<String, Value> {
 fn redis(config: &Config, secret: fn(&str) -> String) -> [(String, Value); 2] {
     let redis = config.redis.as_ref();
     let url = redis.map(|redis| redis.url.shown(secret));
-    let how = redis.map(|redis| json!({ "onUnavailable": word(redis.on_unavailable) }));
+    let how = redis.map(|redis| {
+        let login = redis.sentinel_login.as_ref();
+        json!({
+            "onUnavailable": word(redis.on_unavailable),
+            "ca": redis.ca.as_ref().map(|path| path.display().to_string()),
+            "sentinelUser": login.map(|(user, _)| user),
+            "sentinelPassword": login.map(|(_, password)| secret(password.expose_secret())),
+        })
+    });
     [("redisUrl".to_owned(), json!(url)), ("redis".to_owned(), json!(how))]
 }
 

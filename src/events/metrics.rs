@@ -2,7 +2,6 @@
 //! write the first time that a tool or a path is counted. Names are bounded: beyond that they are
 //! counted as `other`.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use super::denials::DenialCounts;
 use super::text_form::Page;
 use crate::model::bounds;
+use crate::model::name_map::NameMap;
 use crate::store::{Compared, CreditsMoved};
 
 /// The name of what is beyond the bound.
@@ -258,7 +258,7 @@ impl Latency {
 
 /// Counters by a key of a bounded set.
 #[derive(Debug)]
-struct Counters<K, V>(RwLock<HashMap<K, V>>);
+struct Counters<K, V>(RwLock<NameMap<K, V>>);
 
 impl<K, V> Default for Counters<K, V> {
     fn default() -> Self {

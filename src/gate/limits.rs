@@ -1,8 +1,6 @@
 //! What a call uses up: the one ordered list of counters, from the key's rate to its quotas. A new
 //! limit is a new row here; the ledger and the stores only know "add if it stays within bounds".
 
-use std::collections::HashMap;
-
 use super::charge::{Charge, Item, Limit, Measure};
 use super::policy::{Policy, ToolPolicy};
 use super::request::Request;
@@ -10,11 +8,12 @@ use crate::ledger::{Bound, CounterName, Demand, Refund, Window, names};
 use crate::model::denial::QuotaKind;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::key::{Key, Quota};
+use crate::model::name_map::NameMap;
 
 /// What some items use up; `entries` has the limits of their own, by name.
 pub(super) fn charge(
     policy: &Policy,
-    entries: &HashMap<String, ToolPolicy>,
+    entries: &NameMap<String, ToolPolicy>,
     request: &Request<'_>,
     key: &Key,
     call: CallId,

@@ -11,14 +11,13 @@ mod policy;
 mod price;
 mod request;
 
-use std::collections::HashMap;
-
 pub use charge::{Charge, Denied, Item};
 pub use policy::{Policy, ToolPolicy};
 pub use price::script_length;
 pub use request::{CallFacts, Request};
 
 use crate::model::ids::CallId;
+use crate::model::name_map::NameMap;
 
 /// Judges a request whose calls cost nothing and use nothing up: any method but `tools/call`.
 pub fn admit_free(request: &Request<'_>) -> Result<(), Denied> {
@@ -55,7 +54,7 @@ pub fn admit_method(
 
 fn charge(
     policy: &Policy,
-    entries: &HashMap<String, ToolPolicy>,
+    entries: &NameMap<String, ToolPolicy>,
     request: &Request<'_>,
     call: CallId,
     items: Vec<Item>,

@@ -1,9 +1,8 @@
 //! Prices and limits that hold for everybody.
 
-use std::collections::HashMap;
-
 use crate::ledger::{CounterName, names};
 use crate::model::key::Quota;
+use crate::model::name_map::NameMap;
 
 /// What calls cost and how many are allowed, as configured.
 #[derive(Clone, Debug, Default)]
@@ -17,10 +16,10 @@ pub struct Policy {
     /// Judge and record, but never refuse and never charge.
     pub shadow: bool,
     /// By exact tool name.
-    pub tools: HashMap<String, ToolPolicy>,
+    pub tools: NameMap<String, ToolPolicy>,
     /// Methods other than calls of tools that have a price, by exact name. They are no tools: a
     /// tool of the same name is something else, and lists of tools say nothing about them.
-    pub methods: HashMap<String, ToolPolicy>,
+    pub methods: NameMap<String, ToolPolicy>,
 }
 
 /// What differs for one tool, or holds for one method.

@@ -435,7 +435,14 @@ fn asks_the_same(one: &Demand, other: &Demand) -> bool {
 
 /// What a list of demands has asked of each counter so far. A few are compared one by one, which is
 /// faster than hashing; a large batch must not cost its square.
-enum Asked<'a> {
+struct Asked<'a> {
+    sums: Sums<'a>,
+    /// The account that most demands are about, and the bits of its counters that were asked.
+    first: Option<&'a AccountId>,
+    bits: u8,
+}
+
+enum Sums<'a> {
     Few(Vec<(&'a Demand, i64)>),
     Many(HashMap<(&'a AccountId, &'a CounterName), i64>),
 }
@@ -444,17 +451,34 @@ impl<'a> Asked<'a> {
     const FEW: usize = 16;
 
     fn new(demands: usize) -> Self {
-        if demands <= Self::FEW {
-            Self::Few(Vec::with_capacity(demands))
+        let sums = if demands <= Self::FEW {
+            Sums::Few(Vec::with_capacity(demands))
         } else {
-            Self::Many(HashMap::new())
+            Sums::Many(HashMap::new())
+        };
+        Self { sums, first: None, bits: 0 }
+    }
+
+    /// Is it surely the first demand on its counter?
+    fn is_new(&mut self, demand: &'a Demand) -> bool {
+        let Some(bit) = demand.counter.bit() else { return false };
+        if **self.first.get_or_insert(&demand.account) != demand.account {
+            return false;
         }
+        let is_new = self.bits & bit == 0;
+        self.bits |= bit;
+        is_new
     }
 
     /// What was asked of this demand's counter before it; adds it.
     fn before(&mut self, demand: &'a Demand) -> i64 {
-        let sum = match self {
-            Self::Few(sums) => {
+        let is_new = self.is_new(demand);
+        let sum = match &mut self.sums {
+            Sums::Few(sums) if is_new => {
+                sums.push((demand, demand.amount));
+                return 0;
+            }
+            Sums::Few(sums) => {
                 let known = sums.iter().position(|(other, _)| asks_the_same(other, demand));
                 let place = known.unwrap_or_else(|| {
                     sums.push((demand, 0));
@@ -462,7 +486,7 @@ impl<'a> Asked<'a> {
                 });
                 sums.get_mut(place).map(|(_, sum)| sum)
             }
-            Self::Many(sums) => Some(sums.entry((&demand.account, &demand.counter)).or_default()),
+            Sums::Many(sums) => Some(sums.entry((&demand.account, &demand.counter)).or_default()),
         };
         let Some(sum) = sum else { return 0 };
         let before = *sum;

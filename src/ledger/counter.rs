@@ -45,6 +45,19 @@ impl Fixed {
         Self::Spent,
     ];
 
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Balance => 1,
+            Self::Calls => 2,
+            Self::CallsDay => 4,
+            Self::CallsMonth => 8,
+            Self::CreditsDay => 16,
+            Self::CreditsMonth => 32,
+            Self::Rate => 64,
+            Self::Spent => 128,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Balance => "balance",
@@ -68,6 +81,19 @@ impl CounterName {
 
     pub(super) const fn fixed(fixed: Fixed) -> Self {
         Self(Name::Fixed(fixed))
+    }
+
+    /// Is it one that every account may have, not one of a tool?
+    pub const fn is_fixed(&self) -> bool {
+        matches!(self.0, Name::Fixed(_))
+    }
+
+    /// A bit of its own, if it is one that every account may have.
+    pub(super) const fn bit(&self) -> Option<u8> {
+        match self.0 {
+            Name::Fixed(fixed) => Some(fixed.bit()),
+            Name::Named(_) => None,
+        }
     }
 
     /// The name.

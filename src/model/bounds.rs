@@ -663,9 +663,16 @@ pub const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
 /// written for the same calls. After a crash the rows since are read once more.
 pub const USAGE_ROLL_EVERY: u32 = 8;
 
-/// Sums of usage that the writer notes before it writes them, whoever asks: what one commit of them
-/// takes is what an answer may have to wait.
-pub const USAGE_GROUPS_MAX: usize = 4_000;
+/// Sums of usage that the writer notes before it writes them, whoever asks: 100 bytes each, and as much
+/// again while they are written. The more of them, the more calls there are to one sum.
+pub const USAGE_GROUPS_MAX: usize = 100_000;
+
+/// Sums of usage written with one commit, unless there is no room for more: what that takes is what an
+/// answer may have to wait.
+pub const USAGE_SUMS_PER_COMMIT: usize = 256;
+
+/// The same where somebody waits for all of them.
+pub const USAGE_SUMS_AWAITED: usize = 1_000;
 
 /// Calls with labels that are open at a time and whose labels the writer remembers; those of others it
 /// reads again.
@@ -747,14 +754,28 @@ pub const REDIS_TRIES: u32 = 3;
 /// Commands under way on the one connection: as many as calls can be.
 pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
 
-/// For so long a record is believed without asking again. Calls that cost something do not rely on it.
-pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(2);
+/// For so long a record is believed at most without asking again. Who changes it tells so at once, and
+/// calls that cost something rely on neither.
+pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(4);
 
 /// Records of keys that one instance keeps at hand.
 pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
 
-/// How often lists of teams, tenants and tokens are looked at for changes.
+/// Tenants whose books are asked in one look whether they are whole, beside those that were not.
+pub const REDIS_LOOKED_AT_FOR_LOSSES: usize = 16;
+
+/// How often lists of teams, tenants and tokens are looked at for changes that were not told.
 pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
+
+/// After the connection for news was lost; twice as long after each attempt that fails, up to the look
+/// at the lists.
+pub const REDIS_SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often an instance makes sure that it hears what is told: half open connections say nothing.
+pub const REDIS_ECHO_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Without an echo for so long, it hears nothing.
+pub const REDIS_ECHO_LOST: Duration = Duration::from_secs(3);
 
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
@@ -779,6 +800,23 @@ pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
 
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// How long a request with an idempotency key counts as running on an instance that says nothing more.
+pub const REDIS_RUN_LEASE: Duration = Duration::from_secs(10);
+/// How often an instance says which requests with an idempotency key still run on it.
+pub const REDIS_RUN_RENEWAL: Duration = Duration::from_secs(3);
+/// How often a repetition looks whether the request that runs elsewhere has ended.
+pub const REDIS_RUN_LOOK: Duration = Duration::from_millis(100);
+/// How long a repetition waits for the request that runs elsewhere.
+pub const REDIS_RUN_WAIT: Duration = Duration::from_mins(10);
+/// Commands of one kind that are sent together.
+pub const REDIS_TOGETHER_MAX: usize = 256;
+
+/// How long the instance that looks for what is late may be silent before another one does it.
+pub const REDIS_SWEEP_LEASE: Duration = Duration::from_secs(5);
+
+/// Tenants that are looked at in one go, every second: ten thousand take five.
+pub const REDIS_SWEPT_TENANTS: usize = 2_000;
 
 /// Holds that one look for those that are late names, and what it forgets beside.
 pub const REDIS_SWEPT_AT_ONCE: usize = 200;
@@ -897,6 +935,9 @@ pub const COMPARED_PER_LOCK: usize = 64;
 
 /// Journal rows of one read of a comparison.
 pub const COMPARE_ROWS_AT_ONCE: i64 = 10_000;
+
+/// Of those, so many are added up by one statement: SQLite adds in 64 bits, and an amount has up to 53.
+pub const COMPARE_ROWS_SUMMED: i64 = 1_000;
 
 /// The pause after each such read, so that others get their turn and the whole takes little of a core.
 pub const COMPARE_PAUSE: Duration = Duration::from_millis(10);

@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod key;
 pub mod labels;
+pub mod name_map;
 pub mod namespace;
 pub mod secret;
 pub mod spelling;

@@ -2,72 +2,32 @@
 //! makes dozens of copies. One that fits is copied where it stands; a longer one is shared. Shared
 //! alone would not do: two threads that count the copies of one text wait for each other.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
-/// The longest text that stands by itself: a key's id has 20 bytes.
-const SHORT: usize = 22;
+use smol_str::SmolStr;
 
-/// A text, never changed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text(Kind);
-
-/// A text has one kind only, by its length, so equal texts are equal here.
-#[derive(Clone, PartialEq, Eq)]
-enum Kind {
-    /// Its length, and its bytes with zeroes behind them.
-    Short(u8, [u8; SHORT]),
-    Long(Arc<str>),
-}
+/// A text, never changed. Up to 23 bytes stand by themselves: a key's id has 20.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text(SmolStr);
 
 impl Text {
     /// The text.
     pub fn as_str(&self) -> &str {
-        // It was made from a whole text, so this never falls back.
-        std::str::from_utf8(self.bytes()).unwrap_or_default()
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.0 {
-            Kind::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Kind::Long(text) => text.as_bytes(),
-        }
+        self.0.as_str()
     }
 }
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        let mut bytes = [0; SHORT];
-        let fits = bytes.get_mut(..text.len()).zip(u8::try_from(text.len()).ok());
-        Self(match fits {
-            Some((place, length)) => {
-                place.copy_from_slice(text.as_bytes());
-                Kind::Short(length, bytes)
-            }
-            None => Kind::Long(text.into()),
-        })
+        Self(text.into())
     }
 }
 
+/// Its bytes alone, of which ids have all the same number.
 impl Hash for Text {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match &self.0 {
-            Kind::Short(_, bytes) => state.write(bytes),
-            Kind::Long(text) => state.write(text.as_bytes()),
-        }
-    }
-}
-
-impl PartialOrd for Text {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Text {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.bytes().cmp(other.bytes())
+        state.write(self.as_str().as_bytes());
     }
 }
 
@@ -91,7 +51,7 @@ mod tests {
         let texts: Vec<String> = ["", "a", "é", "key_0123456789abcdef", &"x".repeat(22), "x\0"]
             .into_iter()
             .map(str::to_owned)
-            .chain([21, 22, 23, 300].map(|length| "é".repeat(length)))
+            .chain([21, 22, 23, 24, 300].map(|length| "é".repeat(length)))
             .collect();
         for one in &texts {
             assert_eq!(Text::from(one.as_str()).as_str(), one);

@@ -18,7 +18,7 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, RawKey};
 use crate::model::team::Team;
 use crate::model::time::Time;
-use crate::store::{Show, StoreError, clock};
+use crate::store::{Show, StoreError, StoredCaller, clock};
 
 /// What the transport knows about a sender.
 #[derive(Clone, Copy, Debug)]
@@ -149,20 +149,27 @@ impl Proxy {
         self.identity_of(&caller.sender).await
     }
 
+    /// May somebody who was refused be let in by what the records say now?
+    pub(super) async fn was_judged_by_old_copies(&self, identity: &Identity) -> bool {
+        let Some((key, tenant)) = identity.key.as_ref().zip(identity.namespace.as_ref()) else {
+            return false;
+        };
+        // Where nobody can look, the refusal stands.
+        self.store.are_old(key, tenant).await.unwrap_or(false)
+    }
+
     /// The same before anything goes on because of it.
     pub(super) async fn identity_of(&self, sender: &Sender) -> Result<Identity, StoreError> {
         let now = clock::now();
-        let key = match sender.digest {
-            Some(digest) => self.store.key_by_digest(digest, now).await?,
-            None => None,
-        };
-        let namespace = match &key {
-            Some(key) => Some(self.store.namespace(&key.namespace).await?),
+        let known = match sender.digest {
+            Some(digest) => self.store.caller(digest, now).await?,
             None => None,
         };
         let (address, credential_shown) = (sender.address, sender.credential_shown);
-        let team = key.as_ref().and_then(|key| key.team.as_ref());
-        let team = team.and_then(|id| self.store.team(id));
+        let (key, namespace, team) = match known {
+            Some(StoredCaller { key, namespace, team }) => (Some(key), Some(namespace), team),
+            None => (None, None, None),
+        };
         Ok(Identity { now, key, namespace, team, address, credential_shown })
     }
 

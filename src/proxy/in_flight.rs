@@ -9,19 +9,20 @@ use tokio::sync::Notify;
 
 use crate::model::bounds::RAW_ID_BYTES_MAX;
 use crate::model::ids::{KeyId, SessionId};
+use crate::model::text::Text;
 use crate::upstream::Link;
 
 /// Requests in flight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InFlight {
-    requests: Arc<DashMap<Name, Vec<Arc<Request>>>>,
+    requests: Arc<DashMap<Name, Vec<Arc<Request>>, foldhash::fast::RandomState>>,
 }
 
 /// Whose request, and the id that its client gave it, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Name {
     whose: Whose,
-    raw_id: Box<str>,
+    raw_id: Text,
 }
 
 /// Whose ids mean the same request: those of one session, or without one those of one key.

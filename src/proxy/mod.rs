@@ -43,11 +43,11 @@ mod tasks;
 mod turns;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::events::denials::Denials;
 use crate::events::metrics::Metrics;
@@ -336,8 +336,12 @@ pub struct Inbound {
 /// May there be something to tell before the answer? Only who gave a progress token is told of
 /// progress; a name with an escape in it may be one too.
 fn may_be_told_more(body: &[u8]) -> bool {
-    memmem::find(body, b"progressToken").is_some() || memmem::find(body, b"\\u").is_some()
+    let is_escape = |at: usize| body.get(at.saturating_add(1)) == Some(&b'u');
+    TOKEN_IN_BODY.find(body).is_some() || memchr::memchr_iter(b'\\', body).any(is_escape)
 }
+
+/// Prepared once, because most bodies are searched.
+static TOKEN_IN_BODY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("progressToken"));
 
 /// What a front has to write.
 #[derive(Debug)]

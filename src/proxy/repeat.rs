@@ -11,6 +11,7 @@
 //! went away), nor does one that is cancelled: then one of those that wait goes on in its place.
 //! The gate has judged each of them by then, as it judges every request.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::protocol::modern;
 use crate::protocol::object::string;
 use crate::protocol::spelling::IDEMPOTENCY_META;
 use crate::protocol::to_client::ErrorObjectOwned;
-use crate::store::{Keep, Kept, Once};
+use crate::store::{Keep, Kept, Once, Store};
 use crate::upstream::Failure;
 
 /// What makes a request one that may be repeated: its client's name for it, and what it asks for.
@@ -104,11 +105,18 @@ struct Running {
 
 /// The request that runs. Dropping it makes room for the next one, and lets those go on that wait
 /// and were told nothing.
-#[derive(Debug)]
 pub(super) struct First {
     repeats: Repeats,
     once: Once,
     tell: watch::Sender<Option<Told>>,
+    /// Where it counts as running, once it is known to be new.
+    runs_in: Option<Arc<dyn Store>>,
+}
+
+impl fmt::Debug for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("First").field("once", &self.once).finish_non_exhaustive()
+    }
 }
 
 enum Place {
@@ -129,7 +137,8 @@ impl Repeats {
             Entry::Vacant(vacant) => {
                 let (tell, told) = watch::channel(None);
                 vacant.insert(Running { request: once.request, told });
-                Place::First(First { repeats: self.clone(), once, tell })
+                let repeats = self.clone();
+                Place::First(First { repeats, once, tell, runs_in: None })
             }
         }
     }
@@ -164,6 +173,9 @@ impl First {
 
 impl Drop for First {
     fn drop(&mut self) {
+        if let Some(store) = &self.runs_in {
+            store.run_ended(&self.once);
+        }
         self.repeats.running.remove(&self.once.id);
     }
 }
@@ -193,11 +205,25 @@ impl Proxy {
                 return self.join(caller, identity, asked, told).await;
             }
             Place::Other => fault::repeated_otherwise(),
-            Place::First(first) => match self.store.recall(key, &first.once, identity.now).await {
-                Ok(None) => return Turn::Run(Some(first)),
-                Ok(Some(kept)) => return Turn::Answer(self.kept(identity, asked, kept).await),
-                Err(error) => fault::recall(&error),
-            },
+            Place::First(mut first) => {
+                let recalled = tokio::select! {
+                    biased;
+                    recalled = self.store.recall(key, &first.once, identity.now) => Some(recalled),
+                    // It may run elsewhere, for long.
+                    () = caller.left() => None,
+                };
+                match recalled {
+                    Some(Ok(None)) => {
+                        first.runs_in = Some(Arc::clone(&self.store));
+                        return Turn::Run(Some(first));
+                    }
+                    Some(Ok(Some(kept))) => {
+                        return Turn::Answer(self.kept(identity, asked, kept).await);
+                    }
+                    Some(Err(error)) => fault::recall(&error),
+                    None => fault::upstream(Failure::Cancelled),
+                }
+            }
         };
         let shown = self.shown_for(identity, asked).await;
         Turn::Answer(Err(Reply::error(asked.id, &error, shown)))

@@ -1,5 +1,6 @@
 //! Values that cross the line between a store and its users.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -9,7 +10,9 @@ use crate::model::alert::{Alert, AlertRule};
 use crate::model::audit::AuditEvent;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::key::Key;
+use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
+use crate::model::team::Team;
 use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::usage::UsageEvent;
@@ -60,6 +63,17 @@ pub enum StoreError {
     /// A read failed.
     #[error("the database could not be read: {0}")]
     Read(String),
+}
+
+/// A key and the records that it belongs to.
+#[derive(Clone, Debug)]
+pub struct StoredCaller {
+    /// The key.
+    pub key: Arc<Key>,
+    /// Its tenant.
+    pub namespace: Arc<Namespace>,
+    /// Its team, if it has one.
+    pub team: Option<Arc<Team>>,
 }
 
 /// Why books are closed that nothing is wrong with.

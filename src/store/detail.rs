@@ -166,10 +166,12 @@ fn string(text: &mut String, string: &str) {
 
 /// Appends what stands between the quotes of a string.
 pub(super) fn escaped(text: &mut String, string: &str) {
-    if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-        text.push_str(string);
-    } else {
+    // All of them, whatever the first ones say: so many at a time are looked at.
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    if string.bytes().fold(false, |found, byte| found | is_special(byte)) {
         let quoted = serde_json::Value::from(string).to_string();
         text.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+    } else {
+        text.push_str(string);
     }
 }

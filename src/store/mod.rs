@@ -38,7 +38,7 @@ use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 pub use contract::{
     AlertsAsked, Arrival, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
     CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, Leased, LookAt, Once,
-    RateState, Reading, Settlement, Show, StoreError, UsagePage, UsageRow, Watched,
+    RateState, Reading, Settlement, Show, StoreError, StoredCaller, UsagePage, UsageRow, Watched,
 };
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
@@ -59,8 +59,28 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// A key by id, whatever its state.
     async fn key_by_id(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError>;
 
+    /// The same for whoever only looks: where other instances may change it, it may be some seconds old.
+    async fn recent_key(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.key_by_id(id).await
+    }
+
     /// A tenant's record; one that was never written is open and unrestricted.
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError>;
+
+    /// The key that a credential opens, with its tenant and its team. A store that has them side by side
+    /// gives them as they are at one moment.
+    async fn caller(&self, digest: Digest, now: Time) -> Result<Option<StoredCaller>, StoreError> {
+        let Some(key) = self.key_by_digest(digest, now).await? else { return Ok(None) };
+        let namespace = self.namespace(&key.namespace).await?;
+        let team = key.team.as_ref().and_then(|id| self.team(id));
+        Ok(Some(StoredCaller { key, namespace, team }))
+    }
+
+    /// Have the records changed since, of which these are copies? Only books that others write to as well
+    /// hand out copies that may be old for a moment.
+    async fn are_old(&self, _key: &Key, _tenant: &Namespace) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Every tenant that has a record.
     fn namespaces(&self) -> Vec<Arc<Namespace>>;
@@ -208,6 +228,10 @@ pub trait Store: Outbox + Send + Sync + 'static {
     async fn recall(&self, key: &KeyId, once: &Once, now: Time)
     -> Result<Option<Kept>, StoreError>;
 
+    /// The request for which [`Store::recall`] found nothing does not run any more, and all that is to be
+    /// kept of it is. Until then no other instance runs it.
+    fn run_ended(&self, _once: &Once) {}
+
     /// Reserves what a charge asks for until `deadline`, all or nothing.
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused>;
 
@@ -309,6 +333,18 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// Sums of whole hours or days, as far as they were rolled up.
     async fn usage_report(&self, asked: ReportAsked) -> Result<UsageReport, StoreError>;
 
+    /// From when on usage and the audit log are complete here, if some of what was before is missing.
+    async fn complete_since(&self, namespace: Option<&str>) -> Result<Option<Time>, StoreError> {
+        let _ = namespace;
+        Ok(None)
+    }
+
+    /// What tells the places of usage and of the audit log here from those of other instances, if there
+    /// may be any.
+    fn cursor_mark(&self) -> Option<&str> {
+        None
+    }
+
     /// Forgets some of the usage before a moment. The journal itself stays.
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError>;
 
@@ -317,6 +353,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
 
     /// What is under way at this moment.
     fn load(&self) -> BooksLoad;
+
+    /// Is this instance told at once what other instances change? Else it looks every few seconds.
+    fn is_told(&self) -> bool {
+        true
+    }
 
     /// `Err` once the store has closed itself because it could not write.
     fn health(&self) -> Result<(), StoreError>;

@@ -48,7 +48,12 @@ impl PostingRow {
 /// Appends one amount; `place` is 0 for the payer, else one more than a place in `accounts`.
 pub(super) fn write(text: &mut String, posting: &Posting, place: usize) {
     text.push_str("[\"");
-    escaped(text, posting.counter.as_str());
+    if posting.counter.is_fixed() {
+        // Plain letters, and most of what a call writes.
+        text.push_str(posting.counter.as_str());
+    } else {
+        escaped(text, posting.counter.as_str());
+    }
     text.push('@');
     match posting.window {
         Window::Lifetime => text.push('l'),

@@ -20,6 +20,8 @@ async fn a_redis_that_is_away_is_sold_through_and_told_of_it_afterwards() {
         let account = store.account(&key.id).await.unwrap();
         assert_eq!((account.available(), account.held()), (49, 49), "half of it is on lease");
         assert_eq!(store.lease_exposure(), 49);
+        // As every request does.
+        store.key_by_digest(raw(1).digest(), clock::now()).await.unwrap();
 
         if kills {
             server.kill();

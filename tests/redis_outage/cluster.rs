@@ -88,7 +88,7 @@ async fn tenants_are_sold_to_on_every_node_and_a_node_that_dies_takes_only_its_o
     }
     let instance = open(&format!("redis+cluster://127.0.0.1:{}", nodes[1].port())).await;
     assert!(instance.standing().to_string().starts_with("a cluster of 3 masters"));
-    let keys = keys(&instance).await;
+    let mut keys = keys(&instance).await;
     for key in &keys {
         instance.sell(key).await.unwrap();
     }
@@ -96,6 +96,19 @@ async fn tenants_are_sold_to_on_every_node_and_a_node_that_dies_takes_only_its_o
     let usage = instance.usage(None).await.unwrap();
     assert_eq!(usage.iter().map(|row| row.credits).sum::<i64>(), 3 * PRICE);
     assert_eq!(instance.keys(None).await.unwrap().len(), 3);
+
+    // What changes on one node is heard on all.
+    let other = open(&format!("redis+cluster://127.0.0.1:{}", nodes[2].port())).await;
+    soon("news are heard", async || instance.is_told() && other.is_told()).await;
+    for key in &mut keys {
+        let seen = async || other.recent_key(&key.id).await.unwrap().unwrap().name.clone();
+        assert_eq!(seen().await, "customer");
+        let named = Key { name: "renamed".to_owned(), ..(**key).clone() };
+        let named = instance.update_key(named, None.into()).await.unwrap();
+        soon("its name", async || seen().await == "renamed").await;
+        *key = named;
+    }
+    drop(other);
 
     nodes[0].kill();
     is_refused_at_once(&instance, &keys[0]).await;

@@ -4,12 +4,13 @@ use std::fs;
 
 use paygate::store::Store;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use serde_json::json;
 
-use super::support::{RedisServer, TempDir, free_port};
-use super::{patience, try_open};
+use super::support::{RedisServer, Setup, TempDir, free_port};
+use super::{patience, soon, try_open};
 
 /// All that Paygate asks Redis for; whoever gives it less hears of it.
-const RIGHTS: &str = "~pg:* +@all -@admin -@dangerous +info";
+const RIGHTS: &str = "~pg:* &pg:* +@all -@admin -@dangerous +info";
 
 /// Files with an authority's certificate, and a certificate for `localhost` with its key.
 fn certificates(dir: &TempDir) -> [String; 3] {
@@ -67,12 +68,22 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
     let instance = try_open(&url("seller:p%40ss%2Fword", "localhost"), trusting()).await.unwrap();
     let said = instance.standing().to_string();
     assert!(said.contains("could not be seen"), "CONFIG is not allowed: {said}");
+    soon("it hears what others change", async || instance.is_told()).await;
     let buyer = instance.key(1, "default", 10).await;
     instance.sell(&buyer).await.unwrap();
     assert_eq!(instance.account(&buyer.id).await.unwrap().available(), 8);
     assert_ne!(server.cli(&["-n", "3", "KEYS", "pg:*"]), "", "the database that was named");
     assert_eq!(server.cli(&["-n", "0", "KEYS", "pg:*"]), "");
     instance.close().await.unwrap();
+    drop(instance);
+    let (url_of_all, ca_of_all) = (url("seller:p%40ss%2Fword", "localhost"), ca.clone());
+    tokio::task::spawn_blocking(move || {
+        let config = json!({"redisUrl": url_of_all, "redis": {"ca": ca_of_all}});
+        let paygate = Setup::new().config(config).without_child_log().start();
+        assert_eq!(paygate.get("/health").json()["redis"]["connected"], true);
+    })
+    .await
+    .unwrap();
 
     let refused = [
         (url("seller:wrong", "localhost"), trusting(), "user and the password"),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use paygate::store::Store;
+
 use super::support::{RedisServer, eventually, free_port};
 use super::{PRICE, is_refused, journal, open, soon};
 
@@ -36,12 +38,18 @@ async fn selling_goes_on_with_the_master_that_sentinels_promote() {
     assert!(said.contains("a failover can lose"), "{said}");
     let key = instance.key(1, "default", 1_000).await;
     instance.sell(&key).await.unwrap();
-    // All that was sold has reached the replica: nothing may be lost here.
-    master.cli(&["WAIT", "1", "5000"]);
+    // Nothing may be lost here. (WAIT waits for what its own client wrote, which is nothing.)
+    eventually("all that was sold has reached the replica", || {
+        let rows = |server: &RedisServer| server.cli(&["XLEN", "pg:{default}:journal"]);
+        rows(&replica) == rows(&master)
+    });
     master.kill();
     soon("it is noticed", async || is_refused(&instance.sell(&key).await)).await;
     instance.sells_again(&key).await;
     instance.expect_exact(&[replica.port()], &key, 1_000 - 2 * PRICE).await;
+    soon("news come from there", async || instance.is_told()).await;
+    let heard = || replica.cli(&["PUBSUB", "NUMSUB", "pg:news"]).ends_with('1');
+    soon("they do", async || heard()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +62,10 @@ async fn a_master_that_was_cut_off_is_left_for_the_new_one() {
     let instance = open(&format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port())).await;
     let key = instance.key(1, "default", 1_000).await;
     instance.sell(&key).await.unwrap();
-    master.cli(&["WAIT", "1", "5000"]);
+    eventually("all that was sold has reached the replica", || {
+        let rows = |server: &RedisServer| server.cli(&["XLEN", "pg:{default}:journal"]);
+        rows(&replica) == rows(&master)
+    });
     // The Sentinel names another one, and the old master knows nothing of it: what it is told is lost.
     let clients = || {
         let info = master.cli(&["INFO", "clients"]);

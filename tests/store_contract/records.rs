@@ -109,7 +109,7 @@ async fn keys_are_listed_in_the_order_of_their_making() {
     }
 }
 
-fn team(number: u8, namespace: &str) -> Team {
+pub(crate) fn team(number: u8, namespace: &str) -> Team {
     Team {
         id: TeamId::from_random([number; 8]),
         name: "team".to_owned(),

@@ -134,6 +134,29 @@ async fn a_redis_that_has_lost_something_sells_nothing() {
     }
 }
 
+/// A replica was made the master before it had the last rows, and somebody who had not seen them has
+/// sold on: there are as many rows as before, but not those.
+#[tokio::test]
+async fn another_history_with_as_many_rows_is_seen_and_then_nobody_sells() {
+    let server = RedisServer::start_with(&["--save", "", "--enable-debug-command", "yes"]);
+    let store = instance(&server, RedisClock::Passed).await;
+    let key = made(&store, 1, 100).await;
+    server.cli(&["SAVE"]);
+    super::call(&store, &key, 1, &["a"], &[PAID]).await;
+    super::call(&store, &key, 2, &["a"], &[PAID]).await;
+    server.cli(&["DEBUG", "RELOAD", "NOSAVE"]);
+    let newcomer = instance(&server, RedisClock::Passed).await;
+    for id in 3..8 {
+        super::call(&newcomer, &key, id, &["a"], &[PAID]).await;
+    }
+    for store in [&store, &newcomer] {
+        let held = store.hold(&charge(&key, 9, &["a"]), now(), deadline()).await;
+        let refused = matches!(held, Err(HoldRefused::Unavailable(StoreError::Unavailable(_))));
+        assert!(refused, "{held:?}");
+        assert!(store.health().unwrap_err().to_string().contains("come back with less"));
+    }
+}
+
 #[tokio::test]
 async fn a_restart_forgets_nothing_that_was_seen() {
     let server = RedisServer::start();

@@ -15,6 +15,7 @@
 )]
 
 mod cli;
+mod connection;
 mod document;
 mod events;
 mod expected;
@@ -31,6 +32,7 @@ mod tools;
 mod wire;
 
 pub use cli::row;
+pub use connection::Connection;
 pub use document::{blocks, commands};
 pub use events::{Answer, Event};
 pub use expected::{Check, Expected, Lost, Tried};

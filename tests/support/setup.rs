@@ -17,6 +17,8 @@ use super::process::{Ended, run_to_end};
 #[derive(Clone, Debug)]
 pub struct Setup {
     dir: Arc<TempDir>,
+    /// Another build of Paygate than this one.
+    binary: Option<PathBuf>,
     server: Option<String>,
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
@@ -36,6 +38,7 @@ impl Setup {
     pub fn in_dir(dir: TempDir) -> Self {
         Self {
             dir: Arc::new(dir),
+            binary: None,
             server: Some(quoted(&scripted_child())),
             args: Vec::new(),
             envs: Vec::new(),
@@ -44,6 +47,13 @@ impl Setup {
             keeps_child_log: true,
             has_port: true,
         }
+    }
+
+    /// Another build of Paygate, to be compared with this one.
+    #[must_use]
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
     }
 
     /// Another server command, as one string for `--server`.
@@ -132,7 +142,8 @@ impl Setup {
 
     /// The command that will be run.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_paygate"));
+        let own = Path::new(env!("CARGO_BIN_EXE_paygate"));
+        let mut command = Command::new(self.binary.as_deref().unwrap_or(own));
         command.current_dir(self.dir.path());
         if self.keeps_child_log {
             command.env("SCRIPTED_LOG", self.child_log_path());

@@ -21,7 +21,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::config::RedisUrl;
+use crate::app::options;
+use crate::config::{Redis, RedisUrl};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds;
 use crate::model::ids::KeyId;
@@ -29,7 +30,7 @@ use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::local::{LocalOptions, LocalStore, OpenError, known};
 use crate::store::redis::{
-    RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore, keys_of_paygate_mcp,
+    RedisClock, RedisOpenError, RedisOptions, RedisStore, keys_of_paygate_mcp,
 };
 use crate::store::{Arrival, Deed, Store, StoreError, clock};
 
@@ -62,14 +63,14 @@ pub enum ImportInto {
     /// A database.
     File(PathBuf),
     /// Those that several instances share.
-    Redis(RedisUrl),
+    Redis(Redis),
 }
 
 impl fmt::Display for ImportInto {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Redis(url) => f.write_str(&url.shown(|_| "***".to_owned())),
+            Self::Redis(redis) => f.write_str(&redis.url.shown(|_| "***".to_owned())),
         }
     }
 }
@@ -153,9 +154,9 @@ pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
             store.close().await?;
             made?
         }
-        ImportInto::Redis(url) => {
-            let (url, clock) = (url.0.clone(), RedisClock::Server);
-            let (reach, copy) = (RedisReach::default(), None);
+        ImportInto::Redis(redis) => {
+            let (url, clock) = (redis.url.0.clone(), RedisClock::Server);
+            let (reach, copy) = (options::reach(redis), None);
             let store = RedisStore::open(&RedisOptions { url, reach, clock, copy }).await?;
             let made = if import.is_dry {
                 store.unknown_of(file.wanted()).await

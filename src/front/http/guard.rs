@@ -58,8 +58,7 @@ impl Guard {
     }
 
     fn host_passes(&self, host: Option<&str>, peer: IpAddr) -> bool {
-        let host = host.map(str::to_ascii_lowercase);
-        let is_loopback = host.as_deref().and_then(name_of).is_some_and(is_loopback_name);
+        let is_loopback = host.and_then(name_of).is_some_and(is_loopback_name);
         if is_loopback && (self.loopback || peer.is_loopback()) {
             return true;
         }
@@ -67,8 +66,12 @@ impl Guard {
             return !self.loopback;
         }
         let Some(host) = host else { return false };
-        let name = name_of(&host);
-        self.hosts.iter().any(|allowed| *allowed == host || Some(allowed.as_str()) == name)
+        let name = name_of(host);
+        let is_allowed = |allowed: &String| {
+            let is = |host: &str| allowed.eq_ignore_ascii_case(host);
+            is(host) || name.is_some_and(is)
+        };
+        self.hosts.iter().any(is_allowed)
     }
 
     fn origin_passes(&self, origin: &str) -> bool {
@@ -111,7 +114,7 @@ fn name_of(host: &str) -> Option<&str> {
 }
 
 fn is_loopback_name(name: &str) -> bool {
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    matches!(name, "127.0.0.1" | "[::1]") || name.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ struct Health<'a> {
 #[derive(Serialize)]
 struct Redis {
     connected: bool,
+    /// Is this instance told at once what others change?
+    pubsub: bool,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -78,7 +80,7 @@ pub(super) fn serve(service: &Service) -> Response {
         },
         modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
-        redis: service.has_redis().then(|| redis(&store, leased)),
+        redis: service.has_redis().then(|| redis(&store, service.store().is_told(), leased)),
         webhooks: service.webhooks().brief().map(|brief| Webhooks {
             pending_retries: brief.pending_retries,
             dead_letter_count: brief.dead_letters,
@@ -110,13 +112,13 @@ fn judge(
 }
 
 /// What is said of Redis has no address and no secret in it.
-fn redis(store: &Result<(), StoreError>, leased: Option<Leased>) -> Redis {
+fn redis(store: &Result<(), StoreError>, pubsub: bool, leased: Option<Leased>) -> Redis {
     let why = match store {
         Err(StoreError::Unavailable(why)) => Some(why.clone()),
         Ok(()) | Err(_) => None,
     };
     let leased_credits = leased.map(|leased| leased.credits);
-    Redis { connected: why.is_none(), why, leased_credits }
+    Redis { connected: why.is_none(), pubsub, why, leased_credits }
 }
 
 /// Why the books are closed is in the log: this page is for everybody.
@@ -172,7 +174,7 @@ mod tests {
             let leased = Some(Leased { credits: 9, is_selling });
             let (status, _) = judge(false, &Status::Ready, true, &away, leased);
             assert_eq!(status.as_u16(), expected);
-            let shown = serde_json::to_value(redis(&away, leased)).unwrap();
+            let shown = serde_json::to_value(redis(&away, true, leased)).unwrap();
             assert_eq!((&shown["connected"], &shown["leasedCredits"]), (&false.into(), &9.into()));
         }
     }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -278,34 +278,25 @@ fn respond(written: Written, wrapping: Wrapping) -> Response {
 }
 
 fn show(headers: &mut HeaderMap, shown: &Shown) {
-    let mut values = Values(BytesMut::with_capacity(128));
+    let mut put = |name, value: &[u8]| {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.insert(name, value);
+        }
+    };
     if let Some(call) = shown.call {
-        values.put(headers, CALL_ID, call.text().as_ref());
+        put(CALL_ID, call.text().as_ref());
     }
     let mut digits = itoa::Buffer::new();
     if let Some(charged) = shown.charged {
-        values.put(headers, CREDITS_CHARGED, digits.format(charged).as_bytes());
+        put(CREDITS_CHARGED, digits.format(charged).as_bytes());
     }
     if let Some(reading) = shown.reading {
-        values.put(headers, CREDITS_REMAINING, digits.format(reading.available).as_bytes());
+        put(CREDITS_REMAINING, digits.format(reading.available).as_bytes());
     }
     if let Some(rate) = shown.rate() {
-        values.put(headers, RATE_LIMIT, digits.format(rate.limit).as_bytes());
-        values.put(headers, RATE_REMAINING, digits.format(rate.remaining).as_bytes());
-        let seconds = whole_seconds(rate.reset_ms);
-        values.put(headers, RATE_RESET, digits.format(seconds).as_bytes());
-    }
-}
-
-/// The values of an answer's headers: pieces of one allocation, because every call has several.
-struct Values(BytesMut);
-
-impl Values {
-    fn put(&mut self, headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
-        self.0.extend_from_slice(value);
-        if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
-            headers.insert(name, value);
-        }
+        put(RATE_LIMIT, digits.format(rate.limit).as_bytes());
+        put(RATE_REMAINING, digits.format(rate.remaining).as_bytes());
+        put(RATE_RESET, digits.format(whole_seconds(rate.reset_ms)).as_bytes());
     }
 }
 

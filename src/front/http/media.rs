@@ -29,8 +29,20 @@ pub(super) fn sends_json(headers: &HeaderMap) -> bool {
     }
 }
 
+/// What MCP asks its clients to send, and they do.
+const USUAL: &str = "application/json, text/event-stream";
+
+/// The usual header, and no other one.
+fn is_usual(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter();
+    values.next().is_some_and(|value| value == USUAL) && values.next().is_none()
+}
+
 /// JSON wherever it is allowed; `None` if the client takes neither.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<Wrapping> {
+    if is_usual(headers) {
+        return Some(Wrapping::Json);
+    }
     let mut values = headers.get_all(ACCEPT).iter().peekable();
     if values.peek().is_none() {
         return Some(Wrapping::Json);
@@ -51,6 +63,9 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Wrapping> {
 /// Does the client name event streams, beside whatever else it takes? `*/*` says too little: it
 /// is what tools send that know nothing of events.
 pub(super) fn takes_events(headers: &HeaderMap) -> bool {
+    if is_usual(headers) {
+        return true;
+    }
     let mut events = Match::NONE;
     for value in headers.get_all(ACCEPT) {
         value.to_str().unwrap_or("").split(',').for_each(|range| events.look_at(range, EVENTS));

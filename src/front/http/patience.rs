@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
@@ -64,6 +64,21 @@ impl Patient {
     }
 }
 
+/// Reads what is there. A read that leaves room has taken all of it, so the stream is ready no more and
+/// need not be asked again to say so: the system tells of what comes from then on.
+fn read(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+    let mut is_read = false;
+    let emptied = stream.try_io(Interest::READABLE, || {
+        let size = stream.try_read_buf(buffer)?;
+        is_read = true;
+        if size > 0 && buffer.remaining() > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    if is_read { Ok(()) } else { emptied }
+}
+
 impl AsyncRead for Patient {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -72,14 +87,10 @@ impl AsyncRead for Patient {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(context))?;
-            match self.stream.try_read(buffer.initialize_unfilled()) {
-                Ok(size) => {
-                    buffer.advance(size);
-                    return Poll::Ready(Ok(()));
-                }
+            match read(&self.stream, buffer) {
                 // Ready no more: asked again, it says when it is.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                read => return Poll::Ready(read),
             }
         }
     }

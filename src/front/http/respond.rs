@@ -16,6 +16,9 @@ pub(super) type Response = hyper::Response<Body>;
 /// JSON-RPC: the message is not one that can be handled.
 pub(super) const INVALID_REQUEST: i32 = -32600;
 
+/// Headers of the answer to a call.
+const CALL_HEADERS: usize = 7;
+
 pub(super) fn empty(status: StatusCode) -> Response {
     with_body(status, Bytes::new())
 }
@@ -54,5 +57,7 @@ pub(super) fn then_close(mut response: Response) -> Response {
 pub(super) fn with_body(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = status;
+    // As many as an answer to a call has: they would not fit into what the first one makes.
+    response.headers_mut().reserve(CALL_HEADERS);
     response
 }

@@ -6,7 +6,9 @@
 mod header;
 mod params;
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::from_client::{Params, Request};
 use super::object::{Object, string};
@@ -82,12 +84,14 @@ pub fn is_claimed(params: &Params<'_>) -> bool {
     claimed.is_some_and(|claimed| string(claimed).is_none_or(|it| version::age(&it).is_none()))
 }
 
+/// Prepared once, because every body is searched.
+static VERSION_IN_BODY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(VERSION_KEY));
+
 /// May a body make that claim, as far as its bytes show? Without an escape a name is spelled in one
 /// way.
 pub fn may_be_claimed(body: &[u8]) -> bool {
     let is_escape = |at: usize| matches!(body.get(at.saturating_add(1)), Some(b'/' | b'u'));
-    memmem::find(body, VERSION_KEY.as_bytes()).is_some()
-        || memchr::memchr_iter(b'\\', body).any(is_escape)
+    VERSION_IN_BODY.find(body).is_some() || memchr::memchr_iter(b'\\', body).any(is_escape)
 }
 
 fn meta<'m, 'a>(params: &'m Params<'a>) -> Option<&'m Object<'a>> {

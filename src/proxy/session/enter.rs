@@ -164,7 +164,7 @@ impl Proxy {
 
     /// Is the key usable, and its namespace open? If the books do not say, what was true stays.
     async fn may_keep_sessions(&self, key: &KeyId) -> bool {
-        let Ok(key) = self.store.key_by_id(key).await else { return true };
+        let Ok(key) = self.store.recent_key(key).await else { return true };
         let Some(key) = key.filter(|key| key.usable(clock::now())) else { return false };
         let namespace = self.store.namespace(&key.namespace).await;
         namespace.map_or(true, |namespace| !namespace.suspended)

@@ -1,8 +1,9 @@
 //! Is what the accounts say what the journal says? All accounts are added up beside all journal rows,
 //! a few at a time while calls go on, and still to the credit: each group of accounts is read under
 //! the lock together with the journal row that it is true up to, and of later rows only those count
-//! that are of groups read after them. What was added up is saved, so a start goes on from there; an
-//! ephemeral store that forgot rows before their turn has nothing to say any more.
+//! that are of groups read after them. What was added up is saved, so a start goes on from there, and an
+//! ephemeral store adds up what it forgets. If it forgets rows while the groups are read, it has nothing to
+//! say.
 
 use std::time::Instant;
 
@@ -14,7 +15,8 @@ use super::schema::{meta, set_meta};
 use super::state::LocalStore;
 use crate::ledger::Account;
 use crate::model::bounds::{
-    COMPARE_PAUSE, COMPARE_ROWS_AT_ONCE, COMPARE_TRIES_MAX, COMPARED_AT_ONCE, COMPARED_PER_LOCK,
+    COMPARE_PAUSE, COMPARE_ROWS_AT_ONCE, COMPARE_ROWS_SUMMED, COMPARE_TRIES_MAX, COMPARED_AT_ONCE,
+    COMPARED_PER_LOCK,
 };
 use crate::model::ids::AccountId;
 use crate::store::{Compared, StoreError};
@@ -24,6 +26,14 @@ use crate::store::{Compared, StoreError};
 pub(super) struct Summed {
     seq: i64,
     credits: i128,
+}
+
+/// What one comparison leaves to the next.
+#[derive(Debug, Default)]
+pub(super) struct Comparing {
+    summed: Option<Summed>,
+    /// That there is nothing to compare any more.
+    was_told: bool,
 }
 
 /// A journal row: whose, and what it does to the balance.
@@ -42,7 +52,7 @@ struct Groups {
 }
 
 impl Summed {
-    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let credits = meta(connection, "summed_credits")?.into();
         Ok(Self { seq: meta(connection, "summed_seq")?, credits })
     }
@@ -50,8 +60,33 @@ impl Summed {
     /// Saves the next start from adding up all of the journal.
     pub(super) fn write(self, connection: &Connection) -> rusqlite::Result<()> {
         let Ok(credits) = i64::try_from(self.credits) else { return Ok(()) };
+        if self.seq <= Self::read(connection)?.seq {
+            return Ok(());
+        }
         set_meta(connection, "summed_seq", self.seq)?;
         set_meta(connection, "summed_credits", credits)
+    }
+
+    /// The same with the rows up to another one; none if one of them is missing.
+    pub(super) fn with_rows_up_to(
+        mut self,
+        connection: &Connection,
+        up_to: i64,
+    ) -> rusqlite::Result<Option<Self>> {
+        let sql = format!(
+            "SELECT count(*), coalesce(sum({MOVED}), 0) FROM journal WHERE seq > ?1 AND seq <= ?2"
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        while self.seq < up_to {
+            let end = up_to.min(self.seq.saturating_add(COMPARE_ROWS_SUMMED));
+            let (count, moved): (i64, i64) =
+                statement.query_row((self.seq, end), |row| row.try_into())?;
+            if count != end.saturating_sub(self.seq) {
+                return Ok(None);
+            }
+            self = Self { seq: end, credits: self.credits.saturating_add(moved.into()) };
+        }
+        Ok(Some(self))
     }
 
     fn add(&mut self, rows: &[Moved]) {
@@ -70,13 +105,18 @@ impl Groups {
     }
 }
 
+/// What a journal row does to its account's balance. A hold only moves credits within an account. An end
+/// says what it took, a refund what it gave.
+const MOVED: &str = "CASE WHEN kind = 'call' THEN -amount WHEN kind = 'hold' THEN 0
+    WHEN kind IN ('grant', 'adjust', 'refund', 'import') THEN amount ELSE -amount END";
+
 /// The rows that follow one, up to another.
 fn rows(connection: &Connection, after: i64, up_to: i64) -> rusqlite::Result<Vec<Moved>> {
-    // A hold only moves credits within an account. An end says what it took, a refund what it gave.
-    let sql = "SELECT seq, account, CASE WHEN kind = 'hold' THEN 0
-                   WHEN kind IN ('grant', 'adjust', 'refund', 'import') THEN amount ELSE -amount END
-         FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT seq, account, {MOVED}
+         FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query((after, up_to, COMPARE_ROWS_AT_ONCE))?;
     let (mut found, mut last) = (Vec::new(), after);
     while let Some(row) = rows.next()? {
@@ -104,36 +144,45 @@ fn accounts(connection: &Connection, after: &str) -> rusqlite::Result<Vec<Saved>
     found.collect()
 }
 
+/// The first row behind another that is not there.
+fn first_missing(connection: &Connection, after: i64) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(seq), ?1) + 1 FROM
+             (SELECT seq, row_number() OVER (ORDER BY seq) AS n FROM journal WHERE seq > ?1
+              ORDER BY seq LIMIT ?2)
+         WHERE seq = ?1 + n";
+    connection.query_row(sql, (after, COMPARE_ROWS_AT_ONCE), |row| row.get(0))
+}
+
+fn missing(seq: i64) -> StoreError {
+    StoreError::Read(format!("journal row {seq} is missing"))
+}
+
 fn balance(saved: &str) -> rusqlite::Result<i64> {
     from_json::<Account>(saved).map(|account| account.balance())
 }
 
 impl LocalStore {
     pub(super) async fn compare_all(&self) -> Result<(), StoreError> {
-        let mut place = self.turns.comparing.lock().await;
-        let mut summed = match *place {
-            Some(summed) => summed,
-            None => self.reports.read(Summed::read).await?,
-        };
+        let mut comparing = self.turns.comparing.lock().await;
         // First what lies before all groups.
         let begin = self.shared.lock().queue.seq();
         self.shared.flush()?.wait().await?;
-        while summed.seq < begin {
-            summed.add(&self.rows_after(summed.seq, begin).await?);
-            *place = Some(summed);
-        }
+        let mut summed = self.sum_up(&mut comparing, begin).await?;
         let Some(groups) = self.read_groups().await? else { return Ok(()) };
         self.shared.flush()?.wait().await?;
         let mut known = summed.credits;
         while summed.seq < groups.last {
-            let moved = self.rows_after(summed.seq, groups.last).await?;
+            let Some(moved) = self.rows_after(summed.seq, groups.last).await? else {
+                self.cannot_compare(&mut comparing);
+                return Ok(());
+            };
             for (seq, (account, credits)) in (summed.seq.saturating_add(1)..).zip(&moved) {
                 if groups.knows(account, seq) {
                     known = known.saturating_add((*credits).into());
                 }
             }
             summed.add(&moved);
-            *place = Some(summed);
+            comparing.summed = Some(summed);
         }
         let drift = groups.credits.saturating_sub(known);
         let drift = i64::try_from(drift).unwrap_or(if drift < 0 { i64::MIN } else { i64::MAX });
@@ -151,14 +200,56 @@ impl LocalStore {
         Ok(())
     }
 
-    async fn rows_after(&self, after: i64, up_to: i64) -> Result<Vec<Moved>, StoreError> {
-        let moved = self.reports.read(move |connection| rows(connection, after, up_to)).await?;
+    /// Adds up the journal to a row, a piece at a time.
+    async fn sum_up(&self, comparing: &mut Comparing, end: i64) -> Result<Summed, StoreError> {
+        loop {
+            let known = comparing.summed;
+            let look = move |connection: &Connection| {
+                // What was saved is behind what is known, but for an ephemeral store that has forgotten more.
+                let saved = Summed::read(connection)?;
+                let from = known.filter(|known| known.seq >= saved.seq).unwrap_or(saved);
+                let up_to = end.min(from.seq.saturating_add(COMPARE_ROWS_AT_ONCE));
+                let done = (from.seq >= end).then_some(from);
+                let more = match done {
+                    Some(done) => Some(done),
+                    None => from.with_rows_up_to(connection, up_to)?,
+                };
+                let gap = if more.is_none() { first_missing(connection, from.seq)? } else { 0 };
+                Ok(more.ok_or(gap))
+            };
+            let summed = self.reports.read(look).await?.map_err(missing)?;
+            comparing.summed = Some(summed);
+            if summed.seq >= end {
+                return Ok(summed);
+            }
+            tokio::time::sleep(COMPARE_PAUSE).await;
+        }
+    }
+
+    /// Rows with their accounts; none if they were forgotten.
+    async fn rows_after(&self, after: i64, up_to: i64) -> Result<Option<Vec<Moved>>, StoreError> {
+        let look = move |connection: &Connection| {
+            let forgotten = Summed::read(connection)?.seq > after;
+            Ok((rows(connection, after, up_to)?, forgotten))
+        };
+        let (moved, forgotten) = self.reports.read(look).await?;
         if moved.is_empty() {
             let next = after.saturating_add(1);
-            return Err(StoreError::Read(format!("journal row {next} is missing")));
+            return if forgotten { Ok(None) } else { Err(missing(next)) };
         }
         tokio::time::sleep(COMPARE_PAUSE).await;
-        Ok(moved)
+        Ok(Some(moved))
+    }
+
+    /// There is no number to show, which is said once.
+    fn cannot_compare(&self, comparing: &mut Comparing) {
+        self.shared.lock().compared = None;
+        if !std::mem::replace(&mut comparing.was_told, true) {
+            tracing::warn!(
+                "books in memory forget rows sooner than all accounts are gone through, so these are not compared \
+                 with the journal; give them a file with --db"
+            );
+        }
     }
 
     /// All accounts; none if so many keys are made meanwhile that it came to no end.
@@ -233,6 +324,7 @@ mod tests {
     use super::*;
     use crate::gate::{self, CallFacts, Charge, Policy, Request};
     use crate::ledger::CreditKind;
+    use crate::model::bounds::EPHEMERAL_JOURNAL_ROWS_MAX;
     use crate::model::ids::{CallId, KeyId};
     use crate::model::key::Key;
     use crate::model::secret::RawKey;
@@ -349,6 +441,29 @@ mod tests {
         assert_eq!(store.reports.read(delete).await.unwrap(), 1);
         let told = store.compare_books().await.unwrap_err().to_string();
         assert!(told.contains("journal row 1 is missing"), "{told}");
+        assert!(store.load().compared.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_ephemeral_store_is_compared_with_what_it_has_forgotten() {
+        let store = LocalStore::open(&LocalOptions::default(), Time::ZERO).unwrap();
+        let key = make(&store, 1, 5).await;
+        for round in 0..3 {
+            for number in 0..EPHEMERAL_JOURNAL_ROWS_MAX / 2 {
+                let amount = 1 - 2 * (number % 2);
+                let (kind, deed) = (CreditKind::Adjustment, Deed::default());
+                let _ = store.shared.credit(&key.id, amount, kind, deed, Time::ZERO).unwrap();
+            }
+            assert_eq!(drift(&store).await, 0, "round {round}");
+        }
+        let rows = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM journal", [], |row| row.get::<_, i64>(0))
+        };
+        assert_eq!(store.reports.read(rows).await.unwrap(), EPHEMERAL_JOURNAL_ROWS_MAX);
+        // Rows that are forgotten while accounts are gone through.
+        let mut comparing = store.turns.comparing.lock().await;
+        assert!(store.rows_after(1, 2).await.unwrap().is_none());
+        store.cannot_compare(&mut comparing);
         assert!(store.load().compared.is_none());
     }
 }

@@ -32,8 +32,12 @@ const FOLLOWED: &str = "
         journal TEXT PRIMARY KEY,
         epoch   TEXT NOT NULL,             -- which books it belongs to
         last    TEXT NOT NULL,             -- id of the last row
-        whole   INTEGER NOT NULL           -- 0 once rows were missing
+        since   INTEGER                    -- epoch ms: rows before it are missing; NULL if none is
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS copy_mark (
+        mark TEXT NOT NULL                 -- tells the order of this copy's rows from any other's
+    );
+    INSERT INTO copy_mark SELECT lower(hex(randomblob(4))) WHERE NOT EXISTS (SELECT * FROM copy_mark);
     CREATE TABLE IF NOT EXISTS copied_credits (
         account TEXT PRIMARY KEY,
         credits INTEGER NOT NULL
@@ -41,14 +45,14 @@ const FOLLOWED: &str = "
 ";
 
 /// How far a journal was copied.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Followed {
     /// Which books it belongs to.
     pub(in crate::store) epoch: String,
     /// Id of its last row.
     pub(in crate::store) last: String,
-    /// No row of it is missing.
-    pub(in crate::store) is_whole: bool,
+    /// Rows before this moment are missing, if any are.
+    pub(in crate::store) since: Option<Time>,
 }
 
 /// The copy.
@@ -89,38 +93,63 @@ impl JournalCopy {
     /// How far each journal was copied.
     pub(in crate::store) async fn followed(&self) -> Result<HashMap<String, Followed>, StoreError> {
         let read = |connection: &Connection| {
-            let sql = "SELECT journal, epoch, last, whole FROM followed";
+            let sql = "SELECT journal, epoch, last, since FROM followed";
             let mut all = connection.prepare_cached(sql)?;
-            let rows = all.query_map([], |row| {
-                let (epoch, last, is_whole) = (row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok((row.get(0)?, Followed { epoch, last, is_whole }))
-            })?;
+            let rows = all.query_map([], |row| Ok((row.get(0)?, followed(row)?)))?;
             rows.collect()
         };
         self.reader.read(read).await
     }
 
-    /// Adds the next rows of one journal, all or none. `told` are the same rows with their numbers.
+    /// What tells places in this copy from those in any other.
+    pub(in crate::store) async fn mark(&self) -> Result<String, StoreError> {
+        let sql = "SELECT mark FROM copy_mark";
+        self.reader.read(move |connection| connection.query_row(sql, [], |row| row.get(0))).await
+    }
+
+    /// Adds rows that are in no order, and may be there already.
+    pub(in crate::store) async fn add(&self, rows: Vec<CopiedRow>) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            for row in &rows {
+                row.write(connection)?;
+            }
+            transaction.commit()
+        };
+        self.reader.read(write).await
+    }
+
+    /// Adds the next rows of one journal, all or none; none if others came first. `told` are the same rows
+    /// with their numbers.
     pub(in crate::store) async fn append(
         &self,
         journal: String,
+        before: Option<Followed>,
         now: Followed,
-        rows: Vec<CopiedRow>,
-        told: Vec<Told>,
-    ) -> Result<(), StoreError> {
+        (rows, told): (Vec<CopiedRow>, Vec<Told>),
+    ) -> Result<bool, StoreError> {
         let write = move |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
+            let sql = "SELECT journal, epoch, last, since FROM followed WHERE journal = ?1";
+            let mut present = connection.prepare_cached(sql)?;
+            let present = present.query_row([&journal], followed).optional()?;
+            let of_these = present.filter(|present| present.epoch == now.epoch);
+            if of_these != before {
+                return Ok(false);
+            }
             let first = "SELECT coalesce(max(seq), 0) + 1 FROM journal";
             let first = connection.prepare_cached(first)?.query_row([], |row| row.get(0))?;
             copied_told::write(connection, (&journal, &now.epoch), first, &told)?;
             for row in &rows {
                 row.write(connection)?;
             }
-            let place = "INSERT OR REPLACE INTO followed (journal, epoch, last, whole)
+            let place = "INSERT OR REPLACE INTO followed (journal, epoch, last, since)
                          VALUES (?1, ?2, ?3, ?4)";
-            let Followed { epoch, last, is_whole } = now;
-            connection.prepare_cached(place)?.execute((journal, epoch, last, is_whole))?;
-            transaction.commit()
+            let Followed { epoch, last, since } = now;
+            let row = (journal, epoch, last, since.map(Time::ms));
+            connection.prepare_cached(place)?.execute(row)?;
+            transaction.commit()?;
+            Ok(true)
         };
         self.reader.read(write).await
     }
@@ -346,5 +375,59 @@ impl JournalCopy {
         call: CallId,
     ) -> Result<Option<ExplainedCall>, StoreError> {
         self.reader.read(move |connection| explain::explain_call(connection, call)).await
+    }
+}
+
+fn followed(row: &rusqlite::Row<'_>) -> rusqlite::Result<Followed> {
+    let since: Option<i64> = row.get("since")?;
+    let since = since.map(Time::from_ms);
+    Ok(Followed { epoch: row.get("epoch")?, last: row.get("last")?, since })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(amount: i64) -> CopiedRow {
+        CopiedRow::Money {
+            at: Time::from_ms(5),
+            kind: "call".to_owned(),
+            call: Some(CallId::from_random([7; 16])),
+            account: "key_1".to_owned(),
+            amount,
+            detail: r#"{"calls":[["a",2,2,"result"]]}"#.to_owned(),
+            labels: String::new(),
+        }
+    }
+
+    fn at(last: &str) -> Followed {
+        Followed { epoch: "e".to_owned(), last: last.to_owned(), since: None }
+    }
+
+    #[tokio::test]
+    async fn a_row_is_copied_once_whoever_brings_it() {
+        let dir = std::env::temp_dir().join(format!("paygate-copied-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("copy.db");
+        let copy = JournalCopy::open(Some(&path)).unwrap();
+        let append = async |before: Option<&str>, last: &str| {
+            let name = "pg:{default}:journal".to_owned();
+            let rows = (vec![call(2)], Vec::new());
+            copy.append(name, before.map(at), at(last), rows).await.unwrap()
+        };
+        assert!(append(None, "1-0").await);
+        assert!(!append(None, "1-0").await, "somebody else has brought it");
+        assert!(append(Some("1-0"), "2-0").await);
+        assert!(!append(Some("1-0"), "2-0").await);
+        copy.roll_up().await.unwrap();
+        assert_eq!(copy.ended_calls(None).await.unwrap(), 2);
+
+        let taken = JournalCopy::open(Some(&path)).err();
+        assert!(matches!(taken, Some(OpenError::InUse(_))), "{taken:?}");
+        let mark = copy.mark().await.unwrap();
+        drop(copy);
+        let again = JournalCopy::open(Some(&path)).unwrap();
+        assert_eq!(again.mark().await.unwrap(), mark);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -13,8 +13,9 @@ use super::queue::Write;
 use super::schema::{meta, set_meta};
 use super::state::{LocalStore, Shared};
 use crate::model::bounds::{REFUSED_ROWS_MAX, USAGE_FORGOTTEN_AT_ONCE, USAGE_ROLLED_AT_ONCE};
-use crate::model::ids::CallId;
+use crate::model::ids::{AccountId, CallId};
 use crate::model::labels::Labels;
+use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::usage::{Bucket, HOUR_MS, Refused};
 use crate::store::{Durable, StoreError};
@@ -47,12 +48,13 @@ pub(super) type LabelSum = (i64, String, String, String, i64, i64);
 /// What a key used of a tool in an hour.
 #[derive(Debug)]
 pub(super) struct Sum {
-    pub(super) hour: i64,
-    pub(super) key: String,
-    pub(super) tool: String,
+    pub(super) place: Place,
     pub(super) calls: i64,
     pub(super) credits: i64,
 }
+
+/// Hour, key and tool, in the order of the table.
+pub(super) type Place = (i64, AccountId, Text);
 
 /// The journal row up to which the sums are true.
 pub(super) fn rolled(connection: &Connection) -> rusqlite::Result<i64> {
@@ -61,12 +63,38 @@ pub(super) fn rolled(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Notes that the sums are true up to a journal row.
 pub(super) fn set_rolled(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
-    set_meta(connection, ROLLED, seq)
+    set_meta(connection, ROLLED, seq)?;
+    connection.prepare_cached("DELETE FROM usage_pieces WHERE up_to <= ?1")?.execute([seq])?;
+    Ok(())
+}
+
+/// Notes that of the sums up to a journal row those up to a place are written.
+pub(super) fn set_piece(
+    connection: &Connection,
+    up_to: i64,
+    (hour, key, tool): &Place,
+) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM usage_pieces")?.execute([])?;
+    connection
+        .prepare_cached("INSERT INTO usage_pieces VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![up_to, hour, key.as_str(), tool.as_str()])?;
+    Ok(())
+}
+
+/// The piece that a crash has left as the last one: up to which journal row, and its last place.
+type Piece = (i64, i64, String, String);
+
+fn last_piece(connection: &Connection) -> rusqlite::Result<Option<Piece>> {
+    let mut statement =
+        connection.prepare_cached("SELECT up_to, start, key, tool FROM usage_pieces")?;
+    statement.query_row([], |row| row.try_into()).optional()
 }
 
 /// The next rows up to `end` that the sums do not have yet; `None` if they have all.
 pub(super) fn fold(connection: &Connection, end: i64) -> rusqlite::Result<Option<RollUp>> {
     let after = rolled(connection)?;
+    let piece = last_piece(connection)?;
+    let end = piece.as_ref().map_or(end, |(up_to, ..)| end.min(*up_to));
     let up_to: Option<i64> = connection
         .prepare_cached(
             "SELECT max(seq) FROM (SELECT seq FROM journal WHERE seq > ?1 AND seq <= ?3
@@ -75,20 +103,20 @@ pub(super) fn fold(connection: &Connection, end: i64) -> rusqlite::Result<Option
         .query_row([after, USAGE_ROLLED_AT_ONCE, end], |row| row.get(0))?;
     let Some(up_to) = up_to else { return Ok(None) };
     let sql = format!(
-        "SELECT at - at % {HOUR_MS}, account, call.value ->> 0, sum(kind <> 'refund'),
-                sum(call.value ->> 2)
-         FROM journal, json_each(journal.detail, '$.calls') AS call
-         WHERE seq > ?1 AND seq <= ?2 AND kind IN {ENDS} GROUP BY 1, 2, 3"
+        "SELECT * FROM
+             (SELECT at - at % {HOUR_MS} AS hour, account, call.value ->> 0 AS tool,
+                     sum(kind <> 'refund'), sum(call.value ->> 2)
+              FROM journal, json_each(journal.detail, '$.calls') AS call
+              WHERE seq > ?1 AND seq <= ?2 AND kind IN {ENDS} GROUP BY 1, 2, 3)
+         WHERE (hour, account, tool) > (?3, ?4, ?5)"
     );
+    let written =
+        piece.as_ref().map_or((i64::MIN, "", ""), |(_, hour, key, tool)| (*hour, key, tool));
     let mut statement = connection.prepare_cached(&sql)?;
-    let sums = statement.query_map([after, up_to], |row| {
-        Ok(Sum {
-            hour: row.get(0)?,
-            key: row.get(1)?,
-            tool: row.get(2)?,
-            calls: row.get(3)?,
-            credits: row.get(4)?,
-        })
+    let sums = statement.query_map((after, up_to, written.0, written.1, written.2), |row| {
+        let key = AccountId::new(row.get_ref(1)?.as_str()?);
+        let place = (row.get(0)?, key, Text::from(row.get_ref(2)?.as_str()?));
+        Ok(Sum { place, calls: row.get(3)?, credits: row.get(4)? })
     })?;
     let sums = sums.collect::<rusqlite::Result<_>>()?;
     let sql = format!(
@@ -97,7 +125,11 @@ pub(super) fn fold(connection: &Connection, end: i64) -> rusqlite::Result<Option
     let mut statement = connection.prepare_cached(&sql)?;
     let marks = statement.query_map([after, up_to], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let marks = marks.collect::<rusqlite::Result<_>>()?;
-    let labels = fold_labels(connection, after, up_to)?;
+    // The first piece has them all.
+    let labels = match piece {
+        Some(_) => Vec::new(),
+        None => fold_labels(connection, after, up_to)?,
+    };
     Ok(Some(RollUp { after, up_to, sums, marks, labels }))
 }
 
@@ -153,6 +185,51 @@ pub(super) fn write_roll_up(connection: &Connection, more: &RollUp) -> rusqlite:
     set_rolled(connection, more.up_to)
 }
 
+/// Adds to the sums of keys and of tools.
+pub(super) fn add_sums(connection: &Connection, sums: &[Sum]) -> rusqlite::Result<()> {
+    let mut tools = BTreeMap::<(i64, Text, &Text), (i64, i64)>::new();
+    for Sum { place: (hour, key, tool), calls, credits } in sums {
+        let used = (*calls, *credits);
+        let namespace = add_to_key(connection, *hour, (key.as_str(), tool.as_str()), used)?;
+        let of_tool = tools.entry((*hour, namespace, tool)).or_default();
+        *of_tool = (of_tool.0.saturating_add(*calls), of_tool.1.saturating_add(*credits));
+    }
+    for ((hour, namespace, tool), used) in tools {
+        add_tool(connection, hour, (namespace.as_str(), tool.as_str(), ""), used)?;
+    }
+    Ok(())
+}
+
+/// Adds to the hour and the day of a key; its namespace. Most have a sum of that day already, which says
+/// whose they are.
+fn add_to_key(
+    connection: &Connection,
+    hour: i64,
+    (key, tool): (&str, &str),
+    (calls, credits): (i64, i64),
+) -> rusqlite::Result<Text> {
+    let day = Bucket::Day.start(Time::from_ms(hour));
+    let sql = "UPDATE usage_days SET calls = calls + ?4, credits = credits + ?5
+         WHERE start = ?1 AND key = ?2 AND tool = ?3 AND reason = '' RETURNING namespace";
+    let known = connection
+        .prepare_cached(sql)?
+        .query_row(params![day, key, tool, calls, credits], |row| {
+            Ok(Text::from(row.get_ref(0)?.as_str()?))
+        })
+        .optional()?;
+    let is_known = known.is_some();
+    let namespace = match known {
+        Some(namespace) => namespace,
+        None => Text::from(namespace_of(connection, key)?.as_str()),
+    };
+    let tables = [(ADD_HOUR, hour), (ADD_DAY, day)];
+    for (sql, start) in tables.into_iter().take(if is_known { 1 } else { 2 }) {
+        let row = params![start, key, tool, "", namespace.as_str(), calls, credits];
+        connection.prepare_cached(sql)?.execute(row)?;
+    }
+    Ok(namespace)
+}
+
 /// Adds to all the sums.
 pub(super) fn add_all(
     connection: &Connection,
@@ -160,21 +237,23 @@ pub(super) fn add_all(
     marks: &[(i64, i64)],
     labels: &[LabelSum],
 ) -> rusqlite::Result<()> {
-    let mut tools = BTreeMap::<(i64, String, &str), (i64, i64)>::new();
-    for Sum { hour, key, tool, calls, credits } in sums {
-        let namespace = namespace_of(connection, key)?;
-        add(connection, *hour, (key, tool, ""), &namespace, (*calls, *credits))?;
-        let of_tool = tools.entry((*hour, namespace, tool)).or_default();
-        *of_tool = (of_tool.0.saturating_add(*calls), of_tool.1.saturating_add(*credits));
-    }
-    for ((hour, namespace, tool), used) in tools {
-        add_tool(connection, hour, (&namespace, tool, ""), used)?;
-    }
+    add_sums(connection, sums)?;
+    add_marks(connection, marks)?;
+    add_labels(connection, labels)
+}
+
+/// Notes the first journal rows of hours.
+pub(super) fn add_marks(connection: &Connection, marks: &[(i64, i64)]) -> rusqlite::Result<()> {
     let mut mark =
         connection.prepare_cached("INSERT OR IGNORE INTO usage_marks VALUES (?1, ?2)")?;
     for place in marks {
         mark.execute(*place)?;
     }
+    Ok(())
+}
+
+/// Adds to the sums of labels.
+pub(super) fn add_labels(connection: &Connection, labels: &[LabelSum]) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO label_hours VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,

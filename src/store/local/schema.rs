@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::model::secret::SealKey;
 
 /// Version of the tables, kept in `PRAGMA user_version`: that of the first ones and one for each step.
-pub(super) const VERSION: i64 = 14;
+pub(super) const VERSION: i64 = 15;
 
 /// What was added since the first version, in order. A step that was released never changes.
 const STEPS: &[&str] = &[
@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     SUMMED,
     WEBHOOKS,
     USAGE_BY_TOOL,
+    USAGE_PIECES,
 ];
 
 /// How far the journal was summed up to be compared with the accounts, and the sum.
@@ -83,6 +84,16 @@ const WEBHOOKS: &str = "
         first_at INTEGER NOT NULL,         -- epoch ms
         last_at  INTEGER NOT NULL,
         url      TEXT NOT NULL
+    );
+";
+
+/// Sums that are written in pieces: of journal rows up to which one, and the last that is written.
+const USAGE_PIECES: &str = "
+    CREATE TABLE usage_pieces (            -- one row, while there are more to come
+        up_to INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        key   TEXT NOT NULL,
+        tool  TEXT NOT NULL
     );
 ";
 
@@ -352,7 +363,9 @@ pub(super) fn header(connection: &Connection, name: &str) -> rusqlite::Result<i6
 
 /// Reads a number of `meta`.
 pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
 }
 
 /// Writes a number of `meta`.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::Durability;
 use super::alerts::Alerting;
-use super::compare::Summed;
+use super::compare::Comparing;
 use super::kept::{KeptRow, KeptUse};
 use super::parked::Lot;
 use super::queue::{Queue, Write};
@@ -30,13 +30,14 @@ use crate::model::bounds::{ONCE_MAX, ONCE_TTL};
 use crate::model::id_map::{IdMap, IdSet};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
-use crate::model::namespace::Namespace;
+use crate::model::name_map::NameMap;
+use crate::model::namespace::{self, Namespace};
 use crate::model::secret::{Digest, SealKey};
 use crate::model::time::Time;
 use crate::store::contract::STOPPING;
 use crate::store::{
     CallEnd, Compared, Creation, Credited, CreditsMoved, Deed, Durable, HoldRefused, Once,
-    PaidTask, Reading, Settlement, StoreError,
+    PaidTask, Reading, Settlement, StoreError, StoredCaller,
 };
 
 /// The embedded store.
@@ -65,7 +66,7 @@ pub struct LocalStore {
 #[derive(Default)]
 pub(super) struct Turns {
     /// How far the journal is summed up; held while accounts are compared with it.
-    pub(super) comparing: tokio::sync::Mutex<Option<Summed>>,
+    pub(super) comparing: tokio::sync::Mutex<Comparing>,
     /// Held while keys are looked at for alerts, and while the rules or what was found change.
     pub(super) alerting: tokio::sync::Mutex<()>,
 }
@@ -97,7 +98,7 @@ pub(super) struct State {
     pub(super) writer_sleeps: bool,
     pub(super) keys: IdMap<KeyId, Arc<Key>>,
     digests: IdMap<Digest, KeyId>,
-    pub(super) namespaces: HashMap<String, Arc<Namespace>>,
+    pub(super) namespaces: NameMap<String, Arc<Namespace>>,
     pub(super) tokens: Tokens,
     pub(super) teams: Teams,
     pub(super) alerts: Alerting,
@@ -111,6 +112,10 @@ pub(super) struct State {
     pub(super) kept: KeptUse,
     pub(super) parked: Lot,
 }
+
+/// Most calls are of this tenant, and mostly nobody has written it down.
+static DEFAULT_UNWRITTEN: LazyLock<Arc<Namespace>> =
+    LazyLock::new(|| Arc::new(Namespace::unwritten(namespace::DEFAULT)));
 
 impl Shared {
     pub(super) fn new(state: State, durability: Durability, seal_key: SealKey) -> Self {
@@ -147,6 +152,8 @@ impl Shared {
         now: Time,
         deadline: Time,
     ) -> Result<Durable, HoldRefused> {
+        let (calls, payer) =
+            (charge.items.iter().map(CallEnd::open).collect(), charge.key.account());
         let mut state = self.lock();
         state.open_for_writing()?;
         let began = Instant::now();
@@ -170,8 +177,7 @@ impl Shared {
             let labels = Write::Labels { call: charge.call, at: hold.at, labels: labels.clone() };
             queue.push(labels);
         }
-        let calls = charge.items.iter().map(CallEnd::open).collect();
-        queue.opened(charge.call, charge.key.account(), calls, began);
+        queue.opened(charge.call, payer, calls, began);
         if self.durability != Durability::Call {
             return Ok(Durable::NOW);
         }
@@ -187,10 +193,12 @@ impl Shared {
         task: Option<PaidTask>,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
+        let Settlement { call, key, kind, kept, charged, ends, show, keep } = settlement;
+        // Freed when the lock is, or behind it.
+        let (hold, resolution);
         let mut state = self.lock();
         state.open_for_writing()?;
-        let Settlement { call, key, kind, kept, charged, ends, show, keep } = settlement;
-        let (hold, resolution) = match state.book.resolve(now, call, kind, kept) {
+        (hold, resolution) = match state.book.resolve(now, call, kind, kept) {
             Ok(ended) => ended,
             Err(ResolveError::NotOpen) => return Err(StoreError::NotOpen),
             Err(ResolveError::Broken(error)) => return Err(state.broken(error)),
@@ -454,6 +462,22 @@ impl State {
     /// The key that has or had this credential, if it is in memory.
     pub(super) fn key_with(&self, digest: &Digest) -> Option<&Arc<Key>> {
         self.keys.get(self.digests.get(digest)?)
+    }
+
+    /// A tenant as it is, also one that nobody has written down.
+    pub(super) fn namespace(&self, name: &str) -> Arc<Namespace> {
+        match self.namespaces.get(name) {
+            Some(known) => Arc::clone(known),
+            None if name == namespace::DEFAULT => Arc::clone(&DEFAULT_UNWRITTEN),
+            None => Arc::new(Namespace::unwritten(name)),
+        }
+    }
+
+    /// The key that has or had this credential, if it is in memory, with what it belongs to.
+    pub(super) fn caller(&self, digest: &Digest) -> Option<StoredCaller> {
+        let key = Arc::clone(self.key_with(digest)?);
+        let team = key.team.as_ref().and_then(|id| self.teams.get(id)).map(Arc::clone);
+        Some(StoredCaller { namespace: self.namespace(&key.namespace), team, key })
     }
 
     /// Puts in what was read from the file, unless memory knows better already.

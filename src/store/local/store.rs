@@ -29,7 +29,8 @@ use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
     AlertsAsked, Arrival, Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed,
     Durable, ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask,
-    Parking, Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
+    Parking, Reading, Resumed, Settlement, Show, Store, StoreError, StoredCaller, UsagePage,
+    UsageRow,
 };
 
 impl LocalStore {
@@ -96,8 +97,16 @@ impl Store for LocalStore {
     }
 
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
-        let known = self.shared.lock().namespaces.get(name).map(Arc::clone);
-        Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))))
+        Ok(self.shared.lock().namespace(name))
+    }
+
+    async fn caller(&self, digest: Digest, now: Time) -> Result<Option<StoredCaller>, StoreError> {
+        if let Some(caller) = self.shared.lock().caller(&digest) {
+            return Ok(Some(caller).filter(|caller| caller.key.opened_by(&digest, now)));
+        }
+        let Some(_) = self.key_by_digest(digest, now).await? else { return Ok(None) };
+        let loaded = self.shared.lock().caller(&digest);
+        Ok(loaded.filter(|caller| caller.key.opened_by(&digest, now)))
     }
 
     fn namespaces(&self) -> Vec<Arc<Namespace>> {

@@ -5,7 +5,7 @@
 //! While the file is gone through, a key up to the last id seen is counted and a later one is not yet.
 //! A key that is made meanwhile is counted at once and skipped when its id comes up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -17,6 +17,7 @@ use crate::model::bounds::TENANT_KEYS_AT_ONCE;
 use crate::model::id_map::{IdMap, IdSet};
 use crate::model::ids::{AccountId, KeyId};
 use crate::model::key::Key;
+use crate::model::name_map::NameMap;
 use crate::model::namespace::TenantSum;
 use crate::model::time::Time;
 use crate::store::StoreError;
@@ -25,7 +26,7 @@ use crate::store::StoreError;
 #[derive(Debug, Default)]
 pub(super) struct Tenants {
     counted: Counted,
-    sums: HashMap<String, Sum>,
+    sums: NameMap<String, Sum>,
     /// Place of the next tenant that gets its first key.
     next_place: i64,
 }

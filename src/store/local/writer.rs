@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::accounts::SavePass;
 use super::audit::{forget_audit, write_audit};
+use super::compare::Summed;
 use super::file::OwnFile;
 use super::kept::{self, Deleted};
 use super::queue::{Batch, Write};
@@ -118,8 +119,8 @@ impl Writer {
         let mut due = false;
         while state.closed.is_none() {
             let saving = self.saves.prepare(&mut state, &self.open_holds);
-            let sweeping = state.kept.sweep.is_some();
-            if due || state.stopping || state.queue.is_urgent() || saving || sweeping {
+            let more = state.kept.sweep.is_some() || self.tally.is_writing();
+            if due || state.stopping || state.queue.is_urgent() || saving || more {
                 let taken = self.take(&mut state);
                 drop(state);
                 shared.room.notify_waiters();
@@ -154,7 +155,8 @@ impl Writer {
     }
 
     fn commit(&mut self, writes: &[Write], text: &str) -> rusqlite::Result<Deleted> {
-        if writes.is_empty() && !self.saves.has_work() && self.sweep.is_none() {
+        let is_idle = !self.saves.has_work() && !self.tally.is_writing() && self.sweep.is_none();
+        if writes.is_empty() && is_idle {
             return Ok(Deleted::default());
         }
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +183,7 @@ impl Writer {
                     write_labels(&transaction, call, *at, labels)?;
                 }
                 Write::RollUp(more) => write_roll_up(&transaction, more)?,
-                Write::FlushUsage => self.tally.write(&transaction, seq)?,
+                Write::FlushUsage => self.tally.flush(&transaction, seq)?,
                 Write::Refused(refused) => write_refused(&transaction, refused, seq)?,
                 Write::ForgetUsage { before } => forget_usage(&transaction, *before)?,
                 Write::Token(token) => write_token(&transaction, token)?,
@@ -195,9 +197,7 @@ impl Writer {
             self.tally.note(&transaction, write, seq)?;
         }
         drop(insert);
-        if self.tally.is_full() {
-            self.tally.write(&transaction, seq)?;
-        }
+        self.tally.write(&transaction, seq)?;
         self.saves.write(&transaction, seq)?;
         let deleted = clear_up(&transaction, self.sweep, self.own.is_none().then_some(seq))?;
         transaction.commit()?;
@@ -242,6 +242,10 @@ fn clear_up(
 fn trim(connection: &Connection, gone: i64) -> rusqlite::Result<()> {
     if gone > 0 {
         outbox::count_trimmed(connection, gone)?;
+        // Accounts are compared with all of the journal, so these still count. A gap shows where it is read.
+        if let Some(summed) = Summed::read(connection)?.with_rows_up_to(connection, gone)? {
+            summed.write(connection)?;
+        }
         connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([gone])?;
         let labels = "DELETE FROM call_labels WHERE at < (SELECT at FROM journal LIMIT 1)";
         connection.prepare_cached(labels)?.execute([])?;

@@ -100,6 +100,7 @@ impl Books {
             self.catch_up().await?;
             self.copy.begin_looking_anew().await?;
             self.changed().await?;
+            self.tell("rules").await;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ impl<'a> Record<'a> {
 
 impl Books {
     /// What was kept of the captured call that a request repeats.
-    pub(super) async fn recall(
+    pub(super) async fn kept(
         &self,
         key: &KeyId,
         once: &Once,

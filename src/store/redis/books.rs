@@ -1,5 +1,6 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{Script, cmd};
@@ -12,6 +13,7 @@ use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::sweep::Sweeping;
 use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
@@ -22,7 +24,7 @@ use crate::store::local::OpenError;
 use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
-const LOST: &str = "Redis has come back with less than this instance has seen of it";
+pub(super) const LOST: &str = "Redis has come back with less than this instance has seen of it";
 
 /// Books in Redis.
 pub struct RedisStore {
@@ -32,6 +34,8 @@ pub struct RedisStore {
     notes: Mutex<Option<mpsc::Sender<AuditEvent>>>,
     writing: Mutex<Option<JoinHandle<()>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// What tells places in this instance's copy from those in others.
+    pub(super) mark: String,
     standing: RedisStanding,
 }
 
@@ -59,14 +63,17 @@ pub(super) struct Books {
     /// What this instance is called among them.
     pub(super) name: String,
     pub(super) link: Link,
-    clock: RedisClock,
+    pub(super) clock: RedisClock,
     memory: Mutex<Memory>,
     pub(super) copy: JournalCopy,
     pub(super) sending: tokio::sync::Mutex<Sending>,
+    pub(super) sweeping: tokio::sync::Mutex<Sweeping>,
     /// Held by a look for alerts, and by new rules for them.
     pub(super) alert_turn: tokio::sync::Mutex<()>,
     /// Held while the journals are copied.
     pub(super) copying: tokio::sync::Mutex<()>,
+    /// Is this instance told what the others change?
+    pub(super) is_told: AtomicBool,
     /// Calls whose end is not known.
     pub(super) loose_ends: LooseEnds,
     /// What may be sold while Redis is away.
@@ -88,25 +95,25 @@ impl RedisStore {
         let standing = link.standing().await?;
         tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
-        let (memory, copying) = (Mutex::default(), tokio::sync::Mutex::default());
-        let (name, sending) = (hex::encode(random::<8>()?), tokio::sync::Mutex::default());
-        let (clock, loose_ends) = (options.clock, LooseEnds::default());
-        let alert_turn = tokio::sync::Mutex::default();
         let leases = Leases::open(options.copy.as_deref(), options.reach.on_unavailable)?;
+        let mark = copy.mark().await?;
         let books = Arc::new(Books {
-            name,
+            name: hex::encode(random::<8>()?),
             link,
-            clock,
-            memory,
+            clock: options.clock,
+            memory: Mutex::default(),
             copy,
-            sending,
-            alert_turn,
-            copying,
-            loose_ends,
+            sending: tokio::sync::Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
+            alert_turn: tokio::sync::Mutex::default(),
+            copying: tokio::sync::Mutex::default(),
+            is_told: AtomicBool::new(false),
+            loose_ends: LooseEnds::default(),
             leases,
         });
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
+        books.look_for_losses(&mut 0).await?;
         books.read_lists().await?;
         if let Some(leases) = &books.leases {
             leases.touch(&books.memory().known);
@@ -114,6 +121,8 @@ impl RedisStore {
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
         let mut tasks = vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
+            tokio::spawn(Arc::clone(&books).follow_news()),
+            tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
         ];
         if books.leases.is_some() {
@@ -121,7 +130,8 @@ impl RedisStore {
         }
         let tasks = Mutex::new(tasks);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
-        Ok(Self { books, seal_key, notes: Mutex::new(Some(notes)), writing, tasks, standing })
+        let notes = Mutex::new(Some(notes));
+        Ok(Self { books, seal_key, notes, writing, tasks, mark, standing })
     }
 
     /// What an outage of this Redis can lose.
@@ -202,7 +212,7 @@ impl Books {
         for (journal, Followed { epoch, last, .. }) in followed {
             let seq = last.split('-').next().and_then(|seq| seq.parse().ok());
             if let Some((namespace, seq)) = Names::of_journal(&journal).zip(seq) {
-                memory.seen.insert(namespace.to_owned(), Seen { epoch, seq });
+                memory.seen.insert(namespace.to_owned(), Seen { epoch, seq, mark: String::new() });
             }
         }
         Ok(())
@@ -269,11 +279,13 @@ impl Books {
             RedisClock::Server => 0,
             RedisClock::Passed => now.ms(),
         };
-        let (clock, seq) = (clock.to_string(), seen.seq.to_string());
-        let head = [clock.as_bytes(), seen.epoch.as_bytes(), seq.as_bytes()];
+        let (clock, row) = (clock.to_string(), format!("{} {}", seen.seq, seen.mark));
+        let head = [clock.as_bytes(), seen.epoch.as_bytes(), row.as_bytes()];
         let args: Vec<&[u8]> = head.into_iter().chain(args.iter().copied()).collect();
+        let journal = Names::of(namespace).journal();
+        let keys: Vec<String> = keys.iter().cloned().chain([journal]).collect();
         let sent = clock::now();
-        let reply = self.link.run(script, keys, &args).await;
+        let reply = self.link.run(script, &keys, &args).await;
         self.answered(reply.as_ref().err().map(|failed| &failed.error));
         let reply = reply?;
         if reply.status != "lost" {
@@ -300,14 +312,18 @@ impl Books {
         if seen.epoch.is_empty() {
             seen.epoch.clone_from(&reply.epoch);
         }
-        seen.seq = seen.seq.max(reply.seq);
+        // Answers may overtake each other.
+        if reply.seq > seen.seq || (reply.seq == seen.seq && seen.mark.is_empty()) {
+            seen.seq = reply.seq;
+            seen.mark.clone_from(&reply.mark);
+        }
         memory.saw_time(reply.saved);
-        memory.redis_ahead_ms = reply.now.ms().saturating_sub(sent.ms());
+        memory.saw_clock(reply.now, sent, clock::now());
     }
 
     /// Redis's time after which nothing that is asked now may be done any more; none where time is passed.
     pub(super) fn latest(&self) -> Option<Time> {
-        let ahead_ms = self.memory().redis_ahead_ms;
+        let ahead_ms = self.memory().ahead_ms;
         let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
         (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
     }
@@ -350,19 +366,16 @@ impl Books {
     pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
-        commands.sadd(names::NAMESPACES, namespace).ignore();
+        commands.sadd(names::NAMESPACES, namespace);
         // Whoever moves the books away looks for new tenants after it has said so.
         commands.cmd("GET").arg(names::CLOSED);
         commands.hset_nx(meta, "epoch", epoch).ignore();
-        let (closed,): (Option<String>,) = self.link.ask_all(&commands).await?;
+        let (is_new, closed): (bool, Option<String>) = self.link.ask_all(&commands).await?;
         if let Some(why) = closed {
             return Err(StoreError::Unavailable(why));
         }
-        let mut memory = self.memory();
-        if !memory.known.iter().any(|known| known == namespace) {
-            memory.known.push(namespace.to_owned());
-        }
-        Ok(())
+        self.memory().put_known(namespace);
+        if is_new { self.changed().await } else { Ok(()) }
     }
 
     /// Writes what nobody waits for.

@@ -213,8 +213,10 @@ impl Books {
     fn distrust(&self, charge: &Charge) {
         let mut memory = self.memory();
         memory.forget_key(&charge.key);
-        // The next look at the lists reads all of them again.
-        memory.changes = -1;
+        memory.doubt(charge.namespace.as_str());
+        if let Some((team, _)) = &charge.team {
+            memory.doubt(team.as_str());
+        }
     }
 
     /// Ends a hold. If it is not known whether that was done, it is seen to that nobody pays.

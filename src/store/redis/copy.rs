@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::books::Books;
 use super::journal::{Entry, ROWS, Row};
+use super::keys::record_text;
 use super::lists::CHUNK;
 use super::names::{self, Names};
 use crate::model::audit::AuditRow;
@@ -95,52 +96,139 @@ impl Books {
         let (journal, up_to) = (Names::of(namespace).journal(), format!("{seq}-0"));
         self.copy_span(Span { journal, namespace, epoch, before, up_to: &up_to }).await?;
         let followed = self.copy.followed().await?.remove(&Names::of(namespace).journal());
-        Ok(followed.is_none_or(|followed| followed.is_whole))
+        Ok(followed.is_none_or(|followed| followed.since.is_none()))
     }
 
     async fn copy_span(&self, span: Span<'_>) -> Result<(), StoreError> {
-        let Span { journal, namespace, epoch, before, up_to } = span;
-        let (mut last, mut is_whole) =
-            before.map_or((None, true), |before| (Some(before.last), before.is_whole));
-        if let Some(copied) = last.as_deref().and_then(number).filter(|_| !namespace.is_empty())
+        let Span { journal, namespace, epoch, mut before, up_to } = span;
+        let copied = before.as_ref().and_then(|before| number(&before.last));
+        if let Some(copied) = copied.filter(|_| !namespace.is_empty())
             && !self.is_as_copied(namespace, epoch, copied).await?
         {
             return Ok(());
         }
         loop {
-            let after = last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("({last}"));
-            let mut range = cmd("XRANGE");
-            range.arg(&journal).arg(after).arg(up_to).arg("COUNT").arg(ROWS);
-            let entries: Vec<Entry> = self.link.ask(&range).await?;
-            let (Some((first, _)), Some((newest, _))) = (entries.first(), entries.last()) else {
+            let next = self.next_entries(&journal, before.as_ref(), up_to).await?;
+            let (Some(first), Some((newest, _))) = (next.entries.first(), next.entries.last())
+            else {
                 return Ok(());
             };
-            if !namespace.is_empty() {
-                // A row's id is its number.
-                let expected = last.as_deref().and_then(number).unwrap_or(0).saturating_add(1);
-                if number(first).is_some_and(|first| first > expected) {
-                    tracing::warn!(
-                        target: "store", %namespace, from = expected, %first,
-                        "rows of the journal left Redis before this instance had copied them"
-                    );
-                    is_whole = false;
+            let mut since = before.as_ref().and_then(|before| before.since);
+            if next.is_behind_gap {
+                since = Row::read(first).map(|row| row.at).max(since);
+                tracing::warn!(
+                    target: "store", %journal, first = %first.0,
+                    "rows left Redis before this instance had copied them; reports say from when on they are complete"
+                );
+                if !namespace.is_empty() {
+                    self.copy_keys(namespace).await?;
                 }
             }
-            let rows: Vec<Row> = entries.iter().filter_map(Row::read).collect();
-            let told = rows.iter().map(Row::told).collect();
-            let rows = rows.into_iter().filter_map(|row| row.copied(namespace)).collect();
-            let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), is_whole };
-            last = Some(newest.clone());
-            let seq = number(newest).unwrap_or(0);
-            self.copy.append(journal.clone(), now, rows, told).await?;
-            if !namespace.is_empty() {
-                self.saw_row(namespace, epoch, seq);
+            let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), since };
+            let rows: Vec<Row> = next.entries.iter().filter_map(Row::read).collect();
+            if let Some(at) = rows.iter().map(|row| row.at).max() {
+                // Reports end with the present, and what has been copied is not after it.
+                self.memory().saw_time(at);
             }
-            if entries.len() < ROWS {
+            let (told, mark) = (rows.iter().map(Row::told).collect(), mark_of(&rows));
+            let rows = rows.into_iter().filter_map(|row| row.copied(namespace)).collect();
+            let rows = (rows, told);
+            let is_ours = self.copy.append(journal.clone(), before, now.clone(), rows).await?;
+            if is_ours && !namespace.is_empty() {
+                self.saw_row(namespace, epoch, (number(newest).unwrap_or(0), &mark));
+            }
+            if next.is_all || !is_ours {
+                return Ok(());
+            }
+            before = Some(now);
+        }
+    }
+
+    async fn next_entries(
+        &self,
+        journal: &str,
+        before: Option<&Followed>,
+        up_to: &str,
+    ) -> Result<Next, StoreError> {
+        let is_numbered = Names::of_journal(journal).is_some();
+        let after = match before {
+            None => "-".to_owned(),
+            Some(before) if is_numbered => format!("({}", before.last),
+            // If it is still there, nothing that came after it has gone.
+            Some(before) => before.last.clone(),
+        };
+        let mut range = cmd("XRANGE");
+        range.arg(journal).arg(after).arg(up_to).arg("COUNT").arg(ROWS);
+        let mut entries: Vec<Entry> = self.link.ask(&range).await?;
+        let is_all = entries.len() < ROWS;
+        let is_behind_gap = match (entries.first(), before) {
+            (None, _) => false,
+            (Some((first, _)), _) if is_numbered => {
+                let last = before.and_then(|before| number(&before.last)).unwrap_or(0);
+                number(first).is_some_and(|first| first > last.saturating_add(1))
+            }
+            (Some((first, _)), Some(before)) => *first != before.last,
+            (Some(_), None) => self.was_trimmed(journal).await?,
+        };
+        if let Some(before) = before.filter(|_| !is_numbered && !is_behind_gap) {
+            entries.retain(|(id, _)| *id != before.last);
+        }
+        Ok(Next { entries, is_all, is_behind_gap })
+    }
+
+    /// Has a stream ever had more entries than now?
+    async fn was_trimmed(&self, journal: &str) -> Result<bool, StoreError> {
+        let mut info = cmd("XINFO");
+        let facts: HashMap<String, redis::Value> =
+            self.link.ask(info.arg("STREAM").arg(journal)).await?;
+        let count = |name: &str| match facts.get(name) {
+            Some(redis::Value::Int(count)) => *count,
+            Some(_) | None => 0,
+        };
+        Ok(count("entries-added") > count("length"))
+    }
+
+    /// Copies the keys of a tenant as they are now: the rows that told of them have gone.
+    async fn copy_keys(&self, namespace: &str) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.keys_page(Some(namespace), after, CHUNK).await?;
+            let mut rows = Vec::with_capacity(page.keys.len());
+            for (key, _) in page.keys {
+                let (id, namespace) = (key.id.clone(), key.namespace.clone());
+                rows.push(CopiedRow::Key { id, namespace, record: record_text(&key)? });
+            }
+            self.copy.add(rows).await?;
+            after = page.next;
+            if after.is_none() {
                 return Ok(());
             }
         }
     }
+
+    /// From when on this instance's copy of what is asked for is complete, if it does not go back to the
+    /// beginning.
+    pub(super) async fn complete_since(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<Option<Time>, StoreError> {
+        let followed = self.copy.followed().await?;
+        let counts = |journal: &str| {
+            let own = Names::of_journal(journal);
+            own.is_none() || namespace.is_none() || own == namespace
+        };
+        let counted = followed.iter().filter(|(journal, _)| counts(journal));
+        Ok(counted.filter_map(|(_, followed)| followed.since).max())
+    }
+}
+
+/// What is to be copied next.
+struct Next {
+    entries: Vec<Entry>,
+    /// There are no more.
+    is_all: bool,
+    /// Others before them have gone.
+    is_behind_gap: bool,
 }
 
 impl Books {
@@ -163,6 +251,11 @@ impl Books {
         }
         Ok(true)
     }
+}
+
+/// The mark of the last row.
+fn mark_of(rows: &[Row]) -> String {
+    rows.last().map(|row| row.mark.clone()).unwrap_or_default()
 }
 
 /// How far a tenant's journal was copied. Other books under the same name are followed from their

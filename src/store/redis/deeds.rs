@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::books::{Books, random};
 use super::names::{self, Names};
+use super::news::News;
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{ONCE_MAX, ONCE_TTL, REDIS_DEED_REMEMBERED, REDIS_JOURNAL_ROWS_MAX};
 use crate::model::time::Time;
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) leave: Vec<(usize, String)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rows: Vec<(&'static str, String, String, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    news: Vec<(&'static str, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +112,7 @@ impl Plan {
             order: Vec::new(),
             leave: Vec::new(),
             rows: Vec::new(),
+            news: Vec::new(),
             audit: None,
             show: None,
             tells: false,
@@ -135,6 +139,7 @@ impl Plan {
 
     /// A row that tells of a record, and what of it is not in its text.
     pub(super) fn told(&mut self, kind: &'static str, id: &str, record: String, more: String) {
+        self.news.push((names::NEWS, News::text(kind, &self.namespace, id)));
         self.rows.push((kind, id.to_owned(), record, more));
     }
 

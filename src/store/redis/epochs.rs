@@ -48,19 +48,17 @@ impl Was {
     }
 }
 
+/// Which books, what they were, the last row and its mark, who keeps them closed.
+type GoesOn = (Option<String>, Option<String>, Option<i64>, Option<String>, Option<String>);
+
 impl Books {
     /// Are the books in Redis those that a repair has made of the ones with this epoch, with all that this
     /// instance has copied of them? Then it goes on with them.
     pub(super) async fn goes_on(&self, namespace: &str, before: &str) -> Result<bool, StoreError> {
         let names = Names::of(namespace);
         let mut get = cmd("HMGET");
-        get.arg(names.meta()).arg(&["epoch", "was", "seq", "closed"]);
-        let (epoch, was, seq, closed): (
-            Option<String>,
-            Option<String>,
-            Option<i64>,
-            Option<String>,
-        ) = self.link.ask(&get).await?;
+        get.arg(names.meta()).arg(&["epoch", "was", "seq", "mark", "closed"]);
+        let (epoch, was, seq, mark, closed): GoesOn = self.link.ask(&get).await?;
         let (Some(epoch), Some(was), None) = (epoch, was, closed) else { return Ok(false) };
         let Some(taken_over) = Was::read(&was).row(before) else { return Ok(false) };
         let copied = self.copy.last_told(names.journal(), before.to_owned()).await?;
@@ -73,8 +71,9 @@ impl Books {
             target: "store", %namespace, rows = taken_over,
             "the books in Redis were repaired; this instance goes on with them"
         );
+        let mark = mark.unwrap_or_default();
         let mut memory = self.memory();
-        memory.seen.insert(namespace.to_owned(), Seen { epoch, seq: seq.unwrap_or(0) });
+        memory.seen.insert(namespace.to_owned(), Seen { epoch, seq: seq.unwrap_or(0), mark });
         // Records may be older or newer than those that are known here.
         memory.forget_records();
         Ok(true)
@@ -111,19 +110,20 @@ impl Books {
             "Redis has lost rows that were copied here, and others have gone on without them"
         );
         // No books have so many rows, so every script finds some missing.
-        self.saw_row(namespace, epoch, i64::MAX);
+        self.saw_row(namespace, epoch, (i64::MAX, ""));
         Ok(false)
     }
 
     /// A row of these books was copied: from now on nothing is sold from books without it.
-    pub(super) fn saw_row(&self, namespace: &str, epoch: &str, seq: i64) {
+    pub(super) fn saw_row(&self, namespace: &str, epoch: &str, (seq, mark): (i64, &str)) {
         let mut memory = self.memory();
         let seen = memory.seen.entry(namespace.to_owned()).or_default();
         if seen.epoch.is_empty() {
             epoch.clone_into(&mut seen.epoch);
         }
-        if seen.epoch == epoch {
-            seen.seq = seen.seq.max(seq);
+        if seen.epoch == epoch && seq > seen.seq {
+            seen.seq = seq;
+            mark.clone_into(&mut seen.mark);
         }
     }
 

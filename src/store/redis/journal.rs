@@ -31,6 +31,8 @@ pub(super) struct Row {
     pub(super) balance: String,
     /// What a record's text leaves out, or what is remembered of a call.
     pub(super) more: String,
+    /// What tells its history from any other; empty if a repair or a migration has written it.
+    pub(super) mark: String,
 }
 
 impl Row {
@@ -50,12 +52,14 @@ impl Row {
             labels: field("labels").unwrap_or_default(),
             balance: field("balance").unwrap_or_default(),
             more: field("more").unwrap_or_default(),
+            mark: field("mark").unwrap_or_default(),
         })
     }
 
     /// The row as it is told of.
     pub(super) fn told(&self) -> Told {
-        let Self { number, at, kind, call, account, amount, detail, labels, more, balance } = self;
+        let Self { number, at, kind, call, account, amount, detail, labels, more, balance, .. } =
+            self;
         Told {
             row: *number,
             at: *at,

@@ -11,6 +11,7 @@ use super::names::{self, Names};
 use crate::model::bounds::{REDIS_CLAIM_AGE, REDIS_CONFLICT_TRIES};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
+use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
 use crate::store::record::{KeyHead, KeyRecord};
@@ -52,7 +53,7 @@ fn has_credential(key: &Key, digest: &Digest) -> bool {
     key.digest.same(digest) || key.old.is_some_and(|old| old.digest.same(digest))
 }
 
-fn record_text(key: &Key) -> Result<String, StoreError> {
+pub(super) fn record_text(key: &Key) -> Result<String, StoreError> {
     serde_json::to_string(&KeyRecord::of(key))
         .map_err(|error| StoreError::Read(format!("a key's record cannot be written: {error}")))
 }
@@ -98,11 +99,12 @@ impl Books {
         let Some(namespace) = self.place_of(id).await? else { return Ok(None) };
         let mut get = cmd("HMGET");
         get.arg(Names::of(&namespace).account(&id.account())).arg(&FIELDS);
+        let asked = self.memory().asked();
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
         let key = read(id.clone(), &namespace, &fields).map(Arc::new);
         let mut memory = self.memory();
         match &key {
-            Some(key) => memory.put_key(key),
+            Some(key) => memory.put_key(key, asked),
             None => memory.forget_key(id),
         }
         Ok(key)
@@ -155,6 +157,21 @@ impl Books {
         self.fresh_key(&claim.id).await
     }
 
+    /// Are the copies old by which a key was refused? Then they are not believed any more.
+    pub(super) async fn are_old(&self, key: &Key, tenant: &Namespace) -> Result<bool, StoreError> {
+        let names = Names::of(&key.namespace);
+        let mut commands = redis::pipe();
+        commands.hget(names.account(&key.id.account()), "rev").hget(names.meta(), "rev");
+        let now: (Option<u64>, Option<u64>) = self.link.ask_all(&commands).await?;
+        let are_old = now.0 != Some(key.revision) || now.1.unwrap_or(0) != tenant.revision;
+        if are_old {
+            let mut memory = self.memory();
+            memory.forget_key(&key.id);
+            memory.doubt(&key.namespace);
+        }
+        Ok(are_old)
+    }
+
     /// The key that has a credential, whatever its state.
     pub(super) async fn owner_of(&self, digest: &Digest) -> Result<Option<Arc<Key>>, StoreError> {
         let owner = self.key_of(digest).await?;
@@ -176,7 +193,7 @@ impl Books {
     }
 
     async fn claimed_by(&self, digest: &Digest) -> Result<Option<Claim>, StoreError> {
-        let hint: Option<String> = self.link.ask(cmd("GET").arg(names::digest(digest))).await?;
+        let hint = self.hint_of(digest).await?;
         Ok(hint.as_deref().and_then(Claim::read))
     }
 
@@ -247,11 +264,7 @@ impl Books {
         plan.audit(audit);
         plan.show = Some(account);
         match self.act(plan, now).await {
-            Ok(Done::Now(_) | Done::Refunded(_)) => {
-                let key = Arc::new(key);
-                self.memory().put_key(&key);
-                Ok(Creation::Made(key))
-            }
+            Ok(Done::Now(_) | Done::Refunded(_)) => Ok(Creation::Made(Arc::new(key))),
             Ok(Done::Before(_, note)) => {
                 let made = self.fresh_key(&key.id).await?;
                 if let Some(made) = made.filter(|_| is_once) {
@@ -315,13 +328,12 @@ impl Books {
         let credentials = [Some(before.digest), before.old.map(|old| old.digest)];
         let gone: Vec<Digest> =
             credentials.into_iter().flatten().filter(|digest| !opens(digest)).collect();
-        let key = Arc::new(key);
-        self.memory().put_key(&key);
+        self.memory().forget_key(&key.id);
         if let Err(error) = self.unclaim(&gone).await {
             // A hint more: the record decides.
             tracing::debug!(target: "store", %error, "an old credential's hint is still there");
         }
-        Ok(key)
+        Ok(Arc::new(key))
     }
 
     /// Takes a key out.

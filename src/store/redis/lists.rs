@@ -33,13 +33,14 @@ struct Token {
 }
 
 impl Books {
-    /// Tells all instances that a list has changed.
+    /// Leaves a mark that a list has changed, for instances that were not told.
     pub(super) async fn changed(&self) -> Result<(), StoreError> {
         self.link.ask(cmd("INCR").arg(names::CHANGES)).await
     }
 
     /// Looks now and then whether somebody has changed a list.
     pub(super) async fn follow_lists(self: Arc<Self>) {
+        let mut place = 0;
         loop {
             tokio::time::sleep(REDIS_CHANGES_LOOK).await;
             let mut read = self.read_changes().await;
@@ -49,7 +50,11 @@ impl Books {
                 read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
             }
             self.answered(read.as_ref().err());
-            if let Err(error) = read.and(self.keep_outbox().await) {
+            let looked = match read {
+                Ok(()) => self.look_for_losses(&mut place).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = looked.and(self.keep_outbox().await) {
                 tracing::debug!(target: "store", %error, "the lists could not be looked at");
             }
         }
@@ -121,7 +126,7 @@ impl Books {
         Ok(teams)
     }
 
-    async fn read_tokens(&self) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
+    pub(super) async fn read_tokens(&self) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
         let value: Value = self.link.ask(cmd("HGETALL").arg(names::TOKENS)).await?;
         let token = |(id, text): (String, String)| {
             let Token { digest, record } = serde_json::from_str(&text).ok()?;

@@ -1,11 +1,12 @@
 //! What one instance keeps in memory: copies of records, and what it has seen of Redis. Nothing here
 //! decides about money.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::alerts::Alerting;
+use super::runs::Mark;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
@@ -16,7 +17,7 @@ use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::AdminToken;
 use crate::store::local::copied_rows::ToldRefusal;
-use crate::store::{Compared, CreditsMoved, clock};
+use crate::store::{Compared, CreditsMoved};
 
 /// What is known of one tenant's books.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Seen {
     pub(super) epoch: String,
     /// The newest row of the journal.
     pub(super) seq: i64,
+    /// The mark of that row; empty if it is not known.
+    pub(super) mark: String,
 }
 
 /// A hold that this instance opened or goes on with.
@@ -36,6 +39,10 @@ pub(super) struct OpenHold {
     /// Credits that it reserves.
     pub(super) credits: i64,
 }
+
+/// When something was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked(u64);
 
 #[derive(Debug)]
 struct Copied {
@@ -57,6 +64,10 @@ pub(super) struct Memory {
     pub(super) tokens: HashMap<Digest, Arc<AdminToken>>,
     /// The count of changes up to which those were read.
     pub(super) changes: i64,
+    /// Tenants and teams by name or id whose record is to be read before it is believed again.
+    doubted: HashSet<String>,
+    /// Raised whenever something is forgotten: what was asked for before may be old.
+    forgotten: u64,
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
     pub(super) alerting: Alerting,
@@ -66,16 +77,17 @@ pub(super) struct Memory {
     pub(super) moved: CreditsMoved,
     /// What the last comparison found.
     pub(super) compared: Option<Compared>,
+    /// Requests with an idempotency key that run here.
+    pub(super) runs: HashMap<Digest, Mark>,
     /// What was wrong at the last attempt, if anything.
     pub(super) trouble: Option<String>,
     /// Tenants whose books may not be sold from, because Redis has less of them than this instance has seen
     /// or somebody repairs or moves them: and why.
     pub(super) lost: BTreeMap<String, String>,
-    /// The newest ledger time of all, and how far it was ahead of this machine's clock.
+    /// The newest ledger time of all.
     pub(super) ledger_now: Time,
+    /// How far Redis's clock is ahead of this machine's, as far as is known.
     pub(super) ahead_ms: i64,
-    /// How far Redis's clock is ahead of this machine's, or a little less.
-    pub(super) redis_ahead_ms: i64,
 }
 
 impl Memory {
@@ -121,7 +133,11 @@ impl Memory {
         self.last_known(self.digests.get(digest)?)
     }
 
-    pub(super) fn put_key(&mut self, key: &Arc<Key>) {
+    /// Keeps a copy of a key, unless something was forgotten since it was asked for.
+    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: Asked) {
+        if asked != self.asked() {
+            return;
+        }
         if self.keys.len() >= REDIS_KEYS_CACHED_MAX {
             self.keys.clear();
             self.digests.clear();
@@ -129,7 +145,7 @@ impl Memory {
         if self.places.len() >= REDIS_KEYS_CACHED_MAX {
             self.places.clear();
         }
-        self.forget_key(&key.id);
+        self.drop_key(&key.id);
         for digest in [Some(key.digest), key.old.map(|old| old.digest)].into_iter().flatten() {
             self.digests.insert(digest, key.id.clone());
         }
@@ -138,7 +154,58 @@ impl Memory {
         self.keys.insert(key.id.clone(), copied);
     }
 
+    /// The copy of a key is not believed any more, nor one that is on its way.
     pub(super) fn forget_key(&mut self, id: &KeyId) {
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.drop_key(id);
+    }
+
+    /// The same for all keys.
+    pub(super) fn forget_keys(&mut self) {
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.keys.clear();
+        self.digests.clear();
+    }
+
+    /// A moment before something is asked for that is to be kept.
+    pub(super) const fn asked(&self) -> Asked {
+        Asked(self.forgotten)
+    }
+
+    /// The record of a tenant or a team is read before it is believed again.
+    pub(super) fn doubt(&mut self, name: &str) {
+        self.doubted.insert(name.to_owned());
+    }
+
+    pub(super) fn doubts(&self, name: &str) -> bool {
+        self.doubted.contains(name)
+    }
+
+    /// There is no such record.
+    pub(super) fn settle(&mut self, name: &str) {
+        self.doubted.remove(name);
+    }
+
+    /// A tenant's record as it was just read.
+    pub(super) fn put_namespace(&mut self, tenant: &Arc<Namespace>) {
+        self.doubted.remove(&tenant.name);
+        self.namespaces.insert(tenant.name.clone(), Arc::clone(tenant));
+    }
+
+    /// A team's record as it was just read.
+    pub(super) fn put_team(&mut self, team: &Arc<Team>) {
+        self.doubted.remove(team.id.as_str());
+        self.teams.insert(team.id.clone(), Arc::clone(team));
+    }
+
+    /// A tenant has something in Redis.
+    pub(super) fn put_known(&mut self, namespace: &str) {
+        if !self.known.iter().any(|known| known == namespace) {
+            self.known.push(namespace.to_owned());
+        }
+    }
+
+    fn drop_key(&mut self, id: &KeyId) {
         let Some(copied) = self.keys.remove(id) else { return };
         for digest in [Some(copied.key.digest), copied.key.old.map(|old| old.digest)] {
             if let Some(digest) = digest.filter(|digest| self.digests.get(digest) == Some(id)) {
@@ -149,18 +216,22 @@ impl Memory {
 
     /// Believes no record that was read before.
     pub(super) fn forget_records(&mut self) {
-        self.keys.clear();
-        self.digests.clear();
+        self.forget_keys();
         // The next look at the lists reads all of them again.
         self.changes = -1;
     }
 
     /// Ledger time as Redis has just told it.
-    pub(super) fn saw_time(&mut self, now: Time) {
-        if now >= self.ledger_now {
-            self.ledger_now = now;
-            self.ahead_ms = now.ms().saturating_sub(clock::now().ms());
-        }
+    pub(super) fn saw_time(&mut self, at: Time) {
+        self.ledger_now = self.ledger_now.max(at);
+    }
+
+    /// What Redis's clock said at some moment between two of this machine's. Of all that fits, the two
+    /// clocks are taken to differ least: a slow answer says little.
+    pub(super) fn saw_clock(&mut self, there: Time, sent: Time, received: Time) {
+        let least = there.ms().saturating_sub(received.ms());
+        let most = there.ms().saturating_sub(sent.ms()).max(least);
+        self.ahead_ms = 0_i64.clamp(least, most);
     }
 
     /// What is known of the books that a key is in.
@@ -174,5 +245,28 @@ impl Memory {
 
     pub(super) fn put_place(&mut self, id: &KeyId, namespace: &str) {
         self.places.insert(id.clone(), namespace.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_taken_to_differ_least() {
+        let at = Time::from_ms;
+        for (there, sent, received, ahead_ms) in [
+            // A quick answer, clocks alike; a slow one, read at its beginning or its end.
+            (1_000, 1_000, 1_001, 0),
+            (1_000, 1_000, 4_000, 0),
+            (4_000, 1_000, 4_000, 0),
+            // Ahead, and behind, by no less than this.
+            (1_500, 1_000, 1_100, 400),
+            (500, 1_000, 1_100, -500),
+        ] {
+            let mut memory = Memory::default();
+            memory.saw_clock(at(there), at(sent), at(received));
+            assert_eq!(memory.ahead_ms, ahead_ms, "{there} {sent} {received}");
+        }
     }
 }

@@ -13,8 +13,10 @@ pub(super) const KEYS: &str = "pg:keys";
 pub(super) const ORDER: &str = "pg:order";
 /// Admin tokens by id. In one slot with the journal, so that both change at once; no tenant has that name.
 pub(super) const TOKENS: &str = "pg:{_}:tokens";
-/// Raised after every change of what instances keep in memory.
-pub(super) const CHANGES: &str = "pg:changes";
+/// Raised with every change of what instances keep in memory as a list.
+pub(super) const CHANGES: &str = "pg:{_}:changes";
+/// The channel on which instances tell each other which record has changed.
+pub(super) const NEWS: &str = "pg:news";
 /// What messages are sealed with that clients keep for any instance.
 pub(super) const SEAL: &str = "pg:seal";
 /// Why no books may be begun here: they are being moved, or have moved.
@@ -22,8 +24,15 @@ pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:{_}:journal";
 
+/// The channel on which an instance hears itself, and so knows that it hears.
+pub(super) fn echo(instance: &str) -> String {
+    format!("pg:echo:{instance}")
+}
+
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
+/// Which instance ends what is late, for a moment.
+pub(super) const SWEEPER: &str = "pg:sweeper";
 /// How far webhooks were sent, and what nobody took.
 pub(super) const WEBHOOKS: &str = "pg:{_}:webhooks";
 /// Rules for alerts, and who looks at keys.
@@ -67,7 +76,7 @@ impl Names {
         journal.strip_prefix("pg:{")?.strip_suffix("}:journal")
     }
 
-    fn name(&self, what: &str) -> String {
+    pub(super) fn name(&self, what: &str) -> String {
         format!("{}{what}", self.0)
     }
 

@@ -7,6 +7,7 @@ use redis::{Pipeline, cmd};
 use serde_json::Value;
 
 use super::counters;
+use super::journal::{Entry, Row};
 use super::lists::CHUNK;
 use super::names::{self, Names};
 use super::whole::{Snapshot, Whole, dues, waiting};
@@ -17,6 +18,9 @@ use crate::model::time::Time;
 use crate::store::StoreError;
 use crate::store::image::{Image, KeptAnswer, OnceDone, OpenCall, Record};
 use crate::store::told::Told;
+
+/// Hex digits of a mark, as in `lua/common.lua`.
+const MARK_LEN: usize = 12;
 
 /// Which books they are from now on.
 pub(super) struct Head {
@@ -73,8 +77,11 @@ impl Whole {
             ("epoch", head.epoch.clone()),
             ("was", head.was.text()),
             ("parked", parked.to_string()),
+            ("mark", self.mark(&Names::of(namespace), head).await?),
         ];
         commands.hset_multiple(&meta, &fields).ignore();
+        // Whoever has seen more gives it up, or finds by `was` that it is there again.
+        commands.hdel(&meta, "lost").ignore();
         match &image.record {
             Some(Record { revision, text, .. }) => {
                 let record = [("rev", revision.to_string()), ("record", text.clone())];
@@ -83,6 +90,17 @@ impl Whole {
             None => drop(commands.hdel(&meta, &["rev", "record"]).ignore()),
         }
         self.link.ask_all(&commands).await
+    }
+
+    /// The mark of the last row, as instances compare it. Rows that are written here have none; behind them
+    /// marks begin anew.
+    async fn mark(&self, names: &Names, head: &Head) -> Result<String, StoreError> {
+        let (mut range, id) = (cmd("XRANGE"), format!("{}-0", head.seq.max(0)));
+        range.arg(names.journal()).arg(&id).arg(&id);
+        let last: Vec<Entry> = self.link.ask(&range).await?;
+        let mark = last.first().and_then(Row::read).map(|row| row.mark);
+        let new = || head.epoch.chars().take(MARK_LEN).collect();
+        Ok(mark.filter(|mark| !mark.is_empty()).unwrap_or_else(new))
     }
 
     /// Appends rows to the journal with the numbers that they have.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 
@@ -38,8 +39,16 @@ impl Store for RedisStore {
         self.books.fresh_key(id).await
     }
 
+    async fn recent_key(&self, id: &KeyId) -> Result<Option<Arc<Key>>, StoreError> {
+        self.books.key(id).await
+    }
+
     async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
         self.books.namespace(name).await
+    }
+
+    async fn are_old(&self, key: &Key, tenant: &Namespace) -> Result<bool, StoreError> {
+        self.books.are_old(key, tenant).await
     }
 
     fn namespaces(&self) -> Vec<Arc<Namespace>> {
@@ -228,6 +237,10 @@ impl Store for RedisStore {
         self.books.recall(key, once, now).await
     }
 
+    fn run_ended(&self, once: &Once) {
+        self.books.run_ended(once);
+    }
+
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
         self.books.hold_or_lease(charge, now, deadline).await
     }
@@ -287,12 +300,7 @@ impl Store for RedisStore {
     }
 
     async fn expire(&self, now: Time) -> Result<usize, StoreError> {
-        let known = self.books.memory().known.clone();
-        let mut count = 0_usize;
-        for namespace in known {
-            count = count.saturating_add(self.books.expire_in(&namespace, now).await?);
-        }
-        Ok(count)
+        self.books.sweep(now).await
     }
 
     async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
@@ -365,6 +373,18 @@ impl Store for RedisStore {
         self.books.copy.report(asked).await
     }
 
+    async fn complete_since(&self, namespace: Option<&str>) -> Result<Option<Time>, StoreError> {
+        self.books.complete_since(namespace).await
+    }
+
+    fn is_told(&self) -> bool {
+        self.books.is_told.load(Ordering::Acquire)
+    }
+
+    fn cursor_mark(&self) -> Option<&str> {
+        Some(&self.mark)
+    }
+
     async fn forget_usage(&self, before: Option<Time>) -> Result<(), StoreError> {
         self.books.copy.forget_usage(before).await
     }
@@ -393,6 +413,8 @@ impl Store for RedisStore {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.books.write_waiting_refusals().await;
+        self.books.leave_sweeping().await;
+        self.books.leave_runs().await;
         for left in [self.books.leave_outbox().await, self.books.leave_alerts().await] {
             if let Err(error) = left {
                 tracing::debug!(target: "store", %error, "another instance takes over a little later");

@@ -63,13 +63,16 @@ impl Books {
         let mut get = cmd("HMGET");
         get.arg(Names::of(namespace).account(&id.account())).arg("rev").arg("record");
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
-        let [Some(revision), Some(record)] = fields.as_slice() else { return Ok(None) };
+        let [Some(revision), Some(record)] = fields.as_slice() else {
+            self.memory().settle(id.as_str());
+            return Ok(None);
+        };
         let strange = |why: &str| StoreError::Read(format!("the record of {id} is none: {why}"));
         let record: TeamRecord =
             serde_json::from_str(record).map_err(|error| strange(&error.to_string()))?;
         let revision = revision.parse().map_err(|_| strange("its revision"))?;
         let team = Arc::new(record.team(id.clone(), revision));
-        self.memory().teams.insert(id.clone(), Arc::clone(&team));
+        self.memory().put_team(&team);
         Ok(Some(team))
     }
 
@@ -78,11 +81,11 @@ impl Books {
         let Some((key, team)) = key.and_then(|key| Some((key, key.team.as_ref()?))) else {
             return Ok(());
         };
-        let (is_known, distrusted) = {
+        let (is_known, is_doubted) = {
             let memory = self.memory();
-            (memory.teams.contains_key(team), memory.changes < 0)
+            (memory.teams.contains_key(team), memory.doubts(team.as_str()))
         };
-        if !is_known || distrusted {
+        if !is_known || is_doubted {
             match self.fresh_team(&key.namespace, team).await {
                 // Whatever is judged by it names its revision.
                 Err(StoreError::Unavailable(_)) if is_known => {}
@@ -111,7 +114,7 @@ impl Books {
         let team = plan.put_team(&names, team)?;
         plan.audit(deed.audit);
         self.act(plan, self.present()).await?;
-        self.memory().teams.insert(team.id.clone(), Arc::clone(&team));
+        self.memory().put_team(&team);
         self.changed().await?;
         Ok(team)
     }
@@ -160,7 +163,7 @@ impl Books {
             for member in &released {
                 memory.forget_key(member);
             }
-            memory.teams.insert(team.id.clone(), Arc::clone(&team));
+            memory.put_team(&team);
         }
         self.changed().await?;
         Ok(team)
@@ -269,7 +272,9 @@ impl Books {
         {
             let mut memory = self.memory();
             memory.forget_key(&key.id);
-            memory.teams.extend(team.map(|team| (team.id.clone(), team)));
+            if let Some(team) = &team {
+                memory.put_team(team);
+            }
         }
         self.changed().await
     }

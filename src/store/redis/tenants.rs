@@ -46,36 +46,44 @@ impl Books {
         plan.audit(deed.audit);
         self.act(plan, self.present()).await?;
         let tenant = Arc::new(tenant);
-        self.memory().namespaces.insert(tenant.name.clone(), Arc::clone(&tenant));
+        self.memory().put_namespace(&tenant);
         self.changed().await?;
         Ok(tenant)
     }
 
     /// A tenant's record, read again if a hold was refused because some record was old.
     pub(super) async fn namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
-        let (known, is_distrusted) = {
+        let (known, is_doubted) = {
             let memory = self.memory();
-            (memory.namespaces.get(name).map(Arc::clone), memory.changes < 0)
+            (memory.namespaces.get(name).map(Arc::clone), memory.doubts(name))
         };
-        if !is_distrusted {
+        if !is_doubted {
             return Ok(known.unwrap_or_else(|| Arc::new(Namespace::unwritten(name))));
         }
+        match (self.fresh_namespace(name).await, known) {
+            // A paid call is refused all the same.
+            (Err(StoreError::Unavailable(_)), Some(known)) => Ok(known),
+            (Err(StoreError::Unavailable(_)), None) if self.leases.is_some() => {
+                // What is sold from a lease names the revision that it was judged by.
+                Ok(Arc::new(Namespace::unwritten(name)))
+            }
+            (fresh, _) => fresh,
+        }
+    }
+
+    /// A tenant's record as it is now.
+    pub(super) async fn fresh_namespace(&self, name: &str) -> Result<Arc<Namespace>, StoreError> {
         let mut get = cmd("HGET");
         get.arg(Names::of(name).meta()).arg("record");
-        let record: Option<String> = match (self.link.ask(&get).await, known) {
-            // A paid call is refused all the same, or sold from a lease, which names the revision that it
-            // was judged by.
-            (Err(StoreError::Unavailable(_)), Some(known)) => return Ok(known),
-            (Err(StoreError::Unavailable(_)), None) if self.leases.is_some() => {
-                return Ok(Arc::new(Namespace::unwritten(name)));
-            }
-            (record, _) => record?,
+        let record: Option<String> = self.link.ask(&get).await?;
+        let Some(record) = record else {
+            self.memory().settle(name);
+            return Ok(Arc::new(Namespace::unwritten(name)));
         };
-        let Some(record) = record else { return Ok(Arc::new(Namespace::unwritten(name))) };
         let tenant: Namespace = serde_json::from_str(&record)
             .map_err(|error| StoreError::Read(format!("the record of {name} is none: {error}")))?;
         let tenant = Arc::new(tenant);
-        self.memory().namespaces.insert(name.to_owned(), Arc::clone(&tenant));
+        self.memory().put_namespace(&tenant);
         Ok(tenant)
     }
 
@@ -96,20 +104,22 @@ impl Books {
         commands.atomic();
         commands.hset(names::TOKENS, token.id.as_str(), record.to_string()).ignore();
         commands.add_command(told("token", token.id.as_str(), &record.to_string())).ignore();
+        commands.incr(names::CHANGES, 1).ignore();
         if let Some(event) = &deed.audit {
             commands.add_command(noted(event)).ignore();
         }
         let () = self.link.ask_all(&commands).await?;
         self.memory().tokens.insert(token.digest, Arc::new(token));
-        self.changed().await
+        self.tell("tokens").await;
+        Ok(())
     }
 
     /// Ends an admin token.
     pub(super) async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
         let mut commands = redis::pipe();
-        commands.atomic();
-        commands.hdel(names::TOKENS, id.as_str());
+        commands.atomic().hdel(names::TOKENS, id.as_str());
         commands.add_command(told("token-gone", id.as_str(), "")).ignore();
+        commands.incr(names::CHANGES, 1).ignore();
         let (gone,): (i64,) = self.link.ask_all(&commands).await?;
         let mut known = false;
         self.memory().tokens.retain(|_, token| {
@@ -120,7 +130,7 @@ impl Books {
         if gone == 0 && !known {
             return Err(StoreError::NotFound);
         }
-        self.changed().await?;
+        self.tell("tokens").await;
         match &deed.audit {
             Some(event) => self.note(event).await,
             None => Ok(()),

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use crate::model::bounds::REDIS_IN_FLIGHT_MAX;
@@ -23,6 +24,12 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// The way to a server.
+pub(super) enum Wire {
+    Plain(TcpStream),
+    Secured(Box<TlsStream<TcpStream>>),
 }
 
 /// How connections are made.
@@ -45,26 +52,34 @@ impl Dialer {
     }
 
     async fn steps(&self, at: &Address) -> Result<Live, String> {
-        let refused = |error: std::io::Error| format!("cannot be reached: {error}");
-        let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(refused)?;
-        stream.set_nodelay(true).map_err(refused)?;
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_pipeline_buffer_size(REDIS_IN_FLIGHT_MAX);
-        let (connection, driver) = if let Some(tls) = &self.tls {
-            let name = rustls::pki_types::ServerName::try_from(at.host.clone())
-                .map_err(|error| format!("has no name for TLS: {error}"))?;
-            let unsafe_yet = |error| format!("cannot be spoken to securely: {error}");
-            let stream = tls.connect(name, stream).await.map_err(unsafe_yet)?;
-            let made = MultiplexedConnection::new_with_config(&self.login, stream, config).await;
-            let (connection, driver) = made.map_err(|error| not_let_in(&error))?;
-            (connection, tokio::spawn(driver))
-        } else {
-            let made = MultiplexedConnection::new_with_config(&self.login, stream, config).await;
-            let (connection, driver) = made.map_err(|error| not_let_in(&error))?;
-            (connection, tokio::spawn(driver))
+        let (connection, driver) = match self.reach(at).await? {
+            Wire::Secured(stream) => {
+                let made = MultiplexedConnection::new_with_config(&self.login, stream, config);
+                let (connection, driver) = made.await.map_err(|error| not_let_in(&error))?;
+                (connection, tokio::spawn(driver))
+            }
+            Wire::Plain(stream) => {
+                let made = MultiplexedConnection::new_with_config(&self.login, stream, config);
+                let (connection, driver) = made.await.map_err(|error| not_let_in(&error))?;
+                (connection, tokio::spawn(driver))
+            }
         };
         Ok(Live { at: at.clone(), connection, driver })
+    }
+
+    /// Reaches it, and secures the way to it if that is asked for.
+    pub(super) async fn reach(&self, at: &Address) -> Result<Wire, String> {
+        let refused = |error: std::io::Error| format!("cannot be reached: {error}");
+        let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(refused)?;
+        stream.set_nodelay(true).map_err(refused)?;
+        let Some(tls) = &self.tls else { return Ok(Wire::Plain(stream)) };
+        let name = rustls::pki_types::ServerName::try_from(at.host.clone())
+            .map_err(|error| format!("has no name for TLS: {error}"))?;
+        let unsafe_yet = |error| format!("cannot be spoken to securely: {error}");
+        Ok(Wire::Secured(Box::new(tls.connect(name, stream).await.map_err(unsafe_yet)?)))
     }
 }
 
@@ -96,7 +111,7 @@ impl Live {
     }
 }
 
-fn not_let_in(error: &RedisError) -> String {
+pub(super) fn not_let_in(error: &RedisError) -> String {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return "does not accept the user and the password".to_owned();
     }

@@ -16,6 +16,7 @@ mod scripts;
 mod sentinel;
 mod slots;
 mod standing;
+mod subscriber;
 mod tls;
 
 use std::time::Duration;

@@ -97,6 +97,15 @@ impl Node {
         connected.map(|live| self.0.install(live))
     }
 
+    /// Where it is at this moment, and how it is reached.
+    pub(super) async fn target(&self) -> Result<(Address, Dialer), String> {
+        let address = match &self.0.goal {
+            Goal::At(address) => address.clone(),
+            Goal::Master(sentinels) => sentinels.master().await?,
+        };
+        Ok((address, self.0.dialer.clone()))
+    }
+
     /// Why nothing is asked of it now, if so.
     pub(super) fn trouble(&self) -> Option<String> {
         self.0.breaker().trouble()

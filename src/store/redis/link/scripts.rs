@@ -51,6 +51,8 @@ pub(in crate::store::redis) struct Reply {
     pub(in crate::store::redis) saved: Time,
     /// The newest row of the tenant's journal.
     pub(in crate::store::redis) seq: i64,
+    /// What tells that row from any other with its number.
+    pub(in crate::store::redis) mark: String,
     pub(in crate::store::redis) epoch: String,
     pub(in crate::store::redis) rest: Vec<Value>,
     /// It may have run before: an answer was lost.
@@ -63,12 +65,13 @@ impl Reply {
         let mut values = values.into_iter();
         let mut next = || values.next().and_then(text);
         let status = next()?;
-        let mut number = || next()?.parse().ok();
-        let (now, saved, seq) = (number()?, number()?, number()?);
-        let epoch = next()?;
-        let (now, saved) = (Time::from_ms(now), Time::from_ms(saved));
+        let mut time = || Some(Time::from_ms(next()?.parse().ok()?));
+        let (now, saved) = (time()?, time()?);
+        let (row, epoch) = (next()?, next()?);
+        let (seq, mark) = row.split_once(' ')?;
+        let (seq, mark) = (seq.parse().ok()?, mark.to_owned());
         let rest = values.collect();
-        Some(Self { status, now, saved, seq, epoch, rest, is_repeated })
+        Some(Self { status, now, saved, seq, mark, epoch, rest, is_repeated })
     }
 
     /// One of the values behind the head, as text.

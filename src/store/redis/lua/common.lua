@@ -1,8 +1,9 @@
 -- What every script begins with: time, whole numbers, counters. A counter decides exactly as
 -- `src/ledger/counter.rs` does; which counters there are and what bounds them is not known here.
 --
--- KEYS[1] is always the namespace's `meta`; ARGV[1] the clock in epoch ms or 0 for the server's own,
--- ARGV[2] the epoch that the caller knows or '', ARGV[3] the newest journal row that it has seen.
+-- KEYS[1] is always the namespace's `meta`, the last key its journal; ARGV[1] the clock in epoch ms or 0
+-- for the server's own, ARGV[2] the epoch that the caller knows or '', ARGV[3] the newest journal row
+-- that it has seen: its number, and its mark if that is known.
 
 local MOST = 9007199254740991
 local DAY_MS = 86400000
@@ -19,9 +20,10 @@ local function whole(number)
 end
 
 -- What is not there is false in Lua.
-local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev', 'closed')
+local meta = call('HMGET', KEYS[1], 'now', 'seq', 'epoch', 'rev', 'mark', 'lost', 'closed')
 local seq = tonumber(meta[2] or 0)
 local epoch = meta[3] or ''
+local mark = meta[5] or ''
 
 -- Ledger time: the later of the clock and the last moment seen, so it never runs backwards.
 local clock = tonumber(ARGV[1])
@@ -35,23 +37,50 @@ local now = max(clock, tonumber(meta[1] or 0))
 local saved = tonumber(meta[1] or 0)
 
 local function reply(status, ...)
-  return { status, whole(now), whole(saved), whole(seq), epoch, ... }
+  return { status, whole(now), whole(saved), whole(seq) .. ' ' .. mark, epoch, ... }
 end
 
--- Redis has come back with less than the caller has seen, or somebody repairs or moves these books.
+-- Is the row that the caller has seen another one now? Others may have gone on from where Redis came back.
+local function is_other_row(number, known)
+  if seq == number then
+    return mark ~= known
+  end
+  local id = whole(number) .. '-0'
+  local row = call('XRANGE', KEYS[#KEYS], id, id)[1]
+  -- One that is not there any more was trimmed; the first fields are the moment and the mark.
+  return row and row[2][3] == 'mark' and row[2][4] ~= known
+end
+
+-- Redis has come back with less than the caller has seen. Then nobody is sold anything until an operator
+-- has looked, also those who have seen less. Nor is anybody while these books are repaired or moved.
 local function has_lost()
-  return meta[5] or (ARGV[2] ~= '' and ARGV[2] ~= epoch) or seq < tonumber(ARGV[3])
+  if (ARGV[2] ~= '' and ARGV[2] ~= epoch) or meta[6] or meta[7] then
+    return true
+  end
+  local number, known = match(ARGV[3], '^(%d+) ?(%x*)$')
+  number = tonumber(number)
+  if seq < number or (known ~= '' and is_other_row(number, known)) then
+    call('HSET', KEYS[1], 'lost', whole(now))
+    return true
+  end
+  return false
+end
+
+local function save_head()
+  call('HSET', KEYS[1], 'seq', whole(seq), 'mark', mark)
 end
 
 local function save_time()
   saved = now
-  call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq))
+  call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq), 'mark', mark)
 end
 
--- Appends a row to the journal. Its id is its number, so that a gap shows.
+-- Appends a row to the journal. Its id is its number, so that a gap shows; its mark follows from all rows
+-- before it, so that another history shows.
 local function journal(key, most, ...)
   seq = seq + 1
-  call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', whole(now), ...)
+  mark = sub(redis.sha1hex(mark .. whole(now) .. table.concat({ ... }, ' ')), 1, 12)
+  call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', whole(now), 'mark', mark, ...)
 end
 
 -- The UTC month of a moment, counted from January of year 0.

@@ -10,6 +10,7 @@
 --   openings [{key, account, postings, amount, last, detail}...]: numbers of accounts that are new here
 --   put      [[key, field, value...]...], drop [[key, field...]...]
 --   order    [[key, place, member]...], leave [[key, member]...]
+--   news     [[channel, text]...]: what all instances are told
 --   rows     [[kind, account, detail, more]...], audit: text, with the balance after it if it `tells`
 --   show     the key whose balance is told
 
@@ -157,10 +158,14 @@ if once then
       'more', once.id .. ' ' .. once.request .. ' ' .. till)
   end
 end
+-- Whoever may not tell has changed it nevertheless: instances do not rely on being told.
+for _, news in ipairs(plan.news or {}) do
+  redis.pcall('PUBLISH', news[1], news[2])
+end
 -- Ledger time is the time of money.
 if moves then
   save_time()
 else
-  call('HSET', KEYS[1], 'seq', whole(seq))
+  save_head()
 end
 return reply('done', balance)
