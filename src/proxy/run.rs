@@ -73,18 +73,9 @@ impl Proxy {
             outlet.is_about(asked.earlier_call().unwrap_or(id));
         }
         // A record may change between the judgement and the hold: then both are done once more.
-        let (mut was_stale, mut was_old, began) = (false, false, Instant::now());
+        let (mut was_stale, began) = (false, Instant::now());
         loop {
-            let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
-            let allowed = match self.allow(&identity, asked, id).await {
-                Ok(allowed) => allowed,
-                // What was given back a moment ago, on another instance, is not refused by an old copy.
-                Err(_) if !was_old && self.was_judged_by_old_copies(&identity).await => {
-                    was_old = true;
-                    continue;
-                }
-                Err(denied) => return Err(self.denied(&identity, asked, denied).await),
-            };
+            let (identity, allowed) = self.allowed(caller, asked, id).await?;
             let first = match self.turn(caller, &identity, asked).await {
                 Turn::Run(first) => first,
                 Turn::Again => continue,
@@ -122,6 +113,31 @@ impl Proxy {
                 }
                 Ran::NotHeld(NotHeld::Unavailable(error)) => return Err(fails(&error)),
             }
+        }
+    }
+
+    /// Who asks, and that they may. What was given back a moment ago, on another instance, is not refused
+    /// by an old copy of a record.
+    async fn allowed(
+        &self,
+        caller: &Caller,
+        asked: &Asked<'_>,
+        id: CallId,
+    ) -> Result<(Identity, Allowed), Reply> {
+        let fails =
+            |error: &StoreError| Reply::error(asked.id, &fault::store(error), Shown::default());
+        let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
+        let denied = match self.allow(&identity, asked, id).await {
+            Ok(allowed) => return Ok((identity, allowed)),
+            Err(denied) => denied,
+        };
+        if !self.was_judged_by_old_copies(&identity).await {
+            return Err(self.denied(&identity, asked, denied).await);
+        }
+        let identity = self.identify(caller).await.map_err(|error| fails(&error))?;
+        match self.allow(&identity, asked, id).await {
+            Ok(allowed) => Ok((identity, allowed)),
+            Err(denied) => Err(self.denied(&identity, asked, denied).await),
         }
     }
 

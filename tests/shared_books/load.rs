@@ -77,8 +77,10 @@ impl Client<'_> {
                 self.seen.refused += 1;
                 None
             }
+            // A machine that is much too busy: Redis did not answer in time. It costs nothing either.
+            "store_unavailable" => None,
             "" | "timeout" => Some(told),
-            _ => panic!("client {}: {told}", self.number),
+            _ => panic!("client {} of {}: {told}", self.number, self.address),
         }
     }
 
@@ -151,6 +153,10 @@ fn metric(paygate: &Paygate, name: &str) -> Option<String> {
 
 /// Every place that shows what was sold shows the same; returns it.
 fn same_everywhere(fleet: &Fleet, key: &str, id: &str, team: &str, granted: i64) -> i64 {
+    eventually("what could not be booked is given back", || {
+        let balance = fleet[0].balance(key);
+        number(&balance, "credits") + number(&balance, "totalSpent") == granted
+    });
     let balance = fleet.balance(key);
     let (left, sold) = (number(&balance, "credits"), number(&balance, "totalSpent"));
     assert_eq!(left + sold, granted, "{balance}");
@@ -163,7 +169,7 @@ fn same_everywhere(fleet: &Fleet, key: &str, id: &str, team: &str, granted: i64)
         assert_eq!(metric(paygate, "paygate_open_holds").as_deref(), Some("0"));
     }
     let journal = Journal::read(&fleet.redis, id);
-    assert_eq!((journal.granted, journal.charged, journal.open), (granted, sold, 0));
+    assert_eq!((journal.granted - journal.charged, journal.open), (granted - sold, 0));
     let captured = journal.ends.values().filter(|end| *end == "capture").count();
     assert!(captured > 0 && captured < journal.ends.len(), "some are paid, some are free");
     sold

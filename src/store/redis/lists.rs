@@ -68,6 +68,7 @@ impl Books {
 
     /// Reads tenants, teams, tokens and rules for alerts.
     pub(super) async fn read_lists(&self) -> Result<(), StoreError> {
+        let asked = self.memory().token_changes();
         let changes: Option<i64> = self.link.ask(cmd("GET").arg(names::CHANGES)).await?;
         let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
         let (mut tenants, mut teams, mut newest) = (HashMap::new(), HashMap::new(), Time::ZERO);
@@ -95,8 +96,10 @@ impl Books {
         let tokens = self.read_tokens().await?;
         self.read_alert_rules().await?;
         let mut memory = self.memory();
-        (memory.known, memory.namespaces, memory.teams) = (known, tenants, teams);
-        (memory.tokens, memory.changes) = (tokens, changes.unwrap_or(0));
+        memory.put_lists(known, tenants, teams);
+        if memory.put_tokens(tokens, asked) {
+            memory.changes = changes.unwrap_or(0);
+        }
         memory.saw_time(newest);
         Ok(())
     }

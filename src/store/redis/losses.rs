@@ -20,7 +20,7 @@ impl Books {
             // Of what is late, none is asked for.
             let looked = self.run(&namespace, script, &keys, self.present(), &[b"0"]).await;
             if self.link.trouble().is_some() {
-                return looked.map(|_| ()).map_err(StoreError::from);
+                return looked.map(|_| ());
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::Digest;
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
-use crate::model::token::AdminToken;
+use crate::model::token::{AdminToken, TokenId};
 use crate::store::local::copied_rows::ToldRefusal;
 use crate::store::{Compared, CreditsMoved};
 
@@ -62,6 +62,8 @@ pub(super) struct Memory {
     pub(super) known: Vec<String>,
     pub(super) teams: HashMap<TeamId, Arc<Team>>,
     pub(super) tokens: HashMap<Digest, Arc<AdminToken>>,
+    /// How often this instance itself has made or ended one.
+    token_changes: u64,
     /// The count of changes up to which those were read.
     pub(super) changes: i64,
     /// Tenants and teams by name or id whose record is to be read before it is believed again.
@@ -203,6 +205,65 @@ impl Memory {
         if !self.known.iter().any(|known| known == namespace) {
             self.known.push(namespace.to_owned());
         }
+    }
+
+    /// Lists as they were read. What was changed here meanwhile is newer; and nothing leaves these lists.
+    pub(super) fn put_lists(
+        &mut self,
+        mut known: Vec<String>,
+        tenants: HashMap<String, Arc<Namespace>>,
+        teams: HashMap<TeamId, Arc<Team>>,
+    ) {
+        let read: HashSet<&String> = known.iter().collect();
+        let more = self.known.iter().filter(|own| !read.contains(own));
+        let more: Vec<String> = more.cloned().collect();
+        known.extend(more);
+        self.known = known;
+        for (name, tenant) in tenants {
+            let own = self.namespaces.get(&name);
+            if own.is_none_or(|own| own.revision <= tenant.revision) {
+                self.namespaces.insert(name, tenant);
+            }
+        }
+        for (id, team) in teams {
+            let own = self.teams.get(&id);
+            if own.is_none_or(|own| own.revision <= team.revision) {
+                self.teams.insert(id, team);
+            }
+        }
+    }
+
+    /// A moment before admin tokens are read.
+    pub(super) const fn token_changes(&self) -> u64 {
+        self.token_changes
+    }
+
+    /// Admin tokens as they were read, unless this instance has made or ended one since: one that was
+    /// ended must not open anything again. Were they taken?
+    pub(super) fn put_tokens(
+        &mut self,
+        tokens: HashMap<Digest, Arc<AdminToken>>,
+        asked: u64,
+    ) -> bool {
+        let is_new = asked == self.token_changes;
+        if is_new {
+            self.tokens = tokens;
+        }
+        is_new
+    }
+
+    /// This instance has made an admin token.
+    pub(super) fn made_token(&mut self, token: AdminToken) {
+        self.token_changes = self.token_changes.wrapping_add(1);
+        self.tokens.insert(token.digest, Arc::new(token));
+    }
+
+    /// This instance has ended an admin token; was it known?
+    pub(super) fn ended_token(&mut self, id: &TokenId) -> bool {
+        self.token_changes = self.token_changes.wrapping_add(1);
+        let before = self.tokens.len();
+        self.tokens.retain(|_, token| token.id != *id);
+        self.tokens.len() < before
     }
 
     fn drop_key(&mut self, id: &KeyId) {

@@ -138,8 +138,9 @@ impl Books {
                 self.fresh_namespace(&name).await?;
             }
             Some(News::Tokens) => {
+                let asked = self.memory().token_changes();
                 let tokens = self.read_tokens().await?;
-                self.memory().tokens = tokens;
+                self.memory().put_tokens(tokens, asked);
             }
             Some(News::Rules) => self.read_alert_rules().await?,
             None => tracing::debug!(target: "store", "news that this version does not understand"),

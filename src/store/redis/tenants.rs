@@ -109,7 +109,7 @@ impl Books {
             commands.add_command(noted(event)).ignore();
         }
         let () = self.link.ask_all(&commands).await?;
-        self.memory().tokens.insert(token.digest, Arc::new(token));
+        self.memory().made_token(token);
         self.tell("tokens").await;
         Ok(())
     }
@@ -121,12 +121,7 @@ impl Books {
         commands.add_command(told("token-gone", id.as_str(), "")).ignore();
         commands.incr(names::CHANGES, 1).ignore();
         let (gone,): (i64,) = self.link.ask_all(&commands).await?;
-        let mut known = false;
-        self.memory().tokens.retain(|_, token| {
-            let is_it = token.id == *id;
-            known |= is_it;
-            !is_it
-        });
+        let known = self.memory().ended_token(id);
         if gone == 0 && !known {
             return Err(StoreError::NotFound);
         }
