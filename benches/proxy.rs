@@ -4,7 +4,8 @@
 //! `noise`, which is the bare bridge beside itself, and `cost`, which is processor time per call, and `profile`, one
 //! load to look at with a profiler; of sessions `first-word`, how soon a notification is told,
 //! `session-memory` and `session-calls`; of the operator's desk `desk`, how long its answers take,
-//! `desk-load`, what a report costs the calls beside it, and `recording`. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
+//! `desk-load`, what a report costs the calls beside it, and `recording`; `shared`, books in a Redis beside
+//! the embedded ones. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
 //! because two noisy cores make any single number a guess. The result is Markdown for
 //! `docs/performance.md`; it goes to standard output and to `target/bench-proxy.md`.
 //!
@@ -46,6 +47,8 @@ mod parts;
 mod report;
 #[path = "proxy/sessions.rs"]
 mod sessions;
+#[path = "proxy/shared.rs"]
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "proxy/wire.rs"]
@@ -58,7 +61,7 @@ use std::process::ExitCode;
 use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "fsync",
     "ratio",
     "memory",
@@ -73,6 +76,7 @@ const PARTS: [&str; 14] = [
     "desk",
     "desk-load",
     "recording",
+    "shared",
 ];
 const DEFAULT_PARTS: usize = 4;
 
@@ -126,6 +130,7 @@ fn run(parts: &[String]) {
             "desk" => desk::desk(&settings),
             "desk-load" => desk::desk_load(&settings),
             "recording" => desk::recording(&settings),
+            "shared" => shared::shared(&settings),
             _ => disk.to_markdown(),
         };
     }

@@ -14,6 +14,8 @@ mod life;
 mod migrate;
 #[path = "whole_books/repair.rs"]
 mod repair;
+#[path = "whole_books/running.rs"]
+mod running;
 mod support;
 #[path = "whole_books/verify.rs"]
 mod verify;

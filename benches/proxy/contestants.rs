@@ -146,7 +146,8 @@ pub fn setup(durability: &str) -> Setup {
     setup_with(durability, json!({}))
 }
 
-fn setup_with(durability: &str, more: Value) -> Setup {
+/// The same with more in its config.
+pub fn setup_with(durability: &str, more: Value) -> Setup {
     let tool = json!({"creditsPerCall": 1, "rateLimitPerMin": NEVER_REACHED});
     let mut config = json!({
         "defaultCreditsPerCall": 1,

@@ -35,7 +35,7 @@ pub(super) fn run(flags: &ImportFlags) -> Result<(), String> {
     };
     let from = match (&flags.from, &flags.redis) {
         (Some(file), _) => ImportFrom::File(file.clone()),
-        (None, Some(url)) => ImportFrom::Redis(RedisUrl(url.clone())),
+        (None, Some(url)) => ImportFrom::Redis(RedisUrl(url.clone()), flags.redis_ca.clone()),
         (None, None) => return Err("import: name a state file, or --redis".to_owned()),
     };
     let import = Import { from, into, is_dry: flags.dry_run };

@@ -7,14 +7,16 @@ use tokio::runtime::Builder;
 
 use super::output;
 use crate::config::{DB_DEFAULT, RepairFlags, VerifyFlags};
-use crate::store::{local, redis};
+use crate::store::local;
+use crate::store::redis::{self, RedisPlace};
 
 pub(super) fn verify(flags: &VerifyFlags) -> Result<(), String> {
     let Some(url) = &flags.redis else {
         return verify_file(flags.db.as_deref().unwrap_or(Path::new(DB_DEFAULT)));
     };
+    let at = RedisPlace { url: url.clone(), ca: flags.redis_ca.clone() };
     let copies: Vec<PathBuf> = flags.db.iter().cloned().collect();
-    let report = runtime()?.block_on(redis::verify(url, &copies));
+    let report = runtime()?.block_on(redis::verify(&at, &copies));
     let report = report.map_err(|why| format!("ledger verify: {why}"))?;
     output::print(&report.to_string());
     if report.is_clean() {
@@ -41,13 +43,14 @@ fn verify_file(db: &Path) -> Result<(), String> {
 }
 
 pub(super) fn repair(flags: &RepairFlags) -> Result<(), String> {
-    let repaired = runtime()?.block_on(redis::repair(&flags.redis, &flags.db, flags.apply));
+    let at = RedisPlace { url: flags.redis.clone(), ca: flags.redis_ca.clone() };
+    let repaired = runtime()?.block_on(redis::repair(&at, &flags.db, flags.apply));
     let report = repaired.map_err(|why| format!("ledger repair: {why}"))?;
     output::print(&report.to_string());
     if !flags.apply {
         return Ok(());
     }
-    let report = runtime()?.block_on(redis::verify(&flags.redis, &flags.db));
+    let report = runtime()?.block_on(redis::verify(&at, &flags.db));
     let report = report.map_err(|why| format!("ledger repair: {why}"))?;
     output::print(&report.to_string());
     if report.is_clean() {

@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 
 use super::output;
 use crate::config::MigrateFlags;
-use crate::store::redis;
+use crate::store::redis::{self, RedisPlace};
 
 pub(super) fn run(flags: &MigrateFlags) -> Result<(), String> {
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -17,12 +17,14 @@ pub(super) fn run(flags: &MigrateFlags) -> Result<(), String> {
 }
 
 async fn migrate(flags: &MigrateFlags) -> Result<(), String> {
-    let MigrateFlags { from, to, db } = flags;
+    let MigrateFlags { from, to, redis_ca, db } = flags;
+    let place = |url: &SecretString| RedisPlace { url: url.clone(), ca: redis_ca.clone() };
     let next = match (file(from), file(to)) {
         (Some(from), None) => {
             if db.len() > 1 {
                 return Err("name one --db at most, the file for one instance's copy".to_owned());
             }
+            let to = &place(to);
             let moved = redis::migrate_to_redis(from, to).await.map_err(|why| why.to_string())?;
             output::print(&moved.to_string());
             if let Some(copy) = db.first() {
@@ -36,8 +38,9 @@ async fn migrate(flags: &MigrateFlags) -> Result<(), String> {
             )
         }
         (None, Some(to)) => {
-            let moved =
-                redis::migrate_to_file(from, db, to).await.map_err(|why| why.to_string())?;
+            let moved = redis::migrate_to_file(&place(from), db, to)
+                .await
+                .map_err(|why| why.to_string())?;
             output::print(&moved.to_string());
             "the books in Redis stay closed; what cannot go into a file without loss is usage that was refused, which the \
              instances' copies have"

@@ -393,6 +393,9 @@ pub struct ImportFlags {
     /// Redis that instances of paygate-mcp share: redis://[user][:password@]host[:port][/database]
     #[arg(long, value_name = "URL")]
     pub redis: Option<SecretString>,
+    /// Certificates in PEM form that are trusted for that Redis beside the system's
+    #[arg(long, value_name = "FILE", requires = "redis")]
+    pub redis_ca: Option<PathBuf>,
     /// File that keeps the books [default: that of --config, else paygate.db]
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,

@@ -28,6 +28,9 @@ pub struct VerifyFlags {
     /// Verify books in Redis: redis://[user][:password@]host[:port][/database]
     #[arg(long, value_name = "URL")]
     pub redis: Option<SecretString>,
+    /// Certificates in PEM form that are trusted for that Redis beside the system's
+    #[arg(long, value_name = "FILE", requires = "redis")]
+    pub redis_ca: Option<PathBuf>,
 }
 
 /// `paygate ledger repair`.
@@ -36,6 +39,9 @@ pub struct RepairFlags {
     /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
     #[arg(long, value_name = "URL")]
     pub redis: SecretString,
+    /// Certificates in PEM form that are trusted for that Redis beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub redis_ca: Option<PathBuf>,
     /// An instance's copy of the journals; name those of all instances, with one --db each
     #[arg(long, value_name = "COPY", required = true)]
     pub db: Vec<PathBuf>,
@@ -81,6 +87,9 @@ pub struct MigrateFlags {
     /// Where they are to be: a new file, or an empty Redis
     #[arg(long, value_name = "FILE|URL")]
     pub to: SecretString,
+    /// Certificates in PEM form that are trusted for that Redis beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub redis_ca: Option<PathBuf>,
     /// Out of Redis: an instance's copy of the journals, for what has left Redis. Into Redis: a new file for
     /// the copy that an instance will keep
     #[arg(long, value_name = "COPY")]

@@ -73,14 +73,17 @@ fn commands() {
         (&["demo-server"][..], "DemoServer"),
         (&["health"], "Health(HealthFlags { url: None, ca: None, name: None })"),
         (&["health", "--url=u"], r#"Health(HealthFlags { url: Some("u"), ca: None, name: None })"#),
-        (&["ledger", "verify"], "LedgerVerify(VerifyFlags { db: None, redis: None })"),
+        (
+            &["ledger", "verify"],
+            "LedgerVerify(VerifyFlags { db: None, redis: None, redis_ca: None })",
+        ),
         (
             &["migrate", "--from", "a", "--to", "redis://:secret@h"],
-            "Migrate(MigrateFlags { from: SecretBox<str>([REDACTED]), to: SecretBox<str>([REDACTED]), db: [] })",
+            "Migrate(MigrateFlags { from: SecretBox<str>([REDACTED]), to: SecretBox<str>([REDACTED]), redis_ca: None, db: [] })",
         ),
         (
             &["ledger", "verify", "--db", "x"],
-            r#"LedgerVerify(VerifyFlags { db: Some("x"), redis: None })"#,
+            r#"LedgerVerify(VerifyFlags { db: Some("x"), redis: None, redis_ca: None })"#,
         ),
     ] {
         let command = parse(["paygate"].iter().chain(words)).expect("a command");

@@ -15,6 +15,7 @@ mod clients;
 mod plans;
 mod rmcp;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 
 use clients::{Client, Reached, StepResult};
 use plans::Server;
-use support::{Expected, Lost, Setup, TempDir, Tried, scripted_child};
+use support::{Expected, Lost, Setup, TempDir, Tried, eventually, scripted_child};
 
 const PRICE: &str = "3";
 const CREDITS: i64 = 100_000;
@@ -116,6 +117,10 @@ fn over_stdio(setup: Setup, client: Client, steps: &Value, files: &Path) -> (Vec
     let setup = setup.without_port().args(["--stdio", "--import-key", &import]);
     let reached = Reached::command(&setup.command(), STDIO_KEY, files);
     let results = client.run(&reached, steps);
+    // A client may go before the Paygate that it started has ended.
+    let books = File::open(setup.database()).unwrap();
+    eventually("the client's Paygate has ended", || books.try_lock().is_ok());
+    drop(books);
     setup.verify().expect_success();
     let any_server = format!("'{}'", scripted_child().display());
     let left = setup.with_same_files().server(any_server).start().credits(STDIO_KEY);

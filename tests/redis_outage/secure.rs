@@ -37,26 +37,11 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
     let dir = TempDir::new();
     let [ca, cert, key] = certificates(&dir);
     let secure_port = free_port().to_string();
-    let mut settings = vec![
-        "--tls-port",
-        &*secure_port,
-        "--tls-cert-file",
-        &*cert,
-        "--tls-key-file",
-        &*key,
-        "--tls-ca-cert-file",
-        &*ca,
-        "--tls-auth-clients",
-        "no",
-        "--requirepass",
-        "admin",
-        "--appendonly",
-        "yes",
-        "--user",
-        "seller",
-        "on",
-        ">p@ss/word",
-    ];
+    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let mut settings = vec!["--tls-port", &*secure_port, "--tls-auth-clients", "no"];
+    settings.extend(files);
+    settings.extend(["--requirepass", "admin", "--appendonly", "yes"]);
+    settings.extend(["--user", "seller", "on", ">p@ss/word"]);
     settings.extend(RIGHTS.split(' '));
     let server = RedisServer::start_in(dir, &settings, &["-a", "admin", "--no-auth-warning"]);
     let url = |user: &str, host: &str| format!("rediss://{user}@{host}:{secure_port}/3");
@@ -76,14 +61,8 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
     assert_eq!(server.cli(&["-n", "0", "KEYS", "pg:*"]), "");
     instance.close().await.unwrap();
     drop(instance);
-    let (url_of_all, ca_of_all) = (url("seller:p%40ss%2Fword", "localhost"), ca.clone());
-    tokio::task::spawn_blocking(move || {
-        let config = json!({"redisUrl": url_of_all, "redis": {"ca": ca_of_all}});
-        let paygate = Setup::new().config(config).without_child_log().start();
-        assert_eq!(paygate.get("/health").json()["redis"]["connected"], true);
-    })
-    .await
-    .unwrap();
+    a_paygate_connects(url("seller:p%40ss%2Fword", "localhost"), ca.clone()).await;
+    an_operator_verifies(url(":admin", "localhost"), ca.clone()).await;
 
     let refused = [
         (url("seller:wrong", "localhost"), trusting(), "user and the password"),
@@ -94,4 +73,24 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
         let error = try_open(&url, reach).await.err().unwrap().to_string();
         assert!(error.contains(part) && !error.contains("p@ss"), "{error}");
     }
+}
+
+/// The same by configuration.
+async fn a_paygate_connects(url: String, ca: String) {
+    tokio::task::spawn_blocking(move || {
+        let config = json!({"redisUrl": url, "redis": {"ca": ca}});
+        let paygate = Setup::new().config(config).without_child_log().start();
+        assert_eq!(paygate.get("/health").json()["redis"]["connected"], true);
+    })
+    .await
+    .unwrap();
+}
+
+async fn an_operator_verifies(url: String, ca: String) {
+    tokio::task::spawn_blocking(move || {
+        let verify = ["ledger", "verify", "--redis", &url, "--redis-ca", &ca];
+        Setup::new().run(&verify).expect_success();
+    })
+    .await
+    .unwrap();
 }

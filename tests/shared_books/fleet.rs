@@ -59,7 +59,7 @@ impl Fleet {
     /// The numbers that every instance tells the key, which must be the same.
     pub(crate) fn balance(&self, key: &str) -> Value {
         let numbers = |paygate: &Paygate| {
-            let told = paygate.balance(key);
+            let told = balance_of(paygate, key);
             let names = ["credits", "totalSpent", "totalCalls", "quotaUsage"];
             json!(
                 names
@@ -92,14 +92,29 @@ impl Fleet {
     }
 }
 
+/// What `/balance` says; a busy Redis may answer later than a request waits.
+pub(crate) fn balance_of(paygate: &Paygate, key: &str) -> Value {
+    let mut balance = Value::Null;
+    eventually("the balance is told", || {
+        balance = paygate.send(&Request::new("GET", "/balance").header("X-API-Key", key)).json();
+        balance["credits"].is_i64()
+    });
+    balance
+}
+
 pub(crate) fn number(value: &Value, name: &str) -> i64 {
     value[name].as_i64().unwrap_or_else(|| panic!("no number {name} in {value}"))
 }
 
 /// The sum of what usage says was charged to a key.
 pub(crate) fn charged(paygate: &Paygate, id: &str) -> i64 {
-    let usage = paygate.admin_get(&format!("/usage?key={id}")).json();
-    let events = usage["events"].as_array().unwrap_or_else(|| panic!("no events in {usage}"));
+    let mut usage = Value::Null;
+    // A busy Redis may answer later than a request waits.
+    eventually("usage is told", || {
+        usage = paygate.admin_get(&format!("/usage?key={id}")).json();
+        usage["events"].is_array()
+    });
+    let events = usage["events"].as_array().unwrap();
     events.iter().map(|event| number(event, "creditsCharged")).sum()
 }
 

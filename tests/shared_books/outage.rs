@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::crowd::{Random, all_at_once};
-use super::fleet::{Fleet, batch, call, charged, done, number, was_sold};
+use super::fleet::{Fleet, balance_of, batch, call, charged, done, number, was_sold};
 use super::journal::Journal;
 use crate::support::{
-    ADMIN_KEY, Connection, Paygate, RedisServer, Request, Response, eventually, rpc_request,
+    ADMIN_KEY, Connection, PATIENCE, Paygate, RedisServer, Request, Response, eventually,
+    rpc_request,
 };
 
 const SEED: u64 = 20_261_123;
@@ -106,8 +107,13 @@ fn under_load(fleet: &mut Fleet, key: &str, happens: impl FnOnce(&mut Fleet, &To
 fn adds_up(fleet: &Fleet, key: &str, id: &str, granted: i64, paid: i64) {
     fleet.wait_until_nothing_is_held();
     let mut seen = 0;
+    let began = Instant::now();
     eventually("what nobody was told of is given back", || {
-        seen = fleet[0].credits(key);
+        seen = number(&balance_of(&fleet[0], key), "credits");
+        if began.elapsed() > PATIENCE / 2 {
+            let journal = Journal::read(&fleet.redis, id);
+            eprintln!("left {seen}, granted {granted}, paid {paid}, {journal:?}");
+        }
         seen >= granted - paid
     });
     assert_eq!(seen, granted - paid);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use paygate::ledger::names;
 use paygate::store::local::{Durability, LocalOptions, LocalStore};
-use paygate::store::redis::{migrate_to_file, migrate_to_redis, repair};
+use paygate::store::redis::{RedisPlace, migrate_to_file, migrate_to_redis, repair};
 use paygate::store::{Show, Store};
 use proptest::prelude::*;
 
@@ -33,6 +33,10 @@ async fn said(world: &World, store: &dyn Store) -> Vec<String> {
     said
 }
 
+fn place(server: &RedisServer) -> RedisPlace {
+    RedisPlace { url: server.url().into(), ca: None }
+}
+
 /// That there was an answer is in the journal, the answer itself is not.
 fn without_answers(said: Vec<String>) -> Vec<String> {
     let answer = |line: String| {
@@ -56,14 +60,14 @@ pub(crate) async fn compare(world: &World, server: &RedisServer) -> Checked {
     local.close().await.unwrap();
     drop(local);
     let out = dir.join("out.db");
-    migrate_to_file(&server.url().into(), &[], &out).await.unwrap();
+    migrate_to_file(&place(server), &[], &out).await.unwrap();
     let moved = open(world, &out);
     prop_assert_eq!(said(world, &moved).await, &*expected, "out of Redis");
     moved.close().await.unwrap();
     drop(moved);
 
     server.cli(&["FLUSHALL"]);
-    migrate_to_redis(&out, &server.url().into()).await.unwrap();
+    migrate_to_redis(&out, &place(server)).await.unwrap();
     let redis = open_redis(&server.url(), &world.dir, 1_000).await;
     prop_assert_eq!(said(world, &redis).await, &*expected, "and into it again");
 
@@ -73,7 +77,7 @@ pub(crate) async fn compare(world: &World, server: &RedisServer) -> Checked {
     }
     redis.usage(None).await.unwrap();
     server.cli(&["FLUSHALL"]);
-    repair(&server.url().into(), &[dir.join("copy-1000.db")], true).await.unwrap();
+    repair(&place(server), &[dir.join("copy-1000.db")], true).await.unwrap();
     prop_assert_eq!(
         without_answers(said(world, &redis).await),
         without_answers(expected),

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use redis::cmd;
-use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use super::RedisPlace;
 use super::link::Link;
 use super::lists::CHUNK;
 use super::names;
@@ -24,8 +24,8 @@ pub(super) async fn is_foreign(link: &Link) -> Result<bool, StoreError> {
 }
 
 /// Reads all keys of paygate-mcp that its own instances would read.
-pub async fn keys_of_paygate_mcp(url: &SecretString) -> Result<Vec<ForeignKey>, StoreError> {
-    let link = patient_link(url).await?;
+pub async fn keys_of_paygate_mcp(at: &RedisPlace) -> Result<Vec<ForeignKey>, StoreError> {
+    let link = patient_link(at).await?;
     if !is_foreign(&link).await? {
         let what = "there are no keys of paygate-mcp in this Redis database; its URL may name another one behind the last /";
         return Err(StoreError::Read(what.to_owned()));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redis::cmd;
-use secrecy::SecretString;
 
+use super::RedisPlace;
 use super::books::random;
 use super::copy::audit;
 use super::journal::{Entry, ROWS, Row};
@@ -26,11 +26,11 @@ use crate::store::{StoreError, clock};
 /// Moves the books out of Redis into a new file. They stay closed there afterwards. `copies` are instances'
 /// copies, for what has left the journals in Redis.
 pub async fn migrate_to_file(
-    url: &SecretString,
+    at: &RedisPlace,
     copies: &[PathBuf],
     to: &Path,
 ) -> Result<Moved, MigrateError> {
-    let whole = Whole::open(url).await?;
+    let whole = Whole::open(at).await?;
     let copies = Copy::open_all(copies)?;
     let known = whole.namespaces().await?;
     if known.is_empty() {

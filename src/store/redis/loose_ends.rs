@@ -84,7 +84,11 @@ impl Books {
             let mut unheard = Unheard { books: self, charge, latest, is_heard: false };
             let script = &self.link.scripts.hold;
             let reply = self.run_once(charge.namespace.as_str(), script, keys, now, &args).await;
-            unheard.is_heard = reply.as_ref().err().is_none_or(|failed| !failed.may_be_done);
+            unheard.is_heard = match &reply {
+                // The one whose answer was lost may come later, and then be held.
+                Ok(reply) => !reply.is_repeated || reply.status == "held",
+                Err(failed) => !failed.may_be_done,
+            };
             match reply {
                 // The clocks differ more than was known. Now it is known.
                 Ok(reply) if reply.status == "late" && !is_second => is_second = true,
@@ -160,20 +164,20 @@ impl Books {
         self.memory().ended(&call, asked.charged);
         // Whoever may repeat the call finds the answer.
         if asked.kind == ResolutionKind::Captured && asked.keep.is_none() {
-            self.give_back(asked).await?;
+            return self.give_back(asked).await;
         }
         Ok(true)
     }
 
-    /// It was booked after all, and its customer was told otherwise.
-    async fn give_back(&self, asked: &Settlement) -> Result<(), StoreError> {
+    /// It was booked after all, and its customer was told otherwise. Is it given back?
+    async fn give_back(&self, asked: &Settlement) -> Result<bool, StoreError> {
         self.catch_up().await?;
-        let Some(found) = self.copy.find_call(asked.call).await? else { return Ok(()) };
+        let Some(found) = self.copy.find_call(asked.call).await? else { return Ok(false) };
         if found.state != CallState::Charged {
-            return Ok(());
+            return Ok(true);
         }
         let reason = Some("its answer was not delivered, because Redis did not answer".to_owned());
         let deed = Deed { reason, ..Deed::default() };
-        self.refund(found, deed, self.present()).await.map(|_| ())
+        self.refund(found, deed, self.present()).await.map(|_| true)
     }
 }

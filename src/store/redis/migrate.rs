@@ -8,7 +8,6 @@ use std::fmt;
 use std::path::Path;
 
 use redis::cmd;
-use secrecy::SecretString;
 
 use super::books::random;
 use super::epochs::Was;
@@ -18,7 +17,7 @@ use super::names::{self, Names};
 use super::put::Head;
 use super::verify::verify;
 use super::whole::Whole;
-use super::{RedisClock, RedisOpenError, RedisOptions, RedisReach, RedisStore};
+use super::{RedisClock, RedisOpenError, RedisOptions, RedisPlace, RedisReach, RedisStore};
 use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;
 use crate::model::time::Time;
 use crate::store::image::{Image, Record};
@@ -85,11 +84,11 @@ impl Moved {
 pub(super) const MOVING: &str = "`paygate migrate` is moving them";
 
 /// Moves the books of a file into an empty Redis.
-pub async fn migrate_to_redis(from: &Path, url: &SecretString) -> Result<Moved, MigrateError> {
-    let whole = Whole::open(url).await?;
+pub async fn migrate_to_redis(from: &Path, at: &RedisPlace) -> Result<Moved, MigrateError> {
+    let whole = Whole::open(at).await?;
     whole.may_receive().await?;
     let file = WholeFile::open(from)?;
-    let moved = into_redis(&whole, &file, url).await;
+    let moved = into_redis(&whole, &file, at).await;
     file.close().await?;
     moved
 }
@@ -97,7 +96,7 @@ pub async fn migrate_to_redis(from: &Path, url: &SecretString) -> Result<Moved, 
 async fn into_redis(
     whole: &Whole,
     file: &WholeFile,
-    url: &SecretString,
+    at: &RedisPlace,
 ) -> Result<Moved, MigrateError> {
     let images = file.images()?;
     whole.begin_receiving(&images).await?;
@@ -121,7 +120,7 @@ async fn into_redis(
             return Err(MigrateError::Different(format!("{namespace}: {strange}")));
         }
     }
-    let report = verify(url, &[]).await?;
+    let report = verify(at, &[]).await?;
     if !report.is_clean() {
         return Err(MigrateError::Different(report.to_string()));
     }
@@ -352,9 +351,10 @@ impl Whole {
 }
 
 /// Makes an instance's copy of the journals, before any of their rows leaves Redis.
-pub async fn copy_journals(url: &SecretString, to: &Path) -> Result<(), RedisOpenError> {
-    let (url, clock) = (url.clone(), RedisClock::Server);
-    let (reach, copy) = (RedisReach::default(), Some(to.to_owned()));
+pub async fn copy_journals(at: &RedisPlace, to: &Path) -> Result<(), RedisOpenError> {
+    let (url, clock) = (at.url.clone(), RedisClock::Server);
+    let reach = RedisReach { ca: at.ca.clone(), ..RedisReach::default() };
+    let copy = Some(to.to_owned());
     let options = RedisOptions { url, reach, clock, copy };
     let store = RedisStore::open(&options).await?;
     let copied = store.roll_up_usage(Vec::new()).await;

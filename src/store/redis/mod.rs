@@ -112,6 +112,15 @@ impl RedisOptions {
     }
 }
 
+/// A Redis that somebody names who looks at whole books.
+#[derive(Clone, Debug)]
+pub struct RedisPlace {
+    /// As in [`RedisOptions::url`].
+    pub url: SecretString,
+    /// Certificates in PEM form that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
 /// Whose time it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedisClock {

@@ -11,8 +11,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use redis::cmd;
-use secrecy::SecretString;
 
+use super::RedisPlace;
 use super::books::random;
 use super::epochs::Was;
 use super::hints;
@@ -104,11 +104,11 @@ struct Plan {
 
 /// Compares Redis with its journal and the copies of some instances; with `apply` writes what differs.
 pub async fn repair(
-    url: &SecretString,
+    at: &RedisPlace,
     copies: &[PathBuf],
     apply: bool,
 ) -> Result<RepairReport, RepairError> {
-    let whole = Whole::open(url).await?;
+    let whole = Whole::open(at).await?;
     let copies = Copy::open_all(copies)?;
     let known = namespaces(&whole, &copies).await?;
     let mut report = RepairReport { tenants: known.len(), ..RepairReport::default() };

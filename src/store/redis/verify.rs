@@ -3,8 +3,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
-
+use super::RedisPlace;
 use super::hints;
 use super::sources::{Copy, Sources, namespaces};
 use super::whole::{Snapshot, Whole};
@@ -14,8 +13,8 @@ use crate::store::local::VerifyReport;
 use crate::store::replay::Replay;
 
 /// Compares all books in Redis with their journals. `copies` are instances' copies of these.
-pub async fn verify(url: &SecretString, copies: &[PathBuf]) -> Result<VerifyReport, StoreError> {
-    let whole = Whole::open(url).await?;
+pub async fn verify(at: &RedisPlace, copies: &[PathBuf]) -> Result<VerifyReport, StoreError> {
+    let whole = Whole::open(at).await?;
     let copies = Copy::open_all(copies)?;
     let mut total = VerifyReport::default();
     for namespace in namespaces(&whole, &copies).await? {

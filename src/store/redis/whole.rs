@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use redis::{Value, cmd};
-use secrecy::SecretString;
 
 use super::credits::{account_of, pairs};
 use super::epochs::Was;
@@ -12,7 +11,7 @@ use super::journal::{Entry, ROWS, Row};
 use super::lease::LeasesOut;
 use super::link::{Link, text};
 use super::names::{self, Names};
-use super::{RedisClock, RedisOptions, RedisReach};
+use super::{RedisClock, RedisOptions, RedisPlace, RedisReach};
 use crate::ledger::Hold;
 use crate::model::bounds::{REDIS_CONFLICT_TRIES, REDIS_WHOLE_TIMEOUT};
 use crate::model::ids::AccountId;
@@ -51,19 +50,20 @@ pub(super) struct Snapshot {
 const OTHERS: [&str; 8] = ["rev", "record", "digest", "old", "gone", "parked", "held", "leased"];
 
 /// A link for questions about all there is: nobody waits for their answers to be served.
-pub(super) async fn patient_link(url: &SecretString) -> Result<Link, StoreError> {
+pub(super) async fn patient_link(at: &RedisPlace) -> Result<Link, StoreError> {
     let reach = RedisReach {
+        ca: at.ca.clone(),
         connect_timeout: REDIS_WHOLE_TIMEOUT,
         answer_timeout: REDIS_WHOLE_TIMEOUT,
         ..RedisReach::default()
     };
-    let (url, clock) = (url.clone(), RedisClock::Server);
+    let (url, clock) = (at.url.clone(), RedisClock::Server);
     Link::open(&RedisOptions { url, reach, clock, copy: None }).await
 }
 
 impl Whole {
-    pub(super) async fn open(url: &SecretString) -> Result<Self, StoreError> {
-        Ok(Self { link: patient_link(url).await? })
+    pub(super) async fn open(at: &RedisPlace) -> Result<Self, StoreError> {
+        Ok(Self { link: patient_link(at).await? })
     }
 
     /// Every tenant that has anything.
