@@ -4,6 +4,10 @@
     clippy::expect_used,
     reason = "a test that cannot go on should say where"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "whoever looks for a condition, or plays the adversary, pauses; nothing waits for luck"
+)]
 
 #[path = "shared_books/crowd.rs"]
 mod crowd;

@@ -18,7 +18,7 @@ const CLIENTS: usize = 12;
 const PRICE: i64 = 3;
 
 /// Holds live this long beyond the longest call, and are looked for every second.
-const HOLDS_END: Duration = Duration::from_secs(60);
+const HOLDS_END: Duration = Duration::from_mins(1);
 
 fn config() -> Value {
     json!({

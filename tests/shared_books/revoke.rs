@@ -1,7 +1,7 @@
 //! What an operator takes away is gone for priced calls on every instance from the moment that the
 //! answer is there; methods that cost nothing follow within five seconds.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ fn free_method(key: &str) -> Request {
 #[test]
 fn no_priced_call_is_admitted_anywhere_once_the_revocation_is_answered() {
     let fleet = Fleet::start(3, &json!({"globalRateLimitPerMin": 0}));
-    let (revoked, free_methods) = channel::<(String, Instant)>();
+    let (revoked, free_methods) = sync_channel::<(String, Instant)>(ROUNDS);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut others = connections(&fleet);
@@ -76,11 +76,12 @@ fn no_priced_call_is_admitted_anywhere_once_the_revocation_is_answered() {
                 }
             }
         });
-        revoke_again_and_again(&fleet, revoked);
+        revoke_again_and_again(&fleet, &revoked);
+        drop(revoked);
     });
 }
 
-fn revoke_again_and_again(fleet: &Fleet, free_methods: Sender<(String, Instant)>) {
+fn revoke_again_and_again(fleet: &Fleet, free_methods: &SyncSender<(String, Instant)>) {
     let mut others = connections(fleet);
     let mut operator = Operator(others.remove(0));
     for round in 0..ROUNDS {
