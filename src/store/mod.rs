@@ -359,6 +359,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
         true
     }
 
+    /// Calls of whose end this instance has not heard yet; it sees to them.
+    fn unsettled(&self) -> usize {
+        0
+    }
+
     /// `Err` once the store has closed itself because it could not write.
     fn health(&self) -> Result<(), StoreError>;
 

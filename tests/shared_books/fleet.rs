@@ -87,7 +87,10 @@ impl Fleet {
     /// All ends of all calls: nothing is held any more.
     pub(crate) fn wait_until_nothing_is_held(&self) {
         for paygate in self.iter() {
-            eventually("no call is in flight", || paygate.get("/health").json()["inflight"] == 0);
+            eventually("no call is in flight, and all ends are known", || {
+                let health = paygate.get("/health").json();
+                health["inflight"] == 0 && health["redis"].get("unsettled").is_none()
+            });
         }
     }
 }

@@ -73,6 +73,9 @@ async fn thousands_of_idle_tenants_cost_a_bounded_look() {
     server.cli(&["CONFIG", "RESETSTAT"]);
     let released = round().await;
     // Deeds are remembered for a while, so nothing of the tenants is due.
-    assert_eq!((released, calls(&server, "evalsha")), (1, 2), "one look that found it, one end");
-    assert_eq!(calls(&server, "zrangebyscore"), 4_001, "two looks at so many, and what was found");
+    assert_eq!(released, 1);
+    // One look that found it and one end; beside them some tenants are looked at for losses each second.
+    let (scripts, looks) = (calls(&server, "evalsha"), calls(&server, "zrangebyscore"));
+    assert!((2..500).contains(&scripts), "{scripts}");
+    assert!((4_001..4_500).contains(&looks), "two looks at so many, and what was found: {looks}");
 }

@@ -44,11 +44,15 @@ fn running_instances_sell_again_after_a_repair() {
         let health = || paygate.get("/health").text();
         eventually("it says why", || health().contains("come back with less"));
     }
+    // What belongs to no tenant is written on.
+    assert_ne!(all[0].admin_as("guessed-admin-key", "GET", "/keys", &Value::Null).status, 200);
+    eventually("the attempt is noted", || redis.cli(&["XLEN", "pg:{_}:journal"]) != "0");
     let url = redis.url();
     let copies = all.each_ref().map(|paygate| paygate.setup().database().display().to_string());
     let [one, two, three] = copies.each_ref().map(String::as_str);
     let repair = ["ledger", "repair", "--redis", &url, "--db", one, "--db", two, "--db", three];
     command(&[&repair[..], &["--apply"]].concat()).expect_success();
+    assert_eq!(redis.cli(&["HLEN", "pg:{_}:tokens"]), "1");
 
     for paygate in &all {
         let sold = buy(paygate, &key);

@@ -28,11 +28,14 @@ struct Health<'a> {
     webhooks: Option<Webhooks>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Redis {
     connected: bool,
     /// Is this instance told at once what others change?
     pubsub: bool,
+    /// Calls whose end was not heard yet; what was taken for them and not delivered is given back.
+    #[serde(skip_serializing_if = "is_zero")]
+    unsettled: usize,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -80,7 +83,12 @@ pub(super) fn serve(service: &Service) -> Response {
         },
         modern_upstream: modern.as_ref().map(|(status, server)| describe(status, server)),
         store: store_word(&store),
-        redis: service.has_redis().then(|| redis(&store, service.store().is_told(), leased)),
+        redis: service.has_redis().then(|| Redis {
+            pubsub: service.store().is_told(),
+            unsettled: service.store().unsettled(),
+            leased_credits: leased.map(|leased| leased.credits),
+            ..redis(&store)
+        }),
         webhooks: service.webhooks().brief().map(|brief| Webhooks {
             pending_retries: brief.pending_retries,
             dead_letter_count: brief.dead_letters,
@@ -112,13 +120,16 @@ fn judge(
 }
 
 /// What is said of Redis has no address and no secret in it.
-fn redis(store: &Result<(), StoreError>, pubsub: bool, leased: Option<Leased>) -> Redis {
-    let why = match store {
-        Err(StoreError::Unavailable(why)) => Some(why.clone()),
-        Ok(()) | Err(_) => None,
-    };
-    let leased_credits = leased.map(|leased| leased.credits);
-    Redis { connected: why.is_none(), pubsub, why, leased_credits }
+fn redis(store: &Result<(), StoreError>) -> Redis {
+    match store {
+        Err(StoreError::Unavailable(why)) => Redis { why: Some(why.clone()), ..Redis::default() },
+        Ok(()) | Err(_) => Redis { connected: true, ..Redis::default() },
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Why the books are closed is in the log: this page is for everybody.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::books::Books;
-use super::journal::{Entry, ROWS, Row};
+use super::journal::{Entry, ROWS, Row, was_trimmed};
 use super::keys::record_text;
 use super::lists::CHUNK;
 use super::names::{self, Names};
@@ -168,24 +168,12 @@ impl Books {
                 number(first).is_some_and(|first| first > last.saturating_add(1))
             }
             (Some((first, _)), Some(before)) => *first != before.last,
-            (Some(_), None) => self.was_trimmed(journal).await?,
+            (Some(_), None) => was_trimmed(&self.link, journal).await?,
         };
         if let Some(before) = before.filter(|_| !is_numbered && !is_behind_gap) {
             entries.retain(|(id, _)| *id != before.last);
         }
         Ok(Next { entries, is_all, is_behind_gap })
-    }
-
-    /// Has a stream ever had more entries than now?
-    async fn was_trimmed(&self, journal: &str) -> Result<bool, StoreError> {
-        let mut info = cmd("XINFO");
-        let facts: HashMap<String, redis::Value> =
-            self.link.ask(info.arg("STREAM").arg(journal)).await?;
-        let count = |name: &str| match facts.get(name) {
-            Some(redis::Value::Int(count)) => *count,
-            Some(_) | None => 0,
-        };
-        Ok(count("entries-added") > count("length"))
     }
 
     /// Copies the keys of a tenant as they are now: the rows that told of them have gone.

@@ -1,9 +1,12 @@
 //! The journal of a tenant as its stream has it.
 
-use redis::cmd;
+use std::collections::HashMap;
+
+use redis::{Value, cmd};
 
 use super::books::Books;
 use super::calls::call_text;
+use super::link::Link;
 use super::names::Names;
 use crate::model::ids::{AccountId, CallId};
 use crate::model::time::Time;
@@ -114,4 +117,15 @@ impl Books {
             }
         }
     }
+}
+
+/// Has a stream ever had more entries than now?
+pub(super) async fn was_trimmed(link: &Link, stream: &str) -> Result<bool, StoreError> {
+    let mut info = cmd("XINFO");
+    let facts: HashMap<String, Value> = link.ask(info.arg("STREAM").arg(stream)).await?;
+    let count = |name: &str| match facts.get(name) {
+        Some(Value::Int(count)) => *count,
+        Some(_) | None => 0,
+    };
+    Ok(count("entries-added") > count("length"))
 }

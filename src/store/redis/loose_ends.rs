@@ -5,6 +5,7 @@
 //! a moment that comes with it; once that has passed, what is not held never will be.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::sleep;
@@ -33,11 +34,35 @@ enum LooseEnd {
 
 /// All of one instance, up to a bound. For those beyond it there is the deadline.
 #[derive(Default)]
-pub(super) struct LooseEnds(Mutex<VecDeque<LooseEnd>>);
+pub(super) struct LooseEnds {
+    list: Mutex<VecDeque<LooseEnd>>,
+    /// Is one being seen to, which is not in the list then?
+    is_busy: AtomicBool,
+}
 
 impl LooseEnds {
     fn list(&self) -> MutexGuard<'_, VecDeque<LooseEnd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        let list = self.list();
+        list.len().saturating_add(usize::from(self.is_busy.load(Ordering::Acquire)))
+    }
+
+    fn next(&self) -> Option<LooseEnd> {
+        let mut list = self.list();
+        let next = list.pop_front();
+        self.is_busy.store(next.is_some(), Ordering::Release);
+        next
+    }
+
+    /// The one that was seen to is done, or has to wait.
+    fn seen_to(&self, rest: Option<LooseEnd>) {
+        let mut list = self.list();
+        self.is_busy.store(false, Ordering::Release);
+        list.extend(rest);
     }
 
     fn push(&self, end: LooseEnd) {
@@ -108,13 +133,12 @@ impl Books {
             sleep(REDIS_LOOSE_ENDS_LOOK).await;
             let count = self.loose_ends.list().len();
             for _ in 0..count {
-                let Some(end) = self.loose_ends.list().pop_front() else { break };
+                let Some(end) = self.loose_ends.next() else { break };
                 match self.see_to(&end).await {
-                    Ok(true) => {}
-                    Ok(false) => self.loose_ends.push(end),
+                    Ok(is_done) => self.loose_ends.seen_to((!is_done).then_some(end)),
                     Err(error) => {
                         tracing::debug!(target: "store", %error, "a call's end is not known yet");
-                        self.loose_ends.push(end);
+                        self.loose_ends.seen_to(Some(end));
                         break;
                     }
                 }

@@ -36,6 +36,7 @@ mod outbox;
 mod put;
 mod refusals;
 mod repair;
+mod repair_common;
 mod runs;
 mod sources;
 mod store;

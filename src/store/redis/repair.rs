@@ -10,21 +10,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use redis::cmd;
-
 use super::RedisPlace;
 use super::books::random;
 use super::epochs::Was;
 use super::hints;
-use super::journal::Entry;
-use super::names;
 use super::put::Head;
+use super::repair_common::common;
 use super::sources::{Copy, Part, Sources, namespaces};
 use super::verify::said;
 use super::whole::{Snapshot, Whole};
 use crate::store::StoreError;
 use crate::store::image::Image;
-use crate::store::local::copied_told::ToldToken;
 use crate::store::replay::Replay;
 use crate::store::told::Told;
 
@@ -60,7 +56,7 @@ impl RepairReport {
         !self.lines.is_empty()
     }
 
-    fn line(&mut self, line: String) {
+    pub(super) fn line(&mut self, line: String) {
         if self.lines.len() < LISTED_MAX {
             self.lines.push(line);
         } else {
@@ -118,7 +114,7 @@ pub async fn repair(
             report.line(format!("{namespace}: {line}"));
         }
     }
-    global(&whole, &copies, apply, &mut report).await?;
+    common(&whole, &copies, apply, &mut report).await?;
     if apply {
         for namespace in &known {
             whole.close(namespace, CLOSED).await?;
@@ -288,70 +284,4 @@ fn said_row(told: &Told) -> String {
     let whose = if call.is_empty() { account.clone() } else { format!("call_{call} of {account}") };
     let credits = if told.is_money() { format!(", {amount} credits") } else { String::new() };
     format!("row {row} comes back: {kind} {whose}{credits}")
-}
-
-/// What belongs to no tenant: admin tokens, and what messages are sealed with.
-async fn global(
-    whole: &Whole,
-    copies: &[Copy],
-    apply: bool,
-    report: &mut RepairReport,
-) -> Result<(), RepairError> {
-    let link = &whole.link;
-    for copy in copies {
-        let Some(seal) = copy.rows.seal()? else { continue };
-        let known: bool = link.ask(cmd("EXISTS").arg(names::SEAL)).await?;
-        if !known {
-            report.line("the key that messages are sealed with comes back".to_owned());
-            if apply {
-                let () = link.ask(cmd("SET").arg(names::SEAL).arg(seal)).await?;
-            }
-            break;
-        }
-    }
-    let has_rules: bool = link.ask(cmd("HEXISTS").arg(names::ALERTS).arg("rules")).await?;
-    for copy in copies.iter().filter(|_| !has_rules) {
-        let Some(rules) = copy.rows.rules()? else { continue };
-        report.line("the rules for alerts come back".to_owned());
-        if apply {
-            let () = link.ask(cmd("HSET").arg(names::ALERTS).arg("rules").arg(rules)).await?;
-        }
-        break;
-    }
-    let mut newest = cmd("XREVRANGE");
-    newest.arg(names::JOURNAL).arg("+").arg("-").arg("COUNT").arg(1);
-    let newest: Vec<Entry> = link.ask(&newest).await?;
-    let newest = newest.first().map_or((0, 0), |(id, _)| place(id));
-    let mut wanted: Option<((i64, i64), Vec<ToldToken>)> = None;
-    for copy in copies {
-        let (last, tokens) = copy.rows.tokens(names::JOURNAL)?;
-        let last = place(&last);
-        if last > newest && wanted.as_ref().is_none_or(|(known, _)| last > *known) {
-            wanted = Some((last, tokens));
-        }
-    }
-    let Some((_, tokens)) = wanted else { return Ok(()) };
-    let present: Vec<String> = link.ask(cmd("HKEYS").arg(names::TOKENS)).await?;
-    for (id, digest, record) in &tokens {
-        if present.contains(id) {
-            continue;
-        }
-        report.line(format!("admin token {id} comes back"));
-        if apply {
-            let record = format!("{{\"digest\":\"{digest}\",\"record\":{record}}}");
-            let () = link.ask(cmd("HSET").arg(names::TOKENS).arg(id).arg(record)).await?;
-        }
-    }
-    for id in present.iter().filter(|id| !tokens.iter().any(|(known, _, _)| known == *id)) {
-        report.line(format!("admin token {id} was ended"));
-        if apply {
-            let () = link.ask(cmd("HDEL").arg(names::TOKENS).arg(id)).await?;
-        }
-    }
-    Ok(())
-}
-
-fn place(id: &str) -> (i64, i64) {
-    let (ms, number) = id.split_once('-').unwrap_or((id, "0"));
-    (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
 }

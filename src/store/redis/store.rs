@@ -381,6 +381,10 @@ impl Store for RedisStore {
         self.books.is_told.load(Ordering::Acquire)
     }
 
+    fn unsettled(&self) -> usize {
+        self.books.loose_ends.count()
+    }
+
     fn cursor_mark(&self) -> Option<&str> {
         Some(&self.mark)
     }
