@@ -390,7 +390,7 @@ pub struct ImportFlags {
     /// State file of paygate-mcp (what its --state-file names)
     #[arg(value_name = "STATE.json", required_unless_present = "redis", conflicts_with = "redis")]
     pub from: Option<PathBuf>,
-    /// Redis that instances of paygate-mcp share: redis://[user][:password@]host[:port][/database]
+    /// Redis that instances of paygate-mcp share: redis://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     pub redis: Option<SecretString>,
     /// Certificates in PEM form that are trusted for that Redis beside the system's

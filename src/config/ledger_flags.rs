@@ -25,7 +25,7 @@ pub struct VerifyFlags {
     /// File that keeps the books [default: paygate.db]; with --redis an instance's copy of its journal
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,
-    /// Verify books in Redis: redis://[user][:password@]host[:port][/database]
+    /// Verify books in Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     pub redis: Option<SecretString>,
     /// Certificates in PEM form that are trusted for that Redis beside the system's
@@ -36,7 +36,7 @@ pub struct VerifyFlags {
 /// `paygate ledger repair`.
 #[derive(Debug, Clone, Args)]
 pub struct RepairFlags {
-    /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
+    /// Redis that keeps the books: redis://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     pub redis: SecretString,
     /// Certificates in PEM form that are trusted for that Redis beside the system's
@@ -81,7 +81,7 @@ pub struct SettleLeaseFlags {
 /// `paygate migrate`.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateFlags {
-    /// Where the books are: a file, or redis://[user][:password@]host[:port][/database]
+    /// Where the books are: a file, or redis://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "FILE|URL")]
     pub from: SecretString,
     /// Where they are to be: a new file, or an empty Redis
