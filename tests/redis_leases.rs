@@ -8,6 +8,8 @@
 
 #[path = "redis_leases/binary.rs"]
 mod binary;
+#[path = "redis_leases/faults.rs"]
+mod faults;
 #[path = "redis_leases/killed.rs"]
 mod killed;
 #[path = "redis_leases/outage.rs"]

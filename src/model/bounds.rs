@@ -863,6 +863,9 @@ pub const REDIS_LEASE_COUNTERS_MAX: usize = 64;
 /// A lease is not used in the last part of its length (one of so many): no two clocks run apart by more.
 pub const REDIS_LEASE_MARGIN: i64 = 50;
 
+/// Starts of an instance whose leases it knows for its own: each gives back those of the one before.
+pub const REDIS_LEASE_RUNS_MAX: i64 = 100;
+
 /// Calls sold from leases that are not on disk yet.
 pub const REDIS_LEASE_ROWS_WAITING_MAX: usize = 2 * CONNECTIONS_MAX;
 

@@ -13,6 +13,7 @@ use super::super::books::random;
 use super::open::SoldCall;
 use crate::model::bounds::{
     REDIS_LEASE_ROWS_AT_ONCE, REDIS_LEASE_ROWS_PER_COMMIT, REDIS_LEASE_ROWS_WAITING_MAX,
+    REDIS_LEASE_RUNS_MAX,
 };
 use crate::store::local::file::OwnFile;
 use crate::store::{Durable, StoreError};
@@ -22,6 +23,7 @@ const APPLICATION_ID: i64 = 0x5061_794C;
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS instance (id TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS sold (
         number    INTEGER PRIMARY KEY AUTOINCREMENT,
         namespace TEXT NOT NULL,
@@ -45,6 +47,9 @@ pub(super) struct LeaseFile {
     jobs: SyncSender<Job>,
     /// This instance, by the file that it has.
     pub(super) instance: String,
+    /// Every start that this file has seen, the present one last. Another instance that began with a copy
+    /// of the file has others from then on, so neither gives back what the other sells from.
+    runs: Vec<String>,
     is_broken: Arc<AtomicBool>,
 }
 
@@ -79,8 +84,9 @@ impl LeaseFile {
         };
         let own = OwnFile::claim(path)
             .map_err(|_| unfit(&"it is another instance's, or may not be written"))?;
-        let new = hex::encode(random::<16>()?);
-        let (connection, instance) = prepare(path, &new).map_err(|error| unfit(&error))?;
+        let new = [hex::encode(random::<16>()?), hex::encode(random::<8>()?)];
+        let connection = prepare(path, &new).map_err(|error| unfit(&error))?;
+        let (instance, runs) = whose(&connection).map_err(|error| unfit(&error))?;
         let (jobs, to_do) = sync_channel(REDIS_LEASE_ROWS_WAITING_MAX);
         let is_broken = Arc::new(AtomicBool::new(false));
         let broken = Arc::clone(&is_broken);
@@ -98,7 +104,17 @@ impl LeaseFile {
             }
         });
         started.map_err(|error| unfit(&error))?;
-        Ok(Self { jobs, instance, is_broken })
+        Ok(Self { jobs, instance, runs, is_broken })
+    }
+
+    /// This start.
+    pub(super) fn run(&self) -> &str {
+        self.runs.last().map_or("", String::as_str)
+    }
+
+    /// Was a lease taken with this file, now or before?
+    pub(super) fn has_taken(&self, instance: &str, run: &str) -> bool {
+        self.instance == instance && self.runs.iter().any(|own| own == run)
     }
 
     /// May anything be sold that has to be written here?
@@ -180,16 +196,26 @@ fn broken() -> StoreError {
     StoreError::Closed("the file of leases cannot be written".to_owned())
 }
 
-fn prepare(path: &Path, new: &str) -> rusqlite::Result<(Connection, String)> {
+/// Opens the file; `new` names it, if it has no name yet, and this start.
+fn prepare(path: &Path, [instance, run]: &[String; 2]) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.execute_batch(TABLES)?;
     let insert = "INSERT INTO instance (id) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM instance)";
-    connection.execute(insert, [new])?;
+    connection.execute(insert, [instance])?;
+    connection.execute("INSERT INTO run (id) VALUES (?1)", [run])?;
+    let old = "DELETE FROM run WHERE number <= (SELECT max(number) FROM run) - ?1";
+    connection.execute(old, [REDIS_LEASE_RUNS_MAX])?;
+    Ok(connection)
+}
+
+fn whose(connection: &Connection) -> rusqlite::Result<(String, Vec<String>)> {
     let instance = connection.query_row("SELECT id FROM instance", [], |row| row.get(0))?;
-    Ok((connection, instance))
+    let mut runs = connection.prepare("SELECT id FROM run ORDER BY number")?;
+    let runs = runs.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok((instance, runs))
 }
 
 /// Writes what comes until nobody is there any more: all rows that wait go by one commit.

@@ -127,7 +127,12 @@ impl Leases {
             }
         };
         let (table, tending) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Some(Self { options, file: LeaseFile::open(&path)?, table, tending }))
+        let file = LeaseFile::open(&path)?;
+        if options.is_some() {
+            let instance = &file.instance;
+            tracing::info!(target: "store", %instance, "this instance takes leases of what it sells");
+        }
+        Ok(Some(Self { options, file, table, tending }))
     }
 
     /// Whatever is in it was checked before it was put there.

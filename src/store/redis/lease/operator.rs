@@ -35,6 +35,10 @@ pub struct LeaseOut {
     pub is_settled: bool,
     /// It is over, but for room that lapses.
     is_closed: bool,
+    /// Redis had lost it when its instance reported calls of it.
+    pub(super) is_lost: bool,
+    /// Which start of the instance.
+    pub(super) run: String,
     pub(super) accounts: String,
 }
 
@@ -42,6 +46,7 @@ pub struct LeaseOut {
 #[derive(Deserialize)]
 struct Record {
     instance: String,
+    run: String,
     payer: String,
     accounts: String,
     until: String,
@@ -74,6 +79,8 @@ impl LeaseOut {
             until: Time::from_ms(record.until.parse().unwrap_or(0)),
             is_settled: record.state == "settled",
             is_closed: record.state == "closed",
+            is_lost: record.state == "lost",
+            run: record.run,
             accounts,
         })
     }
@@ -82,7 +89,7 @@ impl LeaseOut {
 impl LeaseOut {
     /// Does its instance have it yet?
     pub(super) const fn is_out(&self) -> bool {
-        !self.is_settled && !self.is_closed
+        !self.is_settled && !self.is_closed && !self.is_lost
     }
 }
 
@@ -134,11 +141,6 @@ impl RedisStore {
     /// Credits that this instance may sell without Redis.
     pub fn lease_exposure(&self) -> i64 {
         self.books.leases.as_ref().map_or(0, super::Leases::exposure)
-    }
-
-    /// This instance, as leases name it; `None` if it never had one.
-    pub fn lease_instance(&self) -> Option<&str> {
-        self.books.leases.as_ref().map(|leases| leases.file.instance.as_str())
     }
 
     /// All leases of all instances.

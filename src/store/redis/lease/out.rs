@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_taken_out_again() {
-        let lease = r#"{"instance":"i","payer":"key_1","accounts":"key_1","until":"9","left":"30","state":"open"}"#;
+        let lease = r#"{"instance":"i","run":"r","payer":"key_1","accounts":"key_1","until":"9","left":"30","state":"open"}"#;
         let ended = lease.replace("open", "settled");
         let out = LeasesOut::read(&[
             ("a".to_owned(), lease.to_owned()),

@@ -1,6 +1,7 @@
 //! Looking after leases: taken for keys that call, renewed while nobody uses them, given back when they are
 //! not needed, ended when they were used.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,27 @@ use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{StoreError, clock};
 
+/// Tenants whose Redis does not answer, and why: on a cluster the others are there.
+#[derive(Default)]
+pub(super) struct Away {
+    namespaces: HashSet<String>,
+    why: Option<StoreError>,
+}
+
+impl Away {
+    pub(super) fn has(&self, namespace: &str) -> bool {
+        self.namespaces.contains(namespace)
+    }
+
+    /// What came of something that was done for a tenant; if nothing, it is left alone for now.
+    pub(super) fn note(&mut self, namespace: &str, done: Result<(), StoreError>) {
+        if let Err(why) = done {
+            self.namespaces.insert(namespace.to_owned());
+            self.why.get_or_insert(why);
+        }
+    }
+}
+
 impl Books {
     /// Looks after leases, for ever.
     pub(in crate::store::redis) async fn follow_leases(self: Arc<Self>) {
@@ -34,20 +56,25 @@ impl Books {
     pub(in crate::store::redis) async fn tend_leases(&self, now: Time) -> Result<(), StoreError> {
         let Some(leases) = &self.leases else { return Ok(()) };
         let _alone = leases.tending.lock().await;
+        let mut away = Away::default();
         self.release_overdue(leases, now);
-        self.stop_selling(leases, now).await?;
+        self.stop_selling(leases, &mut away, now).await;
         // Their rows were all written before those that wait are read.
         let is_done = |lease: &&Lease| lease.is_idle();
-        let done: Vec<String> =
-            leases.table().ending.iter().filter(is_done).map(|lease| lease.id.clone()).collect();
-        self.report(leases, now).await?;
-        for id in done {
-            self.end_lease(leases, &id, now).await?;
+        let id = |lease: &Lease| (lease.namespace.clone(), lease.id.clone());
+        let done: Vec<(String, String)> =
+            leases.table().ending.iter().filter(is_done).map(id).collect();
+        self.report(leases, &mut away, now).await?;
+        for (namespace, id) in done {
+            if !away.has(&namespace) {
+                away.note(&namespace, self.end_lease(leases, &id, now).await);
+            }
         }
         if let Some(options) = leases.options {
-            self.take_leases(leases, &options, now).await?;
+            self.take_leases(leases, &options, &mut away, now).await;
         }
-        self.end_forgotten(leases, now).await
+        self.end_forgotten(leases, &mut away, now).await?;
+        away.why.map_or(Ok(()), Err)
     }
 
     fn release_overdue(&self, leases: &Leases, now: Time) {
@@ -71,7 +98,7 @@ impl Books {
     }
 
     /// Those that were used end as soon as Redis is there again; those that are good for nothing, at once.
-    async fn stop_selling(&self, leases: &Leases, now: Time) -> Result<(), StoreError> {
+    async fn stop_selling(&self, leases: &Leases, away: &mut Away, now: Time) {
         let mut used = Vec::new();
         {
             let mut table = leases.table();
@@ -94,12 +121,13 @@ impl Books {
         for (key, namespace) in used {
             if there.as_ref() != Some(&namespace) {
                 let named = Named { namespace: &namespace, id: "", accounts: &[] };
-                self.lease_deed(&named, "look", None, now).await?;
-                there = Some(namespace);
+                away.note(&namespace, self.lease_deed(&named, "look", None, now).await.map(drop));
             }
-            leases.table().stop_selling(&key);
+            if !away.has(&namespace) {
+                leases.table().stop_selling(&key);
+            }
+            there = Some(namespace);
         }
-        Ok(())
     }
 
     /// Gives back what is left of a lease that ends, if no call of it is under way.
@@ -107,12 +135,20 @@ impl Books {
         let found = {
             let table = leases.table();
             let lease = table.ending.iter().find(|lease| lease.id == id && lease.is_idle());
-            lease.map(|lease| (lease.namespace.clone(), lease.accounts.clone()))
+            lease.map(|lease| {
+                let of = (lease.namespace.clone(), lease.accounts.clone());
+                (of, lease.is_used.then(|| lease.payer.clone()))
+            })
         };
-        let Some((namespace, accounts)) = found else { return Ok(()) };
+        let Some(((namespace, accounts), used)) = found else { return Ok(()) };
         let named = Named { namespace: &namespace, id, accounts: &accounts };
         self.lease_deed(&named, "end", None, now).await?;
-        leases.table().ending.retain(|lease| lease.id != id);
+        let mut table = leases.table();
+        table.ending.retain(|lease| lease.id != id);
+        // The next outage may come at once: another one is taken now.
+        if let Some(terms) = used.and_then(|payer| table.terms.get_mut(&payer)) {
+            terms.asked = None;
+        }
         Ok(())
     }
 
@@ -157,8 +193,9 @@ impl Books {
         &self,
         leases: &Leases,
         options: &LeaseOptions,
+        away: &mut Away,
         now: Time,
-    ) -> Result<(), StoreError> {
+    ) {
         let due: Vec<(Terms, Option<String>)> = {
             let mut table = leases.table();
             let mut room = REDIS_LEASES_MAX.saturating_sub(table.count());
@@ -168,6 +205,9 @@ impl Books {
                 let lease = selling.get(key);
                 let is_early = terms.asked.is_some_and(|asked| asked.elapsed() < options.renewal);
                 let is_new = lease.is_none();
+                if away.has(&terms.namespace) {
+                    continue;
+                }
                 if is_early || lease.is_some_and(|lease| lease.is_used) || (is_new && room == 0) {
                     continue;
                 }
@@ -177,9 +217,11 @@ impl Books {
             due
         };
         for (terms, known) in due {
-            self.take_lease(leases, options, &terms, known, now).await?;
+            if !away.has(&terms.namespace) {
+                let taken = self.take_lease(leases, options, &terms, known, now).await;
+                away.note(&terms.namespace, taken);
+            }
         }
-        Ok(())
     }
 
     /// Takes a lease for a key, or renews it. It only ever grows, so that nothing is oversold if the answer
@@ -197,8 +239,8 @@ impl Books {
             None => ("take", hex::encode(random::<16>()?)),
         };
         let length_ms = i64::try_from(options.length.as_millis()).unwrap_or(i64::MAX);
-        let instance = &leases.file.instance;
-        let plan = terms.plan(instance, options.calls, options.share, length_ms).to_string();
+        let whose = [leases.file.instance.as_str(), leases.file.run()];
+        let plan = terms.plan(whose, options.calls, options.share, length_ms).to_string();
         let named = Named { namespace: &terms.namespace, id: &id, accounts: &terms.accounts };
         leases.table().touched.insert(terms.namespace.clone());
         let (sent, sent_wall) = (Instant::now(), clock::now());
@@ -235,7 +277,12 @@ impl Books {
 
     /// Ends leases of this instance that it does not know of: of before its start, or asked for by a
     /// question whose answer was lost.
-    async fn end_forgotten(&self, leases: &Leases, now: Time) -> Result<(), StoreError> {
+    async fn end_forgotten(
+        &self,
+        leases: &Leases,
+        away: &mut Away,
+        now: Time,
+    ) -> Result<(), StoreError> {
         let renewal = leases.options.unwrap_or_default().renewal;
         let touched: Vec<String> = {
             let mut table = leases.table();
@@ -247,28 +294,43 @@ impl Books {
         };
         let unreported = leases.file.unreported().await?;
         for namespace in touched {
-            let mut is_any = false;
-            for out in self.leases_of(&namespace).await? {
-                if out.instance != leases.file.instance {
-                    continue;
-                }
-                is_any = true;
-                let is_known = {
-                    let table = leases.table();
-                    let mut all = table.selling.values().chain(&table.ending);
-                    all.any(|lease| lease.id == out.id)
-                };
-                // Its calls are reported first.
-                if !is_known && !unreported.iter().any(|row| row.lease == out.id) {
-                    let accounts = accounts_of(&out.accounts);
-                    let named = Named { namespace: &namespace, id: &out.id, accounts: &accounts };
-                    self.lease_deed(&named, "forget", None, now).await?;
-                }
+            if !away.has(&namespace) {
+                // Their calls are reported first.
+                let reported = |id: &str| !unreported.iter().any(|row| row.lease == id);
+                let ended = self.end_forgotten_of(leases, &namespace, reported, now).await;
+                away.note(&namespace, ended);
             }
-            let mut table = leases.table();
-            if !is_any && !table.terms.values().any(|terms| terms.namespace == namespace) {
-                table.touched.remove(&namespace);
+        }
+        Ok(())
+    }
+
+    async fn end_forgotten_of(
+        &self,
+        leases: &Leases,
+        namespace: &str,
+        is_reported: impl Fn(&str) -> bool,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let mut is_any = false;
+        for out in self.leases_of(namespace).await? {
+            if !leases.file.has_taken(&out.instance, &out.run) {
+                continue;
             }
+            is_any = true;
+            let is_known = {
+                let table = leases.table();
+                let mut all = table.selling.values().chain(&table.ending);
+                all.any(|lease| lease.id == out.id)
+            };
+            if !is_known && is_reported(&out.id) {
+                let accounts = accounts_of(&out.accounts);
+                let named = Named { namespace, id: &out.id, accounts: &accounts };
+                self.lease_deed(&named, "forget", None, now).await?;
+            }
+        }
+        let mut table = leases.table();
+        if !is_any && !table.terms.values().any(|terms| terms.namespace == namespace) {
+            table.touched.remove(namespace);
         }
         Ok(())
     }

@@ -126,8 +126,8 @@ impl Terms {
         }
     }
 
-    /// As the script reads it, for so many calls and a part of what is left.
-    pub(super) fn plan(&self, instance: &str, calls: i64, share: i64, length_ms: i64) -> Value {
+    /// As the script reads it, for an instance and its start, so many calls and a part of what is left.
+    pub(super) fn plan(&self, whose: [&str; 2], calls: i64, share: i64, length_ms: i64) -> Value {
         let mut revs = vec![
             json!([1, self.revisions.namespace.to_string()]),
             json!([4, self.revisions.key.to_string()]),
@@ -146,7 +146,8 @@ impl Terms {
             json!([field, want.place, want.least.max(1), most, bound])
         });
         json!({
-            "instance": instance,
+            "instance": whose[0],
+            "run": whose[1],
             "payer": self.payer.as_str(),
             "accounts": accounts_text(&self.accounts),
             "length": length_ms,

@@ -3,7 +3,7 @@
 --
 -- KEYS: meta, leases, due, then the payer's hash and those of the other accounts; the journal is the last.
 -- ARGV: clock, epoch, seen; the lease's id, what is done with it, and for that:
---   take, extend  {instance, payer, accounts, length, share, revs:[[key, revision]...],
+--   take, extend  {instance, run, payer, accounts, length, share, revs:[[key, revision]...],
 --                  wants:[[counter, place, each, most, bound]...]}
 --   end           nothing: its instance sells from it no more and has reported all that it sold
 --   forget        nothing: as `end`, but calls that were under way may have been lost with their instance,
@@ -116,7 +116,7 @@ local function grow()
     amount = max(own, amount >= want[3] and amount or 0)
     rooms[index] = { kept = room, amount = amount, more = amount - own }
   end
-  lease = lease or { instance = plan.instance, payer = plan.payer, accounts = plan.accounts,
+  lease = lease or { instance = plan.instance, run = plan.run, payer = plan.payer, accounts = plan.accounts,
     granted = whole(now), reported = '0', left = '0', state = 'open', rooms = {} }
   local told = {}
   for index, one in ipairs(cells) do
@@ -208,8 +208,12 @@ if deed == 'take' or deed == 'extend' then
   answer = grow()
 elseif deed == 'settle' then
   answer = settle()
-elseif lease and deed == 'lapse' then
-  lapse()
+elseif deed == 'lapse' then
+  if lease then
+    lapse()
+  else
+    call('ZREM', KEYS[3], 'lease:' .. id)
+  end
 elseif lease and deed == 'forget' then
   forget()
 elseif lease and deed == 'end' then
