@@ -53,6 +53,7 @@ const LEASE: LeaseOptions = LeaseOptions {
     renewal: Duration::ZERO,
     calls: 1_000,
     share: 2,
+    idle: Duration::from_mins(5),
 };
 
 const NOW: i64 = 1_800_000_000_000;

@@ -249,3 +249,32 @@ async fn the_next_outage_may_come_at_once() {
         two.wire.cut(false);
     }
 }
+
+#[tokio::test]
+async fn a_lease_that_nobody_used_yet_is_there_for_the_whole_outage() {
+    let mut two = Two::new().await;
+    let short = LeaseOptions { idle: Duration::from_millis(300), ..LEASE };
+    let copy = two.dir.path().join("short.db");
+    let store = open(&options(&two.wire.url(), &copy, RedisClock::Passed, short)).await;
+    two.key = made(&two.other, 2, 100, at(0)).await;
+    two.cut_off = Some(store);
+    sold(two.cut_off(), &two.key, at(0)).await.unwrap();
+    tended(two.cut_off(), at(0)).await;
+    assert!(two.cut_off().lease_exposure() > 40, "one is out");
+    two.wire.cut(true);
+    while two.cut_off().leases().await.is_ok() {}
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * short.idle {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        two.cut_off().tend_leases(at(1)).await.ok();
+    }
+    two.sell(1).await;
+    // With Redis there it is given back by then.
+    two.heal().await;
+    let until = Instant::now() + PATIENCE;
+    while two.cut_off().lease_exposure() > 0 {
+        assert!(Instant::now() < until, "it is kept for ever");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        tended(two.cut_off(), at(2)).await;
+    }
+}

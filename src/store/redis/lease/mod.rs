@@ -21,7 +21,8 @@ use super::calls::NotHeld;
 use super::memory::OpenHold;
 use crate::gate::Charge;
 use crate::model::bounds::{
-    REDIS_LEASE_CALLS, REDIS_LEASE_LENGTH, REDIS_LEASE_RENEWAL, REDIS_LEASE_SHARE, REDIS_LEASES_MAX,
+    REDIS_LEASE_CALLS, REDIS_LEASE_IDLE, REDIS_LEASE_LENGTH, REDIS_LEASE_RENEWAL,
+    REDIS_LEASE_SHARE, REDIS_LEASES_MAX,
 };
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
@@ -55,6 +56,8 @@ pub struct LeaseOptions {
     pub calls: i64,
     /// The part of what is left that a lease takes at most: one of so many.
     pub share: i64,
+    /// A key that was not used for so long needs no lease.
+    pub idle: Duration,
 }
 
 impl Default for LeaseOptions {
@@ -64,6 +67,7 @@ impl Default for LeaseOptions {
             renewal: REDIS_LEASE_RENEWAL,
             calls: REDIS_LEASE_CALLS,
             share: REDIS_LEASE_SHARE,
+            idle: REDIS_LEASE_IDLE,
         }
     }
 }
@@ -233,6 +237,9 @@ impl Books {
         let lease = table.selling.get_mut(&charge.key);
         let lease = lease.ok_or_else(|| why("and there is no lease for this key"))?;
         lease.hold(charge, now, length).map_err(why)?;
+        if let Some(terms) = table.terms.get_mut(&charge.key) {
+            terms.used = Instant::now();
+        }
         drop(table);
         let (namespace, credits) = (charge.namespace.as_str().to_owned(), charge.total);
         self.memory().opened(charge.call, OpenHold { namespace, accounts: Vec::new(), credits });

@@ -13,9 +13,7 @@ use super::super::names::Names;
 use super::open::{Granted, Lease};
 use super::terms::{Terms, accounts_of};
 use super::{LeaseOptions, Leases, Named};
-use crate::model::bounds::{
-    REDIS_CLOSE_WAIT, REDIS_LEASE_IDLE, REDIS_LEASE_LOOK, REDIS_LEASES_MAX,
-};
+use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_LEASE_LOOK, REDIS_LEASES_MAX};
 use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::store::{StoreError, clock};
@@ -99,10 +97,14 @@ impl Books {
 
     /// Those that were used end as soon as Redis is there again; those that are good for nothing, at once.
     async fn stop_selling(&self, leases: &Leases, away: &mut Away, now: Time) {
+        let idle = leases.options.unwrap_or_default().idle;
         let mut used = Vec::new();
         {
             let mut table = leases.table();
-            table.terms.retain(|_, terms| terms.used.elapsed() < REDIS_LEASE_IDLE);
+            // While it could not be given back it may be good for something yet.
+            if self.link.trouble().is_none() {
+                table.terms.retain(|_, terms| terms.used.elapsed() < idle);
+            }
             let version = |key| table.terms.get(key).map(|terms: &Terms| terms.version);
             let mut useless = Vec::new();
             for (key, lease) in &table.selling {
