@@ -278,3 +278,27 @@ async fn a_lease_that_nobody_used_yet_is_there_for_the_whole_outage() {
         tended(two.cut_off(), at(2)).await;
     }
 }
+
+#[tokio::test]
+async fn books_with_leases_out_are_repaired_but_do_not_move() {
+    let two = Two::new().await;
+    two.lease().await;
+    let (url, to) = (two.server.url(), two.dir.path().join("moved.db"));
+    let moved = Setup::new().run(&["migrate", "--from", &url, "--to", to.to_str().unwrap()]);
+    assert!(moved.stderr.contains("1 leases of default are out"), "{moved:?}");
+    assert!(!to.exists());
+
+    let account = format!("pg:{{default}}:{}", two.key.id);
+    two.server.cli(&["HINCRBY", &account, "balance@l", "7"]);
+    let copy = two.mine.copy.clone().unwrap();
+    let repair = ["ledger", "repair", "--redis", &url, "--db", copy.to_str().unwrap(), "--apply"];
+    let repaired = Setup::new().run(&repair);
+    assert!(repaired.status.success(), "{repaired:?}");
+    assert_eq!(two.left().await, (98, 49));
+    two.verify();
+    two.sell(3).await;
+    two.heal().await;
+    let (balance, held) = two.left().await;
+    assert_eq!((balance, held), (92, two.cut_off().lease_exposure()));
+    two.verify();
+}
