@@ -100,19 +100,49 @@ async fn a_redis_that_has_lost_the_lease_is_told_of_what_was_sold() {
     two.verify();
 }
 
-/// Copies an instance's file of leases, once nobody has it open.
-async fn copy_file(from: &Path, to: &Path) {
-    let name = |path: &Path, end: &str| format!("{}-leases{end}", path.display());
+fn leases_of(copy: &Path, end: &str) -> String {
+    format!("{}-leases{end}", copy.display())
+}
+
+/// Nobody has an instance's file of leases open.
+async fn is_closed(copy: &Path) {
     let until = Instant::now() + PATIENCE;
-    while File::open(name(from, "")).unwrap().try_lock().is_err() {
+    while File::open(leases_of(copy, "")).unwrap().try_lock().is_err() {
         assert!(Instant::now() < until, "somebody has it open");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    for end in ["", "-wal"] {
-        if Path::new(&name(from, end)).exists() {
-            std::fs::copy(name(from, end), name(to, end)).unwrap();
+}
+
+/// Copies an instance's file of leases, over another one.
+fn copy_file(from: &Path, to: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        std::fs::remove_file(leases_of(to, end)).ok();
+        if end != "-shm" && Path::new(&leases_of(from, end)).exists() {
+            std::fs::copy(leases_of(from, end), leases_of(to, end)).unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_report_whose_instance_died_before_it_noted_that_is_not_made_twice() {
+    let mut two = Two::new().await;
+    two.lease().await;
+    two.sell(3).await;
+    // The lease does not end while a call of it is under way.
+    let open_call = charge(&NO_CAPS, &two.key, None, "a", at(1));
+    held(two.cut_off(), &open_call, at(1)).await.unwrap();
+    let (mine, before) = (two.mine.copy.clone().unwrap(), two.dir.path().join("before.db"));
+    copy_file(&mine, &before);
+    two.heal().await;
+    assert_eq!(two.left().await, (92, 43), "reported, and the rest is still out");
+    two.cut_off = None;
+    is_closed(&mine).await;
+    copy_file(&before, &mine);
+    two.cut_off = Some(open(&two.mine).await);
+    tended(two.cut_off(), at(3)).await;
+    assert_eq!(two.left().await, (92, 0));
+    assert_eq!(two.other.ended_calls(None).await.unwrap(), 4);
+    two.verify();
 }
 
 #[tokio::test]
@@ -123,7 +153,8 @@ async fn a_file_that_was_copied_reports_nothing_twice_and_gives_nothing_back_tha
     two.cut_off = None;
     let copy = two.dir.path().join("copy.db");
     let old = two.mine.copy.clone().unwrap();
-    copy_file(&old, &copy).await;
+    is_closed(&old).await;
+    copy_file(&old, &copy);
     two.wire.cut(false);
     two.cut_off = Some(open(&two.mine).await);
     tended(two.cut_off(), at(2)).await;
@@ -145,10 +176,9 @@ async fn one_file_is_one_instances() {
     let two = Two::new().await;
     let second =
         options(&two.server.url(), &two.dir.path().join("2.db"), RedisClock::Passed, LEASE);
-    let leases = |copy: &Path| format!("{}-leases", copy.display());
     std::os::unix::fs::symlink(
-        leases(two.mine.copy.as_deref().unwrap()),
-        leases(second.copy.as_deref().unwrap()),
+        leases_of(two.mine.copy.as_deref().unwrap(), ""),
+        leases_of(second.copy.as_deref().unwrap(), ""),
     )
     .unwrap();
     let refused = RedisStore::open(&second).await.map(drop).unwrap_err().to_string();

@@ -311,3 +311,33 @@ fn calls_text(ends: &[CallEnd]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whichever_clock_is_ahead_is_believed() {
+        let ten_minutes = Duration::from_mins(10);
+        let at = Time::from_ms(1_000);
+        let granted = |sent_wall| Granted {
+            at,
+            until: at.plus(ten_minutes),
+            sent: Instant::now(),
+            sent_wall,
+        };
+        let is_over =
+            |granted: &Granted| granted.is_over(granted.now(RedisClock::Server, Time::ZERO));
+        let present = clock::now();
+        assert!(!is_over(&granted(present)));
+        // The machine slept, and with it the clock that cannot be set.
+        let slept = Time::from_ms(present.ms() - 10 * 60_000);
+        assert!(is_over(&granted(slept)));
+        // The other one was set back; how long it was is known all the same.
+        let set_back = Time::from_ms(present.ms() + 3_600_000);
+        assert!(!is_over(&granted(set_back)));
+        if let Some(sent) = Instant::now().checked_sub(ten_minutes) {
+            assert!(is_over(&Granted { sent, ..granted(set_back) }));
+        }
+    }
+}
