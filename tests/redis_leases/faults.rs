@@ -200,7 +200,9 @@ async fn records_may_change_while_calls_are_sold_by_what_they_were() {
                 drop(two.other.update_key(Key { digest, ..key }, None.into()).await.unwrap());
             }
             _ => {
-                drop(two.other.update_key(Key { active: false, ..key }, None.into()).await.unwrap())
+                drop(
+                    two.other.update_key(Key { active: false, ..key }, None.into()).await.unwrap(),
+                );
             }
         }
         // The books know it is gone for what is not on lease; the rest was promised.
