@@ -6,7 +6,7 @@ use serde_json::json;
 use super::books::{Books, random};
 use super::counters;
 use super::held::{self, Record};
-use super::link::{Reply, text};
+use super::link::{Failed, Reply, text};
 use super::memory::OpenHold;
 use super::names::Names;
 use crate::gate::Charge;
@@ -25,6 +25,36 @@ use crate::store::{
 /// A call's id in Redis.
 pub(super) fn call_text(call: &CallId) -> String {
     hex::encode(call.bytes())
+}
+
+/// Why nothing is held.
+pub(super) enum NotHeld {
+    /// So Redis says, or it may have held it.
+    Said(HoldRefused),
+    /// It certainly was not held, because Redis is away or cannot hold anything.
+    NotDone(StoreError),
+}
+
+impl From<HoldRefused> for NotHeld {
+    fn from(refused: HoldRefused) -> Self {
+        Self::Said(refused)
+    }
+}
+
+impl From<Failed> for NotHeld {
+    fn from(failed: Failed) -> Self {
+        let Failed { error, may_be_done } = failed;
+        if may_be_done { Self::Said(error.into()) } else { Self::NotDone(error) }
+    }
+}
+
+impl From<NotHeld> for HoldRefused {
+    fn from(not_held: NotHeld) -> Self {
+        match not_held {
+            NotHeld::Said(refused) => refused,
+            NotHeld::NotDone(error) => error.into(),
+        }
+    }
 }
 
 /// What a charge asks for, as the script reads it.
@@ -104,9 +134,9 @@ impl Books {
         charge: &Charge,
         now: Time,
         deadline: Time,
-    ) -> Result<(), HoldRefused> {
+    ) -> Result<(), NotHeld> {
         if !self.knows_team(charge) {
-            return Err(HoldRefused::Stale);
+            return Err(HoldRefused::Stale.into());
         }
         let names = Names::of(charge.namespace.as_str());
         let asked = Asked::of(charge);
@@ -127,19 +157,20 @@ impl Books {
         let open = OpenHold { namespace, accounts: asked.accounts, credits };
         self.memory().opened(charge.call, open);
         let reply = self.run_hold(charge, &keys, now, args).await;
-        let held = reply.map_err(HoldRefused::from).and_then(|reply| match &*reply.status {
+        let held = reply.map_err(NotHeld::from).and_then(|reply| match &*reply.status {
             "held" => Ok(()),
             "stale" => {
                 self.distrust(charge);
-                Err(HoldRefused::Stale)
+                Err(HoldRefused::Stale.into())
             }
-            "refused" => Err(HoldRefused::Refused(refusal(charge, &reply))),
+            "refused" => Err(HoldRefused::Refused(refusal(charge, &reply)).into()),
             "late" => {
                 let why = "Redis answers later than anybody waits".to_owned();
-                Err(StoreError::Unavailable(why).into())
+                Err(HoldRefused::from(StoreError::Unavailable(why)).into())
             }
             strange => {
-                Err(StoreError::Read(format!("the hold's script answered {strange}")).into())
+                let why = format!("the hold's script answered {strange}");
+                Err(HoldRefused::from(StoreError::Read(why)).into())
             }
         });
         if held.is_err() {
@@ -306,6 +337,7 @@ impl Books {
         loop {
             let script = &self.link.scripts.sweep;
             let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
+            self.lapse_leases(namespace, &reply, now).await?;
             let late = held::late_holds(&reply);
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);
@@ -528,7 +560,7 @@ impl<'a> End<'a> {
 }
 
 /// What became of each of several resolutions.
-fn results(reply: &Reply) -> Vec<Vec<String>> {
+pub(super) fn results(reply: &Reply) -> Vec<Vec<String>> {
     let Some(Value::Array(results)) = reply.rest.first() else { return Vec::new() };
     let one = |result: &Value| match result {
         Value::Array(words) => words.iter().cloned().filter_map(text).collect(),

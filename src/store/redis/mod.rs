@@ -14,6 +14,7 @@ mod duties;
 mod format;
 mod held;
 mod journals;
+mod lease;
 mod link;
 mod loose_ends;
 mod memory;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
+pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
 pub use link::RedisStanding;
 pub use tools::foreign::{ForeignKey, keys_of_paygate_mcp};
 pub use tools::leave::migrate_to_file;
@@ -55,7 +57,7 @@ pub struct RedisOptions {
     pub copy: Option<PathBuf>,
 }
 
-/// How Redis is reached, beside its URL.
+/// How Redis is reached, beside its URL, and what is done while it is not.
 #[derive(Clone, Debug)]
 pub struct RedisReach {
     /// Certificates in PEM form that are trusted beside the system's.
@@ -66,6 +68,8 @@ pub struct RedisReach {
     pub connect_timeout: Duration,
     /// For one answer. What is asked again takes twice as long at most, all together.
     pub answer_timeout: Duration,
+    /// What is done while it cannot be reached.
+    pub on_unavailable: OnUnavailable,
 }
 
 impl Default for RedisReach {
@@ -75,6 +79,7 @@ impl Default for RedisReach {
             sentinel_login: None,
             connect_timeout: REDIS_CONNECT_TIMEOUT,
             answer_timeout: REDIS_ANSWER_TIMEOUT,
+            on_unavailable: OnUnavailable::Refuse,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::store::image::{Image, Record};
 use crate::store::redis::format;
 use crate::store::redis::journals::epochs::Was;
 use crate::store::redis::journals::journal::{Entry, ROWS, Row};
+use crate::store::redis::lease::LeasesOut;
 use crate::store::redis::link::{Link, text};
 use crate::store::redis::names::{self, Names};
 use crate::store::redis::records::credits::{account_of, pairs};
@@ -40,10 +41,12 @@ pub(in crate::store::redis) struct Snapshot {
     pub(in crate::store::redis) closed: Option<String>,
     /// The accounts as they are in Redis, so that only what differs is written.
     pub(in crate::store::redis) fields: BTreeMap<AccountId, Vec<(String, String)>>,
+    /// What instances may sell on their own; in the image it is given back.
+    pub(in crate::store::redis) leases: LeasesOut,
 }
 
 /// Fields of an account's hash that are neither its record nor its numbers.
-const OTHERS: [&str; 7] = ["rev", "record", "digest", "old", "gone", "parked", "held"];
+const OTHERS: [&str; 8] = ["rev", "record", "digest", "old", "gone", "parked", "held", "leased"];
 
 /// A link for questions about all there is: nobody waits for their answers to be served.
 pub(in crate::store::redis) async fn patient_link(at: &RedisPlace) -> Result<Link, StoreError> {
@@ -159,6 +162,7 @@ impl Whole {
         for account in accounts {
             read.cmd("HGETALL").arg(names.account(account));
         }
+        read.cmd("HGETALL").arg(names.leases());
         self.link.ask_all(&read).await
     }
 }
@@ -183,8 +187,9 @@ fn scores(value: Option<&Value>) -> Vec<(String, i64)> {
 }
 
 impl Snapshot {
-    fn read(accounts: &[AccountId], values: Vec<Value>) -> Self {
-        let mut snapshot = Self::default();
+    fn read(accounts: &[AccountId], mut values: Vec<Value>) -> Self {
+        let leases = LeasesOut::read(&pairs(values.pop().unwrap_or(Value::Nil)));
+        let mut snapshot = Self { leases, ..Self::default() };
         let places: BTreeMap<String, i64> = scores(values.first()).into_iter().collect();
         let hash = |index: usize| bytes(values.get(index));
         snapshot.meta(&hash(2));
@@ -282,7 +287,7 @@ impl Snapshot {
         if fields.is_empty() {
             return;
         }
-        let account = account_of(&fields);
+        let account = account_of(&self.leases.given_back(id, &fields));
         let known = account.counters().count();
         let counters =
             fields.iter().filter(|(name, _)| name != "last" && !OTHERS.contains(&name.as_str()));
