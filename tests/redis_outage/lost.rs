@@ -3,10 +3,16 @@
 use std::time::{Duration, Instant};
 
 use paygate::ledger::CreditKind;
-use paygate::store::{Credited, Deed, Store};
+use paygate::model::ids::CallId;
+use paygate::model::key::Key;
+use paygate::store::redis::RedisReach;
+use paygate::store::{
+    Credited, Deed, ItemEnd, Parking, Resumed, Settlement, Show, Store, StoreError, clock,
+    settlement,
+};
 
 use super::support::{Fault, RedisServer, Wire};
-use super::{Instance, PRICE, is_refused, journal, open, soon};
+use super::{Instance, LIFE, PRICE, is_refused, journal, open, patience, soon, try_open};
 
 /// A server, a wire to it, and an instance at the end of the wire.
 async fn wired() -> (RedisServer, Wire, Instance) {
@@ -107,7 +113,11 @@ async fn nobody_pays_for_an_answer_that_could_not_be_booked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_wire_is_slow_and_nothing_else() {
-    let (server, wire, instance) = wired().await;
+    let server = RedisServer::start();
+    let wire = Wire::to(server.port());
+    // So that a busy machine is not taken for a broken wire.
+    let reach = RedisReach { answer_timeout: Duration::from_secs(5), ..patience() };
+    let instance = try_open(&wire.url(), reach).await.unwrap();
     let key = instance.key(1, "default", 100).await;
     wire.delay(Duration::from_millis(100));
     for _ in 0..5 {
@@ -135,4 +145,100 @@ async fn a_hold_that_arrives_late_is_not_held() {
     assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "0");
     instance.expect_exact(&[server.port()], &key, 100 - 2 * PRICE).await;
     assert_eq!(journal(server.port(), &key).unwrap().ends.len(), 2);
+}
+
+/// One that is asked for again, held, paid and ended before the first question arrives would be held once
+/// more, and nobody would know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_arrives_late_though_in_time_is_held_once() {
+    let (server, wire, instance) = wired().await;
+    let key = instance.key(1, "default", 100).await;
+    instance.sell(&key).await.unwrap();
+    // Later than its answer is waited for, and sooner than its customer gives up.
+    wire.plan("\"bounds\"", Fault::Late(Duration::from_millis(750)));
+    let charge = instance.charge(&key);
+    instance.held(&charge).await.unwrap();
+    instance.paid(&charge).await.unwrap();
+    // Meanwhile one that is held all the time, and is left alone.
+    wire.plan("\"bounds\"", Fault::LoseAnswer);
+    let long = instance.charge(&key);
+    instance.held(&long).await.unwrap();
+    soon("it has arrived", async || wire.late() == 1).await;
+    soon("all ends are known", async || instance.unsettled() == 0).await;
+    assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "1", "the long one");
+    instance.paid(&long).await.unwrap();
+    instance.expect_exact(&[server.port()], &key, 100 - 3 * PRICE).await;
+}
+
+impl Instance {
+    /// A call that waits for its next round.
+    async fn waiting(&self, key: &Key, state: &str) -> CallId {
+        let charge = self.charge(key);
+        self.held(&charge).await.unwrap();
+        let (call, key, state) = (charge.call, key.id.clone(), state.to_owned());
+        let until = clock::now().plus(LIFE);
+        self.park(Parking { call, key, state, until }, Show::BALANCE, clock::now()).await.unwrap();
+        call
+    }
+
+    async fn release(&self, key: &Key, call: CallId) {
+        let end = [ItemEnd { paid: false, outcome: "cancelled" }];
+        let release = settlement(&self.charge(key), &end, Show::BALANCE);
+        self.settle(Settlement { call, ..release }, clock::now()).await.unwrap();
+    }
+
+    async fn go_on(&self, key: &Key, call: CallId, state: &str) -> Result<Resumed, StoreError> {
+        let now = clock::now();
+        self.resume(&key.id, call, state, now, now.plus(LIFE)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_nobody_hears_of_is_released_long_before_its_deadline() {
+    let (server, wire, instance) = wired().await;
+    let key = instance.key(1, "default", 2 * PRICE).await;
+    // A fault that one more attempt makes good: it is gone on with, once.
+    for (number, fault) in FAULTS.into_iter().enumerate() {
+        let call = instance.waiting(&key, "round").await;
+        wire.plan("resume", fault);
+        let resumed = instance.go_on(&key, call, "round").await.unwrap();
+        assert_eq!(resumed.price, PRICE, "{fault:?}");
+        assert_eq!(wire.met(), number + 1);
+        let again = instance.go_on(&key, call, "round").await;
+        assert!(matches!(again, Err(StoreError::NotOpen)), "{fault:?}: {again:?}");
+        soon("all ends are known", async || instance.unsettled() == 0).await;
+        assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "1", "it is open");
+        instance.release(&key, call).await;
+    }
+    // All of it arrives, and nothing comes back: it is released.
+    let call = instance.waiting(&key, "round").await;
+    wire.mute(true);
+    let resumed = instance.go_on(&key, call, "round").await;
+    assert!(matches!(resumed, Err(StoreError::Unavailable(_))), "{resumed:?}");
+    wire.mute(false);
+    instance.expect_exact(&[server.port()], &key, 2 * PRICE).await;
+    // It never arrives: it waits on, and its customer may ask again.
+    let call = instance.waiting(&key, "round").await;
+    for _ in 0..3 {
+        wire.plan("resume", Fault::LoseRequest);
+    }
+    assert!(instance.go_on(&key, call, "round").await.is_err());
+    soon("it is gone on with", async || instance.go_on(&key, call, "round").await.is_ok()).await;
+    soon("all ends are known", async || instance.unsettled() == 0).await;
+    assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "1", "it is open");
+    instance.release(&key, call).await;
+    instance.expect_exact(&[server.port()], &key, 2 * PRICE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_stops_leaves_no_loose_ends() {
+    let (server, wire, instance) = wired().await;
+    let key = instance.key(1, "default", 2 * PRICE).await;
+    instance.sell(&key).await.unwrap();
+    wire.mute(true);
+    assert!(is_refused(&instance.held(&instance.charge(&key)).await));
+    assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "1", "it is held, and nobody knows");
+    wire.mute(false);
+    instance.close().await.unwrap();
+    assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "0");
 }

@@ -32,6 +32,7 @@ mod migrate;
 mod names;
 mod news;
 mod outbox;
+mod parked;
 mod put;
 mod refusals;
 mod repair;
