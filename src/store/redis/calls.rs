@@ -192,10 +192,13 @@ impl Books {
         let is_task = task.is_some();
         let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
         let settled = self.settle_behind(before, &settlement, task, now).await;
-        if matches!(settled, Err(StoreError::Unavailable(_))) && !is_task {
+        if matches!(settled, Err(StoreError::Unavailable(_) | StoreError::Duplicate)) && !is_task {
             self.leave_open(settlement, before);
         }
-        settled
+        settled.map_err(|error| match error {
+            StoreError::Duplicate => StoreError::NotOpen,
+            error => error,
+        })
     }
 
     async fn settle_behind(
@@ -233,6 +236,8 @@ impl Books {
                 self.memory().let_go(&call);
                 Err(StoreError::NotOpen)
             }
+            // Whoever repeats it is told what was paid for.
+            [word] if word == "repeated" => Err(StoreError::Duplicate),
             other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),
         }
     }

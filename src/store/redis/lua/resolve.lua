@@ -11,6 +11,14 @@ if has_lost() then
   return reply('lost')
 end
 
+-- Has another call of the same request been paid for? Both ran if one instance heard nothing of Redis for a
+-- while. One of them is paid.
+local function is_paid_elsewhere(one)
+  local kept = call('HGET', KEYS[5], one.keep.id)
+  local till, paid, payer = match(kept or '', '^(%d+) %x+ (%x+) (%S+)\n')
+  return till and tonumber(till) > now and paid ~= one.call and payer == one.payer
+end
+
 local function refused(one)
   local record = call('HGET', KEYS[2], one.call)
   if not record then
@@ -29,6 +37,8 @@ local function refused(one)
     return 'late'
   elseif one.kind == 'expire' and now < tonumber(deadline) then
     return 'early'
+  elseif one.kind == 'capture' and one.keep and is_paid_elsewhere(one) then
+    return 'repeated'
   end
   one.postings = cjson.decode(postings)
   if #one.postings ~= #one.kept then
