@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use paygate::ledger::CreditKind;
+use paygate::model::audit::AuditEvent;
 use paygate::model::ids::CallId;
 use paygate::model::key::Key;
+use paygate::model::usage::Refused;
 use paygate::store::redis::RedisReach;
 use paygate::store::{
     Credited, Deed, ItemEnd, Parking, Resumed, Settlement, Show, Store, StoreError, clock,
@@ -241,4 +243,48 @@ async fn an_instance_that_stops_leaves_no_loose_ends() {
     wire.mute(false);
     instance.close().await.unwrap();
     assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "0");
+}
+
+/// What is told of beside money: each entry once, whatever is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_whose_answer_was_lost_is_written_once() {
+    let (server, wire, instance) = wired().await;
+    let refused = || {
+        let (key, namespace, tool) = (String::new(), String::new(), "a".to_owned());
+        vec![Refused {
+            at: clock::now(),
+            key,
+            namespace,
+            tool,
+            reason: "invalid_api_key",
+            count: 1,
+        }]
+    };
+    let event = || AuditEvent {
+        at: clock::now(),
+        kind: "admin.auth_failed",
+        actor: "nobody".to_owned(),
+        actor_id: None,
+        namespace: None,
+        target: None,
+        message: "no".to_owned(),
+        metadata: serde_json::Map::new(),
+    };
+    let length = |stream: &str| server.cli(&["XLEN", stream]).parse::<usize>().unwrap();
+    for (number, fault) in FAULTS.into_iter().enumerate() {
+        wire.plan("XADD", fault);
+        instance.note_refused(refused()).await.unwrap();
+        assert_eq!(length("pg:{_}:refused"), number + 1, "{fault:?}");
+        wire.plan("XADD", fault);
+        instance.record(event()).await.unwrap();
+        assert_eq!(length("pg:{_}:journal"), number + 1, "{fault:?}");
+    }
+    assert_eq!(wire.met(), 2 * FAULTS.len());
+    // Nothing is heard for long, and later it is told of again, with what came since.
+    wire.mute(true);
+    assert!(instance.note_refused(refused()).await.is_err());
+    assert!(instance.note_refused(refused()).await.is_err());
+    wire.mute(false);
+    soon("it is told of", async || instance.note_refused(Vec::new()).await.is_ok()).await;
+    assert_eq!(length("pg:{_}:refused"), FAULTS.len() + 2);
 }

@@ -133,11 +133,12 @@ fn adds_up(fleet: &Fleet, key: &str, id: &str, granted: i64, paid: i64) {
 /// What goes on without the books, and what does not.
 fn expect_outage(fleet: &Fleet, key: &str) {
     for paygate in fleet.iter() {
+        let mut health = Value::Null;
         eventually("/health says it", || {
-            let health = paygate.get("/health");
-            health.status == 503 && health.json()["redis"]["connected"] == false
+            let answer = paygate.get("/health");
+            health = answer.json();
+            answer.status == 503 && health["redis"]["connected"] == false
         });
-        let health = paygate.get("/health").json();
         assert_eq!(health["store"], "unavailable", "{health}");
         assert!(health["redis"]["why"].as_str().is_some_and(|why| !why.is_empty()), "{health}");
         for method in ["initialize", "ping", "tools/list", "resources/list"] {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::alerts::Alerting;
+use super::refusals::Waiting;
 use super::runs::Mark;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
@@ -16,7 +17,6 @@ use crate::model::secret::Digest;
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
-use crate::store::local::copied_rows::ToldRefusal;
 use crate::store::{Compared, CreditsMoved};
 
 /// What is known of one tenant's books.
@@ -74,7 +74,7 @@ pub(super) struct Memory {
     pub(super) open: IdMap<CallId, OpenHold>,
     pub(super) alerting: Alerting,
     /// Refusals that Redis was not told of yet.
-    pub(super) refused: Vec<ToldRefusal>,
+    pub(super) refused: Waiting,
     /// What became of held credits on this instance.
     pub(super) moved: CreditsMoved,
     /// What the last comparison found.

@@ -40,6 +40,7 @@ mod repair_common;
 mod runs;
 mod sources;
 mod store;
+mod streams;
 mod sums;
 mod sweep;
 mod teams;

@@ -44,6 +44,11 @@ pub(super) const ALERTS_WAITING: &str = "pg:{_}:alerts:waiting";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:{_}:refused";
 
+/// That an entry of a stream of no tenant was written, for whoever lost the answer.
+pub(super) fn written(mark: &str) -> String {
+    format!("pg:{{_}}:written:{mark}")
+}
+
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
     format!("pg:digest:{}", hex::encode(digest.bytes()))

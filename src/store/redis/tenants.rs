@@ -8,6 +8,7 @@ use serde_json::json;
 use super::books::Books;
 use super::deeds::{Plan, audit_text};
 use super::names::{self, Names};
+use super::streams::append;
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX, REDIS_JOURNAL_ROWS_MAX};
 use crate::model::namespace::Namespace;
@@ -99,10 +100,10 @@ impl Books {
         let mut commands = redis::pipe();
         commands.atomic();
         commands.hset(names::TOKENS, token.id.as_str(), record.to_string()).ignore();
-        commands.add_command(told("token", token.id.as_str(), &record.to_string())).ignore();
+        commands.add_command(told("token", token.id.as_str(), &record.to_string())?).ignore();
         commands.incr(names::CHANGES, 1).ignore();
         if let Some(event) = &deed.audit {
-            commands.add_command(noted(event)).ignore();
+            commands.add_command(noted(event)?).ignore();
         }
         let () = self.link.ask_all(&commands).await?;
         self.memory().made_token(token);
@@ -114,7 +115,7 @@ impl Books {
     pub(super) async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
         let mut commands = redis::pipe();
         commands.atomic().hdel(names::TOKENS, id.as_str());
-        commands.add_command(told("token-gone", id.as_str(), "")).ignore();
+        commands.add_command(told("token-gone", id.as_str(), "")?).ignore();
         commands.incr(names::CHANGES, 1).ignore();
         let (gone,): (i64,) = self.link.ask_all(&commands).await?;
         let known = self.memory().ended_token(id);
@@ -130,23 +131,20 @@ impl Books {
 
     /// Writes an entry of the audit log that belongs to no change of a tenant's books.
     pub(super) async fn note(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        self.link.ask(&noted(event)).await
+        self.link.ask::<Option<String>>(&noted(event)?).await.map(drop)
     }
 }
 
-fn noted(event: &AuditEvent) -> redis::Cmd {
-    let mut add = cmd("XADD");
-    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-    add.arg("at").arg(event.at.ms()).arg("kind").arg("audit");
-    add.arg("amount").arg("0").arg("detail").arg(audit_text(event));
-    add
+fn noted(event: &AuditEvent) -> Result<redis::Cmd, StoreError> {
+    let (at, text) = (event.at.ms().to_string(), audit_text(event));
+    let fields = [("at", &*at), ("kind", "audit"), ("amount", "0"), ("detail", &*text)];
+    append(names::JOURNAL, REDIS_JOURNAL_ROWS_MAX, &fields)
 }
 
 /// A row that tells of an admin token.
-fn told(kind: &str, id: &str, record: &str) -> redis::Cmd {
-    let mut add = cmd("XADD");
-    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-    add.arg("at").arg(clock::now().ms()).arg("kind").arg(kind).arg("account").arg(id);
-    add.arg("amount").arg("0").arg("detail").arg(record);
-    add
+fn told(kind: &str, id: &str, record: &str) -> Result<redis::Cmd, StoreError> {
+    let at = clock::now().ms().to_string();
+    let fields =
+        [("at", &*at), ("kind", kind), ("account", id), ("amount", "0"), ("detail", record)];
+    append(names::JOURNAL, REDIS_JOURNAL_ROWS_MAX, &fields)
 }
