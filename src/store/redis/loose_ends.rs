@@ -5,10 +5,11 @@
 //! it. The script does not do it after a moment that comes with it; once that has passed, what is not held
 //! never will be.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::books::Books;
@@ -19,7 +20,9 @@ use super::memory::OpenHold;
 use super::names::Names;
 use crate::gate::Charge;
 use crate::ledger::ResolutionKind;
-use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX};
+use crate::model::bounds::{
+    REDIS_CLOSE_WAIT, REDIS_LOOSE_ENDS_AT_ONCE, REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX,
+};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::{CallState, Deed, ItemEnd, Settlement, Show, StoreError, settlement};
@@ -43,6 +46,14 @@ pub(super) enum LooseEnd {
 }
 
 impl LooseEnd {
+    fn key(&self) -> &KeyId {
+        match self {
+            Self::Hold { charge, .. } => &charge.key,
+            Self::Resumed { key, .. } => key,
+            Self::End(settlement, _) => &settlement.key,
+        }
+    }
+
     fn call(&self) -> CallId {
         match self {
             Self::Hold { charge, .. } => charge.call,
@@ -55,40 +66,39 @@ impl LooseEnd {
 /// All of one instance, up to a bound. For those beyond it there is the deadline.
 #[derive(Default)]
 pub(super) struct LooseEnds {
-    list: Mutex<VecDeque<LooseEnd>>,
-    /// Is one being seen to, which is not in the list then?
-    is_busy: AtomicBool,
+    list: Mutex<Vec<LooseEnd>>,
+    /// Those that are being seen to, which are not in the list then.
+    in_hand: AtomicUsize,
 }
 
 impl LooseEnds {
-    fn list(&self) -> MutexGuard<'_, VecDeque<LooseEnd>> {
+    fn list(&self) -> MutexGuard<'_, Vec<LooseEnd>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         let list = self.list();
-        list.len().saturating_add(usize::from(self.is_busy.load(Ordering::Acquire)))
+        list.len().saturating_add(self.in_hand.load(Ordering::Acquire))
     }
 
-    fn next(&self) -> Option<LooseEnd> {
+    fn take(&self) -> Vec<LooseEnd> {
         let mut list = self.list();
-        let next = list.pop_front();
-        self.is_busy.store(next.is_some(), Ordering::Release);
-        next
+        self.in_hand.fetch_add(list.len(), Ordering::AcqRel);
+        std::mem::take(&mut *list)
     }
 
-    /// The one that was seen to is done, or has to wait.
+    /// One that was taken is done, or has to wait.
     fn seen_to(&self, rest: Option<LooseEnd>) {
         let mut list = self.list();
-        self.is_busy.store(false, Ordering::Release);
+        self.in_hand.fetch_sub(1, Ordering::AcqRel);
         list.extend(rest);
     }
 
     fn push(&self, end: LooseEnd) {
         let mut list = self.list();
         if list.len() < REDIS_LOOSE_ENDS_MAX {
-            list.push_back(end);
+            list.push(end);
         }
     }
 }
@@ -160,17 +170,29 @@ impl Books {
     pub(super) async fn see_to_loose_ends(self: Arc<Self>) {
         loop {
             sleep(REDIS_LOOSE_ENDS_LOOK).await;
-            let count = self.loose_ends.list().len();
-            for _ in 0..count {
-                let Some(end) = self.loose_ends.next() else { break };
-                match self.see_to(&end).await {
-                    Ok(is_done) => self.loose_ends.seen_to((!is_done).then_some(end)),
-                    Err(error) => {
-                        tracing::debug!(target: "store", %error, "a call's end is not known yet");
-                        self.loose_ends.seen_to(Some(end));
-                        break;
-                    }
-                }
+            let away = Mutex::default();
+            let mut ends = self.loose_ends.take().into_iter().peekable();
+            while ends.peek().is_some() {
+                let some = ends.by_ref().take(REDIS_LOOSE_ENDS_AT_ONCE);
+                join_all(some.map(|end| self.try_end(end, &away))).await;
+            }
+        }
+    }
+
+    /// Sees to one, unless the books that it is in have just not answered: in a cluster others may.
+    async fn try_end(&self, end: LooseEnd, away: &Mutex<HashSet<Option<Arc<str>>>>) {
+        let away = || away.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = self.memory().place(end.key());
+        if away().contains(&place) {
+            self.loose_ends.seen_to(Some(end));
+            return;
+        }
+        match self.see_to(&end).await {
+            Ok(is_done) => self.loose_ends.seen_to((!is_done).then_some(end)),
+            Err(error) => {
+                tracing::debug!(target: "store", %error, "a call's end is not known yet");
+                away().insert(place);
+                self.loose_ends.seen_to(Some(end));
             }
         }
     }
