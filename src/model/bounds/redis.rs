@@ -34,6 +34,9 @@ pub const REDIS_REDIRECTS_MAX: u32 = 5;
 /// their deadline ends them.
 pub const REDIS_LOOSE_ENDS_MAX: usize = 2 * CONNECTIONS_MAX;
 
+/// How many of them are seen to at once: each asks several times, and after an outage there are many.
+pub const REDIS_LOOSE_ENDS_AT_ONCE: usize = 32;
+
 /// How often they are looked at.
 pub const REDIS_LOOSE_ENDS_LOOK: Duration = Duration::from_millis(250);
 

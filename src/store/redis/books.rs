@@ -252,7 +252,9 @@ impl Books {
             return Ok(reply);
         }
         let namespace = run.namespace;
-        let undone = |error| Failed { error, may_be_done: false };
+        // Before these books were found wanting, or were closed, an attempt may have been done.
+        let may_be_done = reply.is_repeated;
+        let undone = |error| Failed { error, may_be_done };
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         if seen.epoch != reply.epoch
             && self.goes_on(namespace, &seen.epoch).await.map_err(undone)?

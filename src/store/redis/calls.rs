@@ -3,7 +3,7 @@
 use redis::{Value, cmd};
 use serde_json::json;
 
-use super::books::{Books, random};
+use super::books::Books;
 use super::counters;
 use super::held::{self, Record};
 use super::link::{Failed, Reply, text};
@@ -12,15 +12,11 @@ use super::names::Names;
 use crate::gate::Charge;
 use crate::ledger::names;
 use crate::ledger::{Bound, Counter, Demand, Posting, Refusal, Window};
-use crate::model::bounds::{
-    PARKED_MAX, PARKED_PER_KEY_MAX, REDIS_JOURNAL_ROWS_MAX, REDIS_SWEPT_AT_ONCE,
-};
+use crate::model::bounds::{REDIS_JOURNAL_ROWS_MAX, REDIS_SWEPT_AT_ONCE};
 use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::detail::{accounts_list, calls_list, postings_list};
-use crate::store::{
-    CallEnd, HoldRefused, PaidTask, Parking, Reading, Resumed, Settlement, Show, StoreError,
-};
+use crate::store::{CallEnd, HoldRefused, PaidTask, Reading, Settlement, Show, StoreError};
 
 /// A call's id in Redis.
 pub(super) fn call_text(call: &CallId) -> String {
@@ -164,10 +160,7 @@ impl Books {
                 Err(HoldRefused::Stale.into())
             }
             "refused" => Err(HoldRefused::Refused(refusal(charge, &reply)).into()),
-            "late" => {
-                let why = "Redis answers later than anybody waits".to_owned();
-                Err(HoldRefused::from(StoreError::Unavailable(why)).into())
-            }
+            "late" => Err(HoldRefused::from(late()).into()),
             strange => {
                 let why = format!("the hold's script answered {strange}");
                 Err(HoldRefused::from(StoreError::Read(why)).into())
@@ -230,10 +223,13 @@ impl Books {
         let is_task = task.is_some();
         let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
         let settled = self.settle_behind(before, &settlement, task, now).await;
-        if matches!(settled, Err(StoreError::Unavailable(_))) && !is_task {
+        if matches!(settled, Err(StoreError::Unavailable(_) | StoreError::Duplicate)) && !is_task {
             self.leave_open(settlement, before);
         }
-        settled
+        settled.map_err(|error| match error {
+            StoreError::Duplicate => StoreError::NotOpen,
+            error => error,
+        })
     }
 
     async fn settle_behind(
@@ -267,7 +263,12 @@ impl Books {
                 self.memory().ended(&call, settlement.charged);
                 self.read(&settlement.key, settlement.show.clone(), now).await
             }
-            [word] if word == "late" => Err(StoreError::NotOpen),
+            [word] if word == "late" => {
+                self.memory().let_go(&call);
+                Err(StoreError::NotOpen)
+            }
+            // Whoever repeats it is told what was paid for.
+            [word] if word == "repeated" => Err(StoreError::Duplicate),
             other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),
         }
     }
@@ -280,8 +281,32 @@ impl Books {
         task: Option<PaidTask>,
         now: Time,
     ) -> Result<Ended, StoreError> {
+        self.resolve(open, End::of(settlement, task, open.accounts.len()), now).await
+    }
+
+    /// The same, if the hold is the one that is meant.
+    pub(super) async fn end_one(
+        &self,
+        open: &OpenHold,
+        settlement: &Settlement,
+        which: Which<'_>,
+        now: Time,
+    ) -> Result<Ended, StoreError> {
+        let mut end = End::of(settlement, None, open.accounts.len());
+        match which {
+            Which::Any => {}
+            Which::Second(since) => {
+                end.text["not_since"] = since.into();
+                end.text["kind"] = "undo".into();
+                end.text["kept"] = vec![0; settlement.kept.len()].into();
+            }
+            Which::InTurn(turn) => end.text["turn"] = turn.into(),
+        }
+        self.resolve(open, end, now).await
+    }
+
+    async fn resolve(&self, open: &OpenHold, end: End<'_>, now: Time) -> Result<Ended, StoreError> {
         let names = Names::of(&open.namespace);
-        let end = End::of(settlement, task, open.accounts.len());
         let (keys, answer) = (resolve_keys(&names, &open.accounts), end.answer);
         let (most, ends) = (REDIS_JOURNAL_ROWS_MAX.to_string(), format!("[{}]", end.text));
         let args = [most.as_bytes(), ends.as_bytes(), answer.unwrap_or_default()];
@@ -289,6 +314,14 @@ impl Books {
         let reply = self.run(&open.namespace, script, &keys, now, &args).await?;
         let words = results(&reply).into_iter().next().unwrap_or_default();
         Ok(Ended { words, now: reply.now, is_repeated: reply.is_repeated })
+    }
+
+    /// A tenant's ledger time, as Redis has it now.
+    pub(super) async fn ledger_time(&self, namespace: &str) -> Result<Time, StoreError> {
+        let (keys, most) = (resolve_keys(&Names::of(namespace), &[]), b"1");
+        let script = &self.link.scripts.resolve;
+        let reply = self.run(namespace, script, &keys, self.present(), &[most, b"[]"]).await?;
+        Ok(reply.now)
     }
 
     /// The tenant and the accounts of an open hold: from memory, or as Redis has it.
@@ -312,7 +345,11 @@ impl Books {
         Ok(Some(open))
     }
 
-    async fn record_of(&self, namespace: &str, call: CallId) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn record_of(
+        &self,
+        namespace: &str,
+        call: CallId,
+    ) -> Result<Option<Record>, StoreError> {
         let mut get = cmd("HGET");
         get.arg(Names::of(namespace).holds()).arg(call_text(&call));
         let record: Option<String> = self.link.ask(&get).await?;
@@ -390,98 +427,6 @@ impl Books {
         }
         Ok(count)
     }
-
-    /// Keeps a hold open beyond its call's answer.
-    pub(super) async fn park(
-        &self,
-        parking: Parking,
-        show: Show,
-        now: Time,
-    ) -> Result<Reading, StoreError> {
-        let Parking { call, key, state, until } = parking;
-        let shown = shown_field(&show);
-        let until = until.ms().to_string();
-        let waiting = Waiting { call, key: &key, deed: "park", state: &state, span: &until };
-        let reply = self.wait(&waiting, &shown, now).await?;
-        match &*reply.status {
-            "done" => {
-                // Whichever instance goes on with it has it in hand then.
-                self.memory().let_go(&call);
-                let account = counters::shown(reply.text(1), &shown, reply.text(2));
-                Ok(Reading::of(Some(&account), &show, reply.now))
-            }
-            "full" => Err(StoreError::ParkedFull),
-            _ => Err(StoreError::NotOpen),
-        }
-    }
-
-    /// Goes on with a hold that waits.
-    pub(super) async fn resume(
-        &self,
-        key: &KeyId,
-        call: CallId,
-        state: &str,
-        now: Time,
-        deadline: Time,
-    ) -> Result<Resumed, StoreError> {
-        let length = deadline.ms().saturating_sub(now.ms()).to_string();
-        let waiting = Waiting { call, key, deed: "resume", state, span: &length };
-        let reply = self.wait(&waiting, "-", now).await?;
-        if reply.status != "done" {
-            return Err(StoreError::NotOpen);
-        }
-        let record = Record::read(call, reply.text(0)).ok_or(StoreError::NotOpen)?;
-        let [(tool, price, _, _)] = record.calls.as_slice() else {
-            return Err(StoreError::NotOpen);
-        };
-        let (tool, price) = (tool.as_str().into(), *price);
-        if let Some(namespace) = self.place_of(key).await? {
-            self.memory().opened(call, record.open(&namespace));
-        }
-        Ok(Resumed { hold: record.hold, tool, price })
-    }
-
-    async fn wait(
-        &self,
-        waiting: &Waiting<'_>,
-        shown: &str,
-        now: Time,
-    ) -> Result<Reply, StoreError> {
-        let namespace = self.place_of(waiting.key).await?.ok_or(StoreError::NotOpen)?;
-        let names = Names::of(&namespace);
-        let account = names.account(&waiting.key.account());
-        let keys = [names.meta(), names.holds(), names.due(), account];
-        let (call, turn) = (call_text(&waiting.call), hex::encode(random::<8>()?));
-        // The state is one line of the record.
-        let state = hex::encode(waiting.state);
-        let (most, own) = (PARKED_MAX.to_string(), PARKED_PER_KEY_MAX.to_string());
-        let args = [
-            &*call,
-            waiting.deed,
-            waiting.key.as_str(),
-            &*state,
-            waiting.span,
-            &*most,
-            &*own,
-            shown,
-            &*turn,
-        ];
-        let script = &self.link.scripts.park;
-        self.run(&namespace, script, &keys, now, &args.map(str::as_bytes)).await
-    }
-
-    /// Is the result of a task paid?
-    pub(super) async fn is_task_paid(
-        &self,
-        key: &KeyId,
-        task: PaidTask,
-    ) -> Result<bool, StoreError> {
-        let Some(namespace) = self.place_of(key).await? else { return Ok(false) };
-        let mut score = cmd("ZSCORE");
-        score.arg(Names::of(&namespace).due()).arg(format!("paid:{}", call_text(&task.call)));
-        let found: Option<f64> = self.link.ask(&score).await?;
-        Ok(found.is_some())
-    }
 }
 
 /// What Redis says of a hold that was to be ended.
@@ -493,13 +438,19 @@ pub(super) struct Ended {
     is_repeated: bool,
 }
 
-/// What to do with a hold that waits.
-struct Waiting<'a> {
-    call: CallId,
-    key: &'a KeyId,
-    deed: &'static str,
-    state: &'a str,
-    span: &'a str,
+/// Which hold of a call is meant.
+#[derive(Clone, Copy)]
+pub(super) enum Which<'a> {
+    Any,
+    /// One that was made once more: not the one of this moment. It leaves nothing, not even its end.
+    Second(&'a str),
+    /// The one that was gone on with in this turn.
+    InTurn(&'a str),
+}
+
+/// It was not done, because it came after whoever asked had given up.
+pub(super) fn late() -> StoreError {
+    StoreError::Unavailable("Redis answers later than anybody waits".to_owned())
 }
 
 fn refusal(charge: &Charge, reply: &Reply) -> Refusal {
@@ -520,7 +471,7 @@ fn resolve_keys(names: &Names, accounts: &[AccountId]) -> Vec<String> {
 
 /// One resolution as the script reads it.
 struct End<'a> {
-    text: String,
+    text: serde_json::Value,
     answer: Option<&'a [u8]>,
 }
 
@@ -555,7 +506,7 @@ impl<'a> End<'a> {
             end["paid"] = task.until.ms().into();
             end["paid_call"] = call_text(&task.call).into();
         }
-        Self { text: end.to_string(), answer }
+        Self { text: end, answer }
     }
 }
 

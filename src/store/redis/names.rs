@@ -45,6 +45,11 @@ pub(super) fn echo(instance: &str) -> String {
     format!("pg:echo:{instance}")
 }
 
+/// That an entry of a stream of no tenant was written, for whoever lost the answer.
+pub(super) fn written(mark: &str) -> String {
+    format!("pg:{{_}}:written:{mark}")
+}
+
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
     format!("pg:digest:{}", hex::encode(digest.bytes()))

@@ -10,6 +10,7 @@ use crate::model::time::Time;
 use crate::store::StoreError;
 use crate::store::redis::books::Books;
 use crate::store::redis::calls::call_text;
+use crate::store::redis::journals::streams::append;
 use crate::store::redis::link::Link;
 use crate::store::redis::names::{self, Names};
 use crate::store::redis::records::lists::CHUNK;
@@ -159,21 +160,18 @@ impl Books {
     }
 }
 
-/// Adds a row to the journal of what belongs to no tenant.
+/// Adds a row to the journal of what belongs to no tenant, once.
 pub(in crate::store::redis) fn common_row(
     kind: &str,
     at: i64,
     account: &str,
     detail: &str,
-) -> redis::Cmd {
-    let mut add = cmd("XADD");
-    add.arg(names::JOURNAL).arg("MAXLEN").arg("~").arg(REDIS_JOURNAL_ROWS_MAX).arg("*");
-    add.arg("at").arg(at).arg("kind").arg(kind);
-    if !account.is_empty() {
-        add.arg("account").arg(account);
-    }
-    add.arg("amount").arg("0").arg("detail").arg(detail);
-    add
+) -> Result<redis::Cmd, StoreError> {
+    let at = at.to_string();
+    let all =
+        [("at", &*at), ("kind", kind), ("account", account), ("amount", "0"), ("detail", detail)];
+    let fields: Vec<_> = all.into_iter().filter(|field| *field != ("account", "")).collect();
+    append(names::JOURNAL, REDIS_JOURNAL_ROWS_MAX, &fields)
 }
 
 /// Has a stream ever had more entries than now?

@@ -6,3 +6,4 @@ pub(super) mod epochs;
 pub(super) mod journal;
 pub(super) mod losses;
 pub(super) mod refusals;
+pub(super) mod streams;

@@ -1,14 +1,42 @@
 //! Refusals, which every instance tells the others of: a stream that all of them copy, so that usage is
 //! the same wherever it is asked for. They are statistics; while Redis is away they wait here.
 
-use redis::cmd;
-
+use super::streams::{append_marked, new_mark};
 use crate::model::bounds::{REDIS_REFUSED_ENTRIES_MAX, REDIS_REFUSED_WAITING_MAX};
 use crate::model::usage::Refused;
 use crate::store::StoreError;
 use crate::store::local::copied_rows::ToldRefusal;
 use crate::store::redis::books::Books;
 use crate::store::redis::names;
+
+/// Those that Redis was not told of yet.
+#[derive(Debug, Default)]
+pub(in crate::store::redis) struct Waiting {
+    /// Entries that were asked for and may be written, with their marks.
+    asked: Vec<(String, Vec<ToldRefusal>)>,
+    more: Vec<ToldRefusal>,
+}
+
+impl Waiting {
+    fn add(&mut self, more: impl Iterator<Item = ToldRefusal>) {
+        self.more.extend(more);
+        let asked: usize = self.asked.iter().map(|(_, some)| some.len()).sum();
+        let lost = asked.saturating_add(self.more.len()).saturating_sub(REDIS_REFUSED_WAITING_MAX);
+        if lost > 0 {
+            tracing::warn!(target: "store", lost, "refusals were not written down: too many waited for Redis");
+            self.more.truncate(self.more.len().saturating_sub(lost));
+        }
+    }
+
+    /// The entry to ask for next.
+    fn next(&mut self) -> Result<Option<(String, Vec<ToldRefusal>)>, StoreError> {
+        if let Some(asked) = self.asked.pop() {
+            return Ok(Some(asked));
+        }
+        let more = std::mem::take(&mut self.more);
+        Ok(if more.is_empty() { None } else { Some((new_mark()?, more)) })
+    }
+}
 
 impl Books {
     /// Tells of what waits, before the end.
@@ -23,26 +51,23 @@ impl Books {
         &self,
         refused: Vec<Refused>,
     ) -> Result<(), StoreError> {
-        let waiting = std::mem::take(&mut self.memory().refused);
-        let more = refused.into_iter().map(ToldRefusal::from);
-        let mut all: Vec<ToldRefusal> = waiting.into_iter().chain(more).collect();
-        let Some(first) = all.first() else { return Ok(()) };
-        let at = first.at();
-        if all.len() > REDIS_REFUSED_WAITING_MAX {
-            let lost = all.len().saturating_sub(REDIS_REFUSED_WAITING_MAX);
-            tracing::warn!(target: "store", lost, "refusals were not written down: too many waited for Redis");
-            all.truncate(REDIS_REFUSED_WAITING_MAX);
+        self.memory().refused.add(refused.into_iter().map(ToldRefusal::from));
+        loop {
+            let next = self.memory().refused.next()?;
+            let Some((mark, some)) = next else { return Ok(()) };
+            if let Err(error) = self.tell_refused(&mark, &some).await {
+                self.memory().refused.asked.push((mark, some));
+                return Err(error);
+            }
         }
-        let text = serde_json::to_string(&all)
+    }
+
+    async fn tell_refused(&self, mark: &str, some: &[ToldRefusal]) -> Result<(), StoreError> {
+        let text = serde_json::to_string(some)
             .map_err(|error| StoreError::Read(format!("refusals cannot be written: {error}")))?;
-        let mut add = cmd("XADD");
-        add.arg(names::REFUSED).arg("MAXLEN").arg("~").arg(REDIS_REFUSED_ENTRIES_MAX).arg("*");
-        add.arg("at").arg(at).arg("kind").arg("refused").arg("amount").arg("0");
-        add.arg("detail").arg(text);
-        let told: Result<String, StoreError> = self.link.ask(&add).await;
-        told.map(drop).inspect_err(|_| {
-            let mut memory = self.memory();
-            memory.refused.splice(0..0, all);
-        })
+        let at = some.first().map_or(0, ToldRefusal::at).to_string();
+        let fields = [("at", &*at), ("kind", "refused"), ("amount", "0"), ("detail", &*text)];
+        let add = append_marked(names::REFUSED, REDIS_REFUSED_ENTRIES_MAX, &fields, mark);
+        self.link.ask::<Option<String>>(&add).await.map(drop)
     }
 }

@@ -1,13 +1,22 @@
 -- Ends holds, each once: says what stays of every amount, gives the rest back to where it counted, and
--- writes one row of the journal for the whole call. Several calls of a namespace may end at once.
+-- writes one row of the journal for the whole call. Several calls of a namespace may end at once. What was
+-- held twice is undone: the row of its call is there already.
 --
 -- KEYS: meta, holds, due, journal, kept, then the hashes of all accounts.
 -- ARGV: clock, epoch, seen; journal's length; [resolution...]; answers to be kept.
 -- A resolution: {call, kind, kept, accounts: [KEYS by place], charged, tail: rest of the row's detail,
--- show: a counter, keep: {id, request, ttl, answer: ARGV}, paid: until}.
+-- show: a counter, keep: {id, request, ttl, answer: ARGV}, paid: until, not_since: a moment, turn}.
 
 if has_lost() then
   return reply('lost')
+end
+
+-- Has another call of the same request been paid for? Both ran if one instance heard nothing of Redis for a
+-- while. One of them is paid.
+local function is_paid_elsewhere(one)
+  local kept = call('HGET', KEYS[5], one.keep.id)
+  local till, paid, payer = match(kept or '', '^(%d+) %x+ (%x+) (%S+)\n')
+  return till and tonumber(till) > now and paid ~= one.call and payer == one.payer
 end
 
 local function refused(one)
@@ -17,6 +26,11 @@ local function refused(one)
   local record = one.record or call('HGET', KEYS[2], one.call)
   if not record then
     return 'ended'
+  end
+  -- Another hold of the same call than the one that is to be ended.
+  if (one.not_since and match(record, '^%d+') == one.not_since)
+    or (one.turn and match(record, '^%d+ %d+ (%S+)') ~= one.turn) then
+    return 'other'
   end
   local at, deadline, state, payer, calls, labels, postings, others =
     match(record, '^(%d+) (%d+) %S+\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
@@ -29,6 +43,8 @@ local function refused(one)
     return 'late'
   elseif one.kind == 'expire' and now < tonumber(deadline) then
     return 'early'
+  elseif one.kind == 'capture' and one.keep and is_paid_elsewhere(one) then
+    return 'repeated'
   end
   if #one.postings ~= #one.kept then
     return 'unfit'
@@ -129,7 +145,9 @@ for index, one in ipairs(cjson.decode(ARGV[5])) do
       call('HINCRBY', payer, 'parked', -1)
       call('HINCRBY', KEYS[1], 'parked', -1)
     end
-    write_row(one, is_whole)
+    if one.kind ~= 'undo' then
+      write_row(one, is_whole)
+    end
     if one.kind == 'capture' and one.keep then
       keep_answer(one)
     end

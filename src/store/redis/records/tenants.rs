@@ -110,10 +110,10 @@ impl Books {
         let mut commands = redis::pipe();
         commands.atomic();
         commands.hset(names::TOKENS, token.id.as_str(), record.to_string()).ignore();
-        commands.add_command(told("token", token.id.as_str(), &record.to_string())).ignore();
+        commands.add_command(told("token", token.id.as_str(), &record.to_string())?).ignore();
         commands.incr(names::CHANGES, 1).ignore();
         if let Some(event) = &deed.audit {
-            commands.add_command(noted(event)).ignore();
+            commands.add_command(noted(event)?).ignore();
         }
         let () = self.link.ask_all(&commands).await?;
         self.memory().made_token(token);
@@ -129,7 +129,7 @@ impl Books {
     ) -> Result<(), StoreError> {
         let mut commands = redis::pipe();
         commands.atomic().hdel(names::TOKENS, id.as_str());
-        commands.add_command(told("token-gone", id.as_str(), "")).ignore();
+        commands.add_command(told("token-gone", id.as_str(), "")?).ignore();
         commands.incr(names::CHANGES, 1).ignore();
         let (gone,): (i64,) = self.link.ask_all(&commands).await?;
         let known = self.memory().ended_token(id);
@@ -145,15 +145,15 @@ impl Books {
 
     /// Writes an entry of the audit log that belongs to no change of a tenant's books.
     pub(in crate::store::redis) async fn note(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        self.link.ask(&noted(event)).await
+        self.link.ask::<Option<String>>(&noted(event)?).await.map(drop)
     }
 }
 
-fn noted(event: &AuditEvent) -> redis::Cmd {
+fn noted(event: &AuditEvent) -> Result<redis::Cmd, StoreError> {
     common_row("audit", event.at.ms(), "", &audit_text(event))
 }
 
 /// A row that tells of an admin token.
-fn told(kind: &str, id: &str, record: &str) -> redis::Cmd {
+fn told(kind: &str, id: &str, record: &str) -> Result<redis::Cmd, StoreError> {
     common_row(kind, clock::now().ms(), id, record)
 }

@@ -242,7 +242,11 @@ impl Sending<'_> {
         if let Some(namespace) = namespace {
             return self.row(&namespace, told("audit", at, "", text, String::new())).await;
         }
-        self.whole.link.ask(&common_row("audit", at.ms(), "", &text)).await
+        self.whole
+            .link
+            .ask::<Option<String>>(&common_row("audit", at.ms(), "", &text)?)
+            .await
+            .map(drop)
     }
 
     async fn flush_all(&mut self) -> Result<(), StoreError> {
@@ -341,8 +345,8 @@ impl Whole {
         for (id, digest, record) in tokens {
             let record = format!("{{\"digest\":\"{digest}\",\"record\":{record}}}");
             let () = self.link.ask(cmd("HSET").arg(names::TOKENS).arg(id).arg(&record)).await?;
-            let told = common_row("token", clock::now().ms(), id, &record);
-            let () = self.link.ask(&told).await?;
+            let told = common_row("token", clock::now().ms(), id, &record)?;
+            let _: Option<String> = self.link.ask(&told).await?;
         }
         Ok(())
     }
