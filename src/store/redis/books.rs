@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::foreign::is_foreign;
+use super::format;
 use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
@@ -52,6 +53,9 @@ pub enum RedisOpenError {
          number at the end of redisUrl, and bring the keys in with `paygate import --redis` (nothing was changed)"
     )]
     Foreign,
+    /// Another release has written it, in a way that this one does not know.
+    #[error("{0}")]
+    Format(String),
     /// Not this instance's own file.
     #[error(transparent)]
     Copy(#[from] OpenError),
@@ -89,6 +93,10 @@ impl RedisStore {
         if is_foreign(&link).await? {
             return Err(RedisOpenError::Foreign);
         }
+        if let Some(why) = format::other(&link).await? {
+            return Err(RedisOpenError::Format(why));
+        }
+        format::claim(&link).await?;
         let standing = link.standing().await?;
         tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;

@@ -17,6 +17,7 @@ mod credits;
 mod deeds;
 mod epochs;
 mod foreign;
+mod format;
 mod held;
 mod hints;
 mod import;

@@ -7,6 +7,7 @@ use redis::{Value, cmd};
 
 use super::credits::{account_of, pairs};
 use super::epochs::Was;
+use super::format;
 use super::journal::{Entry, ROWS, Row};
 use super::link::{Link, text};
 use super::names::{self, Names};
@@ -60,7 +61,11 @@ pub(super) async fn patient_link(at: &RedisPlace) -> Result<Link, StoreError> {
 
 impl Whole {
     pub(super) async fn open(at: &RedisPlace) -> Result<Self, StoreError> {
-        Ok(Self { link: patient_link(at).await? })
+        let link = patient_link(at).await?;
+        match format::other(&link).await? {
+            Some(why) => Err(StoreError::Read(why)),
+            None => Ok(Self { link }),
+        }
     }
 
     /// Every tenant that has anything.
