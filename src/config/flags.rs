@@ -12,7 +12,7 @@ use secrecy::SecretString;
 
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
-use super::ledger_flags::{LedgerWords, MigrateFlags, RepairFlags, VerifyFlags};
+use super::ledger_flags::{LedgerWords, MigrateFlags, RepairFlags, SentinelFlags, VerifyFlags};
 use super::operator_flags::{
     AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
 };
@@ -390,6 +390,9 @@ pub struct ImportFlags {
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE", requires = "redis")]
     pub redis_ca: Option<PathBuf>,
+    /// How Sentinels let us in
+    #[command(flatten)]
+    pub sentinel: SentinelFlags,
     /// File that keeps the books [default: that of --config, else paygate.db]
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use paygate::ledger::CreditKind;
 use paygate::model::audit::AuditEvent;
 use paygate::model::ids::CallId;
@@ -287,4 +288,25 @@ async fn an_entry_whose_answer_was_lost_is_written_once() {
     wire.mute(false);
     soon("it is told of", async || instance.note_refused(Vec::new()).await.is_ok()).await;
     assert_eq!(length("pg:{_}:refused"), FAULTS.len() + 2);
+}
+
+/// After an outage many calls have loose ends, and over a long wire each of them takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_loose_ends_are_seen_to_at_once() {
+    const CALLS: i64 = 250;
+    let server = RedisServer::start();
+    let wire = Wire::to(server.port());
+    let reach = RedisReach { answer_timeout: Duration::from_secs(2), ..patience() };
+    let instance = try_open(&wire.url(), reach).await.unwrap();
+    let key = instance.key(1, "default", CALLS * PRICE).await;
+    wire.mute(true);
+    let charges: Vec<_> = (0..CALLS).map(|_| instance.charge(&key)).collect();
+    let held = join_all(charges.iter().map(|charge| instance.held(charge))).await;
+    assert!(held.iter().all(is_refused));
+    // One after another they would take longer than anybody waits.
+    wire.delay(Duration::from_millis(200));
+    wire.mute(false);
+    soon("all ends are known", async || instance.unsettled() == 0).await;
+    wire.delay(Duration::ZERO);
+    instance.expect_exact(&[server.port()], &key, CALLS * PRICE).await;
 }

@@ -118,6 +118,15 @@ pub struct RedisPlace {
     pub url: SecretString,
     /// Certificates in PEM form that are trusted beside the system's.
     pub ca: Option<PathBuf>,
+    /// As in [`RedisReach::sentinel_login`].
+    pub sentinel_login: Option<(String, SecretString)>,
+}
+
+impl RedisPlace {
+    fn reach(&self) -> RedisReach {
+        let (ca, sentinel_login) = (self.ca.clone(), self.sentinel_login.clone());
+        RedisReach { ca, sentinel_login, ..RedisReach::default() }
+    }
 }
 
 /// Whose time it is.

@@ -50,10 +50,9 @@ const OTHERS: [&str; 7] = ["rev", "record", "digest", "old", "gone", "parked", "
 /// A link for questions about all there is: nobody waits for their answers to be served.
 pub(super) async fn patient_link(at: &RedisPlace) -> Result<Link, StoreError> {
     let reach = RedisReach {
-        ca: at.ca.clone(),
         connect_timeout: REDIS_WHOLE_TIMEOUT,
         answer_timeout: REDIS_WHOLE_TIMEOUT,
-        ..RedisReach::default()
+        ..at.reach()
     };
     let (url, clock) = (at.url.clone(), RedisClock::Server);
     Link::open(&RedisOptions { url, reach, clock, copy: None }).await
