@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::{Value, cmd};
-use serde::Deserialize;
 
 use super::books::Books;
 use super::credits::{account_of, pairs};
@@ -16,21 +15,13 @@ use crate::model::bounds::REDIS_CHANGES_LOOK;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
-use crate::model::token::{AdminToken, TokenId};
-use crate::store::record::{TeamRecord, TokenRecord};
+use crate::store::record::TeamRecord;
 use crate::store::{KeysPage, StoreError};
 
 /// Read at once.
 pub(super) const CHUNK: usize = 256;
-
-#[derive(Deserialize)]
-struct Token {
-    digest: String,
-    record: TokenRecord,
-}
 
 impl Books {
     /// Leaves a mark that a list has changed, for instances that were not told.
@@ -127,16 +118,6 @@ impl Books {
             }
         }
         Ok(teams)
-    }
-
-    pub(super) async fn read_tokens(&self) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
-        let value: Value = self.link.ask(cmd("HGETALL").arg(names::TOKENS)).await?;
-        let token = |(id, text): (String, String)| {
-            let Token { digest, record } = serde_json::from_str(&text).ok()?;
-            let digest = Digest::from_slice(&hex::decode(digest).ok()?)?;
-            Some((digest, Arc::new(record.token(TokenId::parse(&id)?, digest))))
-        };
-        Ok(pairs(value).into_iter().filter_map(token).collect())
     }
 
     /// All keys with their accounts in order of creation.

@@ -46,6 +46,7 @@ mod sums;
 mod sweep;
 mod teams;
 mod tenants;
+mod tokens;
 mod unsent;
 mod verify;
 mod whole;

@@ -31,6 +31,11 @@ pub(super) fn echo(instance: &str) -> String {
     format!("pg:echo:{instance}")
 }
 
+/// What became of a change of admin tokens, for whoever lost the answer.
+pub(super) fn token_change(mark: &str) -> String {
+    format!("pg:{{_}}:token:{mark}")
+}
+
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
 /// Which instance ends what is late, for a moment.
