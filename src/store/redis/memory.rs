@@ -64,7 +64,7 @@ pub(super) struct Memory {
     pub(super) known: Vec<String>,
     pub(super) teams: HashMap<TeamId, Arc<Team>>,
     pub(super) tokens: HashMap<Digest, Arc<AdminToken>>,
-    /// How often this instance itself has made or ended one.
+    /// How often this instance has made or ended one, or taken them as they were read.
     token_changes: u64,
     /// The count of changes up to which those were read.
     pub(super) changes: i64,
@@ -240,8 +240,8 @@ impl Memory {
         self.token_changes
     }
 
-    /// Admin tokens as they were read, unless this instance has made or ended one since: one that was
-    /// ended must not open anything again. Were they taken?
+    /// Admin tokens as they were read, unless this instance has made or ended one since, or has read them
+    /// otherwise: one that was ended must not open anything again. Were they taken?
     pub(super) fn put_tokens(
         &mut self,
         tokens: HashMap<Digest, Arc<AdminToken>>,
@@ -249,6 +249,7 @@ impl Memory {
     ) -> bool {
         let is_new = asked == self.token_changes;
         if is_new {
+            self.token_changes = self.token_changes.wrapping_add(1);
             self.tokens = tokens;
         }
         is_new
@@ -314,6 +315,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::token::{RawToken, Role};
 
     #[test]
     fn clocks_are_taken_to_differ_least() {
@@ -331,5 +333,35 @@ mod tests {
             memory.saw_clock(at(there), at(sent), at(received));
             assert_eq!(memory.ahead_ms, ahead_ms, "{there} {sent} {received}");
         }
+    }
+
+    #[test]
+    fn a_list_of_tokens_that_was_read_before_one_was_ended_opens_nothing() {
+        let mut memory = Memory::default();
+        let (id, raw) = (TokenId::from_random([1; 8]), RawToken::from_random([1; 24]));
+        let token = AdminToken {
+            id: id.clone(),
+            digest: raw.digest(),
+            name: "Ada".to_owned(),
+            role: Role::Admin,
+            namespace: None,
+            created_at: Time::ZERO,
+            created_by: "root".to_owned(),
+        };
+        let known = Arc::new(token.clone());
+        let listed = || HashMap::from([(known.digest, Arc::clone(&known))]);
+        let before = memory.token_changes();
+        memory.made_token(token);
+        assert!(!memory.put_tokens(HashMap::new(), before), "it was read before that one was made");
+        assert_eq!(memory.tokens.len(), 1);
+        let before = memory.token_changes();
+        assert!(memory.ended_token(&id));
+        assert!(!memory.put_tokens(listed(), before), "it was read before that one was ended");
+        assert!(memory.tokens.is_empty());
+        // Two looks at once: what the first has found is not written over by the other, which may be older.
+        let both = memory.token_changes();
+        assert!(memory.put_tokens(HashMap::new(), both));
+        assert!(!memory.put_tokens(listed(), both));
+        assert!(memory.tokens.is_empty());
     }
 }
