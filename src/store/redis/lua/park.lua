@@ -1,9 +1,10 @@
 -- Keeps a hold open beyond its call's answer, or goes on with one that waits.
 --
--- KEYS: meta, holds, due, the payer's hash.
+-- KEYS: meta, holds, due, the payer's hash, perhaps its team's.
 -- ARGV: clock, epoch, seen; call, "park" or "resume", payer, state, until (park) or length (resume),
---       most that may wait in all and for the payer, a counter to show, whose turn it is (resume),
---       the moment after which that is not done any more, or 0.
+--       most that may wait in all and for the payer, a counter to show, whose turn it is (resume) or was
+--       (park), the moment after which that is not done any more, or 0, and the revisions of records by
+--       which whoever goes on with it was judged: [[key, revision]...].
 
 if has_lost() then
   return reply('lost')
@@ -28,12 +29,22 @@ local at, deadline, turn, waits, rest =
   match(record, '^(%d+) (%d+) (%S+)\n([^\n]*)(\n.*)$')
 local is_payer = sub(rest, 1, #payer + 2) == '\n' .. payer .. '\n'
 -- Whoever did not hear the answer asks again with the same words.
-local is_again = (deed == 'park' and waits == state) or (deed == 'resume' and waits == '' and turn == ARGV[12])
-local waits_for = deed == 'resume' and state or ''
-if now >= tonumber(deadline) or not is_payer or not (is_again or waits == waits_for) then
+local is_own = turn == ARGV[12]
+local is_again = is_own and waits == (deed == 'park' and state or '')
+local fits = waits == (deed == 'resume' and state or '') and (deed == 'resume' or is_own)
+if now >= tonumber(deadline) or not is_payer or not (is_again or fits) then
   return reply('ended')
 end
 if deed == 'resume' then
+  for _, expected in ipairs(is_again and {} or cjson.decode(ARGV[14])) do
+    local key, rev = expected[1], meta[4] or '0'
+    if key > 1 then
+      rev = call('HGET', KEYS[key], 'rev')
+    end
+    if rev ~= expected[2] then
+      return reply('stale')
+    end
+  end
   turn = ARGV[12]
 end
 local till = deed == 'park' and tonumber(ARGV[8]) or max(0, now + tonumber(ARGV[8]))
