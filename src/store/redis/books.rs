@@ -7,6 +7,7 @@ use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::fit;
 use super::foreign::is_foreign;
 use super::format;
 use super::lease::Leases;
@@ -101,8 +102,9 @@ impl RedisStore {
         }
         format::claim(&link).await?;
         let standing = link.standing().await?;
-        tracing::info!(target: "store", "books in {standing}");
-        let seal_key = seal_key(&link).await?;
+        fit::say(&standing, None);
+        link.keeps_books();
+        let seal_key = seal_key(&link, copy.seal().await?).await?;
         let leases = Leases::open(options.copy.as_deref(), options.reach.on_unavailable)?;
         let mark = copy.mark().await?;
         let books = Arc::new(Books {
@@ -142,6 +144,7 @@ impl RedisStore {
         Ok(Self { books, seal_key, notes, writing, tasks, mark, standing })
     }
 
+            tokio::spawn(Arc::clone(&books).follow_standing(standing.clone())),
     /// What an outage of this Redis can lose.
     pub const fn standing(&self) -> &RedisStanding {
         &self.standing

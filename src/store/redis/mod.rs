@@ -16,6 +16,7 @@ mod counters;
 mod credits;
 mod deeds;
 mod epochs;
+mod fit;
 mod foreign;
 mod format;
 mod held;
