@@ -87,7 +87,9 @@ impl JournalCopy {
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
         connection.execute_batch(copied_told::TABLES).map_err(failed)?;
-        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
+        let name = format!("the copy of the journals, {}: ", path.display());
+        let reader = Reader::new(Arc::new(Mutex::new(connection))).named(name);
+        Ok(Self { reader, _own: own })
     }
 
     /// How far each journal was copied.

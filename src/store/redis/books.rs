@@ -26,7 +26,13 @@ use crate::store::local::OpenError;
 use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
-pub(super) const LOST: &str = "Redis has come back with less than this instance has seen of it";
+pub(super) const LOST: &str = "Redis has come back with less than this instance has seen of it, or redisUrl names \
+    another database; if it is the right one, put its books together again with `paygate ledger repair --redis URL \
+    --db COPY`, see docs/several-instances.md";
+
+/// The file and the reason are in the log: the page that shows this is for everybody.
+const COPY_FAILS: &str = "this instance cannot write its copy of the journals (db), which a repair needs; its log says \
+    why";
 
 /// Books in Redis.
 pub struct RedisStore {
@@ -346,10 +352,20 @@ impl Books {
 
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
+        let lost = || self.memory().lost.values().next().cloned();
+        self.trouble().or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+    }
+
+    /// Why Redis itself cannot be asked, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.link.trouble().or_else(|| self.memory().trouble.clone())
+    }
+
+    /// What is wrong although nearly all can be sold.
+    pub(super) fn concern(&self) -> Option<String> {
         let memory = self.memory();
-        let lost = || memory.lost.values().next().cloned();
-        let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
-        trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let copy = memory.copy_trouble.as_ref().map(|_| COPY_FAILS.to_owned());
+        memory.damaged.values().next().cloned().or(copy)
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

@@ -52,6 +52,26 @@ fn number(id: &str) -> Option<i64> {
 impl Books {
     /// Copies all that has happened before this question.
     pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
+        let copied = self.copy_all().await;
+        let now = match &copied {
+            Ok(()) => None,
+            // Redis not being there is said elsewhere.
+            Err(StoreError::Read(why)) => Some(why.clone()),
+            Err(_) => return copied,
+        };
+        let before = std::mem::replace(&mut self.memory().copy_trouble, now.clone());
+        match (before, now) {
+            (None, Some(why)) => tracing::error!(
+                target: "store",
+                "the journals are not copied any more, and a repair would miss what comes now: {why}"
+            ),
+            (Some(_), None) => tracing::info!(target: "store", "the journals are copied again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        copied
+    }
+
+    async fn copy_all(&self) -> Result<(), StoreError> {
         let _alone = self.copying.lock().await;
         let known: Vec<String> = self.link.ask(cmd("SMEMBERS").arg(names::NAMESPACES)).await?;
         let mut followed = self.copy.followed().await?;

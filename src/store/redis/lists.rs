@@ -162,6 +162,7 @@ impl Books {
         after: Option<i64>,
         limit: usize,
     ) -> Result<KeysPage, StoreError> {
+        self.expect_whole(namespace).await?;
         let list = namespace.map_or_else(|| names::KEYS.to_owned(), |own| Names::of(own).keys());
         let after = after.map_or_else(|| "-inf".to_owned(), |after| format!("({after}"));
         let mut range = cmd("ZRANGEBYSCORE");

@@ -86,6 +86,10 @@ pub(super) struct Memory {
     /// Tenants whose books may not be sold from, because Redis has less of them than this instance has seen
     /// or somebody repairs or moves them: and why.
     pub(super) lost: BTreeMap<String, String>,
+    /// Tenants with a record that is gone although a list names it, until a repair: what is wrong.
+    pub(super) damaged: BTreeMap<String, String>,
+    /// Why this instance's copy of the journals cannot be written, if so.
+    pub(super) copy_trouble: Option<String>,
     /// The newest ledger time of all.
     pub(super) ledger_now: Time,
     /// How far Redis's clock is ahead of this machine's, as far as is known.
