@@ -17,9 +17,12 @@ fn migrate(from: &str, to: &str, more: &[&str]) -> Ended {
     paygate(&args)
 }
 
+fn options(path: &Path) -> LocalOptions {
+    LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer }
+}
+
 fn open(path: &Path) -> LocalStore {
-    let options = LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer };
-    LocalStore::open(&options, now()).unwrap()
+    LocalStore::open(&options(path), now()).unwrap()
 }
 
 /// The audit log, without the places of its entries.
@@ -64,6 +67,15 @@ async fn whole_books_move_there_and_back() {
         .expect_success();
     let again = migrate(&text(&first), &url, &[]);
     assert!(again.stderr.contains("Redis has books already"), "{again:#?}");
+
+    // The file is read, and sold from no more.
+    paygate(&["ledger", "verify", "--db", &text(&first)]).expect_success();
+    let old = LocalStore::open(&options(&first), now()).err().unwrap().to_string();
+    for words in ["have moved to the Redis at 127.0.0.1:", "--redis-url", "DROP TABLE moved"] {
+        assert!(old.contains(words), "{words}: {old}");
+    }
+    let elsewhere = migrate(&text(&first), &RedisServer::start().url(), &[]);
+    assert!(elsewhere.stderr.contains("have moved to the Redis at"), "{elsewhere:#?}");
 
     let shared = instance(&server, "one.db").await;
     assert_eq!(said(&shared).await, before);

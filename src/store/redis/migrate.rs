@@ -13,6 +13,7 @@ use super::books::random;
 use super::epochs::Was;
 use super::foreign::is_foreign;
 use super::journal::ROWS;
+use super::link::shown_url;
 use super::names::{self, Names};
 use super::put::Head;
 use super::verify::verify;
@@ -86,9 +87,15 @@ pub(super) const MOVING: &str = "`paygate migrate` is moving them";
 /// Moves the books of a file into an empty Redis.
 pub async fn migrate_to_redis(from: &Path, at: &RedisPlace) -> Result<Moved, MigrateError> {
     let whole = Whole::open(at).await?;
-    whole.may_receive().await?;
+    let is_begun = whole.may_receive().await?;
     let file = WholeFile::open(from)?;
-    let moved = into_redis(&whole, &file, at).await;
+    let moved = match file.moved()?.filter(|_| !is_begun) {
+        Some(to) => Err(MigrateError::Refused(format!(
+            "the books of {} have moved to {to} already",
+            from.display()
+        ))),
+        None => into_redis(&whole, &file, at).await,
+    };
     file.close().await?;
     moved
 }
@@ -125,6 +132,8 @@ async fn into_redis(
         return Err(MigrateError::Different(report.to_string()));
     }
     for namespace in images.keys() {
+    // Before anybody may sell from there.
+    file.note_moved(&shown_url(&at.url))?;
         whole.reopen(namespace).await?;
     }
     let () = whole.link.ask(cmd("DEL").arg(names::CLOSED)).await?;
@@ -286,8 +295,8 @@ fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
 }
 
 impl Whole {
-    /// Is there room for other books?
-    async fn may_receive(&self) -> Result<(), MigrateError> {
+    /// Is there room for other books? Was a migration begun that comes here?
+    async fn may_receive(&self) -> Result<bool, MigrateError> {
         if is_foreign(&self.link).await? {
             let what = "this database holds the keys of paygate-mcp under the same names (pg:…): choose another database \
                         number for the books of Paygate";
@@ -311,7 +320,7 @@ impl Whole {
                 return Err(MigrateError::Refused(what.to_owned()));
             }
         }
-        Ok(())
+        Ok(is_ours)
     }
 
     /// Closes what is to come, and takes away what an earlier attempt has left.
