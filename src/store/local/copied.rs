@@ -202,6 +202,11 @@ impl JournalCopy {
         self.reader.read(move |connection| copied_told::keep_seal(connection, &key)).await
     }
 
+    /// What messages were sealed with when this copy was last open.
+    pub(in crate::store) async fn seal(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.read(copied_told::seal).await
+    }
+
     /// Brings the sums of usage up to what was copied.
     pub(in crate::store) async fn roll_up(&self) -> Result<(), StoreError> {
         let write = |connection: &Connection| {

@@ -182,6 +182,11 @@ pub(super) fn keep_seal(connection: &Connection, key: &[u8]) -> rusqlite::Result
     transaction.commit()
 }
 
+/// What messages are sealed with.
+pub(super) fn seal(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection.query_row("SELECT key FROM seal", [], |row| row.get(0)).optional()
+}
+
 /// Keeps the rules for alerts.
 pub(super) fn keep_rules(connection: &Connection, text: &str) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
@@ -282,9 +287,7 @@ impl ToldCopy {
 
     /// What messages are sealed with.
     pub(in crate::store) fn seal(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|connection| {
-            connection.query_row("SELECT key FROM seal", [], |row| row.get(0)).optional()
-        })
+        self.read(seal)
     }
 }
 

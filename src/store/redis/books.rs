@@ -140,6 +140,7 @@ impl RedisStore {
             tokio::spawn(Arc::clone(&books).follow_news()),
             tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
+            tokio::spawn(Arc::clone(&books).follow_standing(standing.clone())),
         ];
         if books.leases.is_some() {
             tasks.push(tokio::spawn(Arc::clone(&books).follow_leases()));
@@ -150,7 +151,6 @@ impl RedisStore {
         Ok(Self { books, seal_key, notes, writing, tasks, mark, standing })
     }
 
-            tokio::spawn(Arc::clone(&books).follow_standing(standing.clone())),
     /// What an outage of this Redis can lose.
     pub const fn standing(&self) -> &RedisStanding {
         &self.standing
@@ -199,9 +199,9 @@ impl Drop for RedisStore {
     }
 }
 
-/// The one that is there, or a new one.
-async fn seal_key(link: &Link) -> Result<SealKey, StoreError> {
-    let new: [u8; 32] = random()?;
+/// The one that is there, or the one that was when this instance last ran, or a new one.
+async fn seal_key(link: &Link, before: Option<Vec<u8>>) -> Result<SealKey, StoreError> {
+    let new = before.map_or_else(|| random::<32>().map(Vec::from), Ok)?;
     let () = link.ask(cmd("SET").arg(names::SEAL).arg(&new).arg("NX")).await?;
     let found: Vec<u8> = link.ask(cmd("GET").arg(names::SEAL)).await?;
     let strange = || StoreError::Read(format!("{} is not a key of 32 bytes", names::SEAL));

@@ -12,6 +12,7 @@ use super::copy::audit;
 use super::journal::{Entry, ROWS, Row};
 use super::migrate::{MOVING, MigrateError, Moved, same};
 use super::names;
+use super::places;
 use super::sources::{Copy, Sources};
 use super::verify::said;
 use super::whole::{Snapshot, Whole};
@@ -35,6 +36,11 @@ pub async fn migrate_to_file(
     let known = whole.namespaces().await?;
     if known.is_empty() {
         return Err(MigrateError::Refused("there are no books in this Redis".to_owned()));
+    }
+    if let Some(shared) = places::shared(&whole.link).await?.first() {
+        return Err(MigrateError::Refused(format!(
+            "{shared}; `paygate ledger repair --redis URL --db COPY --apply` gives each a place of its own"
+        )));
     }
     for namespace in &known {
         let snapshot = whole.snapshot(namespace, &[]).await?;

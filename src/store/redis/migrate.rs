@@ -20,6 +20,7 @@ use super::verify::verify;
 use super::whole::Whole;
 use super::{RedisClock, RedisOpenError, RedisOptions, RedisPlace, RedisReach, RedisStore};
 use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;
+use crate::model::ids::AccountId;
 use crate::model::time::Time;
 use crate::store::image::{Image, Record};
 use crate::store::local::copied_told::ToldToken;
@@ -131,9 +132,9 @@ async fn into_redis(
     if !report.is_clean() {
         return Err(MigrateError::Different(report.to_string()));
     }
-    for namespace in images.keys() {
     // Before anybody may sell from there.
     file.note_moved(&shown_url(&at.url))?;
+    for namespace in images.keys() {
         whole.reopen(namespace).await?;
     }
     let () = whole.link.ask(cmd("DEL").arg(names::CLOSED)).await?;
@@ -142,7 +143,7 @@ async fn into_redis(
 }
 
 /// Deleted keys, which no list in Redis names.
-fn deleted(image: &Image) -> Vec<crate::model::ids::AccountId> {
+fn deleted(image: &Image) -> Vec<AccountId> {
     image.deleted.keys().cloned().collect()
 }
 
@@ -267,6 +268,13 @@ fn told(kind: &str, at: Time, account: &str, detail: String, more: String) -> To
     Told { row: 0, at, kind, call, account, amount: 0, detail, labels, more }
 }
 
+/// A row for a key's record with its place.
+pub(super) fn key_row(at: Time, id: &AccountId, place: i64, record: &Record) -> Told {
+    let old = if record.old.is_empty() { "-" } else { &record.old };
+    let more = format!("{} {} {old} {place}", record.revision, record.digest);
+    told("key", at, id.as_str(), record.text.clone(), more)
+}
+
 /// A row for each record, as if it had just been made.
 fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
     let mut rows = Vec::new();
@@ -275,9 +283,7 @@ fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
         rows.push(told("namespace", at, namespace, text.clone(), revision.to_string()));
     }
     for (id, (place, record)) in &image.keys {
-        let old = if record.old.is_empty() { "-" } else { &record.old };
-        let more = format!("{} {} {old} {place}", record.revision, record.digest);
-        rows.push(told("key", at, id.as_str(), record.text.clone(), more));
+        rows.push(key_row(at, id, *place, record));
     }
     for (id, Record { revision, text, .. }) in &image.teams {
         rows.push(told("team", at, id.as_str(), text.clone(), revision.to_string()));

@@ -35,6 +35,7 @@ mod migrate;
 mod names;
 mod news;
 mod outbox;
+mod places;
 mod put;
 mod refusals;
 mod repair;
