@@ -62,6 +62,21 @@ pub(in crate::store) struct JournalCopy {
     _own: Option<OwnFile>,
 }
 
+/// The id of the next entry of the audit log, where every row that tells of one makes one.
+fn next_audit(
+    connection: &Connection,
+    rows: &[CopiedRow],
+    told: &[Told],
+) -> rusqlite::Result<Option<i64>> {
+    let told = told.iter().filter(|told| told.kind == "audit").count();
+    let made = rows.iter().filter(|row| matches!(row, CopiedRow::Audit(_))).count();
+    if told != made {
+        return Ok(None);
+    }
+    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0) + 1";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).map(Some)
+}
+
 impl JournalCopy {
     /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
     pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
@@ -141,7 +156,8 @@ impl JournalCopy {
             }
             let first = "SELECT coalesce(max(seq), 0) + 1 FROM journal";
             let first = connection.prepare_cached(first)?.query_row([], |row| row.get(0))?;
-            copied_told::write(connection, (&journal, &now.epoch), first, &told)?;
+            let audit = next_audit(connection, &rows, &told)?;
+            copied_told::write(connection, (&journal, &now.epoch), (first, audit), &told)?;
             for row in &rows {
                 row.write(connection)?;
             }
@@ -195,6 +211,14 @@ impl JournalCopy {
     /// Keeps the rules for alerts, for a Redis that loses them.
     pub(in crate::store) async fn keep_rules(&self, text: String) -> Result<(), StoreError> {
         self.reader.read(move |connection| copied_told::keep_rules(connection, &text)).await
+    }
+
+    /// Keeps how far webhooks were sent, for a Redis that loses it.
+    pub(in crate::store) async fn keep_sent(
+        &self,
+        places: Vec<(String, String)>,
+    ) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_sent(connection, &places)).await
     }
 
     /// Keeps what messages are sealed with, for a Redis that loses it.

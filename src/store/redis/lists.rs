@@ -50,6 +50,7 @@ impl Books {
                 read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
             }
             self.answered(read.as_ref().err());
+            self.compare_clocks();
             let looked = match read {
                 Ok(()) => self.look_for_losses(&mut place).await,
                 Err(error) => Err(error),

@@ -94,6 +94,8 @@ pub(super) struct Memory {
     pub(super) ledger_now: Time,
     /// How far Redis's clock is ahead of this machine's, as far as is known.
     pub(super) ahead_ms: i64,
+    /// Was it said that it differs?
+    pub(super) is_clock_told: bool,
 }
 
 impl Memory {

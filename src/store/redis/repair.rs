@@ -17,7 +17,7 @@ use super::books::random;
 use super::epochs::Was;
 use super::hints;
 use super::migrate::key_row;
-use super::names;
+use super::names::{self, Names};
 use super::places::{NewPlaces, Places};
 use super::put::Head;
 use super::repair_common::common;
@@ -128,10 +128,11 @@ pub async fn repair(
     let known = namespaces(&whole, &copies).await?;
     let mut report = RepairReport { tenants: known.len(), ..RepairReport::default() };
     // All of it is decided before anything is touched.
-    let mut places = Places::begin(&whole.link).await?;
+    let (mut places, mut ends) = (Places::begin(&whole.link).await?, Vec::new());
     for namespace in &known {
         let plan = plan(&whole, namespace, &copies).await?;
         places.take(namespace, &plan.image);
+        ends.push((Names::of(namespace).journal(), plan.head.seq));
         for line in plan.lines {
             report.line(format!("{namespace}: {line}"));
         }
@@ -140,7 +141,7 @@ pub async fn repair(
     for line in lines {
         report.line(line);
     }
-    common(&whole, &copies, apply, &mut report).await?;
+    common(&whole, &copies, &ends, apply, &mut report).await?;
     if apply {
         for namespace in &known {
             whole.close(namespace, CLOSED).await?;
@@ -165,7 +166,7 @@ async fn apply_to(
     // Again, now that nobody changes anything.
     let mut plan = plan(whole, namespace, copies).await?;
     plan.give(places);
-    let names = names::Names::of(&plan.namespace);
+    let names = Names::of(&plan.namespace);
     whole.append(&names, &plan.rows).await?;
     whole.put(&plan.namespace, &plan.present, &plan.image).await?;
     whole.open_as(&plan.namespace, &plan.image, &plan.head).await?;
