@@ -43,6 +43,17 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// It is read, and sold from no more.
+fn expect_closed(file: &Path) {
+    paygate(&["ledger", "verify", "--db", &text(file)]).expect_success();
+    let old = LocalStore::open(&options(file), now()).err().unwrap().to_string();
+    for words in ["have moved to the Redis at 127.0.0.1:", "--redis-url", "DROP TABLE moved"] {
+        assert!(old.contains(words), "{words}: {old}");
+    }
+    let elsewhere = migrate(&text(file), &RedisServer::start().url(), &[]);
+    assert!(elsewhere.stderr.contains("have moved to the Redis at"), "{elsewhere:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_books_move_there_and_back() {
     let (server, dir) = (RedisServer::start(), TempDir::new());
@@ -68,15 +79,7 @@ async fn whole_books_move_there_and_back() {
     let again = migrate(&text(&first), &url, &[]);
     assert!(again.stderr.contains("Redis has books already"), "{again:#?}");
 
-    // The file is read, and sold from no more.
-    paygate(&["ledger", "verify", "--db", &text(&first)]).expect_success();
-    let old = LocalStore::open(&options(&first), now()).err().unwrap().to_string();
-    for words in ["have moved to the Redis at 127.0.0.1:", "--redis-url", "DROP TABLE moved"] {
-        assert!(old.contains(words), "{words}: {old}");
-    }
-    let elsewhere = migrate(&text(&first), &RedisServer::start().url(), &[]);
-    assert!(elsewhere.stderr.contains("have moved to the Redis at"), "{elsewhere:#?}");
-
+    expect_closed(&first);
     let shared = instance(&server, "one.db").await;
     assert_eq!(said(&shared).await, before);
     assert_eq!(shared.usage(None).await.unwrap().len(), calls.len());

@@ -197,7 +197,8 @@ pub(super) fn keep_sent(
     places: &[(String, String)],
 ) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO told_sent VALUES (?1, ?2)")?;
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO told_sent VALUES (?1, ?2)")?;
     for (journal, place) in places {
         insert.execute((journal, place))?;
     }

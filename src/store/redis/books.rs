@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use redis::{Script, cmd};
 use tokio::sync::mpsc;
@@ -20,7 +19,7 @@ use super::sweep::Sweeping;
 use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
-use crate::model::bounds::{REDIS_CLOCKS_APART, REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
+use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
 use crate::model::secret::SealKey;
 use crate::model::time::Time;
 use crate::store::local::OpenError;
@@ -353,19 +352,11 @@ impl Books {
 
     /// Says once that this machine's clock is not Redis's: money goes by that one, records by this one.
     pub(super) fn compare_clocks(&self) {
-        let mut memory = self.memory();
-        let apart = Duration::from_millis(memory.ahead_ms.unsigned_abs());
-        if self.clock == RedisClock::Passed || apart < REDIS_CLOCKS_APART {
+        if self.clock == RedisClock::Passed {
             return;
         }
-        let word = if memory.ahead_ms > 0 { "behind" } else { "ahead of" };
-        if !std::mem::replace(&mut memory.is_clock_told, true) {
-            let seconds = apart.as_secs();
-            tracing::warn!(
-                target: "store",
-                "this machine's clock is {seconds} s {word} Redis's: keys expire and the audit log is dated by it; set it \
-                 right"
-            );
+        if let Some(said) = self.memory().clocks_apart() {
+            tracing::warn!(target: "store", "{said}");
         }
     }
 
