@@ -29,7 +29,7 @@ async fn send(store: &impl Outbox) -> usize {
     loop {
         let batch = store.unsent(cursor, 3).await.unwrap();
         cursor = batch.after;
-        if batch.len() == 0 {
+        if batch.is_empty() {
             return sent;
         }
         sent += batch.len();

@@ -213,10 +213,9 @@ impl Books {
                 let last = before.and_then(|before| number(&before.last)).unwrap_or(0);
                 number(first).is_some_and(|first| first > last.saturating_add(1))
             }
-            (Some((first, _)), Some(before)) if *first != before.last => {
-                !self.has_all_of_lost(journal, &before.last).await?
+            (Some((first, _)), Some(before)) => {
+                *first != before.last && !self.has_all_of_lost(journal, &before.last).await?
             }
-            (Some(_), Some(_)) => false,
             (Some(_), None) => was_trimmed(&self.link, journal).await?,
         };
         if let Some(before) = before.filter(|_| !is_numbered && !is_behind_gap) {
