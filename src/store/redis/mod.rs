@@ -11,6 +11,7 @@ mod books;
 mod calls;
 mod counters;
 mod duties;
+mod fit;
 mod format;
 mod held;
 mod journals;
