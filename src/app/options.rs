@@ -320,7 +320,8 @@ fn all(args: &[String]) -> Vec<OsString> {
     args.iter().map(OsString::from).collect()
 }
 
-/// A child process with the environment that the configuration gives to each, and its own.
+/// A child process with the environment that the configuration gives to each, and its own, but without
+/// the variables that hold secrets of Paygate.
 fn child(
     config: &Config,
     program: impl Into<OsString>,
@@ -334,6 +335,8 @@ fn child(
         .into_iter()
         .map(|(name, value)| (name.into(), value.expose_secret().into()))
         .collect();
+    let is_withheld = |name: &OsString| name.to_str().is_some_and(|n| config.withheld.contains(n));
+    let environment = environment.into_iter().filter(|(name, _)| !is_withheld(name)).collect();
     let program = program.into();
     Kind::Child(Arc::new(ChildOptions { program, arguments, environment, child_environment }))
 }

@@ -31,10 +31,12 @@ impl fmt::Debug for Named<'_> {
 }
 
 impl Named<'_> {
-    /// Puts values into a text that names them, and notes which variables were used.
+    /// Puts values into a text that names them, and notes which variables were used, and which of them
+    /// for a secret of Paygate.
     pub(super) fn fill_in<'t>(
         &self,
         text: &'t str,
+        is_secret: bool,
         findings: &mut Findings,
     ) -> Result<Cow<'t, str>, String> {
         if !text.contains("${") {
@@ -55,7 +57,7 @@ impl Named<'_> {
             filled.push_str(before);
             match name.strip_prefix(FILE) {
                 Some(path) => filled.push_str(&self.content(Path::new(path))?),
-                None => filled.push_str(self.variable(name, findings)?),
+                None => filled.push_str(self.variable(name, is_secret, findings)?),
             }
             rest = after;
         }
@@ -77,10 +79,15 @@ impl Named<'_> {
         Ok(text)
     }
 
-    fn variable(&self, name: &str, findings: &mut Findings) -> Result<&str, String> {
+    fn variable(
+        &self,
+        name: &str,
+        is_secret: bool,
+        findings: &mut Findings,
+    ) -> Result<&str, String> {
         match self.environment.variable(name) {
             Ok(text) => {
-                findings.note_used(name);
+                findings.note_used(name, is_secret);
                 Ok(text.expose_secret())
             }
             Err(Unreadable::NotUtf8) => Err(format!("The variable {} is not UTF-8.", shown(name))),
