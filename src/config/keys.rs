@@ -453,7 +453,7 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         Kind::Shape("list of hosts"),
         Fallback::Words("this machine's names while bound to loopback, else any"),
         "",
-        "`Host` headers that are answered.",
+        "`Host` headers that are answered. `/health` is, under any, unless bound to loopback.",
         |draft, entry, findings| {
             draft.allowed_hosts = plain(entry.texts(findings, check::allowed_host));
         },
