@@ -163,7 +163,16 @@ fn health_says_whether_others_are_heard_and_reports_what_they_lack() {
     eventually("both hear", || hears(&one) && hears(&other));
     redis.kill();
     eventually("it is said that they do not", || !hears(&one) && !hears(&other));
+    // Who watches is not blind meanwhile; what only Redis knows is left out.
+    let page = one.get("/metrics");
+    assert_eq!(page.status, 200, "{}", page.text());
+    let page = page.text();
+    assert!(page.contains("\npaygate_store_up 0\n") && page.contains("paygate_uptime_seconds "));
+    assert!(page.contains("paygate_credits_charged_total{tool=\"instant\"} 3\n"), "{page}");
+    assert!(!page.contains("paygate_total_credits_available"), "{page}");
     redis.restart();
+    let is_up = || one.get("/metrics").text().contains("\npaygate_store_up 1\n");
+    eventually("it is said in the numbers, too", is_up);
     eventually("both hear again", || hears(&one) && hears(&other));
     assert_eq!(redis.cli(&["PUBSUB", "NUMSUB", "pg:news"]), "pg:news\n2");
 
