@@ -246,7 +246,15 @@ impl App {
         let background =
             Background::start(&store, &current, &webhooks, reloader.terms(), config.retention);
         let http_renewal = http.as_ref().map(HttpFront::renewal);
-        reloader.serve(Parts { http: http_renewal, proxy: current, webhooks });
+        let instance = config.redis.as_ref().map(|_| options::instance(about.address));
+        let kept = Arc::clone(&store);
+        reloader.serve(Parts {
+            http: http_renewal,
+            proxy: current,
+            webhooks,
+            store: kept,
+            instance,
+        });
         Ok(Self { http, stdio, proxy, store, background, reloader, about })
     }
 

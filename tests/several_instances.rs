@@ -202,3 +202,32 @@ fn health_says_whether_others_are_heard_and_reports_what_they_lack() {
     let later = late.admin_get(&format!("/usage?since={since}")).json();
     assert_eq!(later.get("completeSince"), None, "as far as is asked for, nothing is missing");
 }
+
+#[test]
+fn instances_that_sell_by_different_configurations_say_so_until_all_were_reloaded() {
+    let redis = RedisServer::start();
+    let [one, other] = start::<2>(&redis);
+    let hears = |paygate: &Paygate| paygate.get("/health").json()["redis"]["pubsub"] == true;
+    eventually("both hear", || hears(&one) && hears(&other));
+    let others = |paygate: &Paygate| paygate.get("/health").json()["redis"]["otherConfigs"].clone();
+    assert_eq!((others(&one), others(&other)), (Value::Null, Value::Null));
+
+    let dearer = |paygate: &Paygate| {
+        let path = paygate.setup().dir().file("paygate.json");
+        let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        file["toolPricing"]["instant"] = json!({"creditsPerCall": 77});
+        std::fs::write(&path, file.to_string()).unwrap();
+        let told = paygate.admin_post("/config/reload", &json!({})).json();
+        assert_eq!(told["changed"], json!(["toolPricing"]), "{told}");
+        told["instance"].as_str().expect("a name").to_owned()
+    };
+    let name = dearer(&one);
+    eventually("both know of the other", || others(&one) == 1 && others(&other) == 1);
+    other.wait_for_output("other prices, limits or rules than this one");
+    other.wait_for_output(&name);
+    let name = dearer(&other);
+    eventually("both are alike", || others(&one).is_null() && others(&other).is_null());
+    one.wait_for_output("all instances sell by the same configuration");
+    let audit = one.admin_get("/audit?types=config.reloaded").json();
+    assert_eq!(audit["events"][0]["metadata"]["instance"], name, "{audit}");
+}

@@ -70,7 +70,7 @@ pub(super) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Proble
     let load = admin.store.load();
     let teams = admin.store.teams();
     let gauges = Gauges {
-        books_open: matches!(admin.store.health(), Ok(()) | Err(StoreError::Busy)),
+        books_up: matches!(admin.store.health(), Ok(()) | Err(StoreError::Busy)),
         keys,
         active_teams: teams.iter().filter(|team| team.active).count(),
         open_holds: load.open_holds,

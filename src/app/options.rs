@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,16 @@ use crate::upstream::{
 
 /// Names of tools in a warning.
 const NAMES_SHOWN_MAX: usize = 8;
+
+/// Where this instance is, for an operator of several: its machine and its port, or its process.
+pub(super) fn instance(address: Option<SocketAddr>) -> String {
+    let system = rustix::system::uname();
+    let machine = system.nodename().to_string_lossy();
+    match address {
+        Some(address) => format!("{machine}:{}", address.port()),
+        None => format!("{machine}, process {}", std::process::id()),
+    }
+}
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {

@@ -69,8 +69,8 @@ pub struct HttpRequest {
 pub struct Gauges {
     /// Since the start.
     pub uptime: Duration,
-    /// Can the books be sold from?
-    pub books_open: bool,
+    /// Can the books be asked?
+    pub books_up: bool,
     /// What all keys have; none while the books cannot be asked.
     pub keys: Option<KeySums>,
     /// MCP sessions.
@@ -202,8 +202,8 @@ fn show_money(page: &mut Page, gauges: &Gauges) {
 
 fn show_gauges(page: &mut Page, gauges: &Gauges) {
     page.gauge("paygate_uptime_seconds", "Server uptime in seconds", gauges.uptime.as_secs());
-    let open = u8::from(gauges.books_open);
-    page.gauge("paygate_store_up", "Whether the books can be sold from", open);
+    let up = u8::from(gauges.books_up);
+    page.gauge("paygate_store_up", "Whether the books can be asked", up);
     if let Some(keys) = gauges.keys {
         let help = "Number of active (non-revoked) API keys";
         page.gauge("paygate_active_keys_total", help, keys.active);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::alerts::Alerting;
+use super::peers::Peers;
 use super::runs::Mark;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
@@ -73,6 +74,8 @@ pub(super) struct Memory {
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
     pub(super) alerting: Alerting,
+    /// What instances sell by.
+    pub(super) peers: Peers,
     /// Refusals that Redis was not told of yet.
     pub(super) refused: Vec<ToldRefusal>,
     /// What became of held credits on this instance.

@@ -34,6 +34,7 @@ mod migrate;
 mod names;
 mod news;
 mod outbox;
+mod peers;
 mod put;
 mod refusals;
 mod repair;
