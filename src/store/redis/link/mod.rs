@@ -76,7 +76,7 @@ impl Link {
         let sentinel_login = Place::sentinel_login(reach);
         let Place { kind, mut hosts, login, .. } = place;
         let dialer = Dialer { login, tls, connect, answer };
-        let away = |why| StoreError::Unavailable(format!("Redis at {why}"));
+        let away = StoreError::Unavailable;
         let reach = match kind {
             Kind::Cluster => Reach::Cluster(Cluster::open(hosts, dialer).await.map_err(away)?),
             Kind::Sentinel(master) => {

@@ -7,6 +7,7 @@ use std::fmt;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
+use super::dial::sentence;
 use super::node::{Failure, Node, Request};
 use super::scripts::text;
 use super::{Link, Reach};
@@ -43,6 +44,7 @@ impl Link {
         for node in &nodes {
             let facts = self.facts(node).await?;
             let line = facts.judge().map_err(StoreError::Unfit)?;
+            self.may_run_scripts(node).await?;
             if !lines.contains(&line) {
                 lines.push(line);
             }
@@ -52,6 +54,21 @@ impl Link {
             1 => lines,
             count => format!("a cluster of {count} masters, {lines}"),
         }))
+    }
+
+    /// Else every call would be refused later.
+    async fn may_run_scripts(&self, node: &Node) -> Result<(), StoreError> {
+        let mut eval = cmd("EVAL");
+        eval.arg("return 1").arg(0);
+        let until = Instant::now() + self.limit();
+        match node.call(&Request::Command(&eval), false, until).await {
+            Ok(_) => Ok(()),
+            Err(Failure::Said(error)) => Err(StoreError::Unfit(format!(
+                "Redis {}; its user needs `~pg:* &pg:* +@all -@admin -@dangerous +info +config|get`",
+                sentence(&error)
+            ))),
+            Err(failure) => Err(StoreError::Unavailable(failure.why())),
+        }
     }
 
     async fn facts(&self, node: &Node) -> Result<Facts, StoreError> {
