@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::environment::{Environment, Unreadable};
 use super::problem::{Findings, shown};
@@ -28,6 +28,13 @@ impl fmt::Debug for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Named(…)")
     }
+}
+
+/// Where books are, as a flag says it: `${NAME}` keeps a password out of the list of processes.
+pub(super) fn place(text: &str) -> Result<SecretString, String> {
+    let environment = Environment::read();
+    let named = Named { environment: &environment, read_file: &super::read_file };
+    named.fill_in(text, true, &mut Findings::default()).map(|text| text.into_owned().into())
 }
 
 impl Named<'_> {
