@@ -206,7 +206,8 @@ fn health_says_whether_others_are_heard_and_reports_what_they_lack() {
 #[test]
 fn instances_that_sell_by_different_configurations_say_so_until_all_were_reloaded() {
     let redis = RedisServer::start();
-    let [one, other] = start::<2>(&redis);
+    let setup = || setup(&redis).config(json!({"defaultCreditsPerCall": 1})).start();
+    let (one, other) = (setup(), setup());
     let hears = |paygate: &Paygate| paygate.get("/health").json()["redis"]["pubsub"] == true;
     eventually("both hear", || hears(&one) && hears(&other));
     let others = |paygate: &Paygate| paygate.get("/health").json()["redis"]["otherConfigs"].clone();
@@ -215,10 +216,10 @@ fn instances_that_sell_by_different_configurations_say_so_until_all_were_reloade
     let dearer = |paygate: &Paygate| {
         let path = paygate.setup().dir().file("paygate.json");
         let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        file["toolPricing"]["instant"] = json!({"creditsPerCall": 77});
+        file["defaultCreditsPerCall"] = json!(77);
         std::fs::write(&path, file.to_string()).unwrap();
         let told = paygate.admin_post("/config/reload", &json!({})).json();
-        assert_eq!(told["changed"], json!(["toolPricing"]), "{told}");
+        assert_eq!(told["changed"], json!(["defaultCreditsPerCall"]), "{told}");
         told["instance"].as_str().expect("a name").to_owned()
     };
     let name = dearer(&one);
@@ -230,4 +231,25 @@ fn instances_that_sell_by_different_configurations_say_so_until_all_were_reloade
     one.wait_for_output("all instances sell by the same configuration");
     let audit = one.admin_get("/audit?types=config.reloaded").json();
     assert_eq!(audit["events"][0]["metadata"]["instance"], name, "{audit}");
+}
+
+#[test]
+fn an_outage_is_a_few_lines_in_the_log_however_many_calls_it_refuses() {
+    const REFUSED: usize = 200;
+    let kept = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+    let mut redis = RedisServer::start_with(&kept);
+    let [one] = start::<1>(&redis);
+    let (key, _) = key(&one);
+    let sells = || one.call(&key, "instant", &json!({})).json().get("result").is_some();
+    assert!(sells());
+    redis.kill();
+    eventually("it refuses", || !sells());
+    for _ in 0..REFUSED {
+        assert!(!sells());
+    }
+    redis.restart();
+    eventually("it sells again", sells);
+    one.wait_for_output("so many requests were refused");
+    let lines = one.output().matches("refused because the books are not available").count();
+    assert!((1..REFUSED / 4).contains(&lines), "{lines} lines about {REFUSED} refusals");
 }

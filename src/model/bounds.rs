@@ -777,6 +777,9 @@ pub const REDIS_ECHO_INTERVAL: Duration = Duration::from_secs(1);
 /// Without an echo for so long, it hears nothing.
 pub const REDIS_ECHO_LOST: Duration = Duration::from_secs(3);
 
+/// Between two lines of the log about requests that are refused because the books are not available.
+pub const OUTAGE_LINE_PAUSE: Duration = Duration::from_secs(1);
+
 /// Instances whose configuration is compared with one's own: more than anybody runs on one Redis.
 pub const REDIS_PEERS_MAX: usize = 256;
 
