@@ -35,13 +35,14 @@ use crate::upstream::{
 /// Names of tools in a warning.
 const NAMES_SHOWN_MAX: usize = 8;
 
-/// Where this instance is, for an operator of several: its machine and its port, or its process.
-pub(super) fn instance(address: Option<SocketAddr>) -> String {
+/// Where this instance is among several: its machine and its port, or its process.
+pub(super) fn instance(config: &Config, address: Option<SocketAddr>) -> Option<String> {
+    config.redis.as_ref()?;
     let system = rustix::system::uname();
     let machine = system.nodename().to_string_lossy();
     match address {
-        Some(address) => format!("{machine}:{}", address.port()),
-        None => format!("{machine}, process {}", std::process::id()),
+        Some(address) => Some(format!("{machine}:{}", address.port())),
+        None => Some(format!("{machine}, process {}", std::process::id())),
     }
 }
 
