@@ -128,14 +128,14 @@ pub(super) fn not_let_in(error: &RedisError) -> String {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return "does not accept the user and the password".to_owned();
     }
-    if error.code() == Some("NOAUTH") {
-        return "wants a password, and none was given".to_owned();
-    }
     sentence(error)
 }
 
 /// What an error says in Redis's own words, for questions that have nothing of a customer in them.
 pub(super) fn sentence(error: &RedisError) -> String {
+    if error.code() == Some("NOAUTH") {
+        return "wants a password, and none was given".to_owned();
+    }
     let Some(detail) = error.detail() else { return said(error) };
     // Old servers repeat what they were asked, and that has a password in it.
     let detail = detail.split(", with args beginning with").next().unwrap_or_default();
