@@ -22,6 +22,7 @@ mod memory;
 mod names;
 mod news;
 mod parked;
+mod peers;
 mod records;
 mod runs;
 mod store;
