@@ -6,7 +6,7 @@ use serde_json::json;
 use super::books::Books;
 use super::counters;
 use super::held::{self, Record};
-use super::link::{Reply, text};
+use super::link::{Failed, Reply, text};
 use super::memory::OpenHold;
 use super::names::Names;
 use crate::gate::Charge;
@@ -22,6 +22,36 @@ use crate::store::{CallEnd, HoldRefused, PaidTask, Reading, Settlement, Show, St
 /// A call's id in Redis.
 pub(super) fn call_text(call: &CallId) -> String {
     hex::encode(call.bytes())
+}
+
+/// Why nothing is held.
+pub(super) enum NotHeld {
+    /// So Redis says, or it may have held it.
+    Said(HoldRefused),
+    /// It certainly was not held, because Redis is away or cannot hold anything.
+    NotDone(StoreError),
+}
+
+impl From<HoldRefused> for NotHeld {
+    fn from(refused: HoldRefused) -> Self {
+        Self::Said(refused)
+    }
+}
+
+impl From<Failed> for NotHeld {
+    fn from(failed: Failed) -> Self {
+        let Failed { error, may_be_done } = failed;
+        if may_be_done { Self::Said(error.into()) } else { Self::NotDone(error) }
+    }
+}
+
+impl From<NotHeld> for HoldRefused {
+    fn from(not_held: NotHeld) -> Self {
+        match not_held {
+            NotHeld::Said(refused) => refused,
+            NotHeld::NotDone(error) => error.into(),
+        }
+    }
 }
 
 /// What a charge asks for, as the script reads it.
@@ -101,9 +131,9 @@ impl Books {
         charge: &Charge,
         now: Time,
         deadline: Time,
-    ) -> Result<(), HoldRefused> {
+    ) -> Result<(), NotHeld> {
         if !self.knows_team(&charge.key, charge.team.is_some()) {
-            return Err(HoldRefused::Stale);
+            return Err(HoldRefused::Stale.into());
         }
         let names = Names::of(charge.namespace.as_str());
         let asked = Asked::of(charge);
@@ -124,17 +154,18 @@ impl Books {
         let open = OpenHold { namespace, accounts: asked.accounts, credits, turn: "-".to_owned() };
         self.memory().opened(charge.call, open);
         let reply = self.run_hold(charge, &keys, now, args).await;
-        let held = reply.map_err(HoldRefused::from).and_then(|reply| match &*reply.status {
+        let held = reply.map_err(NotHeld::from).and_then(|reply| match &*reply.status {
             "held" => Ok(()),
             "stale" => {
                 let team = charge.team.as_ref().map(|(team, _)| team);
                 self.distrust(&charge.key, charge.namespace.as_str(), team);
-                Err(HoldRefused::Stale)
+                Err(HoldRefused::Stale.into())
             }
-            "refused" => Err(HoldRefused::Refused(refusal(charge, &reply))),
-            "late" => Err(late().into()),
+            "refused" => Err(HoldRefused::Refused(refusal(charge, &reply)).into()),
+            "late" => Err(HoldRefused::from(late()).into()),
             strange => {
-                Err(StoreError::Read(format!("the hold's script answered {strange}")).into())
+                let why = format!("the hold's script answered {strange}");
+                Err(HoldRefused::from(StoreError::Read(why)).into())
             }
         });
         if held.is_err() {
@@ -345,6 +376,7 @@ impl Books {
         loop {
             let script = &self.link.scripts.sweep;
             let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
+            self.lapse_leases(namespace, &reply, now).await?;
             let (late, all_late) = held::late_holds(&reply);
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);
@@ -481,7 +513,7 @@ impl<'a> End<'a> {
 }
 
 /// What became of each of several resolutions.
-fn results(reply: &Reply) -> Vec<Vec<String>> {
+pub(super) fn results(reply: &Reply) -> Vec<Vec<String>> {
     let Some(Value::Array(results)) = reply.rest.first() else { return Vec::new() };
     let one = |result: &Value| match result {
         Value::Array(words) => words.iter().cloned().filter_map(text).collect(),

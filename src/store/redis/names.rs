@@ -102,6 +102,11 @@ impl Names {
         self.name("holds")
     }
 
+    /// What instances may sell while they are cut off, by lease.
+    pub(super) fn leases(&self) -> String {
+        self.name("leases")
+    }
+
     /// What ends by itself, by the moment of its end.
     pub(super) fn due(&self) -> String {
         self.name("due")

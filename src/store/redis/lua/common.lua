@@ -183,6 +183,17 @@ local function add_rolling(cell, bucket, amount)
     local kept = count ~= 0 and head .. whole(count) or ''
     cell.older = sub(cell.older, 1, from - 1) .. kept .. sub(cell.older, behind)
     cell.sum = cell.sum + amount
+  elseif amount > 0 and bucket >= bucket_of(cell.window, now) - BUCKETS then
+    -- Told late, of a time when nothing else was counted: it goes before the next younger one.
+    local place = 1
+    for at, behind in string.gmatch(cell.older, ' (%d+):%-?%d+()') do
+      if tonumber(at) > bucket then
+        break
+      end
+      place = behind
+    end
+    cell.older = sub(cell.older, 1, place - 1) .. head .. whole(amount) .. sub(cell.older, place)
+    cell.sum = cell.sum + amount
   end
 end
 
@@ -233,17 +244,37 @@ local function cells_of(postings, key_at)
     cells[index] = { account = account, field = field, amount = posting[2] }
   end
   for _, account in pairs(accounts) do
-    local found = call('HMGET', account.key, 'rev', 'held', 'last', unpack(account.fields))
+    local found = call('HMGET', account.key, 'rev', 'held', 'last', 'leased', unpack(account.fields))
     account.rev = found[1] or nil
     account.held, account.last = tonumber(found[2] or 0), tonumber(found[3] or 0)
+    -- What instances may use up on their own, by counter; mostly nothing.
+    account.leased = found[4] and cjson.decode(found[4]) or {}
     for index, field in ipairs(account.fields) do
-      account.cells[field] = read_counter(field, found[index + 3] or nil)
+      local cell = read_counter(field, found[index + 4] or nil)
+      cell.leased = tonumber(account.leased[field] or 0)
+      account.cells[field] = cell
     end
   end
   for _, one in ipairs(cells) do
     one.cell = one.account.cells[one.field]
   end
   return cells, accounts
+end
+
+-- Has a record changed since it was judged? Accounts begin with the fourth key.
+local function is_stale(revs, accounts)
+  for _, expected in ipairs(revs) do
+    -- Only a tenant may have no record.
+    local key, rev = expected[1], meta[4] or '0'
+    if key > 1 then
+      local account = accounts[key - 4]
+      rev = account and account.rev or call('HGET', KEYS[key], 'rev')
+    end
+    if rev ~= expected[2] then
+      return true
+    end
+  end
+  return false
 end
 
 -- Adds to every counter what was asked of it, at a moment. What is taken from a balance is held.

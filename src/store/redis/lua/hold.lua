@@ -21,20 +21,13 @@ if latest > 0 and now > latest then
 end
 local asked = cjson.decode(ARGV[6])
 local cells, accounts = cells_of(cjson.decode(ARGV[7]), function(place) return KEYS[4 + place] end)
-for _, expected in ipairs(asked.revs) do
-  -- Only a tenant may have no record.
-  local key, rev = expected[1], meta[4] or '0'
-  if key > 1 then
-    local account = accounts[key - 4]
-    rev = account and account.rev or call('HGET', KEYS[key], 'rev')
-  end
-  if rev ~= expected[2] then
-    return reply('stale')
-  end
+if is_stale(asked.revs, accounts) then
+  return reply('stale')
 end
 for index, one in ipairs(cells) do
   local cell = one.cell
-  local value = cell.value + cell.asked
+  -- What is out on lease may be used up at any moment.
+  local value = cell.value + cell.leased + cell.asked
   local after = value + one.amount
   -- false, or {1, most}, or {-1, least}
   local bound = asked.bounds[index]

@@ -20,7 +20,10 @@ local function is_paid_elsewhere(one)
 end
 
 local function refused(one)
-  local record = call('HGET', KEYS[2], one.call)
+  if lease and one.number <= tonumber(lease.reported) then
+    return 'ended'
+  end
+  local record = one.record or call('HGET', KEYS[2], one.call)
   if not record then
     return 'ended'
   end
@@ -33,14 +36,16 @@ local function refused(one)
     match(record, '^(%d+) (%d+) %S+\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
   one.at, one.deadline, one.state, one.payer = tonumber(at), deadline, state, payer
   one.labels, one.postings_text, one.others = labels, postings, others
-  if one.kind == 'capture' and now >= tonumber(deadline) then
+  one.postings = cjson.decode(postings)
+  if lease then
+    make_free(one)
+  elseif one.kind == 'capture' and now >= tonumber(deadline) then
     return 'late'
   elseif one.kind == 'expire' and now < tonumber(deadline) then
     return 'early'
   elseif one.kind == 'capture' and one.keep and is_paid_elsewhere(one) then
     return 'repeated'
   end
-  one.postings = cjson.decode(postings)
   if #one.postings ~= #one.kept then
     return 'unfit'
   end
@@ -127,7 +132,12 @@ local results = {}
 for index, one in ipairs(cjson.decode(ARGV[5])) do
   local why = refused(one)
   if not why then
-    local is_whole = give_back(one)
+    local is_whole
+    if lease then
+      is_whole = book(one)
+    else
+      is_whole = give_back(one)
+    end
     call('HDEL', KEYS[2], one.call)
     call('ZREM', KEYS[3], 'hold:' .. one.call)
     local payer = KEYS[one.accounts[1]]
@@ -149,6 +159,9 @@ for index, one in ipairs(cjson.decode(ARGV[5])) do
   else
     results[index] = { why }
   end
+end
+if lease then
+  save_lease()
 end
 save_time()
 return reply('done', results)
