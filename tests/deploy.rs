@@ -182,7 +182,9 @@ fn each_row_of_what_may_die_names_its_test() {
         }
     }
     let mut tests = String::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut tests);
+    for folder in ["src", "tests"] {
+        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut tests);
+    }
     let page = read("docs/several-instances.md");
     let (_, table) = page.split_once("| what happens |").expect("the table");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
