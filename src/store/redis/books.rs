@@ -1,18 +1,20 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::asked::{AskedEnd, AskedHold};
 use super::foreign::is_foreign;
 use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
 use super::sweep::Sweeping;
+use super::together::Gathering;
 use super::unsent::Sending;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
@@ -75,6 +77,11 @@ pub(super) struct Books {
     pub(super) is_told: AtomicBool,
     /// Calls whose end is not known.
     pub(super) loose_ends: LooseEnds,
+    /// Calls that go to Redis together.
+    pub(super) holds: Gathering<AskedHold>,
+    pub(super) ends: Gathering<AskedEnd>,
+    /// Itself, for tasks of its own.
+    pub(super) own: Weak<Self>,
 }
 
 impl RedisStore {
@@ -93,8 +100,9 @@ impl RedisStore {
         tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
         let mark = copy.mark().await?;
-        let books = Arc::new(Books {
-            name: hex::encode(random::<8>()?),
+        let name = hex::encode(random::<8>()?);
+        let books = Arc::new_cyclic(|own| Books {
+            name,
             link,
             clock: options.clock,
             memory: Mutex::default(),
@@ -105,6 +113,9 @@ impl RedisStore {
             copying: tokio::sync::Mutex::default(),
             is_told: AtomicBool::new(false),
             loose_ends: LooseEnds::default(),
+            holds: Gathering::default(),
+            ends: Gathering::default(),
+            own: Weak::clone(own),
         });
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::sleep;
 
+use super::asked::{Asked, AskedHold};
 use super::books::Books;
-use super::calls::Asked;
-use super::link::Reply;
 use super::memory::OpenHold;
 use super::names::Names;
+use super::together::Answer;
 use crate::gate::Charge;
 use crate::ledger::ResolutionKind;
 use crate::model::bounds::{REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX};
@@ -96,27 +96,23 @@ impl Books {
     pub(super) async fn run_hold(
         &self,
         charge: &Charge,
-        keys: &[String],
+        mut ask: AskedHold,
         now: Time,
-        args: [&[u8]; 5],
-    ) -> Result<Reply, StoreError> {
-        let [call, length, conditions, postings, record] = args;
+    ) -> Result<Answer, StoreError> {
         let mut is_second = false;
         loop {
             let latest = self.latest();
-            let text = latest.map_or(0, Time::ms).to_string();
-            let args = [call, length, conditions, postings, record, text.as_bytes()];
+            ask.latest_ms = latest.map_or(0, Time::ms);
             let mut unheard = Unheard { books: self, charge, latest, is_heard: false };
-            let script = &self.link.scripts.hold;
-            let reply = self.run_once(charge.namespace.as_str(), script, keys, now, &args).await;
+            let reply = self.together(charge.namespace.as_str(), ask.clone(), now).await;
             unheard.is_heard = match &reply {
                 // The one whose answer was lost may come later, and then be held.
-                Ok(reply) => !reply.is_repeated || reply.status == "held",
+                Ok(reply) => !reply.is_repeated || reply.word() == "held",
                 Err(failed) => !failed.may_be_done,
             };
             match reply {
                 // The clocks differ more than was known. Now it is known.
-                Ok(reply) if reply.status == "late" && !is_second => is_second = true,
+                Ok(reply) if reply.word() == "late" && !is_second => is_second = true,
                 reply => return Ok(reply?),
             }
         }
@@ -176,7 +172,7 @@ impl Books {
             release.kept = kept;
         }
         let ended = self.end(&open, &release, None, self.present()).await?;
-        if ended.words.first().is_some_and(|word| word == "done") {
+        if ended.word() == "done" {
             self.memory().ended(&call, 0);
             return Ok(true);
         }

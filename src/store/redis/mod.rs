@@ -8,6 +8,7 @@
 
 mod alerts;
 mod answers;
+mod asked;
 mod books;
 mod calls;
 mod compare;
@@ -43,6 +44,7 @@ mod sums;
 mod sweep;
 mod teams;
 mod tenants;
+mod together;
 mod unsent;
 mod verify;
 mod whole;

@@ -13,9 +13,11 @@ local own = tonumber(call('HGET', KEYS[4], 'parked') or 0)
 if deed == 'park' and (parked >= tonumber(ARGV[9]) or own >= tonumber(ARGV[10])) then
   return reply('full')
 end
-save_time()
 local record = call('HGET', KEYS[2], id)
 if not record then
+  if deed == 'park' then
+    save_time()
+  end
   return reply('ended')
 end
 local at, deadline, turn, waits, rest =
@@ -24,7 +26,12 @@ local is_payer = sub(rest, 1, #payer + 2) == '\n' .. payer .. '\n'
 -- Whoever did not hear the answer asks again with the same words.
 local is_again = (deed == 'park' and waits == state) or (deed == 'resume' and turn == ARGV[12])
 local waits_for = deed == 'resume' and state or ''
-if now >= tonumber(deadline) or not is_payer or not (is_again or waits == waits_for) then
+local fits = is_payer and (is_again or waits == waits_for)
+-- Who asks for what does not wait is not taken notice of.
+if fits or deed == 'park' then
+  save_time()
+end
+if now >= tonumber(deadline) or not fits then
   return reply('ended')
 end
 if deed == 'resume' then
