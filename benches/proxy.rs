@@ -5,7 +5,7 @@
 //! load to look at with a profiler; of sessions `first-word`, how soon a notification is told,
 //! `session-memory` and `session-calls`; of the operator's desk `desk`, how long its answers take,
 //! `desk-load`, what a report costs the calls beside it, and `recording`; `shared`, books in a Redis beside
-//! the embedded ones. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
+//! the embedded ones, and `leases`, the part of it that sells while that Redis is away. The contestants are processes of their own before the same scripted child, measured in turn and several times over,
 //! because two noisy cores make any single number a guess. The result is Markdown for
 //! `docs/performance.md`; it goes to standard output and to `target/bench-proxy.md`.
 //!
@@ -41,6 +41,8 @@ mod cost;
 mod desk;
 #[path = "proxy/disk.rs"]
 mod disk;
+#[path = "proxy/leases.rs"]
+mod leases;
 #[path = "proxy/load.rs"]
 mod load;
 #[path = "proxy/parts.rs"]
@@ -63,7 +65,7 @@ use std::process::ExitCode;
 use disk::{Disk, FIRST_SAMPLES};
 use parts::Settings;
 
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "fsync",
     "ratio",
     "memory",
@@ -79,6 +81,7 @@ const PARTS: [&str; 15] = [
     "desk-load",
     "recording",
     "shared",
+    "leases",
 ];
 const DEFAULT_PARTS: usize = 4;
 
@@ -132,7 +135,8 @@ fn run(parts: &[String]) {
             "desk" => desk::desk(&settings),
             "desk-load" => desk::desk_load(&settings),
             "recording" => desk::recording(&settings),
-            "shared" => shared::shared(&settings),
+            "shared" => shared::shared(&settings) + "\n" + &leases::leases(&settings),
+            "leases" => leases::leases(&settings),
             _ => disk.to_markdown(),
         };
     }

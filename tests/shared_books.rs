@@ -28,6 +28,8 @@ mod outage;
 mod receiver;
 #[path = "shared_books/revoke.rs"]
 mod revoke;
+#[path = "shared_books/rolling.rs"]
+mod rolling;
 mod support;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,7 @@ use crate::model::key::Quota;
 use crate::model::usage::Refused;
 use crate::proxy::{Isolation, Proxy, ProxyOptions};
 use crate::store::local::{Durability, LocalOptions};
-use crate::store::redis::{RedisClock, RedisOptions, RedisReach};
+use crate::store::redis::{LeaseOptions, OnUnavailable, RedisClock, RedisOptions, RedisReach};
 use crate::upstream::{
     ChildOptions, Kind, Link, LinkOptions, Member, Names, Reach, RemoteOptions, RemoteSetup,
     SeveralOptions,
@@ -172,11 +172,13 @@ pub(super) fn books(config: &Config) -> LocalOptions {
 
 /// Where the books are that several instances share, if they do.
 pub(super) fn redis(redis: &config::Redis, books: &Books) -> RedisOptions {
-    // The one thing that can become of paid calls without Redis.
-    let config::OnUnavailable::Refuse = redis.on_unavailable;
+    let on_unavailable = match redis.on_unavailable {
+        config::OnUnavailable::Refuse => OnUnavailable::Refuse,
+        config::OnUnavailable::Lease => OnUnavailable::Lease(LeaseOptions::default()),
+    };
     RedisOptions {
         url: redis.url.0.clone(),
-        reach: reach(redis),
+        reach: RedisReach { on_unavailable, ..reach(redis) },
         clock: RedisClock::Server,
         copy: match books {
             Books::File(path) => Some(path.clone()),

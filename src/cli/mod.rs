@@ -14,6 +14,7 @@ mod health;
 mod import;
 mod init;
 mod keys;
+mod leases;
 mod ledger;
 mod mcp;
 mod members;
@@ -102,6 +103,8 @@ fn perform(command: Command) -> Result<(), Failure> {
         Command::LedgerVerify(flags) => ledger::verify(&flags),
         Command::Migrate(flags) => migrate::run(&flags),
         Command::LedgerRepair(flags) => ledger::repair(&flags),
+        Command::LedgerLeases(flags) => leases::list(&flags),
+        Command::LedgerSettleLease(flags) => leases::settle(&flags),
     };
     done.map_err(Failure::from)
 }

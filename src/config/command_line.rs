@@ -48,6 +48,10 @@ where
         Some(Words::Health(flags)) => Ok(Command::Health(flags)),
         Some(Words::Ledger(LedgerWords::Verify(flags))) => Ok(Command::LedgerVerify(flags)),
         Some(Words::Ledger(LedgerWords::Repair(flags))) => Ok(Command::LedgerRepair(flags)),
+        Some(Words::Ledger(LedgerWords::Leases(flags))) => Ok(Command::LedgerLeases(flags)),
+        Some(Words::Ledger(LedgerWords::SettleLease(flags))) => {
+            Ok(Command::LedgerSettleLease(flags))
+        }
         Some(Words::Migrate(flags)) => Ok(Command::Migrate(flags)),
         Some(Words::Config(ConfigWords::Schema)) => Ok(Command::ConfigSchema),
         Some(Words::Config(ConfigWords::Reload(reach))) => Ok(Command::ConfigReload(reach)),

@@ -263,11 +263,19 @@ fn redis(draft: &Draft, serves: Serves, findings: &mut Findings) -> Option<Redis
         let hint = "set adminKey, PAYGATE_ADMIN_KEY or --admin-key, the same for all".to_owned();
         findings.error(url.place, "adminKey", message, Some(hint));
     }
-    let redis = draft.redis.as_ref().map(|redis| &redis.value);
+    let given = draft.redis.as_ref();
+    let redis = given.map(|redis| &redis.value);
     let on_unavailable = redis.and_then(|redis| redis.on_unavailable);
+    let on_unavailable = on_unavailable.unwrap_or(OnUnavailable::Refuse);
+    let is_ephemeral = draft.ephemeral.as_ref().is_some_and(|given| given.value) || draft.demo;
+    if let (OnUnavailable::Lease, true, Some(given)) = (on_unavailable, is_ephemeral, given) {
+        let message = "What is sold while Redis is away is written down in a file beside db.";
+        let hint = "leave --ephemeral and --demo out".to_owned();
+        findings.error(given.place, "redis.onUnavailable", message, Some(hint));
+    }
     Some(Redis {
         url: RedisUrl(url.value.as_str().into()),
-        on_unavailable: on_unavailable.unwrap_or(OnUnavailable::Refuse),
+        on_unavailable,
         ca: redis.and_then(|redis| redis.ca.clone()),
         sentinel_login: redis.and_then(|redis| {
             let user = redis.sentinel_user.clone().unwrap_or_default();

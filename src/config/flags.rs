@@ -12,7 +12,9 @@ use secrecy::SecretString;
 
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
-use super::ledger_flags::{LedgerWords, MigrateFlags, RepairFlags, VerifyFlags};
+use super::ledger_flags::{
+    LeasesFlags, LedgerWords, MigrateFlags, RepairFlags, SettleLeaseFlags, VerifyFlags,
+};
 use super::operator_flags::{
     AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
 };
@@ -36,6 +38,10 @@ pub enum Command {
     LedgerVerify(VerifyFlags),
     /// Bring books in Redis up to their journal.
     LedgerRepair(RepairFlags),
+    /// What is out on lease.
+    LedgerLeases(LeasesFlags),
+    /// Settle a lease.
+    LedgerSettleLease(SettleLeaseFlags),
     /// Move the books between a file and Redis.
     Migrate(MigrateFlags),
     /// Copy the books.

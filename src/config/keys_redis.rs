@@ -44,7 +44,8 @@ pub(super) static INSIDE: &[Key<RedisDraft>] = &[
         Kind::OneOf(words::<OnUnavailable>),
         Fallback::Text("refuse"),
         "",
-        "What becomes of paid calls while Redis is away: `refuse` refuses them at once.",
+        "What becomes of paid calls while Redis is away: `refuse` refuses them at once, `lease` sells to keys in use \
+         what this instance has reserved for them, for ten minutes at most.",
         |redis, entry, findings| redis.on_unavailable = entry.choice(findings),
     ),
     key(

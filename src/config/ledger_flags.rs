@@ -13,6 +13,10 @@ pub(super) enum LedgerWords {
     Verify(VerifyFlags),
     /// Bring a Redis that has come back with less up to the journal that instances have copied
     Repair(RepairFlags),
+    /// List what instances may sell while Redis is away
+    Leases(LeasesFlags),
+    /// Settle a lease that has ended and whose instance will not report any more
+    SettleLease(SettleLeaseFlags),
 }
 
 /// `paygate ledger verify`.
@@ -44,6 +48,34 @@ pub struct RepairFlags {
     /// Write what is proposed; without it nothing is changed
     #[arg(long)]
     pub apply: bool,
+}
+
+/// `paygate ledger leases`.
+#[derive(Debug, Clone, Args)]
+pub struct LeasesFlags {
+    /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "URL")]
+    pub redis: SecretString,
+}
+
+/// `paygate ledger settle-lease`.
+#[derive(Debug, Clone, Args)]
+pub struct SettleLeaseFlags {
+    /// Which lease, as `paygate ledger leases` names it
+    #[arg(value_name = "LEASE")]
+    pub lease: String,
+    /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
+    #[arg(long, value_name = "URL")]
+    pub redis: SecretString,
+    /// Its credits were spent
+    #[arg(long, required_unless_present = "returned", conflicts_with = "returned")]
+    pub spent: bool,
+    /// Its credits go back to the customer
+    #[arg(long)]
+    pub returned: bool,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// `paygate migrate`.

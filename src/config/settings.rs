@@ -222,6 +222,8 @@ impl fmt::Debug for RedisUrl {
 pub enum OnUnavailable {
     /// They are refused at once.
     Refuse,
+    /// They are sold from leases that were taken before.
+    Lease,
 }
 
 /// Where a remote server is. Not printed: what follows the `?` may be a secret.
@@ -443,7 +445,8 @@ impl Choice for Durability {
 }
 
 impl Choice for OnUnavailable {
-    const CHOICES: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse)];
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("lease", Self::Lease)];
 }
 
 impl Choice for Isolation {

@@ -353,6 +353,17 @@ pub struct BooksLoad {
     pub alerts_pending: usize,
     /// Alerts that have fired since the start.
     pub alerts_fired: u64,
+    /// What may be sold while shared books are away, if anything ever.
+    pub leased: Option<Leased>,
+}
+
+/// What one instance may sell while the books that it shares are away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// Credits.
+    pub credits: i64,
+    /// Are they away, and it sells?
+    pub is_selling: bool,
 }
 
 /// Credits that open holds reserve, and what became of held ones since the start.

@@ -37,8 +37,8 @@ use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 
 pub use contract::{
     AlertsAsked, Arrival, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
-    CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, LookAt, Once, RateState,
-    Reading, Settlement, Show, StoreError, StoredCaller, UsagePage, UsageRow, Watched,
+    CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, Leased, LookAt, Once,
+    RateState, Reading, Settlement, Show, StoreError, StoredCaller, UsagePage, UsageRow, Watched,
 };
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};

@@ -147,6 +147,10 @@ fn one_bad_member() {
             "[db | ephemeral] Cannot specify both db and ephemeral. Use one or the other.",
         ),
         (
+            r#""redisUrl":"redis://cache","adminKey":"k","redis":{"onUnavailable":"lease"},"ephemeral":true"#,
+            "[redis.onUnavailable] What is sold while Redis is away is written down in a file beside db.",
+        ),
+        (
             r#""childEnv":{"PAYGATE_X":"1"}"#,
             "[childEnv.PAYGATE_X] PAYGATE_ variables are for Paygate, never for the server.",
         ),
@@ -271,15 +275,15 @@ fn whole_reports() {
              from --webhook-url\n",
         ),
         (
-            r#"{"serverCommand": "x", "redisUrl": "http://u:p4ss@cache", "redis": {"onUnavailable": "lease"}}"#,
+            r#"{"serverCommand": "x", "redisUrl": "http://u:p4ss@cache", "redis": {"onUnavailable": "sell"}}"#,
             &["--redis-url", "redis://cache:99999"],
             &[],
             "✗ 3 error(s):\n  \
              ERROR  [redisUrl] Invalid redisUrl protocol \"http:\". Expected \"redis://\" or \
              \"rediss://\".\n         \
              at paygate.json:1:36\n  \
-             ERROR  [redis.onUnavailable] Invalid redis.onUnavailable: \"lease\". Must be \
-             one of \"refuse\".\n         \
+             ERROR  [redis.onUnavailable] Invalid redis.onUnavailable: \"sell\". Must be \
+             one of \"refuse\", \"lease\".\n         \
              at paygate.json:1:86\n  \
              ERROR  [redisUrl] Invalid redisUrl: \"redis://cache:99999\". Must be a valid redis:// \
              URL.\n         \

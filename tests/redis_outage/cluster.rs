@@ -1,12 +1,16 @@
 //! A cluster of three nodes: tenants on each of them, slots on their way, and a node that dies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use paygate::model::key::Key;
-use paygate::store::Store;
+use paygate::store::redis::{LeaseOptions, OnUnavailable, RedisReach};
+use paygate::store::{Store, clock};
 
 use super::support::{RedisServer, eventually, free_port};
-use super::{Instance, PRICE, is_refused, is_refused_at_once, open, soon};
+use super::{
+    Instance, PRICE, is_refused, is_refused_at_once, journal, open, patience, soon, try_open,
+};
 
 /// Of each node: its first slot and its last.
 const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
@@ -120,6 +124,45 @@ async fn tenants_are_sold_to_on_every_node_and_a_node_that_dies_takes_only_its_o
     for key in &keys {
         instance.expect_exact(&ports(&nodes), key, 1_000 - 2 * PRICE).await;
     }
+}
+
+/// Until when what is out on lease of a tenant is.
+fn leased_until(node: &RedisServer, tenant: &str) -> i64 {
+    let lease = node.cli(&["HVALS", &format!("pg:{{{tenant}}}:leases")]);
+    let lease: serde_json::Value = serde_json::from_str(&lease).expect("one lease");
+    lease["until"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_is_sold_through_from_leases_and_the_others_keep_theirs() {
+    let mut nodes = cluster();
+    let lease = LeaseOptions { renewal: Duration::ZERO, ..LeaseOptions::default() };
+    let reach = RedisReach { on_unavailable: OnUnavailable::Lease(lease), ..patience() };
+    let url = format!("redis+cluster://127.0.0.1:{}", nodes[1].port());
+    let instance = try_open(&url, reach).await.unwrap();
+    let keys = keys(&instance).await;
+    for key in &keys {
+        instance.sell(key).await.unwrap();
+    }
+    instance.tend_leases(clock::now()).await.unwrap();
+    nodes[0].kill();
+    soon("it is sold", async || instance.sell(&keys[0]).await.is_ok()).await;
+    // Whatever is in the way of one tenant's leases, the others' are renewed.
+    for (node, tenant) in nodes.iter().zip(TENANTS).skip(1) {
+        let before = leased_until(node, tenant);
+        soon("it is renewed", async || {
+            let away = instance.tend_leases(clock::now()).await;
+            away.is_err() && leased_until(node, tenant) > before
+        })
+        .await;
+    }
+    nodes[0].restart();
+    soon("it is reported", async || {
+        let tended = instance.tend_leases(clock::now()).await;
+        let sold = journal(nodes[0].port(), &keys[0]).map(|journal| 1_000 - journal.owned);
+        tended.is_ok() && sold == Some(2 * PRICE)
+    })
+    .await;
 }
 
 /// How much a node has written, or was told of what its master has.

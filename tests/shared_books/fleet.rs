@@ -37,6 +37,10 @@ impl Fleet {
 
     pub(crate) fn on(redis: RedisServer, count: usize, config: &Value) -> Self {
         let all = (0..count).map(|_| setup(&redis, config).start()).collect();
+        Self::of(redis, all)
+    }
+
+    pub(crate) const fn of(redis: RedisServer, all: Vec<Paygate>) -> Self {
         Self { all, redis }
     }
 

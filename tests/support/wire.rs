@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ struct Plan {
     delay: Duration,
     /// Nothing comes back at all.
     is_mute: bool,
+    /// Nobody comes through.
+    is_cut: bool,
+    /// Connections that may be open.
+    open: Vec<Weak<Ends>>,
 }
 
 /// A wire to one server.
@@ -56,7 +60,8 @@ impl Wire {
     /// A wire to a server on this machine.
     pub fn to(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, plan) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::default()));
+        let port = listener.local_addr().unwrap().port();
+        let plan: Arc<Mutex<Plan>> = Arc::default();
         let shared = Arc::clone(&plan);
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -66,6 +71,13 @@ impl Wire {
                 server.set_nodelay(true).unwrap_or_default();
                 let (is_silent, is_late) = (Mutex::default(), Mutex::default());
                 let ends = Arc::new(Ends { client, server, is_silent, is_late });
+                {
+                    let mut plan = lock(&shared);
+                    if plan.is_cut {
+                        continue;
+                    }
+                    plan.open.push(Arc::downgrade(&ends));
+                }
                 let (plan, other) = (Arc::clone(&shared), Arc::clone(&ends));
                 thread::spawn(move || requests(&other, &plan));
                 let plan = Arc::clone(&shared);
@@ -98,6 +110,16 @@ impl Wire {
     /// Every answer takes longer.
     pub fn delay(&self, delay: Duration) {
         lock(&self.plan).delay = delay;
+    }
+
+    /// Every connection ends, and there is no other; or there is again.
+    pub fn cut(&self, is_cut: bool) {
+        let mut plan = lock(&self.plan);
+        plan.is_cut = is_cut;
+        for ends in plan.open.drain(..).filter_map(|ends| ends.upgrade()) {
+            ends.client.shutdown(Shutdown::Both).unwrap_or_default();
+            ends.server.shutdown(Shutdown::Both).unwrap_or_default();
+        }
     }
 
     /// Nothing comes back any more, over no connection; or it does again.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::respond::{Response, json};
 use super::service::Service;
-use crate::store::StoreError;
+use crate::store::{Leased, StoreError};
 use crate::upstream::Status;
 
 #[derive(Serialize)]
@@ -39,6 +39,10 @@ struct Redis {
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    /// Credits that this instance may sell without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "leasedCredits")]
+    leased_credits: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -63,11 +67,11 @@ struct Upstream<'a> {
 
 pub(super) fn serve(service: &Service) -> Response {
     let (upstream, members) = (service.link().status(), service.link().members());
-    let store = service.store().health();
+    let (store, leased) = (service.store().health(), service.store().load().leased);
     let modern = service.proxy().modern_link().map(|link| (link.status(), link.server()));
     let is_whole = members.iter().all(|member| member.status.is_ready())
         && modern.as_ref().is_none_or(|(status, _)| status.is_ready());
-    let (status, word) = judge(service.doors().are_closed(), &upstream, is_whole, &store);
+    let (status, word) = judge(service.doors().are_closed(), &upstream, is_whole, &store, leased);
     let health = Health {
         status: word,
         uptime: service.uptime().as_secs(),
@@ -82,6 +86,7 @@ pub(super) fn serve(service: &Service) -> Response {
         redis: service.has_redis().then(|| Redis {
             pubsub: service.store().is_told(),
             unsettled: service.store().unsettled(),
+            leased_credits: leased.map(|leased| leased.credits),
             ..redis(&store)
         }),
         webhooks: service.webhooks().brief().map(|brief| Webhooks {
@@ -97,6 +102,7 @@ fn judge(
     upstream: &Status,
     is_whole: bool,
     store: &Result<(), StoreError>,
+    leased: Option<Leased>,
 ) -> (StatusCode, &'static str) {
     match store {
         _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
@@ -105,6 +111,10 @@ fn judge(
         // Some of several servers, or the process of one era, are not there; or the disk is slow, and calls are refused now and
         // then and taken again.
         Ok(()) | Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
+        // Taken out of service, it could not sell what it has on lease.
+        Err(StoreError::Unavailable(_)) if leased.is_some_and(|leased| leased.is_selling) => {
+            (StatusCode::OK, "degraded")
+        }
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     }
 }
@@ -159,10 +169,23 @@ mod tests {
             (true, Status::Ready, Ok(()), (503, "draining")),
             (true, Status::Ready, closed(), (503, "draining")),
         ] {
-            let (status, word) = judge(is_draining, &upstream, true, &store);
+            let (status, word) = judge(is_draining, &upstream, true, &store, None);
             assert_eq!((status.as_u16(), word), expected, "{is_draining} {upstream:?} {store:?}");
         }
-        assert_eq!(judge(false, &Status::Ready, false, &Ok(())), (StatusCode::OK, "degraded"));
+        assert_eq!(
+            judge(false, &Status::Ready, false, &Ok(()), None),
+            (StatusCode::OK, "degraded")
+        );
+    }
+
+    #[test]
+    fn whoever_sells_from_leases_stays_in_service() {
+        for (is_selling, expected) in [(true, 200), (false, 503)] {
+            let away = Err(StoreError::Unavailable("it does not answer".to_owned()));
+            let leased = Some(Leased { credits: 9, is_selling });
+            let (status, _) = judge(false, &Status::Ready, true, &away, leased);
+            assert_eq!(status.as_u16(), expected);
+        }
     }
 
     #[test]

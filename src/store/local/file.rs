@@ -10,7 +10,7 @@ use super::open::OpenError;
 
 /// A database file that this process owns until the value is dropped.
 #[derive(Debug)]
-pub(super) struct OwnFile {
+pub(in crate::store) struct OwnFile {
     path: PathBuf,
     /// Kept open for its lock. Closing it earlier would also drop SQLite's own locks on the file.
     file: File,
@@ -18,7 +18,7 @@ pub(super) struct OwnFile {
 
 impl OwnFile {
     /// Opens or makes the file, readable by its owner only, and locks it. Writes nothing.
-    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+    pub(in crate::store) fn claim(path: &Path) -> Result<Self, OpenError> {
         let failed =
             |error: &io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
         let file = open(path).map_err(|error| failed(&error))?;

@@ -19,7 +19,7 @@ pub(in crate::store) mod copied_rows;
 pub(in crate::store) mod copied_told;
 mod copy;
 mod explain;
-mod file;
+pub(in crate::store) mod file;
 mod import;
 mod kept;
 pub(in crate::store) mod new_file;

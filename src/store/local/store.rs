@@ -545,6 +545,7 @@ impl Store for LocalStore {
             compared: state.compared,
             alerts_pending: state.alerts.pending,
             alerts_fired: state.alerts.fired,
+            leased: None,
         }
     }
 

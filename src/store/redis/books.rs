@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::asked::{AskedEnd, AskedHold};
 use super::foreign::is_foreign;
+use super::format;
+use super::lease::Leases;
 use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
@@ -54,6 +56,9 @@ pub enum RedisOpenError {
          number at the end of redisUrl, and bring the keys in with `paygate import --redis` (nothing was changed)"
     )]
     Foreign,
+    /// Another release has written it, in a way that this one does not know.
+    #[error("{0}")]
+    Format(String),
     /// Not this instance's own file.
     #[error(transparent)]
     Copy(#[from] OpenError),
@@ -82,6 +87,8 @@ pub(super) struct Books {
     pub(super) ends: Gathering<AskedEnd>,
     /// Itself, for tasks of its own.
     pub(super) own: Weak<Self>,
+    /// What may be sold while Redis is away.
+    pub(super) leases: Option<Leases>,
 }
 
 impl RedisStore {
@@ -96,9 +103,14 @@ impl RedisStore {
         if is_foreign(&link).await? {
             return Err(RedisOpenError::Foreign);
         }
+        if let Some(why) = format::other(&link).await? {
+            return Err(RedisOpenError::Format(why));
+        }
+        format::claim(&link).await?;
         let standing = link.standing().await?;
         tracing::info!(target: "store", "books in {standing}");
         let seal_key = seal_key(&link).await?;
+        let leases = Leases::open(options.copy.as_deref(), options.reach.on_unavailable)?;
         let mark = copy.mark().await?;
         let name = hex::encode(random::<8>()?);
         let books = Arc::new_cyclic(|own| Books {
@@ -116,18 +128,26 @@ impl RedisStore {
             holds: Gathering::default(),
             ends: Gathering::default(),
             own: Weak::clone(own),
+            leases,
         });
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
         books.look_for_losses(&mut 0).await?;
         books.read_lists().await?;
+        if let Some(leases) = &books.leases {
+            leases.touch(&books.memory().known);
+        }
         let (notes, to_write) = mpsc::channel(REDIS_NOTES_MAX);
-        let tasks = Mutex::new(vec![
+        let mut tasks = vec![
             tokio::spawn(Arc::clone(&books).follow_lists()),
             tokio::spawn(Arc::clone(&books).follow_news()),
             tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
-        ]);
+        ];
+        if books.leases.is_some() {
+            tasks.push(tokio::spawn(Arc::clone(&books).follow_leases()));
+        }
+        let tasks = Mutex::new(tasks);
         let writing = Mutex::new(Some(tokio::spawn(Arc::clone(&books).write_notes(to_write))));
         let notes = Mutex::new(Some(notes));
         Ok(Self { books, seal_key, notes, writing, tasks, mark, standing })
@@ -164,6 +184,7 @@ impl RedisStore {
                 abort.abort();
             }
         }
+        self.books.give_back_leases().await;
         for task in self.stop() {
             // That it was ended is what was asked for.
             task.await.ok();
@@ -324,6 +345,11 @@ impl Books {
         let ahead_ms = self.memory().ahead_ms;
         let there = Time::from_ms(clock::now().ms().saturating_add(ahead_ms));
         (self.clock == RedisClock::Server).then(|| there.plus(self.link.limit()))
+    }
+
+    /// Whose time it is.
+    pub(super) const fn clock(&self) -> RedisClock {
+        self.clock
     }
 
     /// Can the books be sold from?

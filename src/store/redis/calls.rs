@@ -8,7 +8,7 @@ use super::asked::{Asked, AskedEnd, AskedHold, Given, shown_field};
 use super::books::{Books, random};
 use super::counters;
 use super::held::{self, Record};
-use super::link::Reply;
+use super::link::{Failed, Reply};
 use super::memory::OpenHold;
 use super::names::Names;
 use super::together::{Answer, Gathers, answers};
@@ -27,6 +27,36 @@ pub(super) fn call_text(call: &CallId) -> String {
     hex::encode(call.bytes())
 }
 
+/// Why nothing is held.
+pub(super) enum NotHeld {
+    /// So Redis says, or it may have held it.
+    Said(HoldRefused),
+    /// It certainly was not held, because Redis is away or cannot hold anything.
+    NotDone(StoreError),
+}
+
+impl From<HoldRefused> for NotHeld {
+    fn from(refused: HoldRefused) -> Self {
+        Self::Said(refused)
+    }
+}
+
+impl From<Failed> for NotHeld {
+    fn from(failed: Failed) -> Self {
+        let Failed { error, may_be_done } = failed;
+        if may_be_done { Self::Said(error.into()) } else { Self::NotDone(error) }
+    }
+}
+
+impl From<NotHeld> for HoldRefused {
+    fn from(not_held: NotHeld) -> Self {
+        match not_held {
+            NotHeld::Said(refused) => refused,
+            NotHeld::NotDone(error) => error.into(),
+        }
+    }
+}
+
 impl Books {
     /// Reserves what a charge asks for.
     pub(super) async fn hold(
@@ -34,9 +64,9 @@ impl Books {
         charge: &Charge,
         now: Time,
         deadline: Time,
-    ) -> Result<(), HoldRefused> {
+    ) -> Result<(), NotHeld> {
         if !self.knows_team(charge) {
-            return Err(HoldRefused::Stale);
+            return Err(HoldRefused::Stale.into());
         }
         let asked = Arc::new(Asked::of(charge));
         let namespace = charge.namespace.as_str().to_owned();
@@ -47,19 +77,20 @@ impl Books {
         let length_ms = deadline.ms().saturating_sub(now.ms());
         let ask = AskedHold { call: charge.call, length_ms, latest_ms: 0, asked };
         let answer = self.run_hold(charge, ask, now).await;
-        let held = answer.map_err(HoldRefused::from).and_then(|answer| match answer.word() {
+        let held = answer.map_err(NotHeld::from).and_then(|answer| match answer.word() {
             "held" => Ok(()),
             "stale" => {
                 self.distrust(charge);
-                Err(HoldRefused::Stale)
+                Err(HoldRefused::Stale.into())
             }
-            "refused" => Err(HoldRefused::Refused(refusal(charge, &answer))),
+            "refused" => Err(HoldRefused::Refused(refusal(charge, &answer)).into()),
             "late" => {
                 let why = "Redis answers later than anybody waits".to_owned();
-                Err(StoreError::Unavailable(why).into())
+                Err(HoldRefused::from(StoreError::Unavailable(why)).into())
             }
             strange => {
-                Err(StoreError::Read(format!("the hold's script answered {strange}")).into())
+                let why = format!("the hold's script answered {strange}");
+                Err(HoldRefused::from(StoreError::Read(why)).into())
             }
         });
         if held.is_err() {
@@ -222,6 +253,7 @@ impl Books {
         loop {
             let script = &self.link.scripts.sweep;
             let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
+            self.lapse_leases(namespace, &reply, now).await?;
             let late = held::late_holds(&reply);
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);

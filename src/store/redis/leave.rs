@@ -59,6 +59,13 @@ pub async fn migrate_to_file(
 
 /// A call that runs belongs to an instance that is still there, or was not long ago.
 fn nothing_runs(namespace: &str, snapshot: &Snapshot) -> Result<(), MigrateError> {
+    let leases = snapshot.leases.count();
+    if leases > 0 {
+        return Err(MigrateError::Refused(format!(
+            "{leases} leases of {namespace} are out: stop all instances, which gives them back; `paygate ledger leases` \
+             names them, `paygate ledger settle-lease` settles those of an instance that has died"
+        )));
+    }
     let is_running = |call: &OpenCall| call.state.is_none();
     let running = snapshot.image.calls.values().filter(|call| is_running(call)).count();
     let last =

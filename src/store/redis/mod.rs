@@ -18,11 +18,13 @@ mod credits;
 mod deeds;
 mod epochs;
 mod foreign;
+mod format;
 mod held;
 mod hints;
 mod import;
 mod journal;
 mod keys;
+mod lease;
 mod leave;
 mod link;
 mod lists;
@@ -56,6 +58,7 @@ use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
 pub use foreign::{ForeignKey, keys_of_paygate_mcp};
+pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
 pub use leave::migrate_to_file;
 pub use link::RedisStanding;
 pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_redis};
@@ -79,7 +82,7 @@ pub struct RedisOptions {
     pub copy: Option<PathBuf>,
 }
 
-/// How Redis is reached, beside its URL.
+/// How Redis is reached, beside its URL, and what is done while it is not.
 #[derive(Clone, Debug)]
 pub struct RedisReach {
     /// Certificates in PEM form that are trusted beside the system's.
@@ -90,6 +93,8 @@ pub struct RedisReach {
     pub connect_timeout: Duration,
     /// For one answer. What is asked again takes twice as long at most, all together.
     pub answer_timeout: Duration,
+    /// What is done while it cannot be reached.
+    pub on_unavailable: OnUnavailable,
 }
 
 impl Default for RedisReach {
@@ -99,6 +104,7 @@ impl Default for RedisReach {
             sentinel_login: None,
             connect_timeout: REDIS_CONNECT_TIMEOUT,
             answer_timeout: REDIS_ANSWER_TIMEOUT,
+            on_unavailable: OnUnavailable::Refuse,
         }
     }
 }

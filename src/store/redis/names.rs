@@ -19,6 +19,8 @@ pub(super) const CHANGES: &str = "pg:{_}:changes";
 pub(super) const NEWS: &str = "pg:news";
 /// What messages are sealed with that clients keep for any instance.
 pub(super) const SEAL: &str = "pg:seal";
+/// The number of the way in which all of this is written.
+pub(super) const FORMAT: &str = "pg:format";
 /// Why no books may be begun here: they are being moved, or have moved.
 pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
@@ -88,6 +90,11 @@ impl Names {
     /// Open holds by call.
     pub(super) fn holds(&self) -> String {
         self.name("holds")
+    }
+
+    /// What instances may sell while they are cut off, by lease.
+    pub(super) fn leases(&self) -> String {
+        self.name("leases")
     }
 
     /// What ends by itself, by the moment of its end.

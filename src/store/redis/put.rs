@@ -125,8 +125,10 @@ impl Whole {
         let names = Names::of(namespace);
         let mut writing = Writing { whole: self, commands: redis::pipe(), count: 0 };
         for (id, account) in &image.accounts {
-            let wanted = fields_of(image, id, account);
             let known = present.fields.get(id).map(Vec::as_slice).unwrap_or_default();
+            let mut wanted = fields_of(image, id, account);
+            // What is out on lease stays so.
+            present.leases.take_out(id, known, &mut wanted);
             writing.hash(&names.account(id), known, &wanted).await?;
         }
         for (id, fields) in &present.fields {

@@ -242,7 +242,7 @@ impl Store for RedisStore {
     }
 
     async fn hold(&self, charge: &Charge, now: Time, deadline: Time) -> Result<(), HoldRefused> {
-        self.books.hold(charge, now, deadline).await
+        self.books.hold_or_lease(charge, now, deadline).await
     }
 
     async fn check(&self, charge: &Charge, now: Time) -> Result<Result<(), Refusal>, StoreError> {
@@ -254,6 +254,9 @@ impl Store for RedisStore {
         settlement: Settlement,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
+        if let Some(settled) = self.books.settle_leased(&settlement, now) {
+            return settled;
+        }
         Ok((self.books.settle(settlement, None, now).await?, Durable::NOW))
     }
 
@@ -263,6 +266,7 @@ impl Store for RedisStore {
         show: Show,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
+        self.books.is_in_redis(&parking.key, &parking.call)?;
         Ok((self.books.park(parking, show, now).await?, Durable::NOW))
     }
 
@@ -283,6 +287,7 @@ impl Store for RedisStore {
         task: PaidTask,
         now: Time,
     ) -> Result<(Reading, Durable), StoreError> {
+        self.books.is_in_redis(&settlement.key, &settlement.call)?;
         Ok((self.books.settle(settlement, Some(task), now).await?, Durable::NOW))
     }
 
@@ -299,7 +304,13 @@ impl Store for RedisStore {
     }
 
     async fn read(&self, id: &KeyId, show: Show, now: Time) -> Result<Reading, StoreError> {
-        self.books.read(id, show, now).await
+        match self.books.read(id, show.clone(), now).await {
+            Err(StoreError::Unavailable(why)) => {
+                let leased = self.books.leased_reading(id, &show, now);
+                leased.ok_or(StoreError::Unavailable(why))
+            }
+            reading => reading,
+        }
     }
 
     async fn account(&self, id: &KeyId) -> Result<Account, StoreError> {
@@ -387,6 +398,7 @@ impl Store for RedisStore {
     }
 
     fn load(&self) -> BooksLoad {
+        let leased = self.books.leased();
         let memory = self.books.memory();
         BooksLoad {
             open_holds: memory.open.len(),
@@ -395,6 +407,7 @@ impl Store for RedisStore {
             compared: memory.compared,
             alerts_pending: memory.alerting.pending,
             alerts_fired: memory.alerting.fired,
+            leased,
         }
     }
 

@@ -86,7 +86,11 @@ impl Books {
             (memory.teams.contains_key(team), memory.doubts(team.as_str()))
         };
         if !is_known || is_doubted {
-            self.fresh_team(&key.namespace, team).await?;
+            match self.fresh_team(&key.namespace, team).await {
+                // Whatever is judged by it names its revision.
+                Err(StoreError::Unavailable(_)) if is_known => {}
+                fresh => drop(fresh?),
+            }
         }
         Ok(())
     }

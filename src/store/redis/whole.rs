@@ -7,7 +7,9 @@ use redis::{Value, cmd};
 
 use super::credits::{account_of, pairs};
 use super::epochs::Was;
+use super::format;
 use super::journal::{Entry, ROWS, Row};
+use super::lease::LeasesOut;
 use super::link::{Link, text};
 use super::names::{self, Names};
 use super::{RedisClock, RedisOptions, RedisPlace, RedisReach};
@@ -41,10 +43,12 @@ pub(super) struct Snapshot {
     pub(super) closed: Option<String>,
     /// The accounts as they are in Redis, so that only what differs is written.
     pub(super) fields: BTreeMap<AccountId, Vec<(String, String)>>,
+    /// What instances may sell on their own; in the image it is given back.
+    pub(super) leases: LeasesOut,
 }
 
 /// Fields of an account's hash that are neither its record nor its numbers.
-const OTHERS: [&str; 7] = ["rev", "record", "digest", "old", "gone", "parked", "held"];
+const OTHERS: [&str; 8] = ["rev", "record", "digest", "old", "gone", "parked", "held", "leased"];
 
 /// A link for questions about all there is: nobody waits for their answers to be served.
 pub(super) async fn patient_link(at: &RedisPlace) -> Result<Link, StoreError> {
@@ -60,7 +64,11 @@ pub(super) async fn patient_link(at: &RedisPlace) -> Result<Link, StoreError> {
 
 impl Whole {
     pub(super) async fn open(at: &RedisPlace) -> Result<Self, StoreError> {
-        Ok(Self { link: patient_link(at).await? })
+        let link = patient_link(at).await?;
+        match format::other(&link).await? {
+            Some(why) => Err(StoreError::Read(why)),
+            None => Ok(Self { link }),
+        }
     }
 
     /// Every tenant that has anything.
@@ -149,6 +157,7 @@ impl Whole {
         for account in accounts {
             read.cmd("HGETALL").arg(names.account(account));
         }
+        read.cmd("HGETALL").arg(names.leases());
         self.link.ask_all(&read).await
     }
 }
@@ -173,8 +182,9 @@ fn scores(value: Option<&Value>) -> Vec<(String, i64)> {
 }
 
 impl Snapshot {
-    fn read(accounts: &[AccountId], values: Vec<Value>) -> Self {
-        let mut snapshot = Self::default();
+    fn read(accounts: &[AccountId], mut values: Vec<Value>) -> Self {
+        let leases = LeasesOut::read(&pairs(values.pop().unwrap_or(Value::Nil)));
+        let mut snapshot = Self { leases, ..Self::default() };
         let places: BTreeMap<String, i64> = scores(values.first()).into_iter().collect();
         let hash = |index: usize| bytes(values.get(index));
         snapshot.meta(&hash(2));
@@ -272,7 +282,7 @@ impl Snapshot {
         if fields.is_empty() {
             return;
         }
-        let account = account_of(&fields);
+        let account = account_of(&self.leases.given_back(id, &fields));
         let known = account.counters().count();
         let counters =
             fields.iter().filter(|(name, _)| name != "last" && !OTHERS.contains(&name.as_str()));

@@ -13,6 +13,8 @@ pub(in crate::store::redis) struct Scripts {
     pub(in crate::store::redis) park: Script,
     pub(in crate::store::redis) sweep: Script,
     pub(in crate::store::redis) deed: Script,
+    pub(in crate::store::redis) lease: Script,
+    pub(in crate::store::redis) report: Script,
 }
 
 const COMMON: &str = include_str!("../lua/common.lua");
@@ -25,13 +27,16 @@ fn script(own: &str) -> Script {
 impl Scripts {
     pub(super) fn new() -> Self {
         let hold = include_str!("../lua/hold.lua");
+        let resolve = include_str!("../lua/resolve.lua");
         Self {
             hold: script(&format!("local is_check = false\n{hold}")),
             check: script(&format!("local is_check = true\n{hold}")),
-            resolve: script(include_str!("../lua/resolve.lua")),
+            resolve: script(&format!("local lease = nil\n{resolve}")),
             park: script(include_str!("../lua/park.lua")),
             sweep: script(include_str!("../lua/sweep.lua")),
             deed: script(include_str!("../lua/deed.lua")),
+            lease: script(include_str!("../lua/lease.lua")),
+            report: script(&format!("{}\n{resolve}", include_str!("../lua/report.lua"))),
         }
     }
 }

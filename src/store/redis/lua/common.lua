@@ -187,6 +187,17 @@ local function add_rolling(cell, bucket, amount)
     local kept = count ~= 0 and head .. whole(count) or ''
     cell.older = sub(cell.older, 1, from - 1) .. kept .. sub(cell.older, behind)
     cell.sum = cell.sum + amount
+  elseif amount > 0 and bucket >= bucket_of(cell.window, now) - BUCKETS then
+    -- Told late, of a time when nothing else was counted: it goes before the next younger one.
+    local place = 1
+    for at, behind in string.gmatch(cell.older, ' (%d+):%-?%d+()') do
+      if tonumber(at) > bucket then
+        break
+      end
+      place = behind
+    end
+    cell.older = sub(cell.older, 1, place - 1) .. head .. whole(amount) .. sub(cell.older, place)
+    cell.sum = cell.sum + amount
   end
 end
 
@@ -244,13 +255,17 @@ local function cells_of(postings, key_at, accounts)
     cells[index] = { account = account, field = field, amount = posting[2] }
   end
   for account, fields in pairs(unread) do
-    local found = call('HMGET', account.key, 'rev', 'held', 'last', unpack(fields))
+    local found = call('HMGET', account.key, 'rev', 'held', 'last', 'leased', unpack(fields))
     if account.rev == nil then
       account.rev = found[1]
       account.held, account.last = tonumber(found[2] or 0), tonumber(found[3] or 0)
+      -- What instances may use up on their own, by counter; mostly nothing.
+      account.leased = found[4] and cjson.decode(found[4]) or {}
     end
     for index, field in ipairs(fields) do
-      account.cells[field] = read_counter(field, found[index + 3] or nil)
+      local cell = read_counter(field, found[index + 4] or nil)
+      cell.leased = tonumber(account.leased[field] or 0)
+      account.cells[field] = cell
     end
   end
   for _, one in ipairs(cells) do

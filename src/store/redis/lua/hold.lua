@@ -51,7 +51,8 @@ end
 local function refused(kind)
   for index, one in ipairs(kind.cells) do
     local cell = one.cell
-    local value = cell.value + cell.asked
+    -- What is out on lease may be used up at any moment.
+    local value = cell.value + cell.leased + cell.asked
     local after = value + one.amount
     -- false, or {1, most}, or {-1, least}
     local bound = kind.bounds[index]

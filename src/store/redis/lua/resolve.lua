@@ -65,12 +65,18 @@ end
 
 local ended = {}
 local function refused(one, how, record)
+  if lease and one.number <= tonumber(lease.reported) then
+    return 'ended'
+  end
+  record = one.record or record
   if not record or ended[one.call] then
     return 'ended'
   end
   local at, deadline, text = match(record, '^(%d+) (%d+) %S+\n(.*)$')
   one.at, one.deadline, one.terms = at, deadline, terms_of(text)
-  if how.kind == 'capture' and now >= tonumber(deadline) then
+  if lease then
+    make_free(one)
+  elseif how.kind == 'capture' and now >= tonumber(deadline) then
     return 'late'
   elseif how.kind == 'expire' and now < tonumber(deadline) then
     return 'early'
@@ -84,7 +90,9 @@ local function refused(one, how, record)
   return not parts and 'unfit'
 end
 
--- Only counters that something goes back to are read; a call that is paid for whole reads none.
+-- Only counters that something goes back to are read; a call that is paid for whole reads none. What is held
+-- is written at the end.
+local held_less = {}
 local function give_back(one, how)
   local back = one.parts.back
   if #back > 0 then
@@ -94,6 +102,9 @@ local function give_back(one, how)
     end
     apply(accounts, tonumber(one.at))
     write_accounts(accounts)
+  end
+  for _, held in ipairs(one.parts.held) do
+    held_less[held[1]] = (held_less[held[1]] or 0) + held[2]
   end
 end
 
@@ -133,16 +144,17 @@ local function keep_answer(one)
   call('ZADD', KEYS[3], till, 'kept:' .. keep.id)
 end
 
-local results, held_less, finished, not_due = {}, {}, {}, {}
+local results, finished, not_due = {}, {}, {}
 for index, one in ipairs(ends) do
   local how = one.like and ends[one.like] or one
   local why = refused(one, how, records[index])
   results[index] = why
   if not why then
     write_row(one, how)
-    give_back(one, how)
-    for _, held in ipairs(one.parts.held) do
-      held_less[held[1]] = (held_less[held[1]] or 0) + held[2]
+    if lease then
+      book(one)
+    else
+      give_back(one, how)
     end
     ended[one.call] = true
     finished[#finished + 1] = one.call
@@ -176,6 +188,9 @@ for index, one in ipairs(ends) do
     end
     results[index] = shown[how]
   end
+end
+if lease then
+  save_lease()
 end
 save_time()
 return reply('done', results)
