@@ -7,7 +7,7 @@ use crate::contestants::{Contestant, setup_with};
 use crate::load::{Load, Spread, Tool};
 use crate::parts::{CELLS, Cell, Settings, measure, table};
 use crate::report::goal;
-use crate::support::{RedisServer, Request, eventually};
+use crate::support::{RedisServer, Request, eventually, rpc_request};
 
 const SHARE_WANTED: f64 = 0.9;
 /// An instance has leases of so many keys, each for a thousand calls: together enough for a slice or two.
@@ -49,20 +49,19 @@ fn go_away(settings: &Settings, redis: &RedisServer, contestant: &Contestant) {
         let health = Request::new("GET", "/health").send(&contestant.address.to_string());
         health.map_or(Value::Null, |health| health.json()["redis"].clone())
     };
-    eventually("Redis is there", || health()["connected"] == true);
-    let cell = Cell { tool: Tool::Instant, connections: 1 };
-    let each = Load { spread: Spread::EachOnce, ..settings.load(contestant, cell) };
+    // What is known of keys is read anew once news are heard again, and has to be known when Redis goes.
+    eventually("Redis is there", || {
+        let health = health();
+        health["connected"] == true && health["pubsub"] == true
+    });
+    let once = Cell { tool: Tool::Instant, connections: 1 };
+    let each = Load { spread: Spread::EachOnce, ..settings.load(contestant, once) };
     each.run();
     eventually("all of it is on lease", || health()["leasedCredits"] == CREDITS_ON_LEASE);
     redis.freeze();
-    let key = &contestant.keys[0];
+    let (key, address) = (&contestant.keys[0], contestant.address.to_string());
     eventually("it is sold from leases", || {
-        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": {"name": "instant", "arguments": {}}});
-        let call = Request::new("POST", "/mcp").header("X-API-Key", key).json(&call);
-        call.send(&contestant.address.to_string()).is_ok_and(|answer| {
-            let answer = answer.json();
-            answer.get("error").is_none() && answer["result"]["isError"] != true
-        })
+        let asked = rpc_request(key, "tools/call", &json!({"name": "instant", "arguments": {}}));
+        asked.send(&address).is_ok_and(|answer| answer.json()["result"].is_object())
     });
 }

@@ -264,8 +264,16 @@ async fn redis_holds_no_raw_key_and_every_tenant_is_one_slot() {
     assert!(found(key.id.as_str()), "names can be found");
     assert!(!found(raw(1).reveal()));
     for name in server.cli(&["KEYS", "*"]).lines() {
-        let outside =
-            ["pg:{_}:", "pg:digest:", "pg:key:", "pg:keys", "pg:namespaces", "pg:order", "pg:seal"];
+        let outside = [
+            "pg:{_}:",
+            "pg:digest:",
+            "pg:format",
+            "pg:key:",
+            "pg:keys",
+            "pg:namespaces",
+            "pg:order",
+            "pg:seal",
+        ];
         let known = outside.iter().any(|head| name.starts_with(head));
         assert!(known || name.starts_with("pg:{default}:"), "{name}");
     }
