@@ -68,12 +68,17 @@ impl Scripts {
         })
     }
 
-    /// A command as Redis reads it, from whoever has seen nothing of the journal.
+    /// A command as Redis reads it, from whoever has seen nothing of the journal and waits for ever.
     fn bytes(&self, words: &[String]) -> Vec<u8> {
         let keys: usize = words[2].parse().expect("a number of keys");
         let mut text = format!("*{}\r\n", words.len());
         for (index, word) in words.iter().enumerate() {
-            let word = if index == keys + 5 { "0 " } else { word };
+            let is_moment = word.len() == 13 && word.bytes().all(|byte| byte.is_ascii_digit());
+            let word = match index {
+                _ if index == keys + 5 => "0 ",
+                _ if is_moment => "0",
+                _ => word,
+            };
             text += &format!("${}\r\n{word}\r\n", word.len());
         }
         text.into_bytes()

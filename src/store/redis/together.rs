@@ -203,9 +203,9 @@ impl Books {
         ask: A,
         now: Time,
     ) -> Result<Answer, Failed> {
-        let undone = |why: &str| {
+        let away = |why: &str, may_be_done| {
             let error = StoreError::Unavailable(why.to_owned());
-            Failed { error, may_be_done: false }
+            Failed { error, may_be_done }
         };
         match A::lines(self).enter(namespace, ask, now) {
             Way::AtOnce(ask) => {
@@ -214,9 +214,9 @@ impl Books {
                 answers.into_iter().next().ok_or_else(strange)
             }
             Way::Waits(told) => {
-                told.await.unwrap_or_else(|_| Err(undone("this instance is stopping")))
+                told.await.unwrap_or_else(|_| Err(away("this instance is stopping", true)))
             }
-            Way::Full => Err(undone("too much waits for Redis already")),
+            Way::Full => Err(away("too much waits for Redis already", false)),
         }
     }
 
