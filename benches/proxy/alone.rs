@@ -54,7 +54,7 @@ impl Scripts {
             let end = Instant::now() + duration;
             let mut all = JoinSet::new();
             for number in 0..connections {
-                let (hold, resolve) = (self.bytes(&self.hold), self.bytes(&self.end));
+                let (hold, resolve) = (Self::bytes(&self.hold), Self::bytes(&self.end));
                 all.spawn(one_after_the_other(
                     port,
                     number,
@@ -69,7 +69,7 @@ impl Scripts {
     }
 
     /// A command as Redis reads it, from whoever has seen nothing of the journal and waits for ever.
-    fn bytes(&self, words: &[String]) -> Vec<u8> {
+    fn bytes(words: &[String]) -> Vec<u8> {
         let keys: usize = words[2].parse().expect("a number of keys");
         let mut text = format!("*{}\r\n", words.len());
         for (index, word) in words.iter().enumerate() {

@@ -117,7 +117,7 @@ impl Load {
         let pause =
             self.at_most.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
         // The turns of the connections are spread evenly.
-        let mut turn = start - self.warm_up
+        let mut turn = Instant::now()
             + pause.unwrap_or_default().mul_f64(index as f64 / self.connections as f64);
         loop {
             if let Some(pause) = pause {

@@ -33,10 +33,10 @@ pub fn shared(settings: &Settings) -> String {
     let mut cells = Vec::new();
     let mut scripts = String::new();
     for cell in &CELLS[..3] {
-        let calls = calls_of(&quick);
+        let before = calls_of(&quick);
         let ended = journal_of(&quick);
         cells.push(measure(settings, &contestants, *cell, || ()));
-        let each = (calls_of(&quick) - calls) / (journal_of(&quick) - ended).max(1.0);
+        let each = (calls_of(&quick) - before) / (journal_of(&quick) - ended).max(1.0);
         scripts += &goal(
             &format!("{} connections: two scripts a call at most", cell.connections),
             each <= 2.01,
