@@ -98,7 +98,12 @@ fn what_would_not_start_is_not_written() {
     let setup = Setup::new();
     for (args, words) in [
         (&["--price", "1.5"][..], &["Nothing was written", "defaultCreditsPerCall"][..]),
-        (&["--server", "'"], &["Nothing was written", "serverCommand"]),
+        (&["--server", "'"], &["nothing was written", "neither a command line"]),
+        (
+            &["--server", "no-such-program -x"],
+            &["nothing was written", "no program no-such-program"],
+        ),
+        (&["--server", "./server.py"], &["nothing was written", "no program ./server.py"]),
         (&["--remote-url", "ftp://x"], &["Nothing was written", "remoteUrl"]),
         (&["--config", "/no/such/folder/p.json"], &["/no/such/folder", "cannot be written"]),
     ] {

@@ -112,7 +112,9 @@ fn a_call_is_explained_from_its_hold_to_its_refund() {
 
     let refund = ["refund", charged, "--reason", "the answer was wrong"];
     assert_eq!(paygate.answered(&refund)["refunded"], 3);
-    assert_eq!(paygate.answered(&refund)["credits"], 10);
+    let again = paygate.command(&refund);
+    assert_eq!((again.code(), &*row(&again.stdout, "credits")[1]), (Some(0), "10"), "{again:#?}");
+    assert_eq!(again.stderr, "This was done before: nothing more was done now.\n");
     let told = paygate.said(&["explain", charged]);
     assert!(told.contains("given back, because: the answer was wrong"), "{told}");
     assert_eq!(row(&told, "balance")[1..], ["ever", &id, "-3", "-3", "3"]);

@@ -1,5 +1,5 @@
-//! The store's contract, and what the embedded store adds to it: restarts, crashes, verification.
-//! A crash is the file as another process would find it: copied, with its log, while it is open.
+//! What the embedded store adds to the contract of all stores: restarts, crashes, verification. A crash is the
+//! file as another process would find it: copied, with its log, while it is open.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,26 +14,19 @@ mod kept;
 mod parked;
 #[path = "store_local/sums.rs"]
 mod sums;
+mod support_books;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use paygate::gate::{self, CallFacts, Charge, Policy, Request, ToolPolicy};
 use paygate::ledger::{CreditKind, names};
-use paygate::model::ids::{CallId, KeyId};
-use paygate::model::key::{IpAllowlist, Key};
-use paygate::model::namespace::Namespace;
-use paygate::model::secret::RawKey;
+use paygate::model::ids::KeyId;
+use paygate::model::key::Key;
 use paygate::model::time::Time;
 use paygate::store::local::{Durability, LocalOptions, LocalStore, verify};
-use paygate::store::{Creation, Credited, ItemEnd, Show, Store, StoreError, settlement};
+use paygate::store::{Credited, Show, Store, StoreError, settlement};
 
-const NOW: i64 = 1_800_000_000_000;
-
-fn now() -> Time {
-    Time::from_ms(NOW)
-}
+use support_books::{FREE, NOW, PAID, call, charge, deadline, key, made, now, raw};
 
 struct Folder(PathBuf);
 
@@ -68,60 +61,6 @@ impl Drop for Folder {
 
 fn open(path: &Path, durability: Durability) -> LocalStore {
     LocalStore::open(&LocalOptions { path: Some(path.to_owned()), durability }, now()).unwrap()
-}
-
-fn raw(number: u8) -> RawKey {
-    RawKey::from_random([number; 24])
-}
-
-fn key(number: u8) -> Key {
-    let id = KeyId::from_random([number; 8]);
-    let mut key = Key::new(id, &raw(number), &format!("customer {number}"), now());
-    key.tags = [("plan".to_owned(), "gold".to_owned())].into();
-    key.ip_allowlist = IpAllowlist::parse(["10.0.0.0/8"].into_iter()).unwrap();
-    key.revision = 1;
-    key
-}
-
-async fn made(store: &LocalStore, number: u8, credits: i64) -> Arc<Key> {
-    match store.create_key(key(number), credits, None.into(), now()).await.unwrap() {
-        Creation::Made(key) => key,
-        Creation::Repeated(note) => panic!("repeated: {note}"),
-    }
-}
-
-fn charge(key: &Key, call: u8, tools: &[&str]) -> Charge {
-    let mut policy = Policy { default_price: 2, key_rate: 1_000, ..Policy::default() };
-    policy.tools.insert("dear".to_owned(), ToolPolicy::new("dear", Some(30), 5, 0));
-    let calls: Vec<CallFacts<'_>> =
-        tools.iter().map(|tool| CallFacts { tool, arguments: None }).collect();
-    let request = Request {
-        now: now(),
-        address: "10.0.0.1".parse().unwrap(),
-        credential_shown: true,
-        key: Some(key),
-        namespace: Some(&Namespace::unwritten("default")),
-        team: None,
-        calls: &calls,
-        in_batch: tools.len() > 1,
-    };
-    gate::admit(&policy, &request, CallId::from_random([call; 16])).unwrap()
-}
-
-const PAID: ItemEnd = ItemEnd { paid: true, outcome: "result" };
-const FREE: ItemEnd = ItemEnd { paid: false, outcome: "timeout" };
-
-fn deadline() -> Time {
-    now().plus(Duration::from_mins(1))
-}
-
-async fn call(store: &LocalStore, key: &Key, id: u8, tools: &[&str], ends: &[ItemEnd]) -> i64 {
-    let charge = charge(key, id, tools);
-    store.hold(&charge, now(), deadline()).await.unwrap();
-    let (reading, durable) =
-        store.settle(settlement(&charge, ends, Show::BALANCE), now()).await.unwrap();
-    durable.wait().await.unwrap();
-    reading.available
 }
 
 #[tokio::test]

@@ -110,6 +110,59 @@ fn usage_is_listed_filtered_and_paged_and_survives_a_kill() {
 }
 
 #[test]
+fn an_outcome_that_there_is_not_is_refused_with_those_that_there_are() {
+    let paygate = Setup::new().ephemeral().without_child_log().start();
+    use_it(&paygate);
+    for event in events(&paygate, "") {
+        let outcome = event["outcome"].as_str().unwrap();
+        assert!(!events(&paygate, &format!("outcome={outcome}")).is_empty(), "{outcome}");
+    }
+    let refused = paygate.admin_get("/usage?outcome=foo");
+    assert_eq!(refused.status, 400);
+    for word in ["\\\"foo\\\"", "allowed", "tool_error", "insufficient_credits"] {
+        assert!(refused.text().contains(word), "{word} is missing in {}", refused.text());
+    }
+    let ended = paygate.command(&["usage", "--outcome", "foo"]);
+    assert!(ended.code() == Some(1) && ended.stderr.contains("tool_error"), "{ended:#?}");
+}
+
+#[test]
+fn old_usage_is_forgotten_and_the_books_are_not() {
+    let setup = Setup::new().without_child_log();
+    let paygate = setup.start();
+    let (rich, _) = use_it(&paygate);
+    let all = events(&paygate, "").len();
+    let balance = |paygate: &Paygate| get(paygate, &format!("/keys/{rich}"))["credits"].clone();
+    let before = balance(&paygate);
+    paygate.stop().expect_success();
+    let books = rusqlite::Connection::open(setup.database()).unwrap();
+    for (table, column) in [
+        ("refused", "at"),
+        ("usage_marks", "start"),
+        ("usage_hours", "start"),
+        ("usage_days", "start"),
+        ("usage_tools", "start"),
+    ] {
+        let two_days_ago = format!("UPDATE {table} SET {column} = {column} - 2 * 86400000");
+        assert!(books.execute(&two_days_ago, []).unwrap() > 0, "{table}");
+    }
+    drop(books);
+    // Not with the default …
+    let paygate = setup.start();
+    assert_eq!(events(&paygate, "").len(), all);
+    paygate.stop().expect_success();
+    // … and at every start and every minute with less than that.
+    let setup = setup.config(json!({"retention": {"usageDays": 1}}));
+    let paygate = setup.start();
+    support::eventually("old usage is gone", || {
+        events(&paygate, "").is_empty() && get(&paygate, "/status")["usage"]["totalCalls"] == 0
+    });
+    assert_eq!(balance(&paygate), before);
+    paygate.stop().expect_success();
+    setup.verify().expect_success();
+}
+
+#[test]
 fn usage_as_csv_runs_no_formula() {
     let paygate = Setup::new().ephemeral().without_child_log().start();
     use_it(&paygate);

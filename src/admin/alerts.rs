@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Problem, to_json};
-use super::body::{Json, Members};
-use super::number::{NotWhole, thousandths, whole};
-use super::query::Query;
-use super::{Admin, Call, fields};
+use super::wire::answer::{Answer, Problem, to_json};
+use super::wire::body::{Json, Members};
+use super::wire::fields;
+use super::wire::number::{NotWhole, thousandths, whole};
+use super::wire::query::Query;
+use super::{Admin, Call};
 use crate::events::alerts;
 use crate::model::alert::{AlertKind, AlertRule, Decimal};
 use crate::model::audit::AuditEvent;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Answer, Problem};
+use super::wire::answer::{Answer, Problem};
 use super::{Admin, Call};
 
 pub(super) async fn show(admin: Arc<Admin>, _call: Call) -> Result<Answer, Problem> {

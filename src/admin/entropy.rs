@@ -1,6 +1,6 @@
 //! Random bytes for new credentials and ids.
 
-use super::answer::Problem;
+use super::wire::answer::Problem;
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N], Problem> {
     let mut bytes = [0; N];

@@ -1,53 +1,23 @@
-//! The operator's API: one file per noun. [`router`] is built from the one table in `routes.rs`,
-//! which also says who may call what.
+//! The operator's API: one file per noun, in folders by subject. [`router`] is built from the one table in
+//! `routes.rs`, which also says who may call what.
 //!
 //! Must never: show or log a raw key outside the answer that made it, change a record or a balance
 //! except through the store, or answer before that change is durable.
 
-mod acl;
-mod actor;
-mod adjust;
+mod access;
 mod alerts;
-mod analytics;
-mod answer;
 mod audit;
-mod auth;
-mod balance;
-mod body;
 mod config;
-mod csv;
+mod credits;
 mod entropy;
-mod events;
-mod expiry;
-mod explain;
-mod fields;
-mod ip;
 mod keys;
-mod limits;
-mod metrics;
 mod namespaces;
-mod number;
-mod once;
 mod openapi;
-mod query;
-mod quota;
-mod refund;
-mod refusals;
-mod revoke;
-mod rotate;
+mod reports;
 mod routes;
-mod search;
-mod status;
-mod stream;
-mod subject;
-mod tags;
 mod teams;
-mod tokens;
-mod topup;
-mod usage;
-mod usage_list;
-mod view;
 mod webhooks;
+mod wire;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -72,15 +42,15 @@ use crate::model::ids::KeyId;
 use crate::model::time::Time;
 use crate::model::usage::Refused;
 use crate::store::{Store, clock};
-use actor::Actor;
-use answer::{Answer, Problem};
-use auth::AdminAuth;
-use body::Members;
-use fields::KeyRef;
-use metrics::Scrapes;
-use refusals::Refusals;
+use access::actor::Actor;
+use access::auth::AdminAuth;
+use audit::refusals::Refusals;
+use reports::metrics::Scrapes;
 use routes::{Access, ROUTES, Route};
 pub use routes::{endpoints, route_of};
+use wire::answer::{Answer, Problem};
+use wire::body::Members;
+use wire::fields::KeyRef;
 
 /// What only the running proxy knows.
 pub trait Live: Send + Sync {
@@ -273,7 +243,7 @@ async fn perform(
 ) -> Result<Answer, Problem> {
     route.access.check(&call.actor)?;
     if matches!(route.method, Method::POST | Method::PATCH) {
-        call.body = body::read(body, admin.options.body_bytes_max).await?;
+        call.body = wire::body::read(body, admin.options.body_bytes_max).await?;
     }
     (route.handler)(Arc::clone(admin), call.clone()).await
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::answer::{Answer, Problem, in_background};
-use super::body::{Json, Members};
-use super::query::Query;
-use super::subject::ATTEMPTS_MAX;
-use super::{Admin, Call, fields};
+use super::keys::subject::ATTEMPTS_MAX;
+use super::wire::answer::{Answer, Problem, in_background};
+use super::wire::body::{Json, Members};
+use super::wire::fields;
+use super::wire::query::Query;
+use super::{Admin, Call};
 use crate::model::key::ToolList;
 use crate::model::namespace::{Namespace, TenantSum};
 use crate::store::StoreError;

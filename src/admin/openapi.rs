@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Problem};
 use super::routes::{Access, ROUTES, Route, Takes};
+use super::wire::answer::{Answer, Problem};
 use super::{Admin, Call};
 
 /// Every schema by name.

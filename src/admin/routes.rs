@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use axum::http::Method;
 
-use super::actor::Actor;
-use super::answer::{Answer, Problem};
+use super::access::actor::Actor;
+use super::wire::answer::{Answer, Problem};
 use super::{
-    Admin, Call, acl, adjust, alerts, analytics, audit, balance, config, expiry, explain, ip, keys,
-    limits, metrics, namespaces, openapi, quota, refund, revoke, rotate, search, status, tags,
-    teams, tokens, topup, usage_list, webhooks,
+    Admin, Call, access, alerts, audit, config, credits, keys, namespaces, openapi, reports, teams,
+    webhooks,
 };
 use crate::model::token::Role;
 use Takes::{Body, Money, Nothing, Query};
@@ -122,28 +121,28 @@ macro_rules! route {
 #[rustfmt::skip]
 pub(super) static ROUTES: &[Route] = &[
     route!(GET "/openapi.json" Public openapi::show, "openApi" "This description of the admin API", Nothing => 200 "Document"),
-    route!(GET "/balance" Public balance::show, "balance" "Credits and limits of a key", Nothing => 200 "Balance"),
+    route!(GET "/balance" Public credits::balance::show, "balance" "Credits and limits of a key", Nothing => 200 "Balance"),
     route!(POST "/keys" Admin keys::create::create, "createKey" "Create an API key", Money("NewKey") => 201 "CreatedKey"),
     route!(GET "/keys" Viewer keys::list::list, "listKeys" "List API keys", Query(&["namespace", "limit", "cursor"]) => 200 "Keys"),
     route!(GET "/keys/{id}" Viewer keys::one::show, "showKey" "Show an API key", Nothing => 200 "Key"),
     route!(PATCH "/keys/{id}" Admin keys::one::patch, "changeKey" "Change an API key", Body("ChangedKey") => 200 "Key"),
     route!(DELETE "/keys/{id}" Admin keys::one::delete, "deleteKey" "Delete an API key", Nothing => 200 "DoneWithId"),
-    route!(POST "/topup" Admin topup::add, "topUp" "Add credits to a key", Money("TopUp") => 200 "NewBalance"),
-    route!(POST "/credits/adjust" Admin adjust::adjust, "adjustCredits" "Correct a key's credits", Money("Adjustment") => 200 "NewBalance"),
-    route!(GET "/calls/{id}" Viewer explain::show, "explainCall" "What was decided of a call, charged, and why", Nothing => 200 "ExplainedCall"),
-    route!(POST "/calls/{id}/refund" Admin refund::refund, "refundCall" "Give back what a call cost", Money("Refund") => 200 "Refunded"),
-    route!(POST "/keys/revoke" Admin revoke::revoke, "revokeKey" "Revoke an API key", Body("OneKey") => 200 "Done"),
+    route!(POST "/topup" Admin credits::topup::add, "topUp" "Add credits to a key", Money("TopUp") => 200 "NewBalance"),
+    route!(POST "/credits/adjust" Admin credits::adjust::adjust, "adjustCredits" "Correct a key's credits", Money("Adjustment") => 200 "NewBalance"),
+    route!(GET "/calls/{id}" Viewer reports::explain::show, "explainCall" "What was decided of a call, charged, and why", Nothing => 200 "ExplainedCall"),
+    route!(POST "/calls/{id}/refund" Admin credits::refund::refund, "refundCall" "Give back what a call cost", Money("Refund") => 200 "Refunded"),
+    route!(POST "/keys/revoke" Admin keys::revoke::revoke, "revokeKey" "Revoke an API key", Body("OneKey") => 200 "Done"),
     route!(POST "/keys/suspend" Admin keys::suspend::suspend, "suspendKey" "Close an API key for a while", Body("OneKey") => 200 "Done"),
     route!(POST "/keys/resume" Admin keys::suspend::resume, "resumeKey" "Open a suspended API key", Body("OneKey") => 200 "Done"),
-    route!(POST "/keys/rotate" Admin rotate::rotate, "rotateKey" "Replace the credential of an API key", Body("Rotation") => 200 "Rotated"),
-    route!(POST "/keys/acl" Admin acl::set, "setAcl" "Set the tools that a key may call", Body("KeyTools") => 200 "SetTools"),
-    route!(POST "/keys/expiry" Admin expiry::set, "setExpiry" "Set or remove a key's expiry", Body("KeyExpiry") => 200 "SetExpiry"),
-    route!(POST "/keys/quota" Admin quota::set, "setQuota" "Set a key's daily and monthly quota", Body("KeyQuota") => 200 "SetQuota"),
-    route!(POST "/keys/tags" Admin tags::merge, "setTags" "Set a key's tags", Body("KeyTags") => 200 "SetTags"),
-    route!(POST "/keys/ip" Admin ip::set, "setIpAllowlist" "Set the addresses a key may call from", Body("KeyAddresses") => 200 "SetAddresses"),
-    route!(POST "/keys/search" Viewer search::search, "searchKeys" "Find keys by tag", Body("KeySearch") => 200 "FoundKeys"),
-    route!(POST "/limits" Admin limits::set, "limits" "Set a key's spending limit", Body("KeyLimit") => 200 "SetLimit"),
-    route!(GET "/status" Viewer status::show, "status" "Keys and usage", Query(&["namespace"]) => 200 "Status"),
+    route!(POST "/keys/rotate" Admin keys::rotate::rotate, "rotateKey" "Replace the credential of an API key", Body("Rotation") => 200 "Rotated"),
+    route!(POST "/keys/acl" Admin keys::acl::set, "setAcl" "Set the tools that a key may call", Body("KeyTools") => 200 "SetTools"),
+    route!(POST "/keys/expiry" Admin keys::expiry::set, "setExpiry" "Set or remove a key's expiry", Body("KeyExpiry") => 200 "SetExpiry"),
+    route!(POST "/keys/quota" Admin keys::quota::set, "setQuota" "Set a key's daily and monthly quota", Body("KeyQuota") => 200 "SetQuota"),
+    route!(POST "/keys/tags" Admin keys::tags::merge, "setTags" "Set a key's tags", Body("KeyTags") => 200 "SetTags"),
+    route!(POST "/keys/ip" Admin keys::ip::set, "setIpAllowlist" "Set the addresses a key may call from", Body("KeyAddresses") => 200 "SetAddresses"),
+    route!(POST "/keys/search" Viewer keys::search::search, "searchKeys" "Find keys by tag", Body("KeySearch") => 200 "FoundKeys"),
+    route!(POST "/limits" Admin keys::limits::set, "limits" "Set a key's spending limit", Body("KeyLimit") => 200 "SetLimit"),
+    route!(GET "/status" Viewer reports::status::show, "status" "Keys and usage", Query(&["namespace"]) => 200 "Status"),
     route!(GET "/namespaces" Viewer namespaces::list, "namespaces" "List namespaces", Query(&["namespace"]) => 200 "Namespaces"),
     route!(POST "/namespaces" Operator namespaces::set, "setNamespace" "Suspend a namespace, or set its tools", Body("NamespaceChange") => 200 "SetNamespace"),
     route!(GET "/teams" Viewer teams::list, "teams" "List teams", Query(&["namespace"]) => 200 "Teams"),
@@ -153,12 +152,12 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/teams/assign" Admin teams::assign, "teamsAssign" "Put a key into a team", Body("TeamKey") => 200 "Done"),
     route!(POST "/teams/remove" Admin teams::remove, "teamsRemove" "Take a key out of a team", Body("TeamKey") => 200 "Done"),
     route!(GET "/teams/usage" Viewer teams::usage, "teamsUsage" "What a team and its keys have used", Query(&["teamId"]) => 200 "TeamUsage"),
-    route!(GET "/usage" Viewer usage_list::list, "usage" "What became of calls, oldest first", Query(&["namespace", "since", "until", "key", "team", "tool", "outcome", "label", "limit", "cursor", "format"]) => 200 "UsageList"),
-    route!(GET "/analytics" Viewer analytics::show, "analytics" "Usage by hour or day, by tool and by key", Query(&["namespace", "from", "to", "granularity", "label", "top"]) => 200 "Analytics"),
-    route!(GET "/metrics" Scraper metrics::show, "metrics" "Counters for Prometheus", Nothing => 200 "Metrics"),
-    route!(GET "/audit" Viewer audit::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
-    route!(GET "/audit/export" Viewer audit::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
-    route!(GET "/audit/stats" Viewer audit::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
+    route!(GET "/usage" Viewer reports::usage_list::list, "usage" "What became of calls, oldest first", Query(&["namespace", "since", "until", "key", "team", "tool", "outcome", "label", "limit", "cursor", "format"]) => 200 "UsageList"),
+    route!(GET "/analytics" Viewer reports::analytics::show, "analytics" "Usage by hour or day, by tool and by key", Query(&["namespace", "from", "to", "granularity", "label", "top"]) => 200 "Analytics"),
+    route!(GET "/metrics" Scraper reports::metrics::show, "metrics" "Counters for Prometheus", Nothing => 200 "Metrics"),
+    route!(GET "/audit" Viewer audit::log::list, "audit" "What operators did, newest first", Query(&["namespace", "types", "actor", "since", "until", "limit", "offset", "cursor"]) => 200 "AuditPage"),
+    route!(GET "/audit/export" Viewer audit::log::export, "auditExport" "The audit log as JSON or CSV", Query(&["namespace", "types", "actor", "since", "until", "format"]) => 200 "AuditExport"),
+    route!(GET "/audit/stats" Viewer audit::log::stats, "auditStats" "Numbers of the audit log", Query(&["namespace", "types", "actor", "since", "until"]) => 200 "AuditStats"),
     route!(GET "/alerts" Viewer alerts::list, "alerts" "What the rules for alerts had to say, since it was last read", Query(&["namespace"]) => 200 "Alerts"),
     route!(POST "/alerts" Operator alerts::configure, "setAlerts" "Replace the rules for alerts", Body("AlertRules") => 200 "SetAlertRules"),
     route!(GET "/webhooks/stats" Operator webhooks::stats, "webhookStats" "How webhooks stand", Nothing => 200 "WebhookStats"),
@@ -168,9 +167,9 @@ pub(super) static ROUTES: &[Route] = &[
     route!(POST "/webhooks/test" Operator webhooks::test, "testWebhook" "Send a test event at once, and say what came back", Body("NoMembers") => 200 "WebhookTest"),
     route!(GET "/config" Host config::show, "showConfig" "The configuration that holds, without its secrets", Nothing => 200 "Config"),
     route!(POST "/config/reload" Host config::reload, "reloadConfig" "Read the configuration file anew", Body("NoMembers") => 200 "Reloaded"),
-    route!(POST "/admin/tokens" Owner tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
-    route!(GET "/admin/tokens" Owner tokens::list, "listAdminTokens" "List admin tokens", Nothing => 200 "AdminTokens"),
-    route!(DELETE "/admin/tokens/{id}" Owner tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),
+    route!(POST "/admin/tokens" Owner access::tokens::create, "createAdminToken" "Let another operator in", Body("NewAdminToken") => 201 "AdminToken"),
+    route!(GET "/admin/tokens" Owner access::tokens::list, "listAdminTokens" "List admin tokens", Nothing => 200 "AdminTokens"),
+    route!(DELETE "/admin/tokens/{id}" Owner access::tokens::revoke, "revokeAdminToken" "Revoke an admin token", Nothing => 200 "DoneWithId"),
 ];
 
 /// The route that a path belongs to.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::answer::{Answer, Problem, to_json};
-use super::body::{Json, Members};
 use super::entropy::random;
-use super::fields::KeyRef;
-use super::query::Query;
-use super::subject::{ATTEMPTS_MAX, Fit};
-use super::view::Shown;
-use super::{Admin, Call, fields, keys};
+use super::keys::subject::{ATTEMPTS_MAX, Fit};
+use super::keys::view::Shown;
+use super::wire::answer::{Answer, Problem, to_json};
+use super::wire::body::{Json, Members};
+use super::wire::fields;
+use super::wire::fields::KeyRef;
+use super::wire::query::Query;
+use super::{Admin, Call, keys};
 use crate::ledger::{CounterName, names};
 use crate::model::audit::AuditEvent;
 use crate::model::key::{Key, Quota};

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{Answer, Problem, to_json};
-use super::stream::{self, Source};
-use super::view::Shown;
-use super::{Admin, Call, fields};
+use super::keys::view::Shown;
+use super::wire::answer::{Answer, Problem, to_json};
+use super::wire::fields;
+use super::wire::stream::{self, Source};
+use super::{Admin, Call};
 use crate::events::webhooks::{Replaying, Standing};
 use crate::model::webhook::DeadLetter;
 

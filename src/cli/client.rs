@@ -133,6 +133,9 @@ pub(super) fn show_as(
     } else {
         output::print(&text(&answer.json()?));
     }
+    if answer.header("idempotency-replayed").is_some() {
+        output::error("This was done before: nothing more was done now.");
+    }
     Ok(())
 }
 

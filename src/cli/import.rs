@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 use tokio::runtime::Builder;
 
+use super::ledger::place;
 use super::output;
 use crate::app::{self, Import, ImportFrom, ImportInto};
-use crate::config::{self, Books, Environment, ImportFlags, RedisUrl};
+use crate::config::{self, Books, Environment, ImportFlags};
 
 /// What costs customers differently whatever the configuration.
 const ALWAYS: [&str; 4] = [
@@ -35,7 +36,9 @@ pub(super) fn run(flags: &ImportFlags) -> Result<(), String> {
     };
     let from = match (&flags.from, &flags.redis) {
         (Some(file), _) => ImportFrom::File(file.clone()),
-        (None, Some(url)) => ImportFrom::Redis(RedisUrl(url.clone()), flags.redis_ca.clone()),
+        (None, Some(url)) => {
+            ImportFrom::Redis(place(url, flags.redis_ca.as_deref(), &flags.sentinel))
+        }
         (None, None) => return Err("import: name a state file, or --redis".to_owned()),
     };
     let import = Import { from, into, is_dry: flags.dry_run };

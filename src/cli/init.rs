@@ -6,7 +6,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
@@ -95,7 +95,7 @@ fn answers(
     mut ask: impl FnMut(&str, &str) -> Result<String, String>,
 ) -> Result<Answers, String> {
     let guarded = match (&flags.server, &flags.remote_url) {
-        (Some(command), _) => Guarded::Command(command.clone()),
+        (Some(line), _) => command(line).map_err(|why| format!("{why}; nothing was written"))?,
         (None, Some(url)) => Guarded::Url(url.expose_secret().to_owned()),
         (None, None) => loop {
             let demo = "the demo server of this program";
@@ -133,10 +133,37 @@ fn guarded(answer: &str, demo: &str) -> Result<Guarded, String> {
     if answer.starts_with("http://") || answer.starts_with("https://") {
         return Ok(Guarded::Url(answer.to_owned()));
     }
-    match shell_words::split(answer) {
-        Ok(words) if !words.is_empty() => Ok(Guarded::Command(answer.to_owned())),
-        _ => Err("This is neither a command line nor a URL.".to_owned()),
+    command(answer)
+}
+
+/// A command line that could be started here.
+fn command(line: &str) -> Result<Guarded, String> {
+    let words = shell_words::split(line).unwrap_or_default();
+    let Some(program) = words.first() else {
+        return Err(format!("{line:?} is neither a command line nor a URL"));
+    };
+    // What the file names in another place is found when Paygate starts.
+    if program.contains("${") || is_there(program) {
+        return Ok(Guarded::Command(line.to_owned()));
     }
+    Err(format!(
+        "There is no program {program} here, neither as a path nor in PATH, so Paygate could not start the server; \
+         install it first, or name another"
+    ))
+}
+
+/// Can a program be run: at its path, or from a folder of `PATH`?
+fn is_there(program: &str) -> bool {
+    let can_run = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return can_run(Path::new(program));
+    }
+    let variables = Environment::inherited();
+    let folders = variables.iter().filter(|(name, _)| name == "PATH");
+    let mut folders = folders.flat_map(|(_, folders)| std::env::split_paths(folders));
+    folders.any(|folder| can_run(&folder.join(program)))
 }
 
 /// One question at the terminal.
@@ -299,9 +326,9 @@ mod tests {
         let all = said("'\n https://mcp.example.com/mcp \n-1\n\n /y/b.db", None).unwrap();
         assert_eq!(all.guarded, Guarded::Url("https://mcp.example.com/mcp".to_owned()));
         assert_eq!((all.price.as_str(), &*all.db), ("1", Path::new("/y/b.db")));
-        let all = said("npx -y 'a b'\n\n", Some("7")).unwrap();
-        assert_eq!(all.guarded, Guarded::Command("npx -y 'a b'".to_owned()));
+        let all = said("no-such-program\nsh -c 'a b'\n\n", Some("7")).unwrap();
+        assert_eq!(all.guarded, Guarded::Command("sh -c 'a b'".to_owned()));
         assert_eq!(all.price, "7");
-        assert!(said("npx\n", None).unwrap_err().contains("nothing was written"));
+        assert!(said("sh\n", None).unwrap_err().contains("nothing was written"));
     }
 }

@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use tokio::runtime::Builder;
 
 use super::output;
-use crate::config::{DB_DEFAULT, RepairFlags, VerifyFlags};
+use crate::config::{DB_DEFAULT, RepairFlags, SentinelFlags, VerifyFlags};
 use crate::store::local;
 use crate::store::redis::{self, RedisPlace};
 
@@ -14,7 +15,7 @@ pub(super) fn verify(flags: &VerifyFlags) -> Result<(), String> {
     let Some(url) = &flags.redis else {
         return verify_file(flags.db.as_deref().unwrap_or(Path::new(DB_DEFAULT)));
     };
-    let at = RedisPlace { url: url.clone(), ca: flags.redis_ca.clone() };
+    let at = place(url, flags.redis_ca.as_deref(), &flags.sentinel);
     let copies: Vec<PathBuf> = flags.db.iter().cloned().collect();
     let report = runtime()?.block_on(redis::verify(&at, &copies));
     let report = report.map_err(|why| format!("ledger verify: {why}"))?;
@@ -43,7 +44,7 @@ fn verify_file(db: &Path) -> Result<(), String> {
 }
 
 pub(super) fn repair(flags: &RepairFlags) -> Result<(), String> {
-    let at = RedisPlace { url: flags.redis.clone(), ca: flags.redis_ca.clone() };
+    let at = place(&flags.redis, flags.redis_ca.as_deref(), &flags.sentinel);
     let repaired = runtime()?.block_on(redis::repair(&at, &flags.db, flags.apply));
     let report = repaired.map_err(|why| format!("ledger repair: {why}"))?;
     output::print(&report.to_string());
@@ -59,6 +60,12 @@ pub(super) fn repair(flags: &RepairFlags) -> Result<(), String> {
         Err("ledger repair: the books still do not agree; keep the copies, and ask for help with the report above"
             .to_owned())
     }
+}
+
+/// The Redis that somebody names on the command line.
+pub(super) fn place(url: &SecretString, ca: Option<&Path>, sentinel: &SentinelFlags) -> RedisPlace {
+    let (ca, sentinel_login) = (ca.map(Path::to_owned), sentinel.login());
+    RedisPlace { url: url.clone(), ca, sentinel_login }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

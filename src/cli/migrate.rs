@@ -5,9 +5,10 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Builder;
 
+use super::ledger::place;
 use super::output;
 use crate::config::MigrateFlags;
-use crate::store::redis::{self, RedisPlace};
+use crate::store::redis;
 
 pub(super) fn run(flags: &MigrateFlags) -> Result<(), String> {
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -17,8 +18,8 @@ pub(super) fn run(flags: &MigrateFlags) -> Result<(), String> {
 }
 
 async fn migrate(flags: &MigrateFlags) -> Result<(), String> {
-    let MigrateFlags { from, to, redis_ca, db } = flags;
-    let place = |url: &SecretString| RedisPlace { url: url.clone(), ca: redis_ca.clone() };
+    let MigrateFlags { from, to, redis_ca, sentinel, db } = flags;
+    let place = |url: &SecretString| place(url, redis_ca.as_deref(), sentinel);
     let next = match (file(from), file(to)) {
         (Some(from), None) => {
             if db.len() > 1 {

@@ -13,7 +13,8 @@ use secrecy::SecretString;
 use super::init_flags::InitFlags;
 use super::key_flags::KeysWords;
 use super::ledger_flags::{
-    LeasesFlags, LedgerWords, MigrateFlags, RepairFlags, SettleLeaseFlags, VerifyFlags,
+    LeasesFlags, LedgerWords, MigrateFlags, RepairFlags, SentinelFlags, SettleLeaseFlags,
+    VerifyFlags,
 };
 use super::operator_flags::{
     AlertsWords, NamespacesWords, Operator, Reach, TeamsWords, TokensWords, WebhooksWords,
@@ -396,6 +397,9 @@ pub struct ImportFlags {
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE", requires = "redis")]
     pub redis_ca: Option<PathBuf>,
+    /// How Sentinels let us in
+    #[command(flatten)]
+    pub sentinel: SentinelFlags,
     /// File that keeps the books [default: that of --config, else paygate.db]
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,

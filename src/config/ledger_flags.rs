@@ -5,6 +5,24 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
+/// How Sentinels let a command in that looks at books in Redis.
+#[derive(Debug, Clone, Args)]
+pub struct SentinelFlags {
+    /// Name by which the Sentinels know us, where they ask for one
+    #[arg(long, value_name = "NAME", requires = "sentinel_password")]
+    pub sentinel_user: Option<String>,
+    /// Password of the Sentinels, where they ask for one
+    #[arg(long, value_name = "PASSWORD")]
+    pub sentinel_password: Option<SecretString>,
+}
+
+impl SentinelFlags {
+    /// User, which may be empty, and password.
+    pub fn login(&self) -> Option<(String, SecretString)> {
+        Some((self.sentinel_user.clone().unwrap_or_default(), self.sentinel_password.clone()?))
+    }
+}
+
 /// Words behind `paygate ledger`.
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerWords {
@@ -31,6 +49,9 @@ pub struct VerifyFlags {
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE", requires = "redis")]
     pub redis_ca: Option<PathBuf>,
+    /// How Sentinels let us in
+    #[command(flatten)]
+    pub sentinel: SentinelFlags,
 }
 
 /// `paygate ledger repair`.
@@ -42,6 +63,9 @@ pub struct RepairFlags {
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
+    /// How Sentinels let us in
+    #[command(flatten)]
+    pub sentinel: SentinelFlags,
     /// An instance's copy of the journals; name those of all instances, with one --db each
     #[arg(long, value_name = "COPY", required = true)]
     pub db: Vec<PathBuf>,
@@ -90,6 +114,9 @@ pub struct MigrateFlags {
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
+    /// How Sentinels let us in
+    #[command(flatten)]
+    pub sentinel: SentinelFlags,
     /// Out of Redis: an instance's copy of the journals, for what has left Redis. Into Redis: a new file for
     /// the copy that an instance will keep
     #[arg(long, value_name = "COPY")]

@@ -57,7 +57,9 @@ pub use flags::{
 };
 pub use init_flags::InitFlags;
 pub use key_flags::{ChangedKey, Clear, KeyTerms, KeysWords, NewKey, OneKey, QuotaFlags};
-pub use ledger_flags::{LeasesFlags, MigrateFlags, RepairFlags, SettleLeaseFlags, VerifyFlags};
+pub use ledger_flags::{
+    LeasesFlags, MigrateFlags, RepairFlags, SentinelFlags, SettleLeaseFlags, VerifyFlags,
+};
 pub use operator_flags::{
     AlertsWords, NamespacesWords, OfNamespace, Operator, Reach, TeamsWords, TokensWords,
     WebhooksWords,

@@ -84,6 +84,31 @@ pub enum QuotaKind {
 }
 
 impl Denial {
+    /// The word of each, in their order of precedence; [`Denial::word`].
+    pub const WORDS: [&str; 21] = [
+        "missing_api_key",
+        "invalid_api_key",
+        "api_key_expired",
+        "api_key_suspended",
+        "namespace_suspended",
+        "ip_not_allowed",
+        "tool_not_allowed",
+        "tool_denied",
+        "rate_limited",
+        "tool_rate_limited",
+        "insufficient_credits",
+        "spending_limit_exceeded",
+        "daily_call_quota_exceeded",
+        "monthly_call_quota_exceeded",
+        "daily_credit_quota_exceeded",
+        "monthly_credit_quota_exceeded",
+        "team_budget_exceeded",
+        "team_daily_call_limit",
+        "team_monthly_call_limit",
+        "team_daily_credit_limit",
+        "team_monthly_credit_limit",
+    ];
+
     /// The bare word: a fixed set, fit for a metric's label.
     pub const fn word(&self) -> &'static str {
         match self {

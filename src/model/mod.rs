@@ -12,6 +12,7 @@ pub mod key;
 pub mod labels;
 pub mod name_map;
 pub mod namespace;
+pub mod outcome;
 pub mod secret;
 pub mod spelling;
 pub mod team;

@@ -75,15 +75,15 @@ fn commands() {
         (&["health", "--url=u"], r#"Health(HealthFlags { url: Some("u"), ca: None, name: None })"#),
         (
             &["ledger", "verify"],
-            "LedgerVerify(VerifyFlags { db: None, redis: None, redis_ca: None })",
+            "LedgerVerify(VerifyFlags { db: None, redis: None, redis_ca: None, sentinel: SentinelFlags { sentinel_user: None, sentinel_password: None } })",
         ),
         (
             &["migrate", "--from", "a", "--to", "redis://:secret@h"],
-            "Migrate(MigrateFlags { from: SecretBox<str>([REDACTED]), to: SecretBox<str>([REDACTED]), redis_ca: None, db: [] })",
+            "Migrate(MigrateFlags { from: SecretBox<str>([REDACTED]), to: SecretBox<str>([REDACTED]), redis_ca: None, sentinel: SentinelFlags { sentinel_user: None, sentinel_password: None }, db: [] })",
         ),
         (
             &["ledger", "verify", "--db", "x"],
-            r#"LedgerVerify(VerifyFlags { db: Some("x"), redis: None, redis_ca: None })"#,
+            r#"LedgerVerify(VerifyFlags { db: Some("x"), redis: None, redis_ca: None, sentinel: SentinelFlags { sentinel_user: None, sentinel_password: None } })"#,
         ),
     ] {
         let command = parse(["paygate"].iter().chain(words)).expect("a command");

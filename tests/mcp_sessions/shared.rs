@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Session, initialize, rpc};
-use crate::support::Setup;
+use crate::support::{Setup, eventually};
 use crate::{children, rich_key, start};
 
 #[test]
@@ -54,6 +54,11 @@ fn shared_isolation_keeps_one_server_for_all() {
         session.tool("emit", &log);
         let asked = session.call("ask", &json!({"method": "sampling/createMessage", "wait": true}));
         assert!(asked.tool_text().contains("-32601"), "{}", asked.text());
+        // Its own ping needs none.
+        session.tool("emit", &json!({"method": "ping", "ask_id": "p", "ms": 30}));
+        eventually("the ping is answered", || {
+            session.tool("heard", &json!({})).contains(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#)
+        });
     }
     // Everybody is told that a list has changed, those without a session nothing.
     let changed =

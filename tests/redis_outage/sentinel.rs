@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use paygate::store::Store;
+use paygate::store::redis::RedisReach;
 
-use super::support::{RedisServer, eventually, free_port};
-use super::{PRICE, is_refused, journal, open, soon};
+use super::support::{RedisServer, Setup, eventually, free_port};
+use super::{PRICE, is_refused, journal, open, patience, soon, try_open};
 
 /// A master and its replica, both with all there is.
 fn pair() -> (RedisServer, RedisServer) {
@@ -82,4 +83,40 @@ async fn a_master_that_was_cut_off_is_left_for_the_new_one() {
     instance.sells_again(&key).await;
     instance.expect_exact(&[replica.port()], &key, 1_000 - 2 * PRICE).await;
     assert_eq!(journal(master.port(), &key).unwrap().ends.len(), 1);
+}
+
+/// Sentinels may ask for a password of their own: by configuration, and of commands that look at whole books.
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_let_in_whoever_has_their_password() {
+    let master = RedisServer::start();
+    let asks = "requirepass watch-word\n";
+    let login = ["--no-auth-warning", "-a", "watch-word"];
+    let sentinel = RedisServer::start_sentinel_with(&master, asks, &login);
+    let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port());
+    let no = try_open(&url, patience()).await.err().unwrap().to_string();
+    assert!(no.contains("NOAUTH"), "{no}");
+    let sentinel_login = Some((String::new(), "watch-word".to_owned().into()));
+    let instance = try_open(&url, RedisReach { sentinel_login, ..patience() }).await.unwrap();
+    let key = instance.key(1, "default", 10).await;
+    instance.sell(&key).await.unwrap();
+    instance.close().await.unwrap();
+    tokio::task::spawn_blocking(move || {
+        let setup = Setup::new();
+        let run = |words: &[&str]| {
+            let refused = setup.run(words);
+            assert!(refused.stderr.contains("NOAUTH"), "{words:?}: {}", refused.stderr);
+            let sentinel = ["--sentinel-user", "default", "--sentinel-password", "watch-word"];
+            setup.run(&[words, &sentinel[..]].concat())
+        };
+        run(&["ledger", "verify", "--redis", &url]).expect_success();
+        let foreign = run(&["import", "--redis", &url, "--dry-run"]);
+        assert!(foreign.stderr.contains("no keys of paygate-mcp"), "{}", foreign.stderr);
+        let copy = setup.dir().file("copy.db");
+        let repair = ["ledger", "repair", "--redis", &url, "--db", copy.to_str().unwrap()];
+        let none = run(&repair);
+        assert!(!none.stderr.contains("NOAUTH"), "{}", none.stderr);
+        run(&["migrate", "--from", &url, "--to", "moved.db"]).expect_success();
+    })
+    .await
+    .unwrap();
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::{Paygate, RedisServer, Request, Response, Setup, eventually, rpc_request};
+use crate::support::{
+    PATIENCE, Paygate, RedisServer, Request, Response, Setup, eventually, rpc_request,
+};
 
 /// Some instances, and the server that has their books.
 pub(crate) struct Fleet {
@@ -91,8 +94,15 @@ impl Fleet {
     /// All ends of all calls: nothing is held any more.
     pub(crate) fn wait_until_nothing_is_held(&self) {
         for paygate in self.iter() {
+            let began = Instant::now();
             eventually("no call is in flight, and all ends are known", || {
                 let health = paygate.get("/health").json();
+                assert!(
+                    began.elapsed() < PATIENCE / 10 * 9,
+                    "{health}\n{}\n{}",
+                    self.redis.cli(&["HGETALL", "pg:{default}:holds"]),
+                    paygate.output()
+                );
                 health["inflight"] == 0 && health["redis"].get("unsettled").is_none()
             });
         }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use paygate::model::key::Key;
 use paygate::model::secret::Digest;
 use paygate::store::redis::{RedisClock, RedisStore};
-use paygate::store::{Keep, Once, Show, Store, clock, settlement};
+use paygate::store::{Keep, Once, Show, Store, StoreError, clock, settlement};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::support::RedisServer;
+use super::support::{RedisServer, eventually};
 use super::{PAID, charge, instance, made};
 
 fn once() -> Once {
@@ -67,4 +67,42 @@ async fn what_ended_without_an_answer_runs_elsewhere_and_so_does_what_died() {
     drop(one);
     assert!(is_new(&third, &key).await);
     assert!(died.elapsed() < Duration::from_secs(20));
+}
+
+/// An instance that hears nothing of Redis for too long loses its mark, and another one may run the same
+/// request: one of them is paid, and what it was told is what repetitions are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ran_twice_is_paid_once() {
+    let server = RedisServer::start();
+    let one = instance(&server, RedisClock::Server).await;
+    let other = instance(&server, RedisClock::Server).await;
+    let key = made(&one, 1, 100).await;
+    let mark = || server.cli(&["--scan", "--pattern", "*run:*"]);
+    assert!(is_new(&one, &key).await);
+    let lapsed = mark();
+    server.cli(&["DEL", &lapsed]);
+    eventually("it is made again", || mark() == lapsed);
+    server.cli(&["DEL", &lapsed]);
+    assert!(is_new(&other, &key).await);
+    let at = clock::now();
+    let (first, second) = (charge(&key, 1, &["a"]), charge(&key, 2, &["a"]));
+    let ttl = Duration::from_hours(1);
+    let end = |charge, answer: &[u8]| {
+        let mut end = settlement(charge, &[PAID], Show::BALANCE);
+        end.keep = Some(Keep { once: once(), answer: Some(answer.to_vec()), ttl });
+        end
+    };
+    one.hold(&first, at, at.plus(Duration::from_mins(1))).await.unwrap();
+    other.hold(&second, at, at.plus(Duration::from_mins(1))).await.unwrap();
+    other.settle(end(&second, b"second"), at).await.unwrap();
+    let refused = one.settle(end(&first, b"first"), at).await;
+    assert!(matches!(refused, Err(StoreError::NotOpen)), "it is not delivered");
+    let begun = Instant::now();
+    while one.account(&key.id).await.unwrap().held() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is given back");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(one.account(&key.id).await.unwrap().available(), 98);
+    let kept = one.recall(&key.id, &once(), clock::now()).await.unwrap().unwrap();
+    assert_eq!((kept.call, kept.answer.as_deref()), (second.call, Some(&b"second"[..])));
 }

@@ -34,7 +34,7 @@ async fn said(world: &World, store: &dyn Store) -> Vec<String> {
 }
 
 fn place(server: &RedisServer) -> RedisPlace {
-    RedisPlace { url: server.url().into(), ca: None }
+    RedisPlace { url: server.url().into(), ca: None, sentinel_login: None }
 }
 
 /// That there was an answer is in the journal, the answer itself is not.

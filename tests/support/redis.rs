@@ -58,16 +58,21 @@ impl RedisServer {
 
     /// Starts a Sentinel that promotes another master when this one is silent for a second.
     pub fn start_sentinel(master: &Self) -> Self {
+        Self::start_sentinel_with(master, "", &[])
+    }
+
+    /// The same with more settings, and what redis-cli needs to be let in.
+    pub fn start_sentinel_with(master: &Self, settings: &str, login: &[&str]) -> Self {
         let dir = TempDir::new();
         let watched = format!(
             "sentinel monitor mymaster 127.0.0.1 {} 1\n\
              sentinel down-after-milliseconds mymaster 1000\n\
-             sentinel failover-timeout mymaster 4000\n",
+             sentinel failover-timeout mymaster 4000\n{settings}",
             master.port
         );
         let file = dir.path().join("sentinel.conf");
         std::fs::write(&file, watched).unwrap();
-        Self::start_in(dir, &[file.to_str().unwrap(), "--sentinel"], &[])
+        Self::start_in(dir, &[file.to_str().unwrap(), "--sentinel"], login)
     }
 
     /// Starts a cluster of one node, which refuses what would need two.

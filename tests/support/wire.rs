@@ -3,9 +3,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What becomes of a request that a test has been waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +179,20 @@ fn requests(ends: &Ends, plan: &Mutex<Plan>) {
     ends.server.shutdown(Shutdown::Both).unwrap_or_default();
 }
 
-fn answers(ends: &Ends, plan: &Mutex<Plan>) {
+fn answers(ends: &Arc<Ends>, plan: &Mutex<Plan>) {
     let mut buffer = vec![0; 64 << 10];
+    let (later, slow) = mpsc::channel::<(Instant, Vec<u8>)>();
+    let other = Arc::clone(ends);
+    thread::spawn(move || {
+        // They overlap: a long wire is not a narrow one.
+        for (at, answer) in slow {
+            thread::sleep(at.saturating_duration_since(Instant::now()));
+            if (&other.client).write_all(&answer).is_err() {
+                break;
+            }
+        }
+        other.client.shutdown(Shutdown::Both).unwrap_or_default();
+    });
     while let Ok(count) = (&ends.server).read(&mut buffer) {
         if count == 0 {
             break;
@@ -192,14 +204,12 @@ fn answers(ends: &Ends, plan: &Mutex<Plan>) {
         if is_mute || *lock(&ends.is_silent) {
             continue;
         }
-        thread::sleep(delay);
         if *lock(&ends.is_late) {
             continue;
         }
-        if (&ends.client).write_all(&buffer[..count]).is_err() {
+        if later.send((Instant::now() + delay, buffer[..count].to_vec())).is_err() {
             break;
         }
     }
     lock(plan).late += usize::from(*lock(&ends.is_late));
-    ends.client.shutdown(Shutdown::Both).unwrap_or_default();
 }

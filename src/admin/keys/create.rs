@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::admin::answer::{Answer, Problem, to_json};
-use crate::admin::body::Members;
 use crate::admin::entropy::random;
 use crate::admin::keys::members;
-use crate::admin::view::{Addresses, Shown};
-use crate::admin::{Admin, Call, fields, once};
+use crate::admin::keys::view::{Addresses, Shown};
+use crate::admin::wire::answer::{Answer, Problem, to_json};
+use crate::admin::wire::body::Members;
+use crate::admin::wire::{fields, once};
+use crate::admin::{Admin, Call};
 use crate::model::bounds::COUNTER_MAX;
 use crate::model::ids::KeyId;
 use crate::model::key::{Key, ToolList};

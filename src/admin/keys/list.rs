@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::admin::answer::{Answer, Problem, in_background};
-use crate::admin::query::Query;
-use crate::admin::stream::{self, Source};
-use crate::admin::view::{KeyView, Moment};
+use crate::admin::keys::view::{KeyView, Moment};
+use crate::admin::wire::answer::{Answer, Problem, in_background};
+use crate::admin::wire::query::Query;
+use crate::admin::wire::stream::{self, Source};
 use crate::admin::{Admin, Call};
 use crate::store::KeysPage;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::admin::answer::Problem;
-use crate::admin::body::{Json, Members};
-use crate::admin::fields;
+use crate::admin::wire::answer::Problem;
+use crate::admin::wire::body::{Json, Members};
+use crate::admin::wire::fields;
 use crate::model::key::{IpAllowlist, Quota};
 
 /// Longest name, in characters.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::admin::answer::{Answer, Problem};
-use crate::admin::body::Members;
 use crate::admin::keys::members;
-use crate::admin::subject::Fit;
-use crate::admin::view::{KeyView, Moment};
-use crate::admin::{Admin, Call, fields};
+use crate::admin::keys::subject::Fit;
+use crate::admin::keys::view::{KeyView, Moment};
+use crate::admin::wire::answer::{Answer, Problem};
+use crate::admin::wire::body::Members;
+use crate::admin::wire::fields;
+use crate::admin::{Admin, Call};
 use crate::model::key::Key;
 
 #[derive(Serialize)]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::admin::answer::{Answer, Problem};
-use crate::admin::subject::Fit;
-use crate::admin::{Admin, Call, fields};
+use crate::admin::keys::subject::Fit;
+use crate::admin::wire::answer::{Answer, Problem};
+use crate::admin::wire::fields;
+use crate::admin::{Admin, Call};
 use crate::model::key::Key;
 
 #[derive(Serialize)]

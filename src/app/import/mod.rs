@@ -53,8 +53,8 @@ pub struct Import {
 pub enum ImportFrom {
     /// Its state file.
     File(PathBuf),
-    /// What its instances shared, and certificates that are trusted there beside the system's.
-    Redis(RedisUrl, Option<PathBuf>),
+    /// What its instances shared.
+    Redis(RedisPlace),
 }
 
 /// Books that keys are imported into.
@@ -135,10 +135,9 @@ pub async fn import(import: &Import) -> Result<ImportReport, ImportError> {
     let now = clock::now();
     let file = match &import.from {
         ImportFrom::File(path) => StateFile::read(path, now)?,
-        ImportFrom::Redis(url, ca) => {
-            let at = RedisPlace { url: url.0.clone(), ca: ca.clone() };
-            let keys = keys_of_paygate_mcp(&at).await.map_err(ImportError::Source)?;
-            let shown = url.shown(|_| "***".to_owned());
+        ImportFrom::Redis(at) => {
+            let keys = keys_of_paygate_mcp(at).await.map_err(ImportError::Source)?;
+            let shown = RedisUrl(at.url.clone()).shown(|_| "***".to_owned());
             StateFile::of_text(Path::new(&shown), &hashes::state(&keys), now)?
         }
     };

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::alerts::{
-    AlertWrite, Candidate, Fired, Found, Seen, count_pending, new_ones, read_alerts,
+    AlertWrite, Candidate, Fired, Found, Judging, Seen, count_pending, new_ones, read_alerts,
 };
 use super::queue::Write;
 use super::read;
 use super::state::{LocalStore, Shared};
 use crate::ledger::Account;
-use crate::model::alert::{AlertKind, AlertRule};
+use crate::model::alert::AlertRule;
 use crate::model::bounds::{ALERT_KEYS_PER_LOCK, ALERT_LOOKS_IN_A_ROW, ALERTS_PER_COMMIT};
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::time::Time;
-use crate::store::{AlertsAsked, Deed, Judge, LookAt, StoreError, Watched};
+use crate::store::{AlertsAsked, Deed, Judge, LookAt, StoreError};
 
 impl Shared {
     pub(super) fn alert_rules(&self) -> Arc<[AlertRule]> {
@@ -90,16 +90,12 @@ impl LocalStore {
     ) -> Result<Vec<Found>, StoreError> {
         let present = self.present(candidates).await?;
         let ledger = self.shared.lock().book.now().max(now);
+        let judging = Judging { rules, judge, now, ledger };
         let mut found = Vec::new();
-        for Candidate { key: id, was_used, rate_denials } in candidates {
-            let Some((key, account)) = present.get(id) else { continue };
-            let rate_denials = *rate_denials;
-            let watched = Watched { key, account, now, ledger, rate_denials };
-            let fits = |rule: &&AlertRule| *was_used || rule.kind == AlertKind::KeyExpirySoon;
-            found.extend(rules.iter().filter(fits).filter_map(|rule| {
-                let until = now.plus(rule.cooldown());
-                judge(rule, &watched).map(|alert| Found { alert, until })
-            }));
+        for candidate in candidates {
+            if let Some((key, account)) = present.get(&candidate.key) {
+                found.extend(judging.of(candidate, key, account));
+            }
         }
         Ok(found)
     }

@@ -9,14 +9,16 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::records::to_json;
 use super::schema::{meta, set_meta};
+use crate::ledger::Account;
 use crate::model::alert::{Alert, AlertKind, AlertRule, Decimal};
 use crate::model::bounds::{
     ALERT_COOLDOWNS_FORGOTTEN_AT_ONCE, ALERT_DENIALS_WINDOW, ALERT_KEYS_AT_ONCE,
     ALERT_ROWS_AT_ONCE, ALERTS_PENDING_MAX,
 };
 use crate::model::ids::KeyId;
+use crate::model::key::Key;
 use crate::model::time::Time;
-use crate::store::{AlertsAsked, LookAt};
+use crate::store::{AlertsAsked, Judge, LookAt, Watched};
 
 /// The refusals that are counted; the same as in the index of the schema.
 const RATES: &str = "('rate_limited', 'tool_rate_limited')";
@@ -80,6 +82,36 @@ pub(in crate::store) struct Candidate {
     /// Calls of it ended, or were refused.
     pub(in crate::store) was_used: bool,
     pub(in crate::store) rate_denials: i64,
+}
+
+/// How candidates are judged, and when.
+pub(in crate::store) struct Judging<'a> {
+    pub(in crate::store) rules: &'a [AlertRule],
+    pub(in crate::store) judge: Judge,
+    pub(in crate::store) now: Time,
+    /// Ledger time.
+    pub(in crate::store) ledger: Time,
+}
+
+impl Judging<'_> {
+    /// What the rules say of a candidate, by its record and its numbers as they are now.
+    pub(in crate::store) fn of(
+        &self,
+        candidate: &Candidate,
+        key: &Key,
+        account: &Account,
+    ) -> Vec<Found> {
+        let Self { rules, judge, now, ledger } = *self;
+        let Candidate { was_used, rate_denials, .. } = *candidate;
+        let watched = Watched { key, account, now, ledger, rate_denials };
+        // Of a key that nothing happened to there is only its end to tell.
+        let fits = |rule: &&AlertRule| was_used || rule.kind == AlertKind::KeyExpirySoon;
+        let found = rules.iter().filter(fits).filter_map(|rule| {
+            let until = now.plus(rule.cooldown());
+            judge(rule, &watched).map(|alert| Found { alert, until })
+        });
+        found.collect()
+    }
 }
 
 /// What a look goes through.

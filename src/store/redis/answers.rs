@@ -2,36 +2,16 @@
 
 use super::books::Books;
 use super::names::Names;
+use super::texts::kept_answer;
 use crate::model::bounds::{REDIS_KEPT_ANSWERS_PER_KEY_MAX, REDIS_KEPT_BYTES_PER_KEY_MAX};
-use crate::model::ids::{CallId, KeyId};
+use crate::model::ids::KeyId;
 use crate::model::time::Time;
+use crate::store::image::KeptAnswer;
+use crate::store::replay::call_id;
 use crate::store::{Kept, Once, StoreError};
-
-/// `until request call account`, a line break, then `+` and the answer, or `-`.
-struct Record<'a> {
-    until: Time,
-    request: &'a str,
-    payer: &'a str,
-    kept: Kept,
-}
 
 /// The record, what the key uses of its room, ledger time, and whether the key is there.
 type Asked = (Option<Vec<u8>>, Vec<Option<u64>>, Option<i64>, bool);
-
-impl<'a> Record<'a> {
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        let end = memchr::memchr(b'\n', bytes)?;
-        let (head, rest) = bytes.split_at_checked(end)?;
-        let mut words = std::str::from_utf8(head).ok()?.split(' ');
-        let until = Time::from_ms(words.next()?.parse().ok()?);
-        let request = words.next()?;
-        let call = CallId::parse(&format!("call_{}", words.next()?))?;
-        let payer = words.next()?;
-        let (sign, answer) = rest.get(1..)?.split_first()?;
-        let answer = (*sign == b'+').then(|| answer.to_vec());
-        Some(Self { until, request, payer, kept: Kept { call, answer } })
-    }
-}
 
 impl Books {
     /// What was kept of the captured call that a request repeats.
@@ -55,12 +35,14 @@ impl Books {
             return Ok(None);
         }
         let now = self.ledger_now(now).max(Time::from_ms(ledger.unwrap_or(0)));
-        let record = record.as_deref().and_then(Record::read);
         // Nobody is shown what somebody else has paid for.
-        let record = record.filter(|record| now < record.until && record.payer == key.as_str());
-        if let Some(record) = record {
-            return if record.request == hex::encode(once.request.bytes()) {
-                Ok(Some(record.kept))
+        let fits = |kept: &KeptAnswer| now < kept.until && kept.payer.as_str() == key.as_str();
+        let kept = record.as_deref().and_then(kept_answer).filter(fits);
+        if let Some((kept, call)) =
+            kept.and_then(|kept| call_id(&kept.call).map(|call| (kept, call)))
+        {
+            return if kept.request == hex::encode(once.request.bytes()) {
+                Ok(Some(Kept { call, answer: kept.answer }))
             } else {
                 Err(StoreError::OnceMismatch)
             };

@@ -185,9 +185,20 @@ impl AskedHold {
     }
 }
 
+/// Which hold of a call is meant.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Which {
+    Any,
+    /// One that was made once more: not the one of this moment. It leaves nothing, not even its end.
+    Second(String),
+    /// The one that was gone on with in this turn.
+    InTurn(String),
+}
+
 /// One call that is to be ended.
 pub(super) struct AskedEnd {
     pub(super) call: CallId,
+    which: Which,
     /// The payer, then the others by their place.
     accounts: Vec<AccountId>,
     kind: &'static str,
@@ -219,6 +230,10 @@ struct EndText<'a> {
     tail: &'a str,
     show: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    not_since: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<KeepText<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paid: Option<i64>,
@@ -248,6 +263,7 @@ impl AskedEnd {
         });
         Self {
             call: settlement.call,
+            which: Which::Any,
             accounts: accounts.to_vec(),
             kind: settlement.kind.word(),
             kept: settlement.kept.clone(),
@@ -268,7 +284,18 @@ impl AskedEnd {
         ends: &[CallEnd],
     ) -> Self {
         let (accounts, tail, show) = (accounts.to_vec(), tail(ends), "-".to_owned());
-        Self { call, accounts, kind, kept, charged: 0, tail, show, keep: None, paid: None }
+        let (which, charged, keep, paid) = (Which::Any, 0, None, None);
+        Self { call, which, accounts, kind, kept, charged, tail, show, keep, paid }
+    }
+
+    /// If the hold is the one that is meant.
+    pub(super) fn only(mut self, which: Which) -> Self {
+        if matches!(which, Which::Second(_)) {
+            self.kind = "undo";
+            self.kept.fill(0);
+        }
+        self.which = which;
+        self
     }
 
     /// Is an answer to be kept, which may be long?
@@ -277,7 +304,7 @@ impl AskedEnd {
     }
 
     fn is_plain(&self) -> bool {
-        self.keep.is_none() && self.paid.is_none()
+        self.which == Which::Any && self.keep.is_none() && self.paid.is_none()
     }
 
     fn is_like(&self, other: &Self) -> bool {
@@ -327,6 +354,11 @@ impl AskedEnd {
             });
             KeepText { id: &keep.id, request: &keep.request, ttl: keep.ttl_ms, answer }
         });
+        let (not_since, turn) = match &self.which {
+            Which::Any => (None, None),
+            Which::Second(since) => (Some(since.as_str()), None),
+            Which::InTurn(turn) => (None, Some(turn.as_str())),
+        };
         let text = EndText {
             call,
             kind: self.kind,
@@ -335,6 +367,8 @@ impl AskedEnd {
             charged: self.charged,
             tail: &self.tail,
             show: &self.show,
+            not_since,
+            turn,
             keep,
             paid: self.paid.as_ref().map(|paid| paid.until.ms()),
             paid_call: self.paid.as_ref().map(|paid| call_text(&paid.call)),

@@ -8,16 +8,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::asked::{AskedEnd, AskedHold};
-use super::foreign::is_foreign;
+use super::duties::sweep::Sweeping;
+use super::duties::unsent::Sending;
 use super::format;
 use super::lease::Leases;
 use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
-use super::sweep::Sweeping;
 use super::together::Gathering;
-use super::unsent::Sending;
+use super::tools::foreign::is_foreign;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
 use crate::model::bounds::{REDIS_CLOSE_WAIT, REDIS_NOTES_MAX};
@@ -91,14 +91,20 @@ pub(super) struct Books {
     pub(super) leases: Option<Leases>,
 }
 
+/// A script to be run on a tenant's books.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) script: &'a Script,
+    pub(super) keys: &'a [String],
+    pub(super) now: Time,
+    pub(super) args: &'a [&'a [u8]],
+}
+
 impl RedisStore {
     /// Connects, and reads the lists of tenants, teams and tokens.
     pub async fn open(options: &RedisOptions) -> Result<Self, RedisOpenError> {
         let copy = JournalCopy::open(options.copy.as_deref())?;
-        Self::connect(options, copy).await
-    }
-
-    async fn connect(options: &RedisOptions, copy: JournalCopy) -> Result<Self, RedisOpenError> {
         let link = Link::open(options).await?;
         if is_foreign(&link).await? {
             return Err(RedisOpenError::Foreign);
@@ -247,28 +253,24 @@ impl Books {
         now: Time,
         args: &[&[u8]],
     ) -> Result<Reply, StoreError> {
-        Ok(self.run_once(namespace, script, keys, now, args).await?)
+        Ok(self.try_run(Run { namespace, script, keys, now, args }).await?)
     }
 
     /// The same, and whether it may have been done if there is no answer.
-    pub(super) async fn run_once(
-        &self,
-        namespace: &str,
-        script: &Script,
-        keys: &[String],
-        now: Time,
-        args: &[&[u8]],
-    ) -> Result<Reply, Failed> {
-        let reply = self.attempt(namespace, script, keys, now, args).await?;
+    pub(super) async fn try_run(&self, run: Run<'_>) -> Result<Reply, Failed> {
+        let reply = self.send(&run).await?;
         if reply.status != "lost" {
             return Ok(reply);
         }
-        let undone = |error| Failed { error, may_be_done: false };
+        let namespace = run.namespace;
+        // Before these books were found wanting, or were closed, an attempt may have been done.
+        let may_be_done = reply.is_repeated;
+        let undone = |error| Failed { error, may_be_done };
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         if seen.epoch != reply.epoch
             && self.goes_on(namespace, &seen.epoch).await.map_err(undone)?
         {
-            let reply = self.attempt(namespace, script, keys, now, args).await?;
+            let reply = self.send(&run).await?;
             if reply.status != "lost" {
                 return Ok(reply);
             }
@@ -285,14 +287,9 @@ impl Books {
         Err(undone(StoreError::Unavailable(why)))
     }
 
-    async fn attempt(
-        &self,
-        namespace: &str,
-        script: &Script,
-        keys: &[String],
-        now: Time,
-        args: &[&[u8]],
-    ) -> Result<Reply, Failed> {
+    /// Sends it with what this instance has seen of the tenant's books, and learns from the answer.
+    async fn send(&self, run: &Run<'_>) -> Result<Reply, Failed> {
+        let Run { namespace, script, keys, now, args } = *run;
         let seen = self.memory().seen.get(namespace).cloned().unwrap_or_default();
         let clock = match self.clock {
             RedisClock::Server => 0,
@@ -382,7 +379,7 @@ impl Books {
     }
 
     /// Makes sure that a tenant's books have a mark that tells them from any others.
-    pub(super) async fn found(&self, namespace: &str) -> Result<(), StoreError> {
+    pub(super) async fn begin_books(&self, namespace: &str) -> Result<(), StoreError> {
         let (meta, epoch) = (Names::of(namespace).meta(), hex::encode(random::<16>()?));
         let mut commands = redis::pipe();
         commands.sadd(names::NAMESPACES, namespace);

@@ -4,23 +4,21 @@ use std::sync::Arc;
 
 use redis::{Value, cmd};
 
-use super::asked::{Asked, AskedEnd, AskedHold, Given, shown_field};
-use super::books::{Books, random};
+use super::asked::{Asked, AskedEnd, AskedHold, Given, Which, shown_field};
+use super::books::Books;
 use super::counters;
 use super::held::{self, Record};
-use super::link::{Failed, Reply};
+use super::link::Failed;
 use super::memory::OpenHold;
 use super::names::Names;
 use super::together::{Answer, Gathers, answers};
 use crate::gate::Charge;
 use crate::ledger::names;
-use crate::ledger::{Account, Counter, Refusal};
-use crate::model::bounds::{PARKED_MAX, PARKED_PER_KEY_MAX, REDIS_SWEPT_AT_ONCE};
+use crate::ledger::{Counter, Refusal};
+use crate::model::bounds::REDIS_SWEPT_AT_ONCE;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
-use crate::store::{
-    HoldRefused, PaidTask, Parking, Reading, Resumed, Settlement, Show, StoreError,
-};
+use crate::store::{HoldRefused, PaidTask, Reading, Settlement, StoreError};
 
 /// A call's id in Redis.
 pub(super) fn call_text(call: &CallId) -> String {
@@ -84,10 +82,7 @@ impl Books {
                 Err(HoldRefused::Stale.into())
             }
             "refused" => Err(HoldRefused::Refused(refusal(charge, &answer)).into()),
-            "late" => {
-                let why = "Redis answers later than anybody waits".to_owned();
-                Err(HoldRefused::from(StoreError::Unavailable(why)).into())
-            }
+            "late" => Err(HoldRefused::from(late()).into()),
             strange => {
                 let why = format!("the hold's script answered {strange}");
                 Err(HoldRefused::from(StoreError::Read(why)).into())
@@ -146,10 +141,13 @@ impl Books {
         let is_task = task.is_some();
         let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
         let settled = self.settle_behind(before, &settlement, task, now).await;
-        if matches!(settled, Err(StoreError::Unavailable(_))) && !is_task {
+        if matches!(settled, Err(StoreError::Unavailable(_) | StoreError::Duplicate)) && !is_task {
             self.leave_open(settlement, before);
         }
-        settled
+        settled.map_err(|error| match error {
+            StoreError::Duplicate => StoreError::NotOpen,
+            error => error,
+        })
     }
 
     async fn settle_behind(
@@ -184,7 +182,12 @@ impl Books {
                 self.memory().ended(&call, settlement.charged);
                 self.read(&settlement.key, settlement.show.clone(), now).await
             }
-            "late" => Err(StoreError::NotOpen),
+            "late" => {
+                self.memory().let_go(&call);
+                Err(StoreError::NotOpen)
+            }
+            // Whoever repeats it is told what was paid for.
+            "repeated" => Err(StoreError::Duplicate),
             other => Err(StoreError::Read(format!("a call cannot be ended: {other:?}"))),
         }
     }
@@ -197,7 +200,27 @@ impl Books {
         task: Option<PaidTask>,
         now: Time,
     ) -> Result<Answer, StoreError> {
-        let end = AskedEnd::of(settlement, task, &open.accounts);
+        self.resolve(open, AskedEnd::of(settlement, task, &open.accounts), now).await
+    }
+
+    /// The same, if the hold is the one that is meant.
+    pub(super) async fn end_one(
+        &self,
+        open: &OpenHold,
+        settlement: &Settlement,
+        which: Which,
+        now: Time,
+    ) -> Result<Answer, StoreError> {
+        let end = AskedEnd::of(settlement, None, &open.accounts).only(which);
+        self.resolve(open, end, now).await
+    }
+
+    async fn resolve(
+        &self,
+        open: &OpenHold,
+        end: AskedEnd,
+        now: Time,
+    ) -> Result<Answer, StoreError> {
         if end.keeps() {
             // It may be as long as many others.
             let answers = AskedEnd::send(self, &open.namespace, now, &[end]).await?;
@@ -205,6 +228,14 @@ impl Books {
             return answers.into_iter().next().ok_or_else(none);
         }
         Ok(self.together(&open.namespace, end, now).await?)
+    }
+
+    /// A tenant's ledger time, as Redis has it now.
+    pub(super) async fn ledger_time(&self, namespace: &str) -> Result<Time, StoreError> {
+        let Given { keys, args } = AskedEnd::given(&Names::of(namespace), &[]);
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let script = &self.link.scripts.resolve;
+        Ok(self.run(namespace, script, &keys, self.present(), &args).await?.now)
     }
 
     /// The tenant and the accounts of an open hold: from memory, or as Redis has it.
@@ -228,7 +259,11 @@ impl Books {
         Ok(Some(open))
     }
 
-    async fn record_of(&self, namespace: &str, call: CallId) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn record_of(
+        &self,
+        namespace: &str,
+        call: CallId,
+    ) -> Result<Option<Record>, StoreError> {
         let mut get = cmd("HGET");
         get.arg(Names::of(namespace).holds()).arg(call_text(&call));
         let record: Option<String> = self.link.ask(&get).await?;
@@ -293,107 +328,11 @@ impl Books {
         }
         Ok(count)
     }
-
-    /// Keeps a hold open beyond its call's answer.
-    pub(super) async fn park(
-        &self,
-        parking: Parking,
-        show: Show,
-        now: Time,
-    ) -> Result<Reading, StoreError> {
-        let Parking { call, key, state, until } = parking;
-        let shown = shown_field(&show);
-        let until = until.ms().to_string();
-        let waiting = Waiting { call, key: &key, deed: "park", state: &state, span: &until };
-        let reply = self.wait(&waiting, &shown, now).await?;
-        match &*reply.status {
-            "done" => {
-                // Whichever instance goes on with it has it in hand then.
-                self.memory().let_go(&call);
-                let account = counters::shown(reply.text(1), &shown, reply.text(2));
-                Ok(Reading::of(Some(&account), &show, reply.now))
-            }
-            "full" => Err(StoreError::ParkedFull),
-            _ => Err(StoreError::NotOpen),
-        }
-    }
-
-    /// Goes on with a hold that waits.
-    pub(super) async fn resume(
-        &self,
-        key: &KeyId,
-        call: CallId,
-        state: &str,
-        now: Time,
-        deadline: Time,
-    ) -> Result<Resumed, StoreError> {
-        let length = deadline.ms().saturating_sub(now.ms()).to_string();
-        let waiting = Waiting { call, key, deed: "resume", state, span: &length };
-        let reply = self.wait(&waiting, "-", now).await?;
-        if reply.status != "done" {
-            return Err(StoreError::NotOpen);
-        }
-        let record = Record::read(call, reply.text(0)).ok_or(StoreError::NotOpen)?;
-        let [(tool, price, _, _)] = record.calls.as_slice() else {
-            return Err(StoreError::NotOpen);
-        };
-        let (tool, price) = (tool.as_str().into(), *price);
-        if let Some(namespace) = self.place_of(key).await? {
-            self.memory().opened(call, record.open(&namespace));
-        }
-        Ok(Resumed { hold: record.hold, tool, price })
-    }
-
-    async fn wait(
-        &self,
-        waiting: &Waiting<'_>,
-        shown: &str,
-        now: Time,
-    ) -> Result<Reply, StoreError> {
-        let namespace = self.place_of(waiting.key).await?.ok_or(StoreError::NotOpen)?;
-        let names = Names::of(&namespace);
-        let account = names.account(&waiting.key.account());
-        let keys = [names.meta(), names.holds(), names.due(), account];
-        let (call, turn) = (call_text(&waiting.call), hex::encode(random::<8>()?));
-        // The state is one line of the record.
-        let state = hex::encode(waiting.state);
-        let (most, own) = (PARKED_MAX.to_string(), PARKED_PER_KEY_MAX.to_string());
-        let args = [
-            &*call,
-            waiting.deed,
-            waiting.key.as_str(),
-            &*state,
-            waiting.span,
-            &*most,
-            &*own,
-            shown,
-            &*turn,
-        ];
-        let script = &self.link.scripts.park;
-        self.run(&namespace, script, &keys, now, &args.map(str::as_bytes)).await
-    }
-
-    /// Is the result of a task paid?
-    pub(super) async fn is_task_paid(
-        &self,
-        key: &KeyId,
-        task: PaidTask,
-    ) -> Result<bool, StoreError> {
-        let Some(namespace) = self.place_of(key).await? else { return Ok(false) };
-        let mut score = cmd("ZSCORE");
-        score.arg(Names::of(&namespace).due()).arg(format!("paid:{}", call_text(&task.call)));
-        let found: Option<f64> = self.link.ask(&score).await?;
-        Ok(found.is_some())
-    }
 }
 
-/// What to do with a hold that waits.
-struct Waiting<'a> {
-    call: CallId,
-    key: &'a KeyId,
-    deed: &'static str,
-    state: &'a str,
-    span: &'a str,
+/// It was not done, because it came after whoever asked had given up.
+pub(super) fn late() -> StoreError {
+    StoreError::Unavailable("Redis answers later than anybody waits".to_owned())
 }
 
 fn refusal(charge: &Charge, answer: &Answer) -> Refusal {
@@ -404,9 +343,4 @@ fn refusal(charge: &Charge, answer: &Answer) -> Refusal {
     });
     let counter: Option<&Counter> = counter.as_ref();
     Refusal::of(&charge.demands, index, answer.number(2), counter, answer.now)
-}
-
-/// An empty account, for a key that has none.
-pub(super) fn reading_of(account: &Account, show: &Show, now: Time) -> Reading {
-    Reading::of(Some(account), show, now)
 }

@@ -6,14 +6,16 @@ use super::asked::AskedEnd;
 use super::books::Books;
 use super::calls::call_text;
 use super::link::{Reply, text};
-use super::lists::CHUNK;
 use super::memory::OpenHold;
 use super::names::Names;
+use super::records::lists::CHUNK;
 use crate::ledger::{Hold, Posting, ResolutionKind};
 use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::posting::PostingRow;
-use crate::store::{CallEnd, CallState, ExplainedCall, ExplainedItem, FoundCall, StoreError};
+use crate::store::{
+    CallEnd, CallState, ExplainedCall, ExplainedItem, FoundCall, Settlement, Show, StoreError,
+};
 
 /// A hold as Redis has it.
 pub(super) struct Record {
@@ -22,6 +24,8 @@ pub(super) struct Record {
     pub(super) accounts: Vec<AccountId>,
     /// Tool, price, charged, outcome.
     pub(super) calls: Vec<(String, i64, i64, String)>,
+    /// Who goes on with it, if anybody has.
+    pub(super) turn: String,
     /// What it waits for, if it does.
     state: Option<String>,
     /// JSON, or empty.
@@ -35,6 +39,7 @@ impl Record {
         let mut times = lines.next()?.split(' ');
         let mut time = || Some(Time::from_ms(times.next()?.parse().ok()?));
         let (at, deadline) = (time()?, time()?);
+        let turn = times.next()?.to_owned();
         let state = lines.next()?;
         let state = hex::decode(state).ok().and_then(|state| String::from_utf8(state).ok());
         let state = state.filter(|state| !state.is_empty());
@@ -51,7 +56,7 @@ impl Record {
         let mut accounts = vec![payer];
         accounts.extend(others.iter().map(|other| AccountId::new(other)));
         let hold = Hold { call, at, deadline, postings };
-        Some(Self { hold, accounts, calls, state, labels })
+        Some(Self { hold, accounts, calls, turn, state, labels })
     }
 
     pub(super) fn open(&self, namespace: &str) -> OpenHold {
@@ -59,6 +64,26 @@ impl Record {
             namespace: namespace.to_owned(),
             accounts: self.accounts.clone(),
             credits: self.hold.credits(),
+        }
+    }
+
+    /// Its release, by whoever does not know more of it.
+    pub(super) fn release(&self, key: &KeyId, outcome: &'static str) -> Settlement {
+        let ends = self.calls.iter().map(|(tool, price, _, _)| CallEnd {
+            tool: tool.as_str().into(),
+            price: *price,
+            charged: 0,
+            outcome,
+        });
+        Settlement {
+            call: self.hold.call,
+            key: key.clone(),
+            kind: ResolutionKind::Released,
+            kept: self.hold.kept_by_release(),
+            charged: 0,
+            ends: ends.collect(),
+            show: Show::BALANCE,
+            keep: None,
         }
     }
 
@@ -139,7 +164,7 @@ impl Books {
             return Ok(Some(found));
         }
         let Some((namespace, record)) = held else { return Ok(None) };
-        let Record { hold, accounts, calls, state, labels } = record;
+        let Record { hold, accounts, calls, state, labels, .. } = record;
         let payer = accounts.first().map_or("", AccountId::as_str).to_owned();
         let key = match KeyId::parse(&payer) {
             Some(id) => self.key(&id).await?,

@@ -1,16 +1,18 @@
 //! Calls whose end is not known, because Redis did not answer: nobody gets anything for them, so nobody pays
 //! for them. They are seen to as soon as Redis is back, instead of waiting for their deadline.
 //!
-//! A hold may still be under way to Redis when its customer has been refused. The script does not do it after
-//! a moment that comes with it; once that has passed, what is not held never will be.
+//! A hold may still be under way to Redis when its customer has been refused, or when another attempt has held
+//! it. The script does not do it after a moment that comes with it; once that has passed, what is not held
+//! never will be.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::time::sleep;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
 
-use super::asked::{Asked, AskedHold};
+use super::asked::{Asked, AskedHold, Which};
 use super::books::Books;
 use super::link::Failed;
 use super::memory::OpenHold;
@@ -18,7 +20,10 @@ use super::names::Names;
 use super::together::Answer;
 use crate::gate::Charge;
 use crate::ledger::ResolutionKind;
-use crate::model::bounds::{REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX};
+use crate::model::bounds::{
+    REDIS_CLOSE_WAIT, REDIS_LOOSE_ENDS_AT_ONCE, REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX,
+};
+use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
 use crate::store::{CallState, Deed, ItemEnd, Settlement, Show, StoreError, settlement};
 
@@ -26,67 +31,91 @@ use crate::store::{CallState, Deed, ItemEnd, Settlement, Show, StoreError, settl
 const OUTCOME: &str = "store_unavailable";
 
 /// A call whose end is not known.
-enum LooseEnd {
+pub(super) enum LooseEnd {
     /// It may be held, or may become so until a moment.
-    Hold(Box<Charge>, Option<Time>),
+    Hold {
+        charge: Box<Charge>,
+        latest: Option<Time>,
+        /// Since when it is rightly held, if it is: then it may be held once more when it has ended.
+        rightly: Option<String>,
+    },
+    /// It may be gone on with, or may become so until a moment, and nobody knows.
+    Resumed { key: KeyId, call: CallId, turn: String, latest: Option<Time> },
     /// It may have been ended, behind a row of the journal.
     End(Box<Settlement>, i64),
+}
+
+impl LooseEnd {
+    fn key(&self) -> &KeyId {
+        match self {
+            Self::Hold { charge, .. } => &charge.key,
+            Self::Resumed { key, .. } => key,
+            Self::End(settlement, _) => &settlement.key,
+        }
+    }
+
+    fn call(&self) -> CallId {
+        match self {
+            Self::Hold { charge, .. } => charge.call,
+            Self::Resumed { call, .. } => *call,
+            Self::End(settlement, _) => settlement.call,
+        }
+    }
 }
 
 /// All of one instance, up to a bound. For those beyond it there is the deadline.
 #[derive(Default)]
 pub(super) struct LooseEnds {
-    list: Mutex<VecDeque<LooseEnd>>,
-    /// Is one being seen to, which is not in the list then?
-    is_busy: AtomicBool,
+    list: Mutex<Vec<LooseEnd>>,
+    /// Those that are being seen to, which are not in the list then.
+    in_hand: AtomicUsize,
 }
 
 impl LooseEnds {
-    fn list(&self) -> MutexGuard<'_, VecDeque<LooseEnd>> {
+    fn list(&self) -> MutexGuard<'_, Vec<LooseEnd>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         let list = self.list();
-        list.len().saturating_add(usize::from(self.is_busy.load(Ordering::Acquire)))
+        list.len().saturating_add(self.in_hand.load(Ordering::Acquire))
     }
 
-    fn next(&self) -> Option<LooseEnd> {
+    fn take(&self) -> Vec<LooseEnd> {
         let mut list = self.list();
-        let next = list.pop_front();
-        self.is_busy.store(next.is_some(), Ordering::Release);
-        next
+        self.in_hand.fetch_add(list.len(), Ordering::AcqRel);
+        std::mem::take(&mut *list)
     }
 
-    /// The one that was seen to is done, or has to wait.
+    /// One that was taken is done, or has to wait.
     fn seen_to(&self, rest: Option<LooseEnd>) {
         let mut list = self.list();
-        self.is_busy.store(false, Ordering::Release);
+        self.in_hand.fetch_sub(1, Ordering::AcqRel);
         list.extend(rest);
     }
 
     fn push(&self, end: LooseEnd) {
         let mut list = self.list();
         if list.len() < REDIS_LOOSE_ENDS_MAX {
-            list.push_back(end);
+            list.push(end);
         }
     }
 }
 
-/// A hold that is being asked for. Whoever asks may go away before there is an answer.
-struct Unheard<'a> {
-    books: &'a Books,
-    charge: &'a Charge,
-    latest: Option<Time>,
-    is_heard: bool,
+/// Something that is being asked for. Whoever asks may go away before there is an answer.
+pub(super) struct Unheard<'a, F: Fn() -> LooseEnd> {
+    pub(super) books: &'a Books,
+    /// What is to be seen to then.
+    pub(super) end: F,
+    pub(super) is_heard: bool,
 }
 
-impl Drop for Unheard<'_> {
+impl<F: Fn() -> LooseEnd> Drop for Unheard<'_, F> {
     fn drop(&mut self) {
         if !self.is_heard {
-            self.books.memory().let_go(&self.charge.call);
-            let end = LooseEnd::Hold(Box::new(self.charge.clone()), self.latest);
+            let end = (self.end)();
+            self.books.memory().let_go(&end.call());
             self.books.loose_ends.push(end);
         }
     }
@@ -104,13 +133,21 @@ impl Books {
         loop {
             let latest = self.latest();
             ask.latest_ms = latest.map_or(0, Time::ms);
-            let mut unheard = Unheard { books: self, charge, latest, is_heard: false };
+            let end =
+                |rightly| LooseEnd::Hold { charge: Box::new(charge.clone()), latest, rightly };
+            let mut unheard = Unheard { books: self, end: || end(None), is_heard: false };
             let reply = self.together(charge.namespace.as_str(), ask.clone(), now).await;
             unheard.is_heard = match &reply {
-                // The one whose answer was lost may come later, and then be held.
-                Ok(reply) => !reply.is_repeated || reply.word() == "held",
+                // The one whose answer was lost may come later, and then be held; but not after this moment.
+                Ok(reply) => !reply.is_repeated || matches!(reply.word(), "held" | "late"),
                 Err(failed) => !failed.may_be_done,
             };
+            if let Ok(reply) = &reply
+                && reply.is_repeated
+                && reply.word() == "held"
+            {
+                self.loose_ends.push(end(Some(reply.line(1).to_owned())));
+            }
             match reply {
                 // The clocks differ more than was known. Now it is known.
                 Ok(reply) if reply.word() == "late" && !is_second => is_second = true,
@@ -128,17 +165,29 @@ impl Books {
     pub(super) async fn see_to_loose_ends(self: Arc<Self>) {
         loop {
             sleep(REDIS_LOOSE_ENDS_LOOK).await;
-            let count = self.loose_ends.list().len();
-            for _ in 0..count {
-                let Some(end) = self.loose_ends.next() else { break };
-                match self.see_to(&end).await {
-                    Ok(is_done) => self.loose_ends.seen_to((!is_done).then_some(end)),
-                    Err(error) => {
-                        tracing::debug!(target: "store", %error, "a call's end is not known yet");
-                        self.loose_ends.seen_to(Some(end));
-                        break;
-                    }
-                }
+            let away = Mutex::default();
+            let mut ends = self.loose_ends.take().into_iter().peekable();
+            while ends.peek().is_some() {
+                let some = ends.by_ref().take(REDIS_LOOSE_ENDS_AT_ONCE);
+                join_all(some.map(|end| self.try_end(end, &away))).await;
+            }
+        }
+    }
+
+    /// Sees to one, unless the books that it is in have just not answered: in a cluster others may.
+    async fn try_end(&self, end: LooseEnd, away: &Mutex<HashSet<Option<Arc<str>>>>) {
+        let away = || away.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = self.memory().place(end.key());
+        if away().contains(&place) {
+            self.loose_ends.seen_to(Some(end));
+            return;
+        }
+        match self.see_to(&end).await {
+            Ok(is_done) => self.loose_ends.seen_to((!is_done).then_some(end)),
+            Err(error) => {
+                tracing::debug!(target: "store", %error, "a call's end is not known yet");
+                away().insert(place);
+                self.loose_ends.seen_to(Some(end));
             }
         }
     }
@@ -146,18 +195,53 @@ impl Books {
     /// Releases what is held; is that all there is to do?
     async fn see_to(&self, end: &LooseEnd) -> Result<bool, StoreError> {
         match end {
-            LooseEnd::Hold(charge, latest) => self.see_to_hold(charge, *latest).await,
+            LooseEnd::Hold { charge, latest, rightly } => {
+                self.see_to_hold(charge, *latest, rightly.clone()).await
+            }
+            LooseEnd::Resumed { key, call, turn, latest } => {
+                self.see_to_resumed(key, *call, turn, *latest).await
+            }
             LooseEnd::End(settlement, before) => self.see_to_end(settlement, *before).await,
         }
     }
 
-    async fn see_to_hold(&self, charge: &Charge, latest: Option<Time>) -> Result<bool, StoreError> {
+    async fn see_to_hold(
+        &self,
+        charge: &Charge,
+        latest: Option<Time>,
+        rightly: Option<String>,
+    ) -> Result<bool, StoreError> {
         let nothing = vec![ItemEnd { paid: false, outcome: OUTCOME }; charge.items.len()];
         let release = settlement(charge, &nothing, Show::BALANCE);
         let namespace = charge.namespace.as_str().to_owned();
         let open = OpenHold { namespace, accounts: Asked::of(charge).accounts, credits: 0 };
-        let ended = self.end(&open, &release, None, self.present()).await?;
+        let which = rightly.map_or(Which::Any, Which::Second);
+        let ended = self.end_one(&open, &release, which, self.present()).await?;
         Ok(latest.is_none_or(|latest| ended.now > latest))
+    }
+
+    /// Its customer was told that the books are away: nobody goes on with it. Whoever asked again meanwhile,
+    /// and was heard, has it in another turn.
+    async fn see_to_resumed(
+        &self,
+        key: &KeyId,
+        call: CallId,
+        turn: &str,
+        latest: Option<Time>,
+    ) -> Result<bool, StoreError> {
+        let Some(namespace) = self.place_of(key).await? else { return Ok(true) };
+        // What is not so now never will be, if the moment has passed before it was looked for.
+        let is_last = match latest {
+            Some(latest) => self.ledger_time(&namespace).await? > latest,
+            None => true,
+        };
+        let Some(record) = self.record_of(&namespace, call).await? else { return Ok(is_last) };
+        if record.turn != turn {
+            return Ok(is_last);
+        }
+        let (open, release) = (record.open(&namespace), record.release(key, OUTCOME));
+        let which = Which::InTurn(turn.to_owned());
+        self.end_one(&open, &release, which, self.present()).await.map(|_| true)
     }
 
     async fn see_to_end(&self, asked: &Settlement, before: i64) -> Result<bool, StoreError> {
@@ -199,6 +283,19 @@ impl Books {
         }
         let reason = Some("its answer was not delivered, because Redis did not answer".to_owned());
         let deed = Deed { reason, ..Deed::default() };
-        self.refund(found, deed, self.present()).await.map(|_| true)
+        match self.refund(found, deed, self.present()).await {
+            // The key was deleted, with all that it had.
+            Ok(_) | Err(StoreError::NotFound) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the ends of all calls are known, but not for long: an instance that stops takes them with
+    /// it, and their deadline is far.
+    pub(super) async fn tie_up(&self) {
+        let until = Instant::now() + REDIS_CLOSE_WAIT;
+        while self.loose_ends.count() > 0 && Instant::now() < until {
+            sleep(REDIS_LOOSE_ENDS_LOOK / 5).await;
+        }
     }
 }

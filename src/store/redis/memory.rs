@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::alerts::Alerting;
+use super::duties::alerts::Alerting;
+use super::journals::refusals::Waiting;
 use super::runs::Mark;
 use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
@@ -16,7 +17,6 @@ use crate::model::secret::Digest;
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
 use crate::model::token::{AdminToken, TokenId};
-use crate::store::local::copied_rows::ToldRefusal;
 use crate::store::{Compared, CreditsMoved};
 
 /// What is known of one tenant's books.
@@ -42,7 +42,7 @@ pub(super) struct OpenHold {
 
 /// When something was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked(u64);
+pub(super) struct AskedAt(u64);
 
 #[derive(Debug)]
 struct Copied {
@@ -62,7 +62,7 @@ pub(super) struct Memory {
     pub(super) known: Vec<String>,
     pub(super) teams: HashMap<TeamId, Arc<Team>>,
     pub(super) tokens: HashMap<Digest, Arc<AdminToken>>,
-    /// How often this instance itself has made or ended one.
+    /// How often this instance has made or ended one, or taken them as they were read.
     token_changes: u64,
     /// The count of changes up to which those were read.
     pub(super) changes: i64,
@@ -74,7 +74,7 @@ pub(super) struct Memory {
     pub(super) open: IdMap<CallId, OpenHold>,
     pub(super) alerting: Alerting,
     /// Refusals that Redis was not told of yet.
-    pub(super) refused: Vec<ToldRefusal>,
+    pub(super) refused: Waiting,
     /// What became of held credits on this instance.
     pub(super) moved: CreditsMoved,
     /// What the last comparison found.
@@ -114,6 +114,7 @@ impl Memory {
             self.moved.ended(hold.credits, kept);
         }
     }
+
     /// The copy of a key, if it is young enough.
     pub(super) fn key(&self, id: &KeyId) -> Option<Arc<Key>> {
         let copied = self.keys.get(id).filter(|copied| copied.read.elapsed() < REDIS_RECORD_AGE)?;
@@ -136,7 +137,7 @@ impl Memory {
     }
 
     /// Keeps a copy of a key, unless something was forgotten since it was asked for.
-    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: Asked) {
+    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: AskedAt) {
         if asked != self.asked() {
             return;
         }
@@ -170,8 +171,8 @@ impl Memory {
     }
 
     /// A moment before something is asked for that is to be kept.
-    pub(super) const fn asked(&self) -> Asked {
-        Asked(self.forgotten)
+    pub(super) const fn asked(&self) -> AskedAt {
+        AskedAt(self.forgotten)
     }
 
     /// The record of a tenant or a team is read before it is believed again.
@@ -183,8 +184,8 @@ impl Memory {
         self.doubted.contains(name)
     }
 
-    /// There is no such record.
-    pub(super) fn settle(&mut self, name: &str) {
+    /// It was looked for and is not there, so what is known of it is right.
+    pub(super) fn trust(&mut self, name: &str) {
         self.doubted.remove(name);
     }
 
@@ -238,8 +239,8 @@ impl Memory {
         self.token_changes
     }
 
-    /// Admin tokens as they were read, unless this instance has made or ended one since: one that was
-    /// ended must not open anything again. Were they taken?
+    /// Admin tokens as they were read, unless this instance has made or ended one since, or has read them
+    /// otherwise: one that was ended must not open anything again. Were they taken?
     pub(super) fn put_tokens(
         &mut self,
         tokens: HashMap<Digest, Arc<AdminToken>>,
@@ -247,6 +248,7 @@ impl Memory {
     ) -> bool {
         let is_new = asked == self.token_changes;
         if is_new {
+            self.token_changes = self.token_changes.wrapping_add(1);
             self.tokens = tokens;
         }
         is_new
@@ -312,6 +314,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::token::{RawToken, Role};
 
     #[test]
     fn clocks_are_taken_to_differ_least() {
@@ -329,5 +332,35 @@ mod tests {
             memory.saw_clock(at(there), at(sent), at(received));
             assert_eq!(memory.ahead_ms, ahead_ms, "{there} {sent} {received}");
         }
+    }
+
+    #[test]
+    fn a_list_of_tokens_that_was_read_before_one_was_ended_opens_nothing() {
+        let mut memory = Memory::default();
+        let (id, raw) = (TokenId::from_random([1; 8]), RawToken::from_random([1; 24]));
+        let token = AdminToken {
+            id: id.clone(),
+            digest: raw.digest(),
+            name: "Ada".to_owned(),
+            role: Role::Admin,
+            namespace: None,
+            created_at: Time::ZERO,
+            created_by: "root".to_owned(),
+        };
+        let known = Arc::new(token.clone());
+        let listed = || HashMap::from([(known.digest, Arc::clone(&known))]);
+        let before = memory.token_changes();
+        memory.made_token(token);
+        assert!(!memory.put_tokens(HashMap::new(), before), "it was read before that one was made");
+        assert_eq!(memory.tokens.len(), 1);
+        let before = memory.token_changes();
+        assert!(memory.ended_token(&id));
+        assert!(!memory.put_tokens(listed(), before), "it was read before that one was ended");
+        assert!(memory.tokens.is_empty());
+        // Two looks at once: what the first has found is not written over by the other, which may be older.
+        let both = memory.token_changes();
+        assert!(memory.put_tokens(HashMap::new(), both));
+        assert!(!memory.put_tokens(listed(), both));
+        assert!(memory.tokens.is_empty());
     }
 }

@@ -6,50 +6,28 @@
 //! what bounds them comes with the call, from the gate. Records are read into memory and believed for
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
 
-mod alerts;
 mod answers;
 mod asked;
 mod books;
 mod calls;
-mod compare;
-mod copy;
 mod counters;
-mod credits;
-mod deeds;
-mod epochs;
-mod foreign;
+mod duties;
 mod format;
 mod held;
-mod hints;
-mod import;
-mod journal;
-mod keys;
+mod journals;
 mod lease;
-mod leave;
 mod link;
-mod lists;
 mod loose_ends;
-mod losses;
 mod memory;
-mod migrate;
 mod names;
 mod news;
-mod outbox;
-mod put;
-mod refusals;
-mod repair;
-mod repair_common;
+mod parked;
+mod records;
 mod runs;
-mod sources;
 mod store;
-mod sums;
-mod sweep;
-mod teams;
-mod tenants;
+mod texts;
 mod together;
-mod unsent;
-mod verify;
-mod whole;
+mod tools;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,13 +35,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use books::{RedisOpenError, RedisStore};
-pub use foreign::{ForeignKey, keys_of_paygate_mcp};
 pub use lease::{LeaseOptions, LeaseOut, OnUnavailable, SettleAs};
-pub use leave::migrate_to_file;
 pub use link::RedisStanding;
-pub use migrate::{MigrateError, Moved, copy_journals, migrate_to_redis};
-pub use repair::{RepairError, RepairReport, repair};
-pub use verify::verify;
+pub use tools::foreign::{ForeignKey, keys_of_paygate_mcp};
+pub use tools::leave::migrate_to_file;
+pub use tools::migrate::{MigrateError, Moved, copy_journals, migrate_to_redis};
+pub use tools::repair::{RepairError, RepairReport, repair};
+pub use tools::verify::verify;
 
 use crate::model::bounds::{REDIS_ANSWER_TIMEOUT, REDIS_CONNECT_TIMEOUT};
 
@@ -123,6 +101,15 @@ pub struct RedisPlace {
     pub url: SecretString,
     /// Certificates in PEM form that are trusted beside the system's.
     pub ca: Option<PathBuf>,
+    /// As in [`RedisReach::sentinel_login`].
+    pub sentinel_login: Option<(String, SecretString)>,
+}
+
+impl RedisPlace {
+    fn reach(&self) -> RedisReach {
+        let (ca, sentinel_login) = (self.ca.clone(), self.sentinel_login.clone());
+        RedisReach { ca, sentinel_login, ..RedisReach::default() }
+    }
 }
 
 /// Whose time it is.

@@ -25,12 +25,6 @@ pub(super) const FORMAT: &str = "pg:format";
 pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:{_}:journal";
-
-/// The channel on which an instance hears itself, and so knows that it hears.
-pub(super) fn echo(instance: &str) -> String {
-    format!("pg:echo:{instance}")
-}
-
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
 /// Which instance ends what is late, for a moment.
@@ -46,6 +40,16 @@ pub(super) const ALERTS_WAITING: &str = "pg:{_}:alerts:waiting";
 /// What was refused, by all instances.
 pub(super) const REFUSED: &str = "pg:{_}:refused";
 
+/// The channel on which an instance hears itself, and so knows that it hears.
+pub(super) fn echo(instance: &str) -> String {
+    format!("pg:echo:{instance}")
+}
+
+/// That an entry of a stream of no tenant was written, for whoever lost the answer.
+pub(super) fn written(mark: &str) -> String {
+    format!("pg:{{_}}:written:{mark}")
+}
+
 /// `namespace id at`: which key a credential opens.
 pub(super) fn digest(digest: &Digest) -> String {
     format!("pg:digest:{}", hex::encode(digest.bytes()))
@@ -56,9 +60,9 @@ pub(super) fn key(id: &KeyId) -> String {
     format!("pg:key:{id}")
 }
 
-/// The tenant that an idempotency key was used for.
-pub(super) fn once(id: &Digest) -> String {
-    format!("pg:once:{}", hex::encode(id.bytes()))
+/// The tenant that an idempotency key was used for; `id` is its digest in hex.
+pub(super) fn once(id: &str) -> String {
+    format!("pg:once:{id}")
 }
 
 /// The names of one tenant.

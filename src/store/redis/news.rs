@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::books::{Books, random};
 use super::names;
 use crate::model::bounds::{
-    REDIS_ANSWER_TIMEOUT, REDIS_CHANGES_LOOK, REDIS_ECHO_INTERVAL, REDIS_ECHO_LOST,
-    REDIS_SUBSCRIBE_PAUSE,
+    REDIS_ANSWER_TIMEOUT, REDIS_CHANGES_LOOK, REDIS_CONFLICT_TRIES, REDIS_ECHO_INTERVAL,
+    REDIS_ECHO_LOST, REDIS_SUBSCRIBE_PAUSE,
 };
 use crate::model::ids::KeyId;
 use crate::model::team::TeamId;
@@ -138,9 +138,14 @@ impl Books {
                 self.fresh_namespace(&name).await?;
             }
             Some(News::Tokens) => {
-                let asked = self.memory().token_changes();
-                let tokens = self.read_tokens().await?;
-                self.memory().put_tokens(tokens, asked);
+                // What was read meanwhile may be older than the news.
+                for _ in 0..REDIS_CONFLICT_TRIES {
+                    let asked = self.memory().token_changes();
+                    let tokens = self.read_tokens().await?;
+                    if self.memory().put_tokens(tokens, asked) {
+                        break;
+                    }
+                }
             }
             Some(News::Rules) => self.read_alert_rules().await?,
             None => tracing::debug!(target: "store", "news that this version does not understand"),

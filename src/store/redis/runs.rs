@@ -2,7 +2,9 @@
 //! until its answer is kept, or until nobody runs it any more.
 //!
 //! The mark of a run is made before the kept answer is looked for, and taken away after it was kept, so
-//! there is no gap. An instance that dies leaves its marks for a moment.
+//! there is no gap. An instance that dies leaves its marks for a moment. One that hears nothing of Redis for
+//! longer cannot keep its marks: then another one may run the same too, and the script that captures sees to it
+//! that one of them is paid.
 
 use std::sync::Arc;
 
@@ -109,11 +111,14 @@ impl Books {
         let length = i64::try_from(REDIS_RUN_LEASE.as_millis()).unwrap_or(i64::MAX);
         loop {
             sleep(REDIS_RUN_RENEWAL).await;
-            let names: Vec<String> =
-                self.memory().runs.values().map(|mark| mark.name.clone()).collect();
-            for some in names.chunks(REDIS_TOGETHER_MAX) {
+            let marks: Vec<Mark> = self.memory().runs.values().cloned().collect();
+            for some in marks.chunks(REDIS_TOGETHER_MAX) {
                 let mut commands = redis::pipe();
-                for name in some {
+                for Mark { name, token } in some {
+                    // One that has lapsed is made again, unless it runs elsewhere by now.
+                    let mut set = cmd("SET");
+                    set.arg(name).arg(token).arg("NX").arg("PX").arg(length);
+                    commands.add_command(set).ignore();
                     commands.cmd("PEXPIRE").arg(name).arg(length).ignore();
                 }
                 let kept: Result<(), StoreError> = self.link.ask_all(&commands).await;

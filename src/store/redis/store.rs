@@ -416,6 +416,7 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        self.books.tie_up().await;
         self.books.write_waiting_refusals().await;
         self.books.leave_sweeping().await;
         self.books.leave_runs().await;

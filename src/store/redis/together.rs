@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::RedisClock;
 use super::asked::{AskedEnd, AskedHold, Given};
-use super::books::Books;
+use super::books::{Books, Run};
 use super::link::{Failed, Reply, text};
 use super::names::Names;
 use crate::model::bounds::{REDIS_CALLS_TOGETHER_MAX, REDIS_IN_FLIGHT_MAX, REDIS_SCRIPTS_AT_ONCE};
@@ -81,7 +81,7 @@ impl Gathers for AskedHold {
         let Given { keys, args } = Self::given(&Names::of(namespace), asks);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let script = &books.link.scripts.hold;
-        books.run_once(namespace, script, &keys, now, &args).await.map(answers)
+        books.try_run(Run { namespace, script, keys: &keys, now, args: &args }).await.map(answers)
     }
 }
 
@@ -99,7 +99,7 @@ impl Gathers for AskedEnd {
         let Given { keys, args } = Self::given(&Names::of(namespace), asks);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let script = &books.link.scripts.resolve;
-        books.run_once(namespace, script, &keys, now, &args).await.map(answers)
+        books.try_run(Run { namespace, script, keys: &keys, now, args: &args }).await.map(answers)
     }
 }
 

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::books::{Books, RedisStore};
-use super::super::credits::pairs;
-use super::super::deeds::audit_text;
 use super::super::names::Names;
+use super::super::records::credits::pairs;
+use super::super::records::deeds::audit_text;
 use super::Named;
 use super::terms::accounts_of;
 use crate::model::bounds::REDIS_JOURNAL_ROWS_MAX;

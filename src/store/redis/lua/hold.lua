@@ -7,7 +7,7 @@
 --         {"accounts":[KEYS by place],"revs":[[key, revision]...],"bounds":[...]},
 --         the lines of its record between its times and its postings, these, and those behind them;
 --       of each call: id, length in ms, the moment after which it is not done any more or 0, its kind.
--- Answers for each call with a word, or with lines: refused, which posting, value, counter.
+-- Answers for each call with a word, or with lines: held, since when; refused, which posting, value, counter.
 
 if has_lost() then
   return reply('lost')
@@ -93,8 +93,10 @@ for index, id in ipairs(ids) do
   local place = FIRST + 4 * (index - 1)
   local latest = tonumber(ARGV[place + 2])
   local result
-  if before[index] or taken[id] then
-    result = 'held'
+  if before[index] then
+    result = 'held\n' .. match(before[index], '^%d+')
+  elseif taken[id] then
+    result = 'held\n' .. now_text
   elseif latest > 0 and now > latest then
     -- Whoever asked has given up by then, and has it released.
     result = 'late'
@@ -103,7 +105,7 @@ for index, id in ipairs(ids) do
     result = kind.is_stale and 'stale' or refused(kind)
     is_seen = is_seen or result ~= 'stale'
     if not result then
-      result = is_check and 'fits' or 'held'
+      result = is_check and 'fits' or 'held\n' .. now_text
       hold(id, kind, tonumber(ARGV[place + 1]))
     end
   end

@@ -2,12 +2,18 @@
 --
 -- KEYS: meta, holds, due, the payer's hash.
 -- ARGV: clock, epoch, seen; call, "park" or "resume", payer, state, until (park) or length (resume),
---       most that may wait in all and for the payer, a counter to show, whose turn it is (resume).
+--       most that may wait in all and for the payer, a counter to show, whose turn it is (resume),
+--       the moment after which that is not done any more, or 0.
 
 if has_lost() then
   return reply('lost')
 end
 local id, deed, payer, state = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+-- Whoever asked has given up by then.
+local latest = tonumber(ARGV[13])
+if latest > 0 and now > latest then
+  return reply('late')
+end
 local parked = tonumber(call('HGET', KEYS[1], 'parked') or 0)
 local own = tonumber(call('HGET', KEYS[4], 'parked') or 0)
 if deed == 'park' and (parked >= tonumber(ARGV[9]) or own >= tonumber(ARGV[10])) then
@@ -24,7 +30,7 @@ local at, deadline, turn, waits, rest =
   match(record, '^(%d+) (%d+) (%S+)\n([^\n]*)(\n.*)$')
 local is_payer = sub(rest, 1, #payer + 2) == '\n' .. payer .. '\n'
 -- Whoever did not hear the answer asks again with the same words.
-local is_again = (deed == 'park' and waits == state) or (deed == 'resume' and turn == ARGV[12])
+local is_again = (deed == 'park' and waits == state) or (deed == 'resume' and waits == '' and turn == ARGV[12])
 local waits_for = deed == 'resume' and state or ''
 local fits = is_payer and (is_again or waits == waits_for)
 -- Who asks for what does not wait is not taken notice of.

@@ -1,11 +1,12 @@
 -- Ends holds, each once: says what stays of every amount, gives the rest back to where it counted, and
--- writes one row of the journal for each call. What the calls have in common is looked at once.
+-- writes one row of the journal for each call. What the calls have in common is looked at once. What was held
+-- twice is undone: the row of its call is there already.
 --
 -- KEYS: meta, holds, due, journal, kept, then the hashes of all accounts.
 -- ARGV: clock, epoch, seen; journal's length; [resolution...]; answers to be kept.
 -- A resolution: {call, kind, kept, accounts: [KEYS by place], charged, tail: rest of the row's detail,
--- show: a counter, keep: {id, request, ttl, answer: ARGV}, paid: until}, or {call, like}: all but the call is as
--- in an earlier one, which keeps and pays nothing.
+-- show: a counter, keep: {id, request, ttl, answer: ARGV}, paid: until, not_since: a moment, turn}, or
+-- {call, like}: all but the call is as in an earlier one, which keeps and pays nothing and is of any hold.
 -- Answers for each with a word, or with lines: done, the balance, the counter.
 
 if has_lost() then
@@ -16,7 +17,7 @@ local calls = {}
 for index, one in ipairs(ends) do
   calls[index] = one.call
 end
-local records = call('HMGET', KEYS[2], unpack(calls))
+local records = #calls > 0 and call('HMGET', KEYS[2], unpack(calls)) or {}
 
 -- What a hold's record says behind its first line: the same text for most.
 local known = {}
@@ -63,6 +64,14 @@ local function parts_of(terms, how)
   return { back = back, held = held, row = row .. how.tail .. '}' }
 end
 
+-- Has another call of the same request been paid for? Both ran if one instance heard nothing of Redis for a
+-- while. One of them is paid.
+local function is_paid_elsewhere(one)
+  local kept = call('HGET', KEYS[5], one.keep.id)
+  local till, paid, payer = match(kept or '', '^(%d+) %x+ (%x+) (%S+)\n')
+  return till and tonumber(till) > now and paid ~= one.call and payer == one.terms.payer
+end
+
 local ended = {}
 local function refused(one, how, record)
   if lease and one.number <= tonumber(lease.reported) then
@@ -72,7 +81,11 @@ local function refused(one, how, record)
   if not record or ended[one.call] then
     return 'ended'
   end
-  local at, deadline, text = match(record, '^(%d+) (%d+) %S+\n(.*)$')
+  local at, deadline, turn, text = match(record, '^(%d+) (%d+) (%S+)\n(.*)$')
+  -- Another hold of the same call than the one that is to be ended.
+  if (one.not_since and one.not_since == at) or (one.turn and one.turn ~= turn) then
+    return 'other'
+  end
   one.at, one.deadline, one.terms = at, deadline, terms_of(text)
   if lease then
     make_free(one)
@@ -80,6 +93,8 @@ local function refused(one, how, record)
     return 'late'
   elseif how.kind == 'expire' and now < tonumber(deadline) then
     return 'early'
+  elseif how.kind == 'capture' and one.keep and is_paid_elsewhere(one) then
+    return 'repeated'
   end
   local parts = one.terms[how]
   if parts == nil then
@@ -150,7 +165,9 @@ for index, one in ipairs(ends) do
   local why = refused(one, how, records[index])
   results[index] = why
   if not why then
-    write_row(one, how)
+    if how.kind ~= 'undo' then
+      write_row(one, how)
+    end
     if lease then
       book(one)
     else
