@@ -11,6 +11,8 @@
 mod cluster;
 #[path = "redis_outage/fit.rs"]
 mod fit;
+#[path = "redis_outage/late.rs"]
+mod late;
 #[path = "redis_outage/lost.rs"]
 mod lost;
 #[path = "redis_outage/secure.rs"]
@@ -46,7 +48,7 @@ const LIFE: Duration = Duration::from_mins(10);
 struct Instance {
     store: Arc<RedisStore>,
     calls: AtomicU32,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl std::ops::Deref for Instance {
@@ -65,11 +67,15 @@ fn patience() -> RedisReach {
 }
 
 async fn try_open(url: &str, reach: RedisReach) -> Result<Instance, RedisOpenError> {
-    let dir = TempDir::new();
+    open_in(TempDir::new(), url, reach).await
+}
+
+/// With the copy that is there, or a new one.
+async fn open_in(dir: TempDir, url: &str, reach: RedisReach) -> Result<Instance, RedisOpenError> {
     let (url, clock) = (url.to_owned().into(), RedisClock::Server);
     let options = RedisOptions { url, reach, clock, copy: Some(dir.path().join("copy.db")) };
     let store = Arc::new(RedisStore::open(&options).await?);
-    Ok(Instance { store, calls: AtomicU32::new(0), _dir: dir })
+    Ok(Instance { store, calls: AtomicU32::new(0), dir })
 }
 
 async fn open(url: &str) -> Instance {

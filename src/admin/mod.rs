@@ -245,6 +245,13 @@ async fn perform(
     if matches!(route.method, Method::POST | Method::PATCH) {
         call.body = wire::body::read(body, admin.options.body_bytes_max).await?;
     }
+    // Whoever was let in may have been shut out since, on another instance.
+    if route.method != Method::GET
+        && let Some(token) = &call.actor.token
+        && !admin.store.has_token(token).await?
+    {
+        return Err(Problem::unauthorized("Invalid admin key"));
+    }
     (route.handler)(Arc::clone(admin), call.clone()).await
 }
 

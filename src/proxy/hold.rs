@@ -9,7 +9,7 @@ use crate::model::bounds;
 use crate::model::denial::{Denial, QuotaKind};
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
-use crate::store::{HoldRefused, Resumed, StoreError, clock};
+use crate::store::{HoldRefused, Judged, Resumed, StoreError, clock};
 
 /// What the gate allowed, not yet held.
 pub(super) struct Allowed(Kind);
@@ -23,6 +23,8 @@ enum Kind {
         key: KeyId,
         call: CallId,
         state: String,
+        /// The records that let its caller go on; none in shadow mode.
+        judged: Option<Judged>,
         /// The word of shadow mode, which may be younger than the hold.
         shadow: Option<&'static str>,
     },
@@ -97,8 +99,9 @@ impl Proxy {
         let (charge, shadow) = match allowed.0 {
             Kind::Paid(charge) => (charge, None),
             Kind::Shadow(charge, word) => (charge, Some(word)),
-            Kind::Continued { key, call, state, shadow } => {
-                return Ok(Held { shadow, ..self.go_on(key, call, &state).await? });
+            Kind::Continued { key, call, state, judged, shadow } => {
+                let held = self.go_on(key, call, &state, judged.as_ref()).await?;
+                return Ok(Held { shadow, ..held });
             }
             Kind::Nobody => return Ok(Held { charge: None, shadow: Some("shadow") }),
         };
@@ -136,8 +139,9 @@ impl Proxy {
             (Ok(()), false) => None,
             (admitted, true) => Some(shadowed(admitted.err().map(|it| it.denial).as_ref())),
         };
+        let judged = identity.judged().filter(|_| !self.options.policy.shadow);
         Ok(Allowed(match &identity.key {
-            Some(key) => Kind::Continued { key: key.id.clone(), call, state, shadow },
+            Some(key) => Kind::Continued { key: key.id.clone(), call, state, judged, shadow },
             None => Kind::Nobody,
         }))
     }
@@ -161,9 +165,11 @@ impl Proxy {
         key: KeyId,
         call: CallId,
         state: &str,
+        judged: Option<&Judged>,
     ) -> Result<Held, NotHeld> {
         let now = clock::now();
-        let resumed = self.store.resume(&key, call, state, now, self.deadline(now)).await;
+        let deadline = self.deadline(now);
+        let resumed = self.store.resume(&key, call, state, judged, now, deadline).await;
         match resumed {
             Ok(Resumed { hold, tool, price }) => {
                 let charge = Charge::of_hold(key, Item { tool, price }, &hold);
@@ -172,6 +178,7 @@ impl Proxy {
                 Ok(Held { charge: Some(charge), shadow })
             }
             Err(StoreError::NotOpen) => Err(NotHeld::Used),
+            Err(StoreError::Conflict) => Err(NotHeld::Stale),
             Err(error) => Err(NotHeld::Unavailable(error)),
         }
     }

@@ -18,7 +18,7 @@ use crate::model::namespace::Namespace;
 use crate::model::secret::{Digest, RawKey};
 use crate::model::team::Team;
 use crate::model::time::Time;
-use crate::store::{Show, StoreError, StoredCaller, clock};
+use crate::store::{Judged, Show, StoreError, StoredCaller, clock};
 
 /// What the transport knows about a sender.
 #[derive(Clone, Copy, Debug)]
@@ -208,6 +208,13 @@ impl Identity {
             calls,
             in_batch,
         }
+    }
+
+    /// The revisions of the records that it is judged by.
+    pub(super) fn judged(&self) -> Option<Judged> {
+        let (key, namespace) = self.key.as_ref().zip(self.namespace.as_ref())?;
+        let team = self.team.as_ref().map(|team| (team.id.clone(), team.revision));
+        Some(Judged { key: key.revision, namespace: namespace.revision, team })
     }
 
     /// May it use what needs a key?

@@ -313,7 +313,8 @@ impl Proxy {
             return Ok(());
         }
         let (paid, owner) = (PaidTask { call, until: task.until }, key.clone());
-        let held = match (self.go_on(key, call, WAITING).await, shown_to) {
+        let judged = shown_to.filter(|_| end.paid).and_then(Identity::judged);
+        let held = match (self.go_on(key, call, WAITING, judged.as_ref()).await, shown_to) {
             (Ok(held), _) => held,
             (Err(NotHeld::Used), Some(identity)) if end.paid => {
                 if self.store.is_task_paid(&owner, paid).await.map_err(|it| unavailable(&it))? {

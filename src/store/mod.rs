@@ -43,7 +43,7 @@ pub use contract::{
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
 pub use outbox::Outbox;
-pub use parked::{PaidTask, Parking, Resumed};
+pub use parked::{Judged, PaidTask, Parking, Resumed};
 
 /// Durable state: records of keys and namespaces, and the ledger. Every method that changes
 /// something says in its result when the change is durable.
@@ -97,6 +97,11 @@ pub trait Store: Outbox + Send + Sync + 'static {
 
     /// Every admin token, in order of their making.
     fn tokens(&self) -> Vec<Arc<AdminToken>>;
+
+    /// Is an admin token still there? Where several instances share the books, another one may have ended it.
+    async fn has_token(&self, id: &TokenId) -> Result<bool, StoreError> {
+        Ok(self.tokens().iter().any(|token| token.id == *id))
+    }
 
     /// Makes an admin token, durably.
     async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError>;
@@ -257,12 +262,13 @@ pub trait Store: Outbox + Send + Sync + 'static {
     ) -> Result<(Reading, Durable), StoreError>;
 
     /// Goes on with a parked hold of this key in exactly this state, once; it then has the new
-    /// deadline.
+    /// deadline. A conflict if a record has changed since whoever asks was judged by it.
     async fn resume(
         &self,
         key: &KeyId,
         call: CallId,
         state: &str,
+        judged: Option<&Judged>,
         now: Time,
         deadline: Time,
     ) -> Result<Resumed, StoreError>;

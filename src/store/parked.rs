@@ -2,6 +2,7 @@
 
 use crate::ledger::Hold;
 use crate::model::ids::{CallId, KeyId};
+use crate::model::team::TeamId;
 use crate::model::text::Text;
 use crate::model::time::Time;
 
@@ -16,6 +17,17 @@ pub struct Parking {
     pub state: String,
     /// When it is released if nobody has gone on, in ledger time.
     pub until: Time,
+}
+
+/// The revisions of the records by which somebody was judged who goes on with a hold.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Of the key's record.
+    pub key: u64,
+    /// Of its tenant's.
+    pub namespace: u64,
+    /// Of its team's.
+    pub team: Option<(TeamId, u64)>,
 }
 
 /// A task whose result is to be paid once, however often it is asked for.

@@ -18,7 +18,7 @@ use super::support::{Fault, RedisServer, Wire};
 use super::{Instance, LIFE, PRICE, is_refused, journal, open, patience, soon, try_open};
 
 /// A server, a wire to it, and an instance at the end of the wire.
-async fn wired() -> (RedisServer, Wire, Instance) {
+pub(crate) async fn wired() -> (RedisServer, Wire, Instance) {
     let server = RedisServer::start();
     let wire = Wire::to(server.port());
     let instance = open(&wire.url()).await;
@@ -175,7 +175,7 @@ async fn a_hold_that_arrives_late_though_in_time_is_held_once() {
 
 impl Instance {
     /// A call that waits for its next round.
-    async fn waiting(&self, key: &Key, state: &str) -> CallId {
+    pub(crate) async fn waiting(&self, key: &Key, state: &str) -> CallId {
         let charge = self.charge(key);
         self.held(&charge).await.unwrap();
         let (call, key, state) = (charge.call, key.id.clone(), state.to_owned());
@@ -184,15 +184,20 @@ impl Instance {
         call
     }
 
-    async fn release(&self, key: &Key, call: CallId) {
+    pub(crate) async fn release(&self, key: &Key, call: CallId) {
         let end = [ItemEnd { paid: false, outcome: "cancelled" }];
         let release = settlement(&self.charge(key), &end, Show::BALANCE);
         self.settle(Settlement { call, ..release }, clock::now()).await.unwrap();
     }
 
-    async fn go_on(&self, key: &Key, call: CallId, state: &str) -> Result<Resumed, StoreError> {
+    pub(crate) async fn go_on(
+        &self,
+        key: &Key,
+        call: CallId,
+        state: &str,
+    ) -> Result<Resumed, StoreError> {
         let now = clock::now();
-        self.resume(&key.id, call, state, now, now.plus(LIFE)).await
+        self.resume(&key.id, call, state, None, now, now.plus(LIFE)).await
     }
 }
 

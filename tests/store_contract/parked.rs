@@ -6,7 +6,7 @@ use paygate::model::bounds::{PARKED_PER_KEY_MAX, TASK_ASK_MAX};
 use paygate::model::ids::CallId;
 use paygate::model::key::Key;
 use paygate::model::time::Time;
-use paygate::store::{PaidTask, Parking, Show, Store, StoreError, settlement};
+use paygate::store::{Judged, PaidTask, Parking, Show, Store, StoreError, settlement};
 
 use super::{PAID, Place, charge, charge_of, deadline, made, now};
 
@@ -32,7 +32,7 @@ async fn a_hold_that_waits_is_gone_on_with_once_and_by_its_owner() {
         let call = task(&*store, &key, 1, now(), until).await;
         let store = place.again(store).await;
         let resume = async |key: &Key, state: &str| {
-            store.resume(&key.id, call, state, now(), deadline()).await
+            store.resume(&key.id, call, state, None, now(), deadline()).await
         };
         for (who, state) in [(&other, STATE), (&key, "else")] {
             assert!(matches!(resume(who, state).await, Err(StoreError::NotOpen)));
@@ -49,6 +49,27 @@ async fn a_hold_that_waits_is_gone_on_with_once_and_by_its_owner() {
         assert_eq!(reading.available, 98);
         let store = place.again(store).await;
         assert!(store.is_task_paid(&key.id, paid).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_judged_by_old_records_does_not_go_on() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let key = made(&*store, 1, 100).await;
+        let until = now().plus(Duration::from_mins(10));
+        let call = task(&*store, &key, 1, now(), until).await;
+        let by = |revision| Judged { key: revision, namespace: 0, team: None };
+        let go_on = async |judged: Judged| {
+            store.resume(&key.id, call, STATE, Some(&judged), now(), deadline()).await
+        };
+        let changed = Key { suspended: true, ..Key::clone(&key) };
+        let changed = store.update_key(changed, None.into()).await.unwrap();
+        for judged in [by(key.revision), Judged { namespace: 1, ..by(changed.revision) }] {
+            let refused = go_on(judged).await;
+            assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+        }
+        go_on(by(changed.revision)).await.unwrap();
     }
 }
 

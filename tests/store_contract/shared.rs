@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use paygate::ledger::names;
+use paygate::ledger::{CreditKind, names};
 use paygate::model::ids::CallId;
 use paygate::model::key::Key;
+use paygate::model::secret::Digest;
+use paygate::model::token::{AdminToken, Role, TokenId};
 use paygate::store::redis::{RedisClock, RedisOptions, RedisReach, RedisStore};
-use paygate::store::{HoldRefused, Show, Store, StoreError, clock, settlement};
+use paygate::store::{Deed, HoldRefused, Once, Show, Store, StoreError, clock, settlement};
 
 use super::support::{RedisServer, eventually};
 use super::{PAID, charge, charge_of, deadline, instance, made, now, raw};
@@ -277,4 +279,68 @@ async fn redis_holds_no_raw_key_and_every_tenant_is_one_slot() {
         let known = outside.iter().any(|head| name.starts_with(head));
         assert!(known || name.starts_with("pg:{default}:"), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_idempotency_key_is_for_one_of_two_tenants_that_ask_at_once() {
+    let server = RedisServer::start();
+    let one = instance(&server, RedisClock::Server).await;
+    let other = instance(&server, RedisClock::Server).await;
+    let mut keys = Vec::new();
+    for number in [1, 2] {
+        let key = Key { namespace: format!("tenant-{number}"), ..super::key(number) };
+        keys.push(key.id.clone());
+        one.create_key(key, 0, None.into(), clock::now()).await.unwrap();
+    }
+    for round in 0_u8..40 {
+        let credit = async |store: &RedisStore, key: usize| {
+            let (id, request) = (Digest::of(&[round]), Digest::of(keys[key].as_str().as_bytes()));
+            let once = Some(Once { id, request, note: String::new() });
+            let (deed, now) = (Deed { once, ..Deed::default() }, clock::now());
+            store.credit(&keys[key], 1, CreditKind::Grant, deed, now).await
+        };
+        let (first, second) = tokio::join!(credit(&one, 0), credit(&other, 1));
+        let refused = match (first, second) {
+            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+            both => panic!("round {round}: {both:?}"),
+        };
+        assert!(matches!(refused, StoreError::OnceMismatch), "round {round}: {refused:?}");
+    }
+    // What was refused leaves the idempotency key to whoever comes.
+    let (id, request) = (Digest::of(b"free"), Digest::of(b"request"));
+    let once = || Some(Once { id, request, note: String::new() });
+    let deed = || Deed { once: once(), ..Deed::default() };
+    let credit = async |key: usize, amount: i64| {
+        one.credit(&keys[key], amount, CreditKind::Adjustment, deed(), clock::now()).await
+    };
+    assert!(matches!(credit(0, i64::MIN / 2).await, Err(StoreError::OutOfRange)));
+    credit(1, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_token_that_was_ended_opens_nothing_any_more_whatever_redis_says() {
+    let server = RedisServer::start();
+    let one = instance(&server, RedisClock::Server).await;
+    let other = instance(&server, RedisClock::Server).await;
+    let token = AdminToken {
+        id: TokenId::from_random([3; 8]),
+        digest: raw(3).digest(),
+        name: "night shift".to_owned(),
+        role: Role::Owner,
+        namespace: None,
+        created_at: clock::now(),
+        created_by: "admin".to_owned(),
+    };
+    one.create_token(token.clone(), Deed::default()).await.unwrap();
+    eventually("it is known", || other.token(&token.digest).is_some());
+    assert!(other.has_token(&token.id).await.unwrap());
+    let record = server.cli(&["HGET", "pg:{_}:tokens", token.id.as_str()]);
+    one.delete_token(&token.id, Deed::default()).await.unwrap();
+    // Before it has heard of it.
+    assert!(!other.has_token(&token.id).await.unwrap());
+    // An older Redis comes back.
+    server.cli(&["HSET", "pg:{_}:tokens", token.id.as_str(), &record]);
+    server.cli(&["INCR", "pg:{_}:changes"]);
+    eventually("it is ended once more", || server.cli(&["HLEN", "pg:{_}:tokens"]) == "0");
+    assert!([&one, &other].iter().all(|store| store.token(&token.digest).is_none()));
 }

@@ -8,7 +8,7 @@ use paygate::store::redis::{RedisClock, RedisStore};
 use paygate::store::{Deed, Store, clock};
 use tokio::time::{Instant, sleep};
 
-use super::support::RedisServer;
+use super::support::{RedisServer, eventually};
 use super::{charge, instance, made};
 
 /// Holds something that is late at once.
@@ -78,4 +78,43 @@ async fn thousands_of_idle_tenants_cost_a_bounded_look() {
     let (scripts, looks) = (calls(&server, "evalsha"), calls(&server, "zrangebyscore"));
     assert!((2..500).contains(&scripts), "{scripts}");
     assert!((4_001..4_500).contains(&looks), "two looks at so many, and what was found: {looks}");
+}
+
+#[tokio::test]
+async fn what_is_due_and_not_held_keeps_nobody_from_what_is() {
+    let server = RedisServer::start();
+    let store = instance(&server, RedisClock::Server).await;
+    made(&store, 1, 100).await;
+    hold_late(&store, 1).await;
+    for number in 0..450 {
+        server.cli(&["ZADD", "pg:{default}:due", "1", &format!("hold:{number:032x}")]);
+    }
+    assert_eq!(store.expire(clock::now()).await.unwrap(), 1);
+    let due = server.cli(&["ZRANGE", "pg:{default}:due", "0", "-1"]);
+    assert!(!due.contains("hold:"), "{due}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_of_tenants_that_are_not_there_are_not_believed() {
+    let server = RedisServer::start();
+    let store = instance(&server, RedisClock::Server).await;
+    let other = instance(&server, RedisClock::Server).await;
+    eventually("news are heard", || store.is_told());
+    for number in 0..50 {
+        let news = format!("key nobody-{number} key_0123456789abcdef");
+        server.cli(&["PUBLISH", "pg:news", &news]);
+    }
+    made(&other, 1, 100).await;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        server.cli(&["CONFIG", "RESETSTAT"]);
+        assert_eq!(store.expire(clock::now()).await.unwrap(), 0);
+        let looks = calls(&server, "zrangebyscore");
+        assert!(looks < 50, "tenants that are not there are looked at: {looks}");
+        if looks > 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "the tenant that is there is not known");
+        sleep(Duration::from_millis(20)).await;
+    }
 }

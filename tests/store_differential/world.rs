@@ -452,8 +452,9 @@ impl World {
         let (call, key) = (self.opened[index].call, &self.keys[self.opened[index].key]);
         let at = self.at();
         let deadline = Time::from_ms(at.ms() + lasts_ms);
-        same!(self, |store| store.resume(key, call, "other", at, deadline).await);
-        let resumed = both!(self, |store| store.resume(key, call, "a b\n", at, deadline).await);
+        same!(self, |store| store.resume(key, call, "other", None, at, deadline).await);
+        let resumed =
+            both!(self, |store| store.resume(key, call, "a b\n", None, at, deadline).await);
         if resumed.is_ok() {
             self.opened[index].is_parked = false;
         }

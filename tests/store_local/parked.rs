@@ -31,7 +31,7 @@ async fn task(store: &LocalStore, key: &Key, call: u8, at: Time, until: Time) ->
 }
 
 async fn is_gone_on_with(store: &LocalStore, key: &Key, call: CallId, at: Time) -> bool {
-    match store.resume(&key.id, call, STATE, at, at.plus(Duration::from_mins(1))).await {
+    match store.resume(&key.id, call, STATE, None, at, at.plus(Duration::from_mins(1))).await {
         Ok(_) => true,
         Err(StoreError::NotOpen) => false,
         Err(other) => panic!("{other}"),

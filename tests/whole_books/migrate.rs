@@ -73,7 +73,7 @@ async fn whole_books_move_there_and_back() {
     let call = CallId::from_random([7; 16]);
     // Later than any clock of this test.
     let far = Time::parse("2100-01-01T00:00:00Z").unwrap();
-    let resumed = shared.resume(&id(1), call, "waits\n", now(), far).await.unwrap();
+    let resumed = shared.resume(&id(1), call, "waits\n", None, now(), far).await.unwrap();
     assert_eq!(resumed.tool.as_str(), "tool");
 
     let running = migrate(&url, &text(&second), &[]);

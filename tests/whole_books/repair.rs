@@ -1,6 +1,8 @@
 //! `paygate ledger repair`.
 
-use paygate::store::{HoldRefused, Store, StoreError};
+use paygate::ledger::ResolutionKind;
+use paygate::model::ids::CallId;
+use paygate::store::{CallState, HoldRefused, Store, StoreError};
 
 use crate::life::{PAID, call, copy_of, fill, id, instance, paygate, said, says_again, sells};
 use crate::support::{Ended, RedisServer, eventually};
@@ -147,4 +149,49 @@ async fn what_cannot_be_decided_is_left_to_people() {
     assert_eq!(others.code(), Some(1));
     assert!(others.stderr.contains("other books"), "{others:#?}");
     sells(&stranger, 60).await.unwrap();
+}
+
+/// Versions before this one could hold a call once more when it had ended; nobody paid for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_released_behind_its_charge_keeps_no_books_from_being_repaired() {
+    let server = RedisServer::start();
+    let store = instance(&server, "one.db").await;
+    fill(&store).await;
+    call(&store, 2, 70, PAID).await;
+    let last = server.cli(&["--raw", "XREVRANGE", "pg:{default}:journal", "+", "-", "COUNT", "1"]);
+    let words: Vec<String> = last
+        .lines()
+        .skip(1)
+        .map(|word| {
+            let kept = "\"end\":\"expire\",\"kept\":[";
+            let nothing = |detail: &str| {
+                let postings: serde_json::Value = serde_json::from_str(detail).unwrap();
+                let count = postings["postings"].as_array().unwrap().len();
+                let kept = format!("{kept}{}]", vec!["0"; count].join(","));
+                detail.replace("\"end\":\"capture\"", &kept)
+            };
+            if word.starts_with('{') { nothing(word) } else { word.to_owned() }
+        })
+        .collect();
+    let (number, mut add) = (last.lines().next().unwrap(), Vec::new());
+    let next = number.trim_end_matches("-0").parse::<u64>().unwrap() + 1;
+    let id = format!("{next}-0");
+    add.extend(["XADD", "pg:{default}:journal", &id]);
+    for pair in words.chunks_exact(2) {
+        add.extend([pair[0].as_str(), if pair[0] == "amount" { "0" } else { &pair[1] }]);
+    }
+    server.cli(&add);
+    server.cli(&["HSET", "pg:{default}:meta", "seq", &next.to_string()]);
+
+    let verified = paygate(&["ledger", "verify", "--redis", &server.url()]);
+    assert_eq!(verified.code(), Some(0), "{verified:#?}");
+    assert!(verified.stdout.contains("1 calls held and released once more"), "{verified:#?}");
+    let id = CallId::from_random([70; 16]);
+    let found = store.find_call(id).await.unwrap().unwrap();
+    assert_eq!(found.state, CallState::Charged);
+    let explained = store.explain_call(id).await.unwrap().unwrap();
+    assert_eq!(explained.end.unwrap().kind, ResolutionKind::Captured);
+    store.close().await.unwrap();
+    drop(store);
+    repair(&server, &["one.db"], &["--apply"]).expect_success();
 }

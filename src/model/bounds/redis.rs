@@ -34,6 +34,9 @@ pub const REDIS_REDIRECTS_MAX: u32 = 5;
 /// their deadline ends them.
 pub const REDIS_LOOSE_ENDS_MAX: usize = 2 * CONNECTIONS_MAX;
 
+/// How many of them the log names.
+pub const REDIS_LOOSE_ENDS_NAMED: usize = 100;
+
 /// How many of them are seen to at once: each asks several times, and after an outage there are many.
 pub const REDIS_LOOSE_ENDS_AT_ONCE: usize = 32;
 
@@ -96,6 +99,9 @@ pub const REDIS_REFUSED_ENTRIES_MAX: usize = 5_000;
 
 /// Kinds of refusals that wait for a Redis that is away; later ones are not written down.
 pub const REDIS_REFUSED_WAITING_MAX: usize = 10_000;
+
+/// The newest rows of the journal of no tenant that are looked at for admin tokens that have just ended.
+pub const REDIS_TOKEN_ROWS_LOOK: usize = 64;
 
 /// How long it is remembered that something was done, for whoever lost the answer.
 pub const REDIS_DEED_REMEMBERED: Duration = Duration::from_mins(10);

@@ -2,13 +2,14 @@
 //! reports from. The tables are those of the embedded store, so that the same questions are asked of
 //! them; no number of an account comes from here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::alerts::{self, Found, Place, Seen};
+use super::copied_ends;
 use super::copied_rows::CopiedRow;
 use super::copied_told;
 use super::file::OwnFile;
@@ -17,7 +18,7 @@ use super::read::Reader;
 use super::{audit, explain, refunds, report, roll_up, schema, usage};
 use crate::model::alert::AlertRule;
 use crate::model::audit::{AuditFilter, AuditRow, AuditTotals};
-use crate::model::ids::{AccountId, CallId};
+use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::time::Time;
 use crate::model::usage::{ReportAsked, UsageFilter, UsageReport};
 use crate::store::told::Told;
@@ -87,6 +88,7 @@ impl JournalCopy {
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         connection.execute_batch(FOLLOWED).map_err(failed)?;
         connection.execute_batch(copied_told::TABLES).map_err(failed)?;
+        connection.execute_batch(copied_ends::TABLE).map_err(failed)?;
         Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
     }
 
@@ -188,6 +190,39 @@ impl JournalCopy {
             copied_told::go_on(connection, &journal, (&before, &after), &was)
         };
         self.reader.read(write).await
+    }
+
+    /// Writes down that a call may have been charged for nothing.
+    pub(in crate::store) async fn leave_end(
+        &self,
+        call: CallId,
+        key: &KeyId,
+    ) -> Result<(), StoreError> {
+        let key = key.to_string();
+        self.reader.read(move |connection| copied_ends::leave(connection, call, &key)).await
+    }
+
+    /// It is known how it ended, and nobody has paid for nothing.
+    pub(in crate::store) async fn tied_end(&self, call: CallId) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_ends::tied(connection, call)).await
+    }
+
+    /// Calls that may have been charged for nothing, and who pays.
+    pub(in crate::store) async fn left_ends(&self) -> Result<Vec<(CallId, KeyId)>, StoreError> {
+        self.reader.read(copied_ends::left).await
+    }
+
+    /// Admin tokens were ended.
+    pub(in crate::store) async fn end_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        let write = move |connection: &Connection| {
+            ids.iter().try_for_each(|id| copied_told::end_token(connection, id))
+        };
+        self.reader.read(write).await
+    }
+
+    /// All admin tokens that are known to have been ended.
+    pub(in crate::store) async fn ended_tokens(&self) -> Result<HashSet<String>, StoreError> {
+        self.reader.read(copied_told::ended_tokens).await
     }
 
     /// Keeps the rules for alerts, for a Redis that loses them.

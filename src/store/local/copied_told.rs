@@ -1,6 +1,7 @@
 //! The numbered rows of journals in an instance's copy: with them the books that the journals tell of can be
 //! put together again. Money rows are in the table `journal` already; here is their number only.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +34,9 @@ pub(super) const TABLES: &str = "
         detail  TEXT,
         more    TEXT,
         PRIMARY KEY (book, row)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS ended_tokens (
+        id      TEXT PRIMARY KEY           -- an admin token that opens nothing any more, whatever Redis says
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS told_rules (
         text    TEXT NOT NULL              -- the rules for alerts, as Redis has them
@@ -113,11 +117,24 @@ fn book(connection: &Connection, journal: &str, epoch: &str) -> rusqlite::Result
     connection.prepare_cached(find)?.query_row((journal, epoch), |row| row.get(0))
 }
 
+/// An admin token was ended; ids are never used again.
+pub(super) fn end_token(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+    let insert = "INSERT OR IGNORE INTO ended_tokens (id) VALUES (?1)";
+    connection.prepare_cached(insert)?.execute([id]).map(drop)
+}
+
+/// All that were.
+pub(super) fn ended_tokens(connection: &Connection) -> rusqlite::Result<HashSet<String>> {
+    let mut all = connection.prepare_cached("SELECT id FROM ended_tokens")?;
+    let rows = all.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
 fn write_token(connection: &Connection, told: &Told) -> rusqlite::Result<()> {
     let id = told.account.as_str();
     connection.prepare_cached("DELETE FROM admin_tokens WHERE id = ?1")?.execute([id])?;
     if told.kind != "token" {
-        return Ok(());
+        return end_token(connection, id);
     }
     let text = |name: &str| {
         let value: serde_json::Value = serde_json::from_str(&told.detail).unwrap_or_default();

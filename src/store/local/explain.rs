@@ -31,8 +31,10 @@ pub(super) fn explain_call(
         let beside: Beside = serde_json::from_str(row.get_ref(6)?.as_str()?)
             .unwrap_or(Beside { calls: Vec::new(), reason: None });
         let kind: String = row.get(2)?;
+        // An end that was charged is not undone by another one, for nothing, that stands behind it.
+        let is_second = kind == "call" && row.get::<_, i64>(5)? == 0 && end.is_some();
         // A refund repeats them with what it changes.
-        if kind != "refund" && !beside.calls.is_empty() {
+        if kind != "refund" && !is_second && !beside.calls.is_empty() {
             items = beside.calls.into_iter().map(item).collect();
         }
         rows.push(ExplainedRow {
@@ -47,6 +49,7 @@ pub(super) fn explain_call(
         read.payer.as_str().clone_into(&mut payer);
         for entry in read.entries {
             match entry {
+                Entry::Hold(_) | Entry::Resolution(_) if is_second => {}
                 Entry::Hold(found) => hold = Some(found),
                 Entry::Resolution(found) => end = Some(found),
                 Entry::Reversal(found) => refund = Some(found),

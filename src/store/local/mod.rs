@@ -15,6 +15,7 @@ pub(in crate::store) mod alerts;
 mod audit;
 mod compare;
 pub(in crate::store) mod copied;
+mod copied_ends;
 pub(in crate::store) mod copied_rows;
 pub(in crate::store) mod copied_told;
 mod copy;

@@ -16,7 +16,7 @@ use crate::model::bounds::{PARKED_MAX, PARKED_PER_KEY_MAX};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
-use crate::store::{CallEnd, Durable, Parking, Reading, Resumed, Show, StoreError};
+use crate::store::{CallEnd, Durable, Judged, Parking, Reading, Resumed, Show, StoreError};
 
 /// All holds that wait, and how many each customer has.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Shared {
         &self,
         key: &KeyId,
         call: CallId,
-        expected: &str,
+        (expected, judged): (&str, Option<&Judged>),
         now: Time,
         deadline: Time,
     ) -> Result<Resumed, StoreError> {
@@ -92,6 +92,9 @@ impl Shared {
         let waits = |parking: &Parking| parking.key == *key && parking.state == expected;
         if !state.parked.waiting.get(&call).is_some_and(waits) {
             return Err(StoreError::NotOpen);
+        }
+        if judged.is_some_and(|judged| !state.is_present(key, judged)) {
+            return Err(StoreError::Conflict);
         }
         let Some(hold) = state.book.keep_until(now, call, deadline) else {
             return Err(StoreError::NotOpen);
@@ -103,6 +106,15 @@ impl Shared {
 }
 
 impl State {
+    /// Are the records still those by which the owner of a hold was judged?
+    fn is_present(&self, key: &KeyId, judged: &Judged) -> bool {
+        let Some(key) = self.keys.get(key) else { return false };
+        let namespace = self.namespaces.get(&key.namespace).map_or(0, |tenant| tenant.revision);
+        key.revision == judged.key
+            && namespace == judged.namespace
+            && self.judged_by_present_team(key, judged.team.as_ref())
+    }
+
     /// A hold waits no longer, if it did.
     pub(super) fn unpark(&mut self, call: CallId) {
         if self.parked.take(&call).is_some() {

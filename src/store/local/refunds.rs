@@ -23,16 +23,19 @@ pub(super) fn find_call(
     let sql = format!("SELECT {COLUMNS} FROM journal WHERE call = ?1 ORDER BY seq DESC");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([call.bytes().as_slice()])?;
-    let mut found = Found::new(call);
+    let (mut found, mut newest) = (Found::new(call), None);
     while let Some(row) = rows.next()? {
         let detail = row.get_ref(6)?.as_str()?.to_owned();
         // A row that cannot be read is for `ledger verify` to tell of.
         let Ok(row) = ReadRow::read(row)? else { continue };
-        if let Some(whole) = found.row(&row.payer, &detail, row.entries, seen) {
+        let Some(whole) = found.row(&row.payer, &detail, row.entries, seen) else { continue };
+        if whole.charged > 0 {
             return Ok(Some(whole));
         }
+        // Behind the end that was charged may stand another one, for nothing.
+        newest.get_or_insert(whole);
     }
-    Ok(None)
+    Ok(newest)
 }
 
 /// A call that is put together from its rows, the newest first.

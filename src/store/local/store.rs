@@ -28,9 +28,9 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
     AlertsAsked, Arrival, Assigned, AuditPage, BooksLoad, CallState, Creation, Credited, Deed,
-    Durable, ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask,
-    Parking, Reading, Resumed, Settlement, Show, Store, StoreError, StoredCaller, UsagePage,
-    UsageRow,
+    Durable, ExplainedCall, FoundCall, HoldRefused, Judge, Judged, Kept, KeysPage, LookAt, Once,
+    PaidTask, Parking, Reading, Resumed, Settlement, Show, Store, StoreError, StoredCaller,
+    UsagePage, UsageRow,
 };
 
 impl LocalStore {
@@ -413,10 +413,11 @@ impl Store for LocalStore {
         key: &KeyId,
         call: CallId,
         state: &str,
+        judged: Option<&Judged>,
         now: Time,
         deadline: Time,
     ) -> Result<Resumed, StoreError> {
-        self.shared.resume(key, call, state, now, deadline)
+        self.shared.resume(key, call, (state, judged), now, deadline)
     }
 
     async fn settle_task(

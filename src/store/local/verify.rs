@@ -42,6 +42,8 @@ pub struct VerifyReport {
     pub captured: i64,
     /// Credits given back after that.
     pub refunded: i64,
+    /// Calls that were held and released once more after they had ended. Nobody has paid for that.
+    pub held_again: u64,
     /// The first differences, in words.
     pub differences: Vec<String>,
     /// How many more there are.
@@ -68,8 +70,8 @@ impl VerifyReport {
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, accounts, open_holds, granted, captured, refunded, differences, unlisted } =
-            self;
+        let Self { rows, accounts, open_holds, granted, captured, refunded, .. } = self;
+        let Self { held_again, differences, unlisted, .. } = self;
         writeln!(
             f,
             "{rows} journal rows replayed, {accounts} accounts compared, {open_holds} holds open"
@@ -80,6 +82,12 @@ impl fmt::Display for VerifyReport {
         }
         let left = granted.saturating_sub(*captured).saturating_add(*refunded);
         writeln!(f, "{left} left")?;
+        if *held_again != 0 {
+            writeln!(
+                f,
+                "{held_again} calls held and released once more after their end, at no cost"
+            )?;
+        }
         for difference in differences {
             writeln!(f, "  DIFFERENT  {difference}")?;
         }

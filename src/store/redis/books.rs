@@ -138,6 +138,7 @@ impl RedisStore {
         });
         books.copy.keep_seal(*seal_key.bytes()).await?;
         books.remember_copied().await?;
+        books.take_up_loose_ends().await?;
         books.look_for_losses(&mut 0).await?;
         books.read_lists().await?;
         if let Some(leases) = &books.leases {

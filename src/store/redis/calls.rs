@@ -17,6 +17,7 @@ use crate::ledger::names;
 use crate::ledger::{Counter, Refusal};
 use crate::model::bounds::REDIS_SWEPT_AT_ONCE;
 use crate::model::ids::{CallId, KeyId};
+use crate::model::team::TeamId;
 use crate::model::time::Time;
 use crate::store::{HoldRefused, PaidTask, Reading, Settlement, StoreError};
 
@@ -63,14 +64,15 @@ impl Books {
         now: Time,
         deadline: Time,
     ) -> Result<(), NotHeld> {
-        if !self.knows_team(charge) {
+        if !self.knows_team(&charge.key, charge.team.is_some()) {
             return Err(HoldRefused::Stale.into());
         }
         let asked = Arc::new(Asked::of(charge));
         let namespace = charge.namespace.as_str().to_owned();
         let taken = charge.demands.iter().filter(|demand| demand.counter == names::BALANCE);
         let credits = taken.fold(0_i64, |sum, demand| sum.saturating_sub(demand.amount));
-        let open = OpenHold { namespace, accounts: asked.accounts.clone(), credits };
+        let (accounts, turn) = (asked.accounts.clone(), "-".to_owned());
+        let open = OpenHold { namespace, accounts, credits, turn };
         self.memory().opened(charge.call, open);
         let length_ms = deadline.ms().saturating_sub(now.ms());
         let ask = AskedHold { call: charge.call, length_ms, latest_ms: 0, asked };
@@ -78,7 +80,8 @@ impl Books {
         let held = answer.map_err(NotHeld::from).and_then(|answer| match answer.word() {
             "held" => Ok(()),
             "stale" => {
-                self.distrust(charge);
+                let team = charge.team.as_ref().map(|(team, _)| team);
+                self.distrust(&charge.key, charge.namespace.as_str(), team);
                 Err(HoldRefused::Stale.into())
             }
             "refused" => Err(HoldRefused::Refused(refusal(charge, &answer)).into()),
@@ -113,19 +116,18 @@ impl Books {
         })
     }
 
-    /// Was the team of the charge's key known when it was judged?
-    fn knows_team(&self, charge: &Charge) -> bool {
-        let memory = self.memory();
-        let key = memory.key(&charge.key);
-        let in_team = key.is_some_and(|key| key.team.is_some());
-        !in_team || charge.team.is_some()
+    /// Was the team of a key known when it was judged?
+    pub(super) fn knows_team(&self, key: &KeyId, has_team: bool) -> bool {
+        let in_team = self.memory().key(key).is_some_and(|key| key.team.is_some());
+        !in_team || has_team
     }
 
-    fn distrust(&self, charge: &Charge) {
+    /// The records by which a key was judged are old: they are read before they are believed again.
+    pub(super) fn distrust(&self, key: &KeyId, namespace: &str, team: Option<&TeamId>) {
         let mut memory = self.memory();
-        memory.forget_key(&charge.key);
-        memory.doubt(charge.namespace.as_str());
-        if let Some((team, _)) = &charge.team {
+        memory.forget_key(key);
+        memory.doubt(namespace);
+        if let Some(team) = team {
             memory.doubt(team.as_str());
         }
     }
@@ -142,7 +144,7 @@ impl Books {
         let before = self.memory().seen_of(&settlement.key).map_or(0, |seen| seen.seq);
         let settled = self.settle_behind(before, &settlement, task, now).await;
         if matches!(settled, Err(StoreError::Unavailable(_) | StoreError::Duplicate)) && !is_task {
-            self.leave_open(settlement, before);
+            self.leave_open(settlement, before).await;
         }
         settled.map_err(|error| match error {
             StoreError::Duplicate => StoreError::NotOpen,
@@ -252,7 +254,8 @@ impl Books {
         // Whether one that is not there has ended is for the script to say.
         let Some(record) = record else {
             let accounts = vec![key.account()];
-            return Ok(Some(OpenHold { namespace: namespace.to_string(), accounts, credits: 0 }));
+            let (namespace, turn) = (namespace.to_string(), "-".to_owned());
+            return Ok(Some(OpenHold { namespace, accounts, credits: 0, turn }));
         };
         let open = record.open(&namespace);
         self.memory().opened(call, open.clone());
@@ -289,11 +292,11 @@ impl Books {
             let script = &self.link.scripts.sweep;
             let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
             self.lapse_leases(namespace, &reply, now).await?;
-            let late = held::late_holds(&reply);
+            let (late, named) = held::late_holds(&reply);
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);
             let is_more = matches!(reply.rest.get(1), Some(Value::Int(1)));
-            if !is_more || released < late.len() {
+            if !is_more || released < named {
                 return Ok(count);
             }
         }

@@ -64,6 +64,7 @@ impl Record {
             namespace: namespace.to_owned(),
             accounts: self.accounts.clone(),
             credits: self.hold.credits(),
+            turn: self.turn.clone(),
         }
     }
 
@@ -101,16 +102,16 @@ impl Record {
     }
 }
 
-/// The holds that the sweep names.
-pub(super) fn late_holds(reply: &Reply) -> Vec<Record> {
-    let Some(Value::Array(values)) = reply.rest.first() else { return Vec::new() };
+/// The holds that the sweep names, and how many they are with those that cannot be read.
+pub(super) fn late_holds(reply: &Reply) -> (Vec<Record>, usize) {
+    let Some(Value::Array(values)) = reply.rest.first() else { return (Vec::new(), 0) };
     let words: Vec<String> = values.iter().cloned().filter_map(text).collect();
     let pairs = words.chunks_exact(2).filter_map(|pair| {
         let [call, record] = pair else { return None };
         let call = CallId::parse(&format!("call_{call}"))?;
         Record::read(call, record)
     });
-    pairs.collect()
+    (pairs.collect(), words.len() / 2)
 }
 
 impl Books {

@@ -22,6 +22,7 @@ use crate::gate::Charge;
 use crate::ledger::ResolutionKind;
 use crate::model::bounds::{
     REDIS_CLOSE_WAIT, REDIS_LOOSE_ENDS_AT_ONCE, REDIS_LOOSE_ENDS_LOOK, REDIS_LOOSE_ENDS_MAX,
+    REDIS_LOOSE_ENDS_NAMED,
 };
 use crate::model::ids::{CallId, KeyId};
 use crate::model::time::Time;
@@ -43,13 +44,21 @@ pub(super) enum LooseEnd {
     Resumed { key: KeyId, call: CallId, turn: String, latest: Option<Time> },
     /// It may have been ended, behind a row of the journal.
     End(Box<Settlement>, i64),
+    /// The same, of an earlier run of this program.
+    Left { key: KeyId, call: CallId },
+}
+
+/// Was it to be paid, without an answer that whoever repeats the call finds?
+fn is_for_nothing(asked: &Settlement) -> bool {
+    let is_kept = asked.keep.as_ref().is_some_and(|keep| keep.answer.is_some());
+    asked.kind == ResolutionKind::Captured && !is_kept
 }
 
 impl LooseEnd {
     fn key(&self) -> &KeyId {
         match self {
             Self::Hold { charge, .. } => &charge.key,
-            Self::Resumed { key, .. } => key,
+            Self::Resumed { key, .. } | Self::Left { key, .. } => key,
             Self::End(settlement, _) => &settlement.key,
         }
     }
@@ -57,7 +66,7 @@ impl LooseEnd {
     fn call(&self) -> CallId {
         match self {
             Self::Hold { charge, .. } => charge.call,
-            Self::Resumed { call, .. } => *call,
+            Self::Resumed { call, .. } | Self::Left { call, .. } => *call,
             Self::End(settlement, _) => settlement.call,
         }
     }
@@ -156,9 +165,38 @@ impl Books {
         }
     }
 
-    /// A call's end could not be booked; its customer gets no answer, and is to pay nothing.
-    pub(super) fn leave_open(&self, settlement: Settlement, before: i64) {
+    /// A call's end could not be booked; its customer gets no answer, and is to pay nothing. That outlives
+    /// this process, because it may have been booked all the same.
+    pub(super) async fn leave_open(&self, settlement: Settlement, before: i64) {
+        if is_for_nothing(&settlement)
+            && let Err(error) = self.copy.leave_end(settlement.call, &settlement.key).await
+        {
+            tracing::warn!(
+                target: "store", %error, call = %settlement.call,
+                "that a call may have to be given back could not be written down"
+            );
+        }
         self.loose_ends.push(LooseEnd::End(Box::new(settlement), before));
+    }
+
+    /// Goes on with what an earlier run of this program has left.
+    pub(super) async fn take_up_loose_ends(&self) -> Result<(), StoreError> {
+        let left = self.copy.left_ends().await?;
+        if !left.is_empty() {
+            tracing::info!(target: "store", calls = left.len(), "calls of an earlier run are seen to");
+        }
+        for (call, key) in left {
+            self.loose_ends.push(LooseEnd::Left { key, call });
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to do for one.
+    async fn tied(&self, end: &LooseEnd) -> Result<(), StoreError> {
+        match end {
+            LooseEnd::Hold { .. } | LooseEnd::Resumed { .. } => Ok(()),
+            LooseEnd::End(..) | LooseEnd::Left { .. } => self.copy.tied_end(end.call()).await,
+        }
     }
 
     /// Sees to loose ends, for ever.
@@ -182,7 +220,11 @@ impl Books {
             self.loose_ends.seen_to(Some(end));
             return;
         }
-        match self.see_to(&end).await {
+        let seen_to = match self.see_to(&end).await {
+            Ok(true) => self.tied(&end).await.map(|()| true),
+            other => other,
+        };
+        match seen_to {
             Ok(is_done) => self.loose_ends.seen_to((!is_done).then_some(end)),
             Err(error) => {
                 tracing::debug!(target: "store", %error, "a call's end is not known yet");
@@ -202,6 +244,7 @@ impl Books {
                 self.see_to_resumed(key, *call, turn, *latest).await
             }
             LooseEnd::End(settlement, before) => self.see_to_end(settlement, *before).await,
+            LooseEnd::Left { key, call } => self.see_to_left(key, *call).await,
         }
     }
 
@@ -214,7 +257,8 @@ impl Books {
         let nothing = vec![ItemEnd { paid: false, outcome: OUTCOME }; charge.items.len()];
         let release = settlement(charge, &nothing, Show::BALANCE);
         let namespace = charge.namespace.as_str().to_owned();
-        let open = OpenHold { namespace, accounts: Asked::of(charge).accounts, credits: 0 };
+        let (accounts, turn) = (Asked::of(charge).accounts, "-".to_owned());
+        let open = OpenHold { namespace, accounts, credits: 0, turn };
         let which = rightly.map_or(Which::Any, Which::Second);
         let ended = self.end_one(&open, &release, which, self.present()).await?;
         Ok(latest.is_none_or(|latest| ended.now > latest))
@@ -267,17 +311,27 @@ impl Books {
             return Ok(true);
         }
         self.memory().ended(&call, asked.charged);
-        // Whoever may repeat the call finds the answer.
-        if asked.kind == ResolutionKind::Captured && asked.keep.is_none() {
-            return self.give_back(asked).await;
+        if is_for_nothing(asked) {
+            return self.give_back(call).await;
         }
         Ok(true)
     }
 
+    /// Of an earlier run of this program, which does not know more of it than that its customer was refused.
+    async fn see_to_left(&self, key: &KeyId, call: CallId) -> Result<bool, StoreError> {
+        let Some(namespace) = self.place_of(key).await? else { return Ok(true) };
+        if let Some(record) = self.record_of(&namespace, call).await? {
+            let (open, release) = (record.open(&namespace), record.release(key, OUTCOME));
+            self.end_one(&open, &release, Which::Any, self.present()).await?;
+        }
+        self.give_back(call).await
+    }
+
     /// It was booked after all, and its customer was told otherwise. Is it given back?
-    async fn give_back(&self, asked: &Settlement) -> Result<bool, StoreError> {
+    async fn give_back(&self, call: CallId) -> Result<bool, StoreError> {
         self.catch_up().await?;
-        let Some(found) = self.copy.find_call(asked.call).await? else { return Ok(false) };
+        // What is not copied yet will be: every call that ends has its row.
+        let Some(found) = self.copy.find_call(call).await? else { return Ok(false) };
         if found.state != CallState::Charged {
             return Ok(true);
         }
@@ -296,6 +350,21 @@ impl Books {
         let until = Instant::now() + REDIS_CLOSE_WAIT;
         while self.loose_ends.count() > 0 && Instant::now() < until {
             sleep(REDIS_LOOSE_ENDS_LOOK / 5).await;
+        }
+        match self.copy.left_ends().await {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => {
+                let named = left.iter().take(REDIS_LOOSE_ENDS_NAMED);
+                let calls: Vec<String> = named.map(|(call, _)| call.to_string()).collect();
+                tracing::warn!(
+                    target: "store", count = left.len(), calls = calls.join(" "),
+                    "it is not known whether calls were charged whose customers got an error; they are given \
+                     back when this instance starts again with its file"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(target: "store", %error, "loose ends cannot be read");
+            }
         }
     }
 }

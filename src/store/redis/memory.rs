@@ -38,6 +38,8 @@ pub(super) struct OpenHold {
     pub(super) accounts: Vec<AccountId>,
     /// Credits that it reserves.
     pub(super) credits: i64,
+    /// Whose turn it is to go on with it; `-` before anybody has.
+    pub(super) turn: String,
 }
 
 /// When something was asked for.

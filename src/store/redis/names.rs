@@ -25,6 +25,12 @@ pub(super) const FORMAT: &str = "pg:format";
 pub(super) const CLOSED: &str = "pg:closed";
 /// What belongs to no tenant: changes of admin tokens, and what nobody waits for.
 pub(super) const JOURNAL: &str = "pg:{_}:journal";
+
+/// What became of a change of admin tokens, for whoever lost the answer.
+pub(super) fn token_change(mark: &str) -> String {
+    format!("pg:{{_}}:token:{mark}")
+}
+
 /// Written to find out whether Redis takes anything again.
 pub(super) const TRIED: &str = "pg:tried";
 /// Which instance ends what is late, for a moment.

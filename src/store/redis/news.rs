@@ -127,9 +127,8 @@ impl Books {
         let text: String = message.get_payload().unwrap_or_default();
         match News::read(&text) {
             Some(News::Key(namespace, id)) => {
-                let mut memory = self.memory();
-                memory.put_known(&namespace);
-                memory.forget_key(&id);
+                self.memory().forget_key(&id);
+                self.learn_tenant(&namespace).await?;
             }
             Some(News::Team(namespace, id)) => {
                 self.fresh_team(&namespace, &id).await?;
@@ -149,6 +148,19 @@ impl Books {
             }
             Some(News::Rules) => self.read_alert_rules().await?,
             None => tracing::debug!(target: "store", "news that this version does not understand"),
+        }
+        Ok(())
+    }
+
+    /// Remembers a tenant that is new here, if there is one: whoever may only tell could tell anything.
+    async fn learn_tenant(&self, namespace: &str) -> Result<(), StoreError> {
+        if self.memory().known.iter().any(|known| known == namespace) {
+            return Ok(());
+        }
+        let is_there: bool =
+            self.link.ask(cmd("SISMEMBER").arg(names::NAMESPACES).arg(namespace)).await?;
+        if is_there {
+            self.memory().put_known(namespace);
         }
         Ok(())
     }

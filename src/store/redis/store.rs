@@ -21,8 +21,8 @@ use crate::model::token::{AdminToken, TokenId};
 use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
     AlertsAsked, Arrival, Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable,
-    ExplainedCall, FoundCall, HoldRefused, Judge, Kept, KeysPage, LookAt, Once, PaidTask, Parking,
-    Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
+    ExplainedCall, FoundCall, HoldRefused, Judge, Judged, Kept, KeysPage, LookAt, Once, PaidTask,
+    Parking, Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
 };
 
 #[async_trait]
@@ -76,6 +76,10 @@ impl Store for RedisStore {
             (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
         });
         tokens
+    }
+
+    async fn has_token(&self, id: &TokenId) -> Result<bool, StoreError> {
+        self.books.has_token(id).await
     }
 
     async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError> {
@@ -275,10 +279,11 @@ impl Store for RedisStore {
         key: &KeyId,
         call: CallId,
         state: &str,
+        judged: Option<&Judged>,
         now: Time,
         deadline: Time,
     ) -> Result<Resumed, StoreError> {
-        self.books.resume(key, call, state, now, deadline).await
+        self.books.resume(key, call, (state, judged), now, deadline).await
     }
 
     async fn settle_task(

@@ -1,12 +1,12 @@
 //! Refusals, which every instance tells the others of: a stream that all of them copy, so that usage is
 //! the same wherever it is asked for. They are statistics; while Redis is away they wait here.
 
-use super::streams::{append_marked, new_mark};
 use crate::model::bounds::{REDIS_REFUSED_ENTRIES_MAX, REDIS_REFUSED_WAITING_MAX};
 use crate::model::usage::Refused;
 use crate::store::StoreError;
 use crate::store::local::copied_rows::ToldRefusal;
 use crate::store::redis::books::Books;
+use crate::store::redis::journals::streams::{append_marked, new_mark};
 use crate::store::redis::names;
 
 /// Those that Redis was not told of yet.

@@ -242,7 +242,10 @@ impl Books {
         }
         drop(table);
         let (namespace, credits) = (charge.namespace.as_str().to_owned(), charge.total);
-        self.memory().opened(charge.call, OpenHold { namespace, accounts: Vec::new(), credits });
+        self.memory().opened(
+            charge.call,
+            OpenHold { namespace, accounts: Vec::new(), credits, turn: "-".to_owned() },
+        );
         Ok(())
     }
 

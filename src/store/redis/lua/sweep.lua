@@ -9,9 +9,10 @@ local late, leases = {}, {}
 local due = call('ZRANGEBYSCORE', KEYS[3], '-inf', whole(now), 'LIMIT', 0, ARGV[4])
 for _, member in ipairs(due) do
   local kind, id = match(member, '^(%l+):(.*)$')
-  if kind == 'hold' then
+  local record = kind == 'hold' and call('HGET', KEYS[2], id)
+  if record then
     late[#late + 1] = id
-    late[#late + 1] = call('HGET', KEYS[2], id) or ''
+    late[#late + 1] = record
   elseif kind == 'lease' then
     leases[#leases + 1] = id
   else

@@ -5,7 +5,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::model::audit::AuditEvent;
-use crate::model::bounds::{ONCE_MAX, ONCE_TTL, REDIS_DEED_REMEMBERED, REDIS_JOURNAL_ROWS_MAX};
+use crate::model::bounds::{
+    ONCE_MAX, ONCE_TTL, REDIS_CLAIM_AGE, REDIS_DEED_REMEMBERED, REDIS_JOURNAL_ROWS_MAX,
+};
 use crate::model::time::Time;
 use crate::store::image::OnceDone;
 use crate::store::redis::books::{Books, random};
@@ -63,6 +65,24 @@ struct PlanOnce {
     most: usize,
     /// The journal tells of it.
     told: bool,
+}
+
+/// How long a claim counts: longer than what was done under it is remembered.
+fn claim_ms() -> i64 {
+    i64::try_from(ONCE_TTL.as_millis()).unwrap_or(i64::MAX).saturating_mul(2)
+}
+
+/// KEYS: the claim. ARGV: the tenant, one whose claim is void or '', how long it counts in ms.
+const CLAIM: &str = "local found = redis.call('GET', KEYS[1]) \
+     if found and found ~= ARGV[1] and found ~= ARGV[2] then return found end \
+     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3]) return ARGV[1]";
+
+/// KEYS: the claim. ARGV: the tenant whose it is.
+const UNCLAIM: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
+fn once_hint(id: &str) -> String {
+    format!("pg:once:{id}")
 }
 
 /// What became of a plan.
@@ -188,6 +208,11 @@ impl Books {
         let script = &self.link.scripts.deed;
         let reply = self.run(&plan.namespace, script, &plan.keys, now, &args).await?;
         let balance = reply.number(0);
+        // Under this id nothing was done.
+        let is_void = !matches!(&*reply.status, "done" | "again" | "other");
+        if plan.is_once && is_void {
+            self.unclaim_once(&plan, now).await?;
+        }
         match reply.status.as_str() {
             "done" => Ok(Done::Now(balance)),
             // Only an attempt of ours whose answer was lost has this id.
@@ -204,21 +229,43 @@ impl Books {
         }
     }
 
-    /// An idempotency key is for one tenant: whoever uses it for another has made another request.
+    /// An idempotency key is for one tenant: whoever uses it for another has made another request. A claim
+    /// that led to nothing counts for as long as its deed may be under way.
     async fn claim_once(&self, plan: &Plan, now: Time) -> Result<(), StoreError> {
-        let hint = names::once(&plan.once.id);
-        // Longer than the record itself may be asked for.
-        let ttl_s = ONCE_TTL.as_secs().saturating_mul(2);
-        let mut claim = cmd("SET");
-        claim.arg(&hint).arg(&plan.namespace).arg("NX").arg("GET").arg("EX").arg(ttl_s);
-        let before: Option<String> = self.link.ask(&claim).await?;
-        let Some(other) = before.filter(|other| *other != plan.namespace) else { return Ok(()) };
-        if self.once_in(&other, &plan.once.id, now).await?.is_some() {
+        let (id, own) = (&*plan.once.id, &*plan.namespace);
+        let before = self.claim_for(id, own, "").await?;
+        if before == own {
+            return Ok(());
+        }
+        let left_ms: i64 = self.link.ask(cmd("PTTL").arg(once_hint(id))).await?;
+        let age_ms = claim_ms().saturating_sub(left_ms);
+        let young_ms = i64::try_from(REDIS_CLAIM_AGE.as_millis()).unwrap_or(i64::MAX);
+        if age_ms < young_ms || self.once_in(&before, id, now).await?.is_some() {
             return Err(StoreError::OnceMismatch);
         }
-        let mut claim = cmd("SET");
-        claim.arg(&hint).arg(&plan.namespace).arg("EX").arg(ttl_s);
+        if self.claim_for(id, own, &before).await? == own {
+            Ok(())
+        } else {
+            Err(StoreError::OnceMismatch)
+        }
+    }
+
+    /// Whose an idempotency key is now; what was known as void is replaced.
+    async fn claim_for(&self, id: &str, own: &str, void: &str) -> Result<String, StoreError> {
+        let mut claim = cmd("EVAL");
+        claim.arg(CLAIM).arg(1).arg(once_hint(id)).arg(own).arg(void).arg(claim_ms());
         self.link.ask(&claim).await
+    }
+
+    /// Nothing was done under a claim: the idempotency key is free for any tenant.
+    async fn unclaim_once(&self, plan: &Plan, now: Time) -> Result<(), StoreError> {
+        let (id, own) = (&*plan.once.id, &*plan.namespace);
+        if self.once_in(own, id, now).await?.is_none() {
+            let mut unclaim = cmd("EVAL");
+            unclaim.arg(UNCLAIM).arg(1).arg(once_hint(id)).arg(own);
+            let _: i64 = self.link.ask(&unclaim).await?;
+        }
+        Ok(())
     }
 
     /// What was done under an id for a tenant.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::{Value, cmd};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::ledger::Account;
@@ -13,11 +12,9 @@ use crate::model::bounds::REDIS_CHANGES_LOOK;
 use crate::model::ids::KeyId;
 use crate::model::key::Key;
 use crate::model::namespace::Namespace;
-use crate::model::secret::Digest;
 use crate::model::team::{Team, TeamId};
 use crate::model::time::Time;
-use crate::model::token::{AdminToken, TokenId};
-use crate::store::record::{TeamRecord, TokenRecord};
+use crate::store::record::TeamRecord;
 use crate::store::redis::books::Books;
 use crate::store::redis::names::{self, Names};
 use crate::store::redis::records::credits::{account_of, pairs};
@@ -27,14 +24,8 @@ use crate::store::{KeysPage, StoreError};
 /// Read at once.
 pub(in crate::store::redis) const CHUNK: usize = 256;
 
-#[derive(Deserialize)]
-struct Token {
-    digest: String,
-    record: TokenRecord,
-}
-
 /// A record of a list. One that is none is told to the operator; whoever needs it is refused.
-fn read<T: DeserializeOwned>(id: &str, record: &str) -> Option<T> {
+pub(in crate::store::redis) fn read<T: DeserializeOwned>(id: &str, record: &str) -> Option<T> {
     let read = serde_json::from_str(record);
     read.inspect_err(|error| {
         tracing::error!(target: "store", id, %error, "a record cannot be read");
@@ -135,18 +126,6 @@ impl Books {
             }
         }
         Ok(teams)
-    }
-
-    pub(in crate::store::redis) async fn read_tokens(
-        &self,
-    ) -> Result<HashMap<Digest, Arc<AdminToken>>, StoreError> {
-        let value: Value = self.link.ask(cmd("HGETALL").arg(names::TOKENS)).await?;
-        let token = |(id, text): (String, String)| {
-            let Token { digest, record } = read(&id, &text)?;
-            let digest = Digest::from_slice(&hex::decode(digest).ok()?)?;
-            Some((digest, Arc::new(record.token(TokenId::parse(&id)?, digest))))
-        };
-        Ok(pairs(value).into_iter().filter_map(token).collect())
     }
 
     /// All keys with their accounts in order of creation.

@@ -9,3 +9,4 @@ pub(super) mod lists;
 pub(super) mod sums;
 pub(super) mod teams;
 pub(super) mod tenants;
+pub(super) mod tokens;

@@ -1,4 +1,4 @@
-//! Records of tenants, and admin tokens, which belong to none.
+//! Records of tenants, and entries of the audit log that belong to none.
 
 use std::sync::Arc;
 
@@ -6,15 +6,13 @@ use redis::cmd;
 use serde_json::json;
 
 use crate::model::audit::AuditEvent;
-use crate::model::bounds::{ADMIN_TOKENS_MAX, NAMESPACES_MAX};
+use crate::model::bounds::NAMESPACES_MAX;
 use crate::model::namespace::Namespace;
-use crate::model::token::{AdminToken, TokenId};
-use crate::store::record::TokenRecord;
 use crate::store::redis::books::Books;
 use crate::store::redis::journals::journal::common_row;
-use crate::store::redis::names::{self, Names};
+use crate::store::redis::names::Names;
 use crate::store::redis::records::deeds::{Plan, audit_text};
-use crate::store::{Deed, StoreError, clock};
+use crate::store::{Deed, StoreError};
 
 impl Books {
     /// Replaces a tenant's record.
@@ -94,55 +92,6 @@ impl Books {
         Ok(tenant)
     }
 
-    /// Makes an admin token.
-    pub(in crate::store::redis) async fn create_token(
-        &self,
-        token: AdminToken,
-        deed: Deed,
-    ) -> Result<(), StoreError> {
-        if self.memory().tokens.len() >= ADMIN_TOKENS_MAX {
-            return Err(StoreError::Full("admin tokens", ADMIN_TOKENS_MAX));
-        }
-        let record = json!({
-            "digest": hex::encode(token.digest.bytes()),
-            "record": TokenRecord::of(&token),
-        });
-        let mut commands = redis::pipe();
-        commands.atomic();
-        commands.hset(names::TOKENS, token.id.as_str(), record.to_string()).ignore();
-        commands.add_command(told("token", token.id.as_str(), &record.to_string())?).ignore();
-        commands.incr(names::CHANGES, 1).ignore();
-        if let Some(event) = &deed.audit {
-            commands.add_command(noted(event)?).ignore();
-        }
-        let () = self.link.ask_all(&commands).await?;
-        self.memory().made_token(token);
-        self.tell("tokens").await;
-        Ok(())
-    }
-
-    /// Ends an admin token.
-    pub(in crate::store::redis) async fn delete_token(
-        &self,
-        id: &TokenId,
-        deed: Deed,
-    ) -> Result<(), StoreError> {
-        let mut commands = redis::pipe();
-        commands.atomic().hdel(names::TOKENS, id.as_str());
-        commands.add_command(told("token-gone", id.as_str(), "")?).ignore();
-        commands.incr(names::CHANGES, 1).ignore();
-        let (gone,): (i64,) = self.link.ask_all(&commands).await?;
-        let known = self.memory().ended_token(id);
-        if gone == 0 && !known {
-            return Err(StoreError::NotFound);
-        }
-        self.tell("tokens").await;
-        match &deed.audit {
-            Some(event) => self.note(event).await,
-            None => Ok(()),
-        }
-    }
-
     /// Writes an entry of the audit log that belongs to no change of a tenant's books.
     pub(in crate::store::redis) async fn note(&self, event: &AuditEvent) -> Result<(), StoreError> {
         self.link.ask::<Option<String>>(&noted(event)?).await.map(drop)
@@ -151,9 +100,4 @@ impl Books {
 
 fn noted(event: &AuditEvent) -> Result<redis::Cmd, StoreError> {
     common_row("audit", event.at.ms(), "", &audit_text(event))
-}
-
-/// A row that tells of an admin token.
-fn told(kind: &str, id: &str, record: &str) -> Result<redis::Cmd, StoreError> {
-    common_row(kind, clock::now().ms(), id, record)
 }

@@ -115,6 +115,7 @@ fn add(total: &mut VerifyReport, report: VerifyReport, namespace: &str) {
     total.granted = total.granted.saturating_add(report.granted);
     total.captured = total.captured.saturating_add(report.captured);
     total.refunded = total.refunded.saturating_add(report.refunded);
+    total.held_again = total.held_again.saturating_add(report.held_again);
     total.unlisted = total.unlisted.saturating_add(report.unlisted);
     for difference in report.differences {
         total.differs(format!("{namespace}: {difference}"));
