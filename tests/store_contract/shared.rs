@@ -284,13 +284,13 @@ async fn redis_holds_no_raw_key_and_every_tenant_is_one_slot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_idempotency_key_is_for_one_of_two_tenants_that_ask_at_once() {
     let server = RedisServer::start();
-    let one = instance(&server, RedisClock::Server).await;
-    let other = instance(&server, RedisClock::Server).await;
+    let here = instance(&server, RedisClock::Server).await;
+    let there = instance(&server, RedisClock::Server).await;
     let mut keys = Vec::new();
     for number in [1, 2] {
         let key = Key { namespace: format!("tenant-{number}"), ..super::key(number) };
         keys.push(key.id.clone());
-        one.create_key(key, 0, None.into(), clock::now()).await.unwrap();
+        here.create_key(key, 0, None.into(), clock::now()).await.unwrap();
     }
     for round in 0_u8..40 {
         let credit = async |store: &RedisStore, key: usize| {
@@ -299,7 +299,7 @@ async fn one_idempotency_key_is_for_one_of_two_tenants_that_ask_at_once() {
             let (deed, now) = (Deed { once, ..Deed::default() }, clock::now());
             store.credit(&keys[key], 1, CreditKind::Grant, deed, now).await
         };
-        let (first, second) = tokio::join!(credit(&one, 0), credit(&other, 1));
+        let (first, second) = tokio::join!(credit(&here, 0), credit(&there, 1));
         let refused = match (first, second) {
             (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
             both => panic!("round {round}: {both:?}"),
@@ -311,7 +311,7 @@ async fn one_idempotency_key_is_for_one_of_two_tenants_that_ask_at_once() {
     let once = || Some(Once { id, request, note: String::new() });
     let deed = || Deed { once: once(), ..Deed::default() };
     let credit = async |key: usize, amount: i64| {
-        one.credit(&keys[key], amount, CreditKind::Adjustment, deed(), clock::now()).await
+        here.credit(&keys[key], amount, CreditKind::Adjustment, deed(), clock::now()).await
     };
     assert!(matches!(credit(0, i64::MIN / 2).await, Err(StoreError::OutOfRange)));
     credit(1, 1).await.unwrap();

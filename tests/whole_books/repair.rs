@@ -168,6 +168,7 @@ async fn a_call_that_was_released_behind_its_charge_keeps_no_books_from_being_re
                 let postings: serde_json::Value = serde_json::from_str(detail).unwrap();
                 let count = postings["postings"].as_array().unwrap().len();
                 let kept = format!("{kept}{}]", vec!["0"; count].join(","));
+                let detail = detail.replace(",3,\"result\"]", ",0,\"expire\"]");
                 detail.replace("\"end\":\"capture\"", &kept)
             };
             if word.starts_with('{') { nothing(word) } else { word.to_owned() }
