@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
 use serde_json::json;
-use support::{Paygate, Request, Response, Setup, eventually, rpc_request, target_dir};
+use support::{
+    Paygate, RedisServer, Request, Response, Setup, eventually, rpc_request, target_dir,
+};
 
 const MODES: [&str; 3] = ["write", "sync", "full"];
 const FIRST_CREDITS: i64 = 1_000;
@@ -269,5 +271,45 @@ fn expect_clear_message(disk: &Disk, mode: &str) {
     assert_eq!(message.lines().count(), 1, "{mode}: {message}");
     for word in ["paygate.db", "--db", "--ephemeral"] {
         assert!(message.contains(word), "{mode}: no {word} in {message}");
+    }
+}
+
+#[test]
+fn a_copy_of_shared_books_that_cannot_be_written_is_said_and_selling_goes_on() {
+    let redis = RedisServer::start();
+    let disk = Disk::new();
+    let disk = Disk { setup: disk.setup.args(["--redis-url", &redis.url()]) };
+    let paygate = disk.setup.start();
+    let (key, _) = paygate.create_key(&json!({"credits": FIRST_CREDITS}));
+    let health = || paygate.get("/health");
+    let copied = || {
+        let page = paygate.admin_get("/metrics").text();
+        page.lines()
+            .find_map(|line| line.strip_prefix("paygate_journal_copied ").map(str::to_owned))
+    };
+    assert_eq!(
+        (health().json()["status"].as_str(), copied().as_deref()),
+        (Some("healthy"), Some("1"))
+    );
+
+    disk.fail("full");
+    paygate.call(&key, "instant", &json!({"nonce": "sold"})).tool_text();
+    eventually("it is said", || health().json()["status"] == "degraded");
+    let page = health();
+    assert_eq!((page.status, &page.json()["redis"]["connected"]), (200, &json!(true)));
+    let why = page.json()["redis"]["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("copy of the journals") && !why.contains('/'), "{why}");
+    assert_eq!(copied().as_deref(), Some("0"));
+    let report = paygate.admin_get("/usage");
+    assert!(report.status >= 500 && report.text().contains("paygate.db"), "{}", report.text());
+    assert_eq!(paygate.credits(&key), FIRST_CREDITS - 2, "selling is exact all the same");
+
+    disk.mend();
+    eventually("it is well again", || health().json()["status"] == "healthy");
+    assert_eq!(copied().as_deref(), Some("1"));
+    assert_eq!(paygate.admin_get("/usage").status, 200);
+    let log = paygate.output();
+    for words in ["are not copied any more", "are copied again"] {
+        assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
     }
 }

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+#[path = "whole_books/after.rs"]
+mod after;
 #[path = "whole_books/import.rs"]
 mod import;
 #[path = "whole_books/life.rs"]

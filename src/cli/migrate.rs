@@ -34,7 +34,7 @@ async fn migrate(flags: &MigrateFlags) -> Result<(), String> {
                     .map_err(|why| format!("the books have moved, but there is no copy: {why}"))?;
             }
             format!(
-                "{} is as it was; from now on start Paygate with --redis-url, and never again with this file",
+                "{} is closed: no start opens it by mistake; from now on start Paygate with --redis-url",
                 from.display()
             )
         }

@@ -85,6 +85,8 @@ pub struct Gauges {
     pub open_holds: usize,
     /// Changes that are not on disk yet.
     pub journal_waiting: usize,
+    /// Is the journal of shared books copied here? `None` where it is not elsewhere.
+    pub copied: Option<bool>,
     /// Alerts that the operator has not read.
     pub alerts_pending: usize,
     /// Alerts that have fired since the start.
@@ -217,6 +219,10 @@ fn show_gauges(page: &mut Page, gauges: &Gauges) {
         "Changes of the books that are not on disk yet",
         gauges.journal_waiting,
     );
+    if let Some(copied) = gauges.copied {
+        let help = "1 while the journals in Redis can be copied into this instance's file";
+        page.gauge("paygate_journal_copied", help, u8::from(copied));
+    }
 }
 
 /// A histogram.

@@ -365,6 +365,21 @@ pub trait Store: Outbox + Send + Sync + 'static {
         true
     }
 
+    /// Are the books reached, whatever is wrong with them?
+    fn is_connected(&self) -> bool {
+        self.health().is_ok()
+    }
+
+    /// What is wrong although the books can be sold from, in words for everybody.
+    fn concern(&self) -> Option<String> {
+        None
+    }
+
+    /// Where the journal is elsewhere: can it be copied here?
+    fn is_copied(&self) -> Option<bool> {
+        None
+    }
+
     /// Calls of whose end this instance has not heard yet; it sees to them.
     fn unsettled(&self) -> usize {
         0

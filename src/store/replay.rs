@@ -154,7 +154,8 @@ impl Replay {
                 let old = words.next().filter(|old| *old != "-").unwrap_or_default().to_owned();
                 let place = words.next().and_then(|place| place.parse().ok());
                 let before = image.keys.get(&id).map(|(place, _)| *place);
-                let place = before.or(place)?;
+                // Told when it is made, and where a repair gives it another one.
+                let place = place.or(before)?;
                 image.keys.insert(id.clone(), (place, Record { revision, text, digest, old }));
                 image.accounts.entry(id).or_default();
             }

@@ -81,7 +81,7 @@ pub(crate) async fn key(store: &dyn Store, number: u8) -> Arc<Key> {
     store.key_by_digest(raw(number).digest(), now()).await.unwrap().expect("its key is there")
 }
 
-async fn make(store: &dyn Store, number: u8, namespace: &str, credits: i64) -> Arc<Key> {
+pub(crate) async fn make(store: &dyn Store, number: u8, namespace: &str, credits: i64) -> Arc<Key> {
     let mut key = Key::new(id(number), &raw(number), "customer", now());
     namespace.clone_into(&mut key.namespace);
     match store.create_key(key, credits, None.into(), now()).await.unwrap() {
@@ -239,6 +239,11 @@ pub(crate) async fn says_again(store: &dyn Store, mut expected: Vec<String>, but
     expected.retain(|line| !line.contains(but));
     let deadline = Instant::now() + PATIENCE;
     loop {
+        if store.keys(None).await.is_err() {
+            assert!(Instant::now() < deadline, "{:?}", store.health());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
         let mut found = said(store).await;
         found.retain(|line| !line.contains(but));
         if found == expected {

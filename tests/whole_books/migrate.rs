@@ -17,9 +17,12 @@ fn migrate(from: &str, to: &str, more: &[&str]) -> Ended {
     paygate(&args)
 }
 
+fn options(path: &Path) -> LocalOptions {
+    LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer }
+}
+
 fn open(path: &Path) -> LocalStore {
-    let options = LocalOptions { path: Some(path.to_owned()), durability: Durability::Answer };
-    LocalStore::open(&options, now()).unwrap()
+    LocalStore::open(&options(path), now()).unwrap()
 }
 
 /// The audit log, without the places of its entries.
@@ -38,6 +41,17 @@ async fn close(store: LocalStore) {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// It is read, and sold from no more.
+fn expect_closed(file: &Path) {
+    paygate(&["ledger", "verify", "--db", &text(file)]).expect_success();
+    let old = LocalStore::open(&options(file), now()).err().unwrap().to_string();
+    for words in ["have moved to the Redis at 127.0.0.1:", "--redis-url", "DROP TABLE moved"] {
+        assert!(old.contains(words), "{words}: {old}");
+    }
+    let elsewhere = migrate(&text(file), &RedisServer::start().url(), &[]);
+    assert!(elsewhere.stderr.contains("have moved to the Redis at"), "{elsewhere:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,6 +79,7 @@ async fn whole_books_move_there_and_back() {
     let again = migrate(&text(&first), &url, &[]);
     assert!(again.stderr.contains("Redis has books already"), "{again:#?}");
 
+    expect_closed(&first);
     let shared = instance(&server, "one.db").await;
     assert_eq!(said(&shared).await, before);
     assert_eq!(shared.usage(None).await.unwrap().len(), calls.len());

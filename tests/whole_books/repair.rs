@@ -1,11 +1,16 @@
 //! `paygate ledger repair`.
 
+use std::time::{Duration, Instant};
+
 use paygate::ledger::ResolutionKind;
 use paygate::model::ids::CallId;
 use paygate::store::{CallState, HoldRefused, Store, StoreError};
 
-use crate::life::{PAID, call, copy_of, fill, id, instance, paygate, said, says_again, sells};
-use crate::support::{Ended, RedisServer, eventually};
+use crate::life::{
+    PAID, call, copy_of, fill, id, instance, make, now, paygate, raw, said, says_again, sells,
+    team_id,
+};
+use crate::support::{Ended, PATIENCE, RedisServer, eventually};
 
 fn repair(server: &RedisServer, copies: &[&str], more: &[&str]) -> Ended {
     let url = server.url();
@@ -17,6 +22,15 @@ fn repair(server: &RedisServer, copies: &[&str], more: &[&str]) -> Ended {
     }
     args.extend(more);
     paygate(&args)
+}
+
+/// Waits: what was lost is looked for every second.
+async fn soon(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn refuses(store: &dyn Store, call: u8) {
@@ -195,4 +209,87 @@ async fn a_call_that_was_released_behind_its_charge_keeps_no_books_from_being_re
     store.close().await.unwrap();
     drop(store);
     repair(&server, &["one.db"], &["--apply"]).expect_success();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_gone_is_named_and_a_repair_brings_it_back() {
+    let server = RedisServer::start();
+    let [one, other] = two(&server).await;
+    for store in [&one, &other] {
+        // Of its team nothing is known here but what a key of it says.
+        drop(store.key_by_id(&id(2)).await.unwrap());
+    }
+    for gone in [id(2).to_string(), team_id().to_string()] {
+        server.cli(&["DEL", &format!("pg:{{default}}:{gone}")]);
+        let third = instance(&server, "third.db").await;
+        for store in [&third as &dyn Store, &*one] {
+            let error = match store.key_by_id(&id(2)).await {
+                Ok(_) => store.key_by_digest(raw(2).digest(), now()).await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            // Whoever has read the team before goes on with that until a hold finds it old.
+            if let Err(error) = error {
+                assert!(error.to_string().contains("ledger repair"), "{error}");
+                assert!(store.concern().unwrap().contains(&gone), "{:?}", store.concern());
+                store.health().unwrap();
+            }
+        }
+        assert!(third.concern().is_some(), "{gone}");
+        third.close().await.unwrap();
+        repair(&server, &["one.db", "other.db"], &["--apply"]).expect_success();
+        for (number, store) in (70..).zip([&one, &other]) {
+            store.usage(None).await.unwrap();
+            drop(sells(&**store, number).await);
+            assert_eq!(store.concern(), None);
+            store.key_by_digest(raw(2).digest(), now()).await.unwrap().expect("it is back");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_were_made_while_the_count_was_lost_get_places_of_their_own() {
+    let server = RedisServer::start();
+    let [one, other] = two(&server).await;
+    server.cli(&["FLUSHALL"]);
+    let stranger = instance(&server, "stranger.db").await;
+    make(&stranger, 9, "new", 10).await;
+    // Nothing tells these books from any others but what messages are sealed with.
+    let others = repair(&server, &["one.db", "other.db"], &["--apply"]);
+    assert_eq!(others.code(), Some(1), "{others:#?}");
+    for words in ["other books than Redis has", "delete pg:seal", "nothing was written"] {
+        assert!(others.stderr.contains(words), "{words} is missing in {}", others.stderr);
+    }
+    server.cli(&["DEL", "pg:seal"]);
+    let applied = repair(&server, &["one.db", "other.db"], &["--apply"]).expect_success();
+    assert!(
+        applied.stdout.contains("new: key_0909090909090909: place 1 is another key's too"),
+        "{applied:#?}"
+    );
+
+    soon("they go on", async || one.keys(None).await.is_ok()).await;
+    make(&*one, 10, "new", 10).await;
+    let (mut after, mut found) = (None, Vec::new());
+    loop {
+        let page = one.keys_page(None, after, 1).await.unwrap();
+        found.extend(page.keys.into_iter().map(|(key, _)| key.id.clone()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [id(1), id(2), id(3), id(9), id(10)], "one by one, none left out");
+
+    let url = server.url();
+    paygate(&["ledger", "verify", "--redis", &url]).expect_success();
+    server.cli(&["ZADD", "pg:keys", "1", "new key_0909090909090909"]);
+    let tied = paygate(&["ledger", "verify", "--redis", &url]);
+    assert_eq!(tied.code(), Some(1), "{tied:#?}");
+    assert!(tied.stdout.contains("both have place 1 in the order of keys"), "{tied:#?}");
+    let file = copy_of(&server, "file.db").display().to_string();
+    let moved = paygate(&["migrate", "--from", &url, "--to", &file]);
+    assert!(moved.stderr.contains("gives each a place of its own"), "{moved:#?}");
+    for store in [&one, &other] {
+        store.usage(None).await.unwrap();
+    }
+    repair(&server, &["one.db", "other.db"], &["--apply"]).expect_success();
 }

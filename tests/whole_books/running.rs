@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::life::paygate as command;
-use crate::support::{Paygate, RedisServer, Response, Setup, eventually};
+use crate::support::{Paygate, RedisServer, Request, Response, Setup, eventually};
 
 fn start(redis: &RedisServer) -> Paygate {
     Setup::new().args(["--redis-url", &redis.url()]).without_child_log().start()
@@ -16,6 +16,27 @@ fn buy(paygate: &Paygate, key: &str) -> Response {
 fn was_sold(answer: &Response) -> bool {
     let answer = answer.json();
     answer["result"]["isError"].as_bool() != Some(true) && answer.get("error").is_none()
+}
+
+/// While something is lost: nobody is told that a key is none or that there are no keys, and what an operator
+/// writes would stand beside what comes back.
+fn expect_nothing_is_judged_or_written(paygate: &Paygate, key: &str) {
+    let redis = paygate.get("/health").json()["redis"].clone();
+    assert_eq!(redis["connected"], true, "{redis}");
+    let why = redis["why"].as_str().expect("why").to_owned();
+    assert!(why.contains("paygate ledger repair --redis URL --db COPY"), "{why}");
+    let rule = json!({"rules": [{"type": "credits_low", "threshold": 5}]});
+    let answers = [
+        paygate.send(&Request::new("GET", "/balance").header("X-API-Key", key)),
+        paygate.admin_get("/keys"),
+        paygate.admin_post("/keys", &json!({"name": "new", "namespace": "new"})),
+        paygate.admin_post("/admin/tokens", &json!({"name": "new", "role": "viewer"})),
+        paygate.admin_post("/alerts", &rule),
+        paygate.admin_post("/topup", &json!({"key": key, "credits": 5})),
+    ];
+    for (index, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.status, 503, "{index}: {}", answer.text());
+    }
 }
 
 #[test]
@@ -43,7 +64,9 @@ fn running_instances_sell_again_after_a_repair() {
         }
         let health = || paygate.get("/health").text();
         eventually("it says why", || health().contains("come back with less"));
+        expect_nothing_is_judged_or_written(paygate, &key);
     }
+    assert_eq!(redis.cli(&["EXISTS", "pg:order", "pg:namespaces", "pg:{_}:tokens"]), "0");
     // What belongs to no tenant is written on.
     assert_ne!(all[0].admin_as("guessed-admin-key", "GET", "/keys", &Value::Null).status, 200);
     eventually("the attempt is noted", || redis.cli(&["XLEN", "pg:{_}:journal"]) != "0");

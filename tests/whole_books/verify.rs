@@ -86,3 +86,32 @@ async fn whatever_redis_says_against_its_journal_is_named() {
     let foreign = verify(&["--db", "/dev/null"]);
     assert!(foreign.stderr.contains("is no copy of a journal in Redis"), "{foreign:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_books_and_copies_of_others_are_named() {
+    let (server, elsewhere) = (RedisServer::start(), RedisServer::start());
+    for server in [&server, &elsewhere] {
+        let store = instance(server, "copy.db").await;
+        fill(&store).await;
+        store.usage(None).await.unwrap();
+        store.close().await.unwrap();
+    }
+    let url = server.url();
+    let copies = [&server, &elsewhere].map(|server| copy_of(server, "copy.db"));
+    let [copy, other] = copies.each_ref().map(|copy| copy.to_str().unwrap());
+    let strange = paygate(&["ledger", "repair", "--redis", &url, "--db", other]);
+    assert!(strange.stderr.contains("is a copy of other books than Redis has"), "{strange:#?}");
+
+    server.cli(&["FLUSHALL"]);
+    let none = paygate(&["ledger", "verify", "--redis", &url]);
+    assert_eq!(none.code(), Some(0), "{none:#?}");
+    assert!(none.stdout.contains("there are no books here"), "{none:#?}");
+    let emptied = paygate(&["ledger", "verify", "--redis", &url, "--db", copy]);
+    assert_eq!(emptied.code(), Some(1), "{emptied:#?}");
+    let words = "has rows of 2 tenants: it was emptied, or another database is named";
+    assert!(emptied.stdout.contains(words), "{emptied:#?}");
+    let both = ["ledger", "repair", "--redis", &url, "--db", copy, "--db", other, "--apply"];
+    let both = paygate(&both);
+    assert!(both.stderr.contains("is a copy of other books than"), "{both:#?}");
+    assert_eq!(server.cli(&["DBSIZE"]), "0", "nothing was written");
+}

@@ -71,6 +71,7 @@ pub(in crate::admin) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answ
         active_teams: teams.iter().filter(|team| team.active).count(),
         open_holds: load.open_holds,
         journal_waiting: load.waiting,
+        copied: admin.store.is_copied(),
         moved: load.moved,
         compared: load.compared,
         alerts_pending: load.alerts_pending,

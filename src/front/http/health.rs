@@ -71,6 +71,8 @@ pub(super) fn serve(service: &Service) -> Response {
     let modern = service.proxy().modern_link().map(|link| (link.status(), link.server()));
     let is_whole = members.iter().all(|member| member.status.is_ready())
         && modern.as_ref().is_none_or(|(status, _)| status.is_ready());
+    let concern = service.store().concern();
+    let is_whole = is_whole && concern.is_none();
     let (status, word) = judge(service.doors().are_closed(), &upstream, is_whole, &store, leased);
     let health = Health {
         status: word,
@@ -87,7 +89,7 @@ pub(super) fn serve(service: &Service) -> Response {
             pubsub: service.store().is_told(),
             unsettled: service.store().unsettled(),
             leased_credits: leased.map(|leased| leased.credits),
-            ..redis(&store)
+            ..redis(service.store().is_connected(), &store, concern)
         }),
         webhooks: service.webhooks().brief().map(|brief| Webhooks {
             pending_retries: brief.pending_retries,
@@ -108,7 +110,8 @@ fn judge(
         _ if is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ if !upstream.is_ready() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         Ok(()) if is_whole => (StatusCode::OK, "healthy"),
-        // Some of several servers, or the process of one era, are not there; or the disk is slow, and calls are refused now and
+        // Some of several servers, or the process of one era, are not there; or books in Redis are not
+        // copied here; or the disk is slow, and calls are refused now and
         // then and taken again.
         Ok(()) | Err(StoreError::Busy) => (StatusCode::OK, "degraded"),
         // Taken out of service, it could not sell what it has on lease.
@@ -120,11 +123,12 @@ fn judge(
 }
 
 /// What is said of Redis has no address and no secret in it.
-fn redis(store: &Result<(), StoreError>) -> Redis {
-    match store {
-        Err(StoreError::Unavailable(why)) => Redis { why: Some(why.clone()), ..Redis::default() },
-        Ok(()) | Err(_) => Redis { connected: true, ..Redis::default() },
-    }
+fn redis(connected: bool, store: &Result<(), StoreError>, concern: Option<String>) -> Redis {
+    let why = match store {
+        Err(StoreError::Unavailable(why)) => Some(why.clone()),
+        Ok(()) | Err(_) => concern,
+    };
+    Redis { connected, why, ..Redis::default() }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -66,6 +66,13 @@ pub const REDIS_KEYS_CACHED_MAX: usize = 100_000;
 /// Tenants whose books are asked in one look whether they are whole, beside those that were not.
 pub const REDIS_LOOKED_AT_FOR_LOSSES: usize = 16;
 
+/// Clocks of this machine and of Redis that differ by this are told of: more than a slow answer explains, less than
+/// matters to whose key expires.
+pub const REDIS_CLOCKS_APART: Duration = Duration::from_secs(5);
+
+/// How often it is looked at how Redis is set, beside each new connection: two small questions.
+pub const REDIS_STANDING_LOOK: Duration = Duration::from_secs(10);
+
 /// How often lists of teams, tenants and tokens are looked at for changes that were not told.
 pub const REDIS_CHANGES_LOOK: Duration = Duration::from_secs(1);
 

@@ -63,6 +63,21 @@ pub(in crate::store) struct JournalCopy {
     _own: Option<OwnFile>,
 }
 
+/// The id of the next entry of the audit log, where every row that tells of one makes one.
+fn next_audit(
+    connection: &Connection,
+    rows: &[CopiedRow],
+    told: &[Told],
+) -> rusqlite::Result<Option<i64>> {
+    let told = told.iter().filter(|told| told.kind == "audit").count();
+    let made = rows.iter().filter(|row| matches!(row, CopiedRow::Audit(_))).count();
+    if told != made {
+        return Ok(None);
+    }
+    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0) + 1";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).map(Some)
+}
+
 impl JournalCopy {
     /// Opens the file, and makes it if there is none; without a path one that is gone with the process.
     pub(in crate::store) fn open(path: Option<&Path>) -> Result<Self, OpenError> {
@@ -89,7 +104,9 @@ impl JournalCopy {
         connection.execute_batch(FOLLOWED).map_err(failed)?;
         connection.execute_batch(copied_told::TABLES).map_err(failed)?;
         connection.execute_batch(copied_ends::TABLE).map_err(failed)?;
-        Ok(Self { reader: Reader::new(Arc::new(Mutex::new(connection))), _own: own })
+        let name = format!("the copy of the journals, {}: ", path.display());
+        let reader = Reader::new(Arc::new(Mutex::new(connection))).named(name);
+        Ok(Self { reader, _own: own })
     }
 
     /// How far each journal was copied.
@@ -141,7 +158,8 @@ impl JournalCopy {
             }
             let first = "SELECT coalesce(max(seq), 0) + 1 FROM journal";
             let first = connection.prepare_cached(first)?.query_row([], |row| row.get(0))?;
-            copied_told::write(connection, (&journal, &now.epoch), first, &told)?;
+            let audit = next_audit(connection, &rows, &told)?;
+            copied_told::write(connection, (&journal, &now.epoch), (first, audit), &told)?;
             for row in &rows {
                 row.write(connection)?;
             }
@@ -230,9 +248,22 @@ impl JournalCopy {
         self.reader.read(move |connection| copied_told::keep_rules(connection, &text)).await
     }
 
+    /// Keeps how far webhooks were sent, for a Redis that loses it.
+    pub(in crate::store) async fn keep_sent(
+        &self,
+        places: Vec<(String, String)>,
+    ) -> Result<(), StoreError> {
+        self.reader.read(move |connection| copied_told::keep_sent(connection, &places)).await
+    }
+
     /// Keeps what messages are sealed with, for a Redis that loses it.
     pub(in crate::store) async fn keep_seal(&self, key: [u8; 32]) -> Result<(), StoreError> {
         self.reader.read(move |connection| copied_told::keep_seal(connection, &key)).await
+    }
+
+    /// What messages were sealed with when this copy was last open.
+    pub(in crate::store) async fn seal(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.read(copied_told::seal).await
     }
 
     /// Brings the sums of usage up to what was copied.

@@ -26,7 +26,8 @@ pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS told (
         book    INTEGER NOT NULL,
         row     INTEGER NOT NULL,          -- its number there
-        seq     INTEGER,                   -- of money: its row in `journal`, where the rest of it is
+        seq     INTEGER,                   -- of money: its row in `journal`, where the rest of it is; of
+                                           -- an entry of the audit log: its id there
         at      INTEGER,
         kind    TEXT,
         account TEXT,
@@ -37,6 +38,10 @@ pub(super) const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS ended_tokens (
         id      TEXT PRIMARY KEY           -- an admin token that opens nothing any more, whatever Redis says
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS told_sent (
+        journal TEXT PRIMARY KEY,          -- how far webhooks were sent by this instance
+        place   TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS told_rules (
         text    TEXT NOT NULL              -- the rules for alerts, as Redis has them
@@ -66,11 +71,12 @@ pub(in crate::store) type ToldToken = (String, String, String);
 /// Somebody's copy, to be read only.
 pub(in crate::store) struct ToldCopy(Arc<Mutex<Connection>>);
 
-/// Notes rows that have just been copied: the first that moves money is this row of `journal`.
+/// Notes rows that are being copied: the first that moves money is this row of `journal`, the first entry of the
+/// audit log has that id, if it is known.
 pub(super) fn write(
     connection: &Connection,
     (journal, epoch): (&str, &str),
-    first_seq: i64,
+    (first_seq, mut audit): (i64, Option<i64>),
     rows: &[Told],
 ) -> rusqlite::Result<()> {
     let book = book(connection, journal, epoch)?;
@@ -92,11 +98,14 @@ pub(super) fn write(
             kind => {
                 // An entry of the audit log is in its own table, and may be forgotten.
                 let detail = Some(detail).filter(|_| kind != "audit");
-                let none = None::<i64>;
+                let own = audit.filter(|_| kind == "audit");
+                if kind == "audit" {
+                    audit = audit.map(|id| id.saturating_add(1));
+                }
                 insert.execute(params![
                     book,
                     row,
-                    none,
+                    own,
                     at.ms(),
                     kind,
                     account,
@@ -199,6 +208,25 @@ pub(super) fn keep_seal(connection: &Connection, key: &[u8]) -> rusqlite::Result
     transaction.commit()
 }
 
+/// Keeps how far journals were sent.
+pub(super) fn keep_sent(
+    connection: &Connection,
+    places: &[(String, String)],
+) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO told_sent VALUES (?1, ?2)")?;
+    for (journal, place) in places {
+        insert.execute((journal, place))?;
+    }
+    transaction.commit()
+}
+
+/// What messages are sealed with.
+pub(super) fn seal(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection.query_row("SELECT key FROM seal", [], |row| row.get(0)).optional()
+}
+
 /// Keeps the rules for alerts.
 pub(super) fn keep_rules(connection: &Connection, text: &str) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
@@ -290,6 +318,29 @@ impl ToldCopy {
         })
     }
 
+    /// How far a journal was copied that belongs to no tenant; empty if not at all.
+    pub(in crate::store) fn last(&self, journal: &str) -> Result<String, StoreError> {
+        self.read(|connection| {
+            let last = "SELECT last FROM followed WHERE journal = ?1";
+            let last: Option<String> =
+                connection.query_row(last, [journal], |row| row.get(0)).optional()?;
+            Ok(last.unwrap_or_default())
+        })
+    }
+
+    /// How far this instance knows that journals were sent to webhooks; of an older copy nothing.
+    pub(in crate::store) fn sent(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.read(|connection| {
+            let exists = "SELECT 1 FROM sqlite_schema WHERE name = 'told_sent'";
+            if connection.query_row(exists, [], |_| Ok(())).optional()?.is_none() {
+                return Ok(Vec::new());
+            }
+            let mut statement = connection.prepare("SELECT journal, place FROM told_sent")?;
+            let places = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            places.collect()
+        })
+    }
+
     /// The rules for alerts.
     pub(in crate::store) fn rules(&self) -> Result<Option<String>, StoreError> {
         self.read(|connection| {
@@ -299,9 +350,7 @@ impl ToldCopy {
 
     /// What messages are sealed with.
     pub(in crate::store) fn seal(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|connection| {
-            connection.query_row("SELECT key FROM seal", [], |row| row.get(0)).optional()
-        })
+        self.read(seal)
     }
 }
 
@@ -314,8 +363,14 @@ fn read_rows(
     let sql = "SELECT told.row, coalesce(journal.at, told.at), coalesce(journal.kind, told.kind),
             lower(hex(journal.call)), coalesce(journal.account, told.account),
             coalesce(journal.amount, told.amount),
-            coalesce(journal.detail, told.detail), told.more, call_labels.labels
-         FROM told LEFT JOIN journal ON journal.seq = told.seq
+            coalesce(journal.detail, told.detail, CASE WHEN audit.id IS NOT NULL THEN
+                json_object('at', audit.at, 'kind', audit.kind, 'actor', audit.actor,
+                    'actorId', audit.actor_id, 'namespace', audit.namespace, 'target', audit.target,
+                    'message', audit.message, 'metadata', json(iif(coalesce(told.more, '') = '',
+                        audit.metadata, json_remove(audit.metadata, '$.newBalance')))) END),
+            told.more, call_labels.labels
+         FROM told LEFT JOIN journal ON journal.seq = told.seq AND told.kind IS NULL
+         LEFT JOIN audit ON audit.id = told.seq AND told.kind = 'audit'
          LEFT JOIN call_labels ON call_labels.call = journal.call AND journal.kind = 'call'
          WHERE told.book = ?1 AND told.row > ?2 ORDER BY told.row LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;

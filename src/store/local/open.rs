@@ -10,6 +10,7 @@ use super::Durability;
 use super::accounts::{SavePace, SavePass};
 use super::copied::APPLICATION_ID as COPY;
 use super::file::OwnFile;
+use super::moved::{self, MovedTo};
 use super::read::Reader;
 use super::recover::{Recovered, recover};
 use super::roll_up::rolled;
@@ -71,6 +72,14 @@ pub enum OpenError {
         /// The version that this program reads.
         known: i64,
     },
+    /// Its books are elsewhere now.
+    #[error("the books of {} have moved to {to}; what was sold since is not in this file. Start with --redis-url, or bring them back with `paygate migrate --from redis://… --to` a new file; to sell from this old file all the same, delete its table `moved`: sqlite3 {} 'DROP TABLE moved' (nothing was changed)", .path.display(), .path.display())]
+    Moved {
+        /// Which file.
+        path: PathBuf,
+        /// Where, and when.
+        to: MovedTo,
+    },
     /// What it says contradicts itself.
     #[error("the database {} is damaged: {reason}; run `paygate ledger verify --db` on it, or restore a backup, or choose another file with --db (nothing was changed)", .path.display())]
     Damaged {
@@ -79,6 +88,13 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Who opens the books.
+#[derive(Clone, Copy)]
+enum Whose {
+    Seller,
+    Mover,
 }
 
 impl LocalStore {
@@ -94,6 +110,20 @@ impl LocalStore {
         pace: SavePace,
         now: Time,
     ) -> Result<Self, OpenError> {
+        Self::open_as(options, pace, now, Whose::Seller)
+    }
+
+    /// The same for a mover of books, who may have been stopped after they had left.
+    pub(super) fn open_to_move(options: &LocalOptions, now: Time) -> Result<Self, OpenError> {
+        Self::open_as(options, SavePace::default(), now, Whose::Mover)
+    }
+
+    fn open_as(
+        options: &LocalOptions,
+        pace: SavePace,
+        now: Time,
+        whose: Whose,
+    ) -> Result<Self, OpenError> {
         let file = options.path.as_deref().map(real_path);
         let path = file.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
         let failed = |error: rusqlite::Error| describe(&path, &error);
@@ -102,6 +132,9 @@ impl LocalStore {
             Some(file) => open_file(file)?,
             None => Connection::open_in_memory().map_err(failed)?,
         };
+        if let (Whose::Seller, Some(to)) = (whose, moved::read(&connection).map_err(failed)?) {
+            return Err(OpenError::Moved { path, to });
+        }
         bring_up_to_date(&mut connection).map_err(failed)?;
         let recovered = recover(&mut connection, now)
             .map_err(failed)?

@@ -26,6 +26,8 @@ pub(super) struct Reader {
     patience: Duration,
     /// Its own thread, if it has one.
     thread: Option<SyncSender<Job>>,
+    /// What errors begin with.
+    name: String,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -36,7 +38,13 @@ pub(super) type KeyAndAccount = (Key, Option<Account>);
 impl Reader {
     pub(super) fn new(connection: Arc<Mutex<Connection>>) -> Self {
         let turn = Arc::new(Semaphore::new(1));
-        Self { connection, turn, patience: READ_TURN_WAIT, thread: None }
+        let name = String::new();
+        Self { connection, turn, patience: READ_TURN_WAIT, thread: None, name }
+    }
+
+    /// The same with what errors begin with.
+    pub(super) fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// The same for what may take long. Not for a connection that the writer needs.
@@ -83,7 +91,8 @@ impl Reader {
                 answered.await.map_err(|_| "the report failed".to_owned())
             }
         };
-        result.map_err(StoreError::Read)?.map_err(|error| StoreError::Read(error.to_string()))
+        let failed = |why: String| StoreError::Read(format!("{}{why}", self.name));
+        result.map_err(failed)?.map_err(|error| failed(error.to_string()))
     }
 }
 

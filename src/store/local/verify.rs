@@ -44,6 +44,8 @@ pub struct VerifyReport {
     pub refunded: i64,
     /// Calls that were held and released once more after they had ended. Nobody has paid for that.
     pub held_again: u64,
+    /// Are there no books at all where they were looked for?
+    pub has_none: bool,
     /// The first differences, in words.
     pub differences: Vec<String>,
     /// How many more there are.
@@ -71,7 +73,7 @@ impl VerifyReport {
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rows, accounts, open_holds, granted, captured, refunded, .. } = self;
-        let Self { held_again, differences, unlisted, .. } = self;
+        let Self { held_again, differences, unlisted, has_none, .. } = self;
         writeln!(
             f,
             "{rows} journal rows replayed, {accounts} accounts compared, {open_holds} holds open"
@@ -92,6 +94,7 @@ impl fmt::Display for VerifyReport {
             writeln!(f, "  DIFFERENT  {difference}")?;
         }
         match differences.len().saturating_add(*unlisted) {
+            0 if *has_none => write!(f, "there are no books here; is it the right database?"),
             0 => write!(f, "the books agree"),
             count => write!(f, "{count} differences: the books do not agree"),
         }

@@ -2,13 +2,14 @@
 //! so that nobody sells from them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Row};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::moved::{self, MovedTo};
 use super::open::{LocalOptions, read_only, real_path};
 use super::records::from_json;
 use super::rows::entries;
@@ -34,6 +35,7 @@ pub(in crate::store) type AuditEntry = (i64, Option<String>, i64, String);
 pub(in crate::store) struct WholeFile {
     store: LocalStore,
     connection: Arc<Mutex<Connection>>,
+    path: PathBuf,
     /// The tenant of every key and team there ever was.
     tenants: HashMap<AccountId, String>,
 }
@@ -106,13 +108,26 @@ impl WholeFile {
             return Err(StoreError::Read(format!("there is no file {}", path.display())));
         }
         let options = LocalOptions { path: Some(path.to_owned()), ..LocalOptions::default() };
-        let store = LocalStore::open(&options, clock::now());
+        let store = LocalStore::open_to_move(&options, clock::now());
         let store = store.map_err(|error| StoreError::Read(error.to_string()))?;
         let connection =
             read_only(&real_path(path)).map_err(|error| StoreError::Read(error.to_string()))?;
-        let mut file = Self { store, connection, tenants: HashMap::new() };
+        let path = real_path(path);
+        let mut file = Self { store, connection, path, tenants: HashMap::new() };
         file.tenants = file.read(read_tenants)?;
         Ok(file)
+    }
+
+    /// Where they have moved, if they have.
+    pub(in crate::store) fn moved(&self) -> Result<Option<MovedTo>, StoreError> {
+        self.read(moved::read)
+    }
+
+    /// Says that they have moved: from now on nobody opens this file by mistake.
+    pub(in crate::store) fn note_moved(&self, place: &str) -> Result<(), StoreError> {
+        let written = Connection::open(&self.path)
+            .and_then(|connection| moved::write(&connection, place, clock::now()));
+        written.map_err(|error| StoreError::Read(format!("{}: {error}", self.path.display())))
     }
 
     /// Lets others have them.

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::asked::{AskedEnd, AskedHold};
 use super::duties::sweep::Sweeping;
 use super::duties::unsent::Sending;
+use super::fit;
 use super::format;
 use super::lease::Leases;
 use super::link::{Failed, Link, RedisStanding, Reply};
@@ -27,7 +28,13 @@ use crate::store::local::OpenError;
 use crate::store::local::copied::{Followed, JournalCopy};
 use crate::store::{StoreError, clock};
 
-pub(super) const LOST: &str = "Redis has come back with less than this instance has seen of it";
+pub(super) const LOST: &str = "Redis has come back with less than this instance has seen of it, or redisUrl names \
+    another database; if it is the right one, put its books together again with `paygate ledger repair --redis URL \
+    --db COPY`, see docs/several-instances.md";
+
+/// The file and the reason are in the log: the page that shows this is for everybody.
+const COPY_FAILS: &str = "this instance cannot write its copy of the journals (db), which a repair needs; its log says \
+    why";
 
 /// Books in Redis.
 pub struct RedisStore {
@@ -114,8 +121,9 @@ impl RedisStore {
         }
         format::claim(&link).await?;
         let standing = link.standing().await?;
-        tracing::info!(target: "store", "books in {standing}");
-        let seal_key = seal_key(&link).await?;
+        fit::say(&standing, None);
+        link.keeps_books();
+        let seal_key = seal_key(&link, copy.seal().await?).await?;
         let leases = Leases::open(options.copy.as_deref(), options.reach.on_unavailable)?;
         let mark = copy.mark().await?;
         let name = hex::encode(random::<8>()?);
@@ -150,6 +158,7 @@ impl RedisStore {
             tokio::spawn(Arc::clone(&books).follow_news()),
             tokio::spawn(Arc::clone(&books).keep_runs()),
             tokio::spawn(Arc::clone(&books).see_to_loose_ends()),
+            tokio::spawn(Arc::clone(&books).follow_standing(standing.clone())),
         ];
         if books.leases.is_some() {
             tasks.push(tokio::spawn(Arc::clone(&books).follow_leases()));
@@ -208,9 +217,9 @@ impl Drop for RedisStore {
     }
 }
 
-/// The one that is there, or a new one.
-async fn seal_key(link: &Link) -> Result<SealKey, StoreError> {
-    let new: [u8; 32] = random()?;
+/// The one that is there, or the one that was when this instance last ran, or a new one.
+async fn seal_key(link: &Link, before: Option<Vec<u8>>) -> Result<SealKey, StoreError> {
+    let new = before.map_or_else(|| random::<32>().map(Vec::from), Ok)?;
     let () = link.ask(cmd("SET").arg(names::SEAL).arg(&new).arg("NX")).await?;
     let found: Vec<u8> = link.ask(cmd("GET").arg(names::SEAL)).await?;
     let strange = || StoreError::Read(format!("{} is not a key of 32 bytes", names::SEAL));
@@ -350,12 +359,32 @@ impl Books {
         self.clock
     }
 
+    /// Says once that this machine's clock is not Redis's: money goes by that one, records by this one.
+    pub(super) fn compare_clocks(&self) {
+        if self.clock == RedisClock::Passed {
+            return;
+        }
+        if let Some(said) = self.memory().clocks_apart() {
+            tracing::warn!(target: "store", "{said}");
+        }
+    }
+
     /// Can the books be sold from?
     pub(super) fn health(&self) -> Result<(), StoreError> {
+        let lost = || self.memory().lost.values().next().cloned();
+        self.trouble().or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+    }
+
+    /// Why Redis itself cannot be asked, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.link.trouble().or_else(|| self.memory().trouble.clone())
+    }
+
+    /// What is wrong although nearly all can be sold.
+    pub(super) fn concern(&self) -> Option<String> {
         let memory = self.memory();
-        let lost = || memory.lost.values().next().cloned();
-        let trouble = self.link.trouble().or_else(|| memory.trouble.clone());
-        trouble.or_else(lost).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        let copy = memory.copy_trouble.as_ref().map(|_| COPY_FAILS.to_owned());
+        memory.damaged.values().next().cloned().or(copy)
     }
 
     /// Ledger time as far as this instance knows it. By Redis's clock it goes on from the last answer.

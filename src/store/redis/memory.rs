@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::duties::alerts::Alerting;
 use super::journals::refusals::Waiting;
 use super::runs::Mark;
-use crate::model::bounds::{REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
+use crate::model::bounds::{REDIS_CLOCKS_APART, REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
 use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::key::Key;
@@ -88,10 +88,16 @@ pub(super) struct Memory {
     /// Tenants whose books may not be sold from, because Redis has less of them than this instance has seen
     /// or somebody repairs or moves them: and why.
     pub(super) lost: BTreeMap<String, String>,
+    /// Tenants with a record that is gone although a list names it, until a repair: what is wrong.
+    pub(super) damaged: BTreeMap<String, String>,
+    /// Why this instance's copy of the journals cannot be written, if so.
+    pub(super) copy_trouble: Option<String>,
     /// The newest ledger time of all.
     pub(super) ledger_now: Time,
     /// How far Redis's clock is ahead of this machine's, as far as is known.
     pub(super) ahead_ms: i64,
+    /// Was it said that it differs?
+    pub(super) is_clock_told: bool,
 }
 
 impl Memory {
@@ -299,6 +305,19 @@ impl Memory {
         self.ahead_ms = 0_i64.clamp(least, most);
     }
 
+    /// That the two clocks differ, the first time that they do.
+    pub(super) fn clocks_apart(&mut self) -> Option<String> {
+        let apart = Duration::from_millis(self.ahead_ms.unsigned_abs());
+        if apart < REDIS_CLOCKS_APART || std::mem::replace(&mut self.is_clock_told, true) {
+            return None;
+        }
+        let (seconds, word) =
+            (apart.as_secs(), if self.ahead_ms > 0 { "behind" } else { "ahead of" });
+        Some(format!(
+            "this machine's clock is {seconds} s {word} Redis's: keys expire and the audit log is dated by it; set it right"
+        ))
+    }
+
     /// What is known of the books that a key is in.
     pub(super) fn seen_of(&self, id: &KeyId) -> Option<&Seen> {
         self.seen.get(&**self.places.get(id)?)
@@ -317,6 +336,18 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::model::token::{RawToken, Role};
+
+    #[test]
+    fn clocks_that_differ_are_told_of_once() {
+        let mut memory = Memory { ahead_ms: -4_999, ..Memory::default() };
+        assert_eq!(memory.clocks_apart(), None);
+        memory.ahead_ms = -93_600_000;
+        let said = memory.clocks_apart().unwrap();
+        assert!(said.contains("clock is 93600 s ahead of Redis's"), "{said}");
+        assert_eq!(memory.clocks_apart(), None, "once");
+        let said = Memory { ahead_ms: 5_000, ..Memory::default() }.clocks_apart().unwrap();
+        assert!(said.contains("clock is 5 s behind Redis's"), "{said}");
+    }
 
     #[test]
     fn clocks_are_taken_to_differ_least() {

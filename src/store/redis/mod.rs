@@ -12,6 +12,7 @@ mod books;
 mod calls;
 mod counters;
 mod duties;
+mod fit;
 mod format;
 mod held;
 mod journals;

@@ -37,6 +37,8 @@ pub(super) const TRIED: &str = "pg:tried";
 pub(super) const SWEEPER: &str = "pg:sweeper";
 /// How far webhooks were sent, and what nobody took.
 pub(super) const WEBHOOKS: &str = "pg:{_}:webhooks";
+/// How far what belongs to no tenant went before Redis had lost it: the stream, and the last id that copies have.
+pub(super) const WAS: &str = "pg:{_}:was";
 /// Rules for alerts, and who looks at keys.
 pub(super) const ALERTS: &str = "pg:{_}:alerts";
 /// What rules say no more for now, by until when.

@@ -62,6 +62,7 @@ impl Store for RedisStore {
         tenant: Namespace,
         deed: Deed,
     ) -> Result<Arc<Namespace>, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.update_namespace(tenant, deed).await
     }
 
@@ -83,10 +84,12 @@ impl Store for RedisStore {
     }
 
     async fn create_token(&self, token: AdminToken, deed: Deed) -> Result<(), StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.create_token(token, deed).await
     }
 
     async fn delete_token(&self, id: &TokenId, deed: Deed) -> Result<(), StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.delete_token(id, deed).await
     }
 
@@ -107,10 +110,12 @@ impl Store for RedisStore {
     }
 
     async fn create_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.create_team(team, deed).await
     }
 
     async fn update_team(&self, team: Team, deed: Deed) -> Result<Arc<Team>, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.update_team(team, deed).await
     }
 
@@ -120,10 +125,12 @@ impl Store for RedisStore {
         team: &TeamId,
         deed: Deed,
     ) -> Result<Assigned, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.assign_key(key, team, deed).await
     }
 
     async fn remove_key(&self, key: &KeyId, team: &TeamId, deed: Deed) -> Result<bool, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.remove_key(key, team, deed).await
     }
 
@@ -158,6 +165,7 @@ impl Store for RedisStore {
     }
 
     async fn set_alert_rules(&self, rules: Vec<AlertRule>, deed: Deed) -> Result<(), StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.set_alert_rules(rules, deed).await
     }
 
@@ -181,6 +189,7 @@ impl Store for RedisStore {
         deed: Deed,
         now: Time,
     ) -> Result<Creation, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.create_key(key, credits, deed, now).await
     }
 
@@ -194,14 +203,17 @@ impl Store for RedisStore {
         deed: Deed,
         now: Time,
     ) -> Result<HashSet<KeyId>, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.import(arrivals, deed, now).await
     }
 
     async fn update_key(&self, key: Key, deed: Deed) -> Result<Arc<Key>, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.update_key(key, deed).await
     }
 
     async fn delete_key(&self, id: &KeyId, deed: Deed, now: Time) -> Result<(), StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.delete_key(id, deed, now).await
     }
 
@@ -213,6 +225,7 @@ impl Store for RedisStore {
         deed: Deed,
         now: Time,
     ) -> Result<Credited, StoreError> {
+        self.books.expect_whole(None).await?;
         self.books.credit(id, amount, kind, deed, now).await
     }
 
@@ -418,6 +431,18 @@ impl Store for RedisStore {
 
     fn health(&self) -> Result<(), StoreError> {
         self.books.health()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.books.trouble().is_none()
+    }
+
+    fn concern(&self) -> Option<String> {
+        self.books.concern()
+    }
+
+    fn is_copied(&self) -> Option<bool> {
+        Some(self.books.memory().copy_trouble.is_none())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -140,7 +140,8 @@ impl Books {
         let number = sending.ends.saturating_add(1);
         let mut args = vec!["end".to_owned(), self.name.clone(), sending.turn.clone()];
         args.extend([number.to_string(), places.len().to_string()]);
-        args.extend(places.into_iter().flat_map(|(journal, place)| [journal, place]));
+        let sent: Vec<(String, String)> = places.into_iter().collect();
+        args.extend(sent.iter().cloned().flat_map(|(journal, place)| [journal, place]));
         let letter = end.dead.as_ref().map(Letter::text).transpose()?.unwrap_or_default();
         args.extend([end.events.to_string(), end.retries.to_string(), sending.lost.to_string()]);
         args.extend([letter, WEBHOOK_DEAD_LETTERS_MAX.to_string()]);
@@ -151,6 +152,7 @@ impl Books {
         }
         (sending.ends, sending.lost) = (number, 0);
         sending.drop_ended(end.after);
+        self.remember_sent(sent).await;
         Ok(())
     }
 

@@ -133,8 +133,20 @@ impl Books {
                 Some((field.strip_prefix("at:")?.to_owned(), Place::read(&text)))
             });
             (sending.read, sending.turn) = (places.collect(), turn);
+            let sent = sending.read.iter().map(|(journal, place)| (journal.clone(), place.text()));
+            self.remember_sent(sent.collect()).await;
         }
         Ok(true)
+    }
+
+    /// Keeps in this instance's copy how far it was sent. Without that a repair would have more sent twice.
+    pub(in crate::store::redis) async fn remember_sent(&self, sent: Vec<(String, String)>) {
+        if sent.is_empty() {
+            return;
+        }
+        if let Err(error) = self.copy.keep_sent(sent).await {
+            tracing::debug!(target: "store", %error, "how far webhooks were sent is not in the copy");
+        }
     }
 
     /// Keeps the right to send while a receiver is slow.

@@ -52,6 +52,26 @@ fn number(id: &str) -> Option<i64> {
 impl Books {
     /// Copies all that has happened before this question.
     pub(in crate::store::redis) async fn catch_up(&self) -> Result<(), StoreError> {
+        let copied = self.copy_all().await;
+        let now = match &copied {
+            Ok(()) => None,
+            // Redis not being there is said elsewhere.
+            Err(StoreError::Read(why)) => Some(why.clone()),
+            Err(_) => return copied,
+        };
+        let before = std::mem::replace(&mut self.memory().copy_trouble, now.clone());
+        match (before, now) {
+            (None, Some(why)) => tracing::error!(
+                target: "store",
+                "the journals are not copied any more, and a repair would miss what comes now: {why}"
+            ),
+            (Some(_), None) => tracing::info!(target: "store", "the journals are copied again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        copied
+    }
+
+    async fn copy_all(&self) -> Result<(), StoreError> {
         let _alone = self.copying.lock().await;
         let mut followed = self.copy.followed().await?;
         for JournalEnd { namespace, epoch, seq } in self.journal_ends().await? {
@@ -90,6 +110,9 @@ impl Books {
 
     async fn copy_span(&self, span: Span<'_>) -> Result<(), StoreError> {
         let Span { journal, namespace, epoch, mut before, up_to } = span;
+        if before.is_none() && namespace.is_empty() {
+            before = self.begin_behind_lost(&journal).await?;
+        }
         let copied = before.as_ref().and_then(|before| number(&before.last));
         if let Some(copied) = copied.filter(|_| !namespace.is_empty())
             && !self.is_as_copied(namespace, epoch, copied).await?
@@ -134,6 +157,29 @@ impl Books {
         }
     }
 
+    /// Where a stream was lost, and a repair has left word how far it had gone: whoever has not copied it begins
+    /// behind that, and says so.
+    async fn begin_behind_lost(&self, stream: &str) -> Result<Option<Followed>, StoreError> {
+        let was: Option<String> = self.link.ask(cmd("HGET").arg(names::WAS).arg(stream)).await?;
+        let Some(last) = was else { return Ok(None) };
+        let since = number(&last).map(|ms| Time::from_ms(ms.saturating_add(1)));
+        let begun = Followed { epoch: String::new(), last, since };
+        let nothing = (Vec::new(), Vec::new());
+        let is_ours = self.copy.append(stream.to_owned(), None, begun.clone(), nothing).await?;
+        Ok(Some(begun).filter(|_| is_ours))
+    }
+
+    /// Was a stream lost, and this instance has all of it up to there that any copy had?
+    async fn has_all_of_lost(&self, stream: &str, last: &str) -> Result<bool, StoreError> {
+        let was: Option<String> = self.link.ask(cmd("HGET").arg(names::WAS).arg(stream)).await?;
+        let place = |id: &str| {
+            let (ms, count) = id.split_once('-').unwrap_or((id, "0"));
+            (ms.parse().unwrap_or(0_i64), count.parse().unwrap_or(0_i64))
+        };
+        let has_all = was.is_some_and(|was| place(last) >= place(&was));
+        Ok(has_all && !was_trimmed(&self.link, stream).await?)
+    }
+
     async fn next_entries(
         &self,
         journal: &str,
@@ -157,7 +203,9 @@ impl Books {
                 let last = before.and_then(|before| number(&before.last)).unwrap_or(0);
                 number(first).is_some_and(|first| first > last.saturating_add(1))
             }
-            (Some((first, _)), Some(before)) => *first != before.last,
+            (Some((first, _)), Some(before)) => {
+                *first != before.last && !self.has_all_of_lost(journal, &before.last).await?
+            }
             (Some(_), None) => was_trimmed(&self.link, journal).await?,
         };
         if let Some(before) = before.filter(|_| !is_numbered && !is_behind_gap) {

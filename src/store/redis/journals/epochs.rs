@@ -78,6 +78,7 @@ impl Books {
         let mark = mark.unwrap_or_default();
         let mut memory = self.memory();
         memory.seen.insert(namespace.to_owned(), Seen { epoch, seq: seq.unwrap_or(0), mark });
+        memory.damaged.remove(namespace);
         // Records may be older or newer than those that are known here.
         memory.forget_records();
         Ok(true)

@@ -49,15 +49,48 @@ impl Books {
         commands.add_command(cmd("GET").arg(names::digest(digest)).clone());
         commands.add_command(cmd("SCARD").arg(names::NAMESPACES).clone());
         let (hint, tenants): (Option<String>, usize) = self.link.ask_all(&commands).await?;
-        let is_whole = {
-            let memory = self.memory();
-            // A tenant stays on the list for ever.
-            let seen = memory.seen.values().filter(|seen| !seen.epoch.is_empty()).count();
-            memory.lost.is_empty() && seen <= tenants
-        };
         match hint {
-            None if !is_whole => Err(StoreError::Unavailable(LOST.to_owned())),
+            None => self.judge_whole(None, tenants).map(|()| None),
             hint => Ok(hint),
         }
+    }
+
+    /// Refuses what would be written beside something that is lost, or read as if nothing were: of one tenant, or
+    /// of all.
+    pub(in crate::store::redis) async fn expect_whole(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let tenants: usize = self.link.ask(cmd("SCARD").arg(names::NAMESPACES)).await?;
+        self.judge_whole(namespace, tenants)
+    }
+
+    fn judge_whole(&self, namespace: Option<&str>, tenants: usize) -> Result<(), StoreError> {
+        let memory = self.memory();
+        let lost = match namespace {
+            Some(namespace) => memory.lost.get(namespace),
+            None => memory.lost.values().next(),
+        };
+        // A tenant stays on the list for ever.
+        let seen = memory.seen.values().filter(|seen| !seen.epoch.is_empty()).count();
+        match lost {
+            Some(why) => Err(StoreError::Unavailable(why.clone())),
+            None if seen > tenants => Err(StoreError::Unavailable(LOST.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// A record is gone that a list still names: nothing of Paygate does that, but whoever throws keys out of
+    /// Redis does. Says it once; `/health` does until a repair.
+    pub(in crate::store::redis) fn damaged(&self, namespace: &str, what: &str) -> StoreError {
+        let why = format!(
+            "the record of {what} of {namespace} is gone from Redis; bring it back with `paygate ledger repair --redis \
+             URL --db COPY`, and see that its maxmemory-policy is noeviction"
+        );
+        let before = self.memory().damaged.insert(namespace.to_owned(), why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::error!(target: "store", %namespace, "{why}");
+        }
+        StoreError::Unavailable(why)
     }
 }

@@ -54,6 +54,14 @@ pub(in crate::store::redis) fn check(url: &str) -> Result<(), &'static str> {
     parts(url).map(|_| ())
 }
 
+/// Where a URL leads, without user and password.
+pub(in crate::store::redis) fn shown(url: &SecretString) -> String {
+    let Ok(place) = Place::read(url) else { return String::new() };
+    let hosts: Vec<String> = place.hosts.iter().map(Address::to_string).collect();
+    let (hosts, database) = (hosts.join(","), place.login.db());
+    if database == 0 { hosts } else { format!("{hosts}/{database}") }
+}
+
 /// All that a URL says.
 #[derive(Clone, Debug)]
 pub(super) struct Place {

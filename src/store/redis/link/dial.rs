@@ -1,5 +1,7 @@
 //! Making one connection: reached, secured, logged in, all within a time limit.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -41,6 +43,8 @@ pub(super) struct Dialer {
     pub(super) connect: Duration,
     /// For one answer.
     pub(super) answer: Duration,
+    /// Are books kept there, so that a server set to lose them is not asked?
+    pub(super) keeps_books: Arc<AtomicBool>,
 }
 
 impl Dialer {

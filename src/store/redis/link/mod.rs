@@ -19,6 +19,8 @@ mod standing;
 mod subscriber;
 mod tls;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -31,8 +33,8 @@ use tokio::time::{Instant, sleep};
 use super::RedisOptions;
 use crate::model::bounds::{REDIS_REDIRECTS_MAX, REDIS_SLOTS_PAUSE, REDIS_TRIES};
 use crate::store::StoreError;
-pub(super) use address::check as check_url;
 use address::{Kind, Place};
+pub(super) use address::{check as check_url, shown as shown_url};
 use cluster::Cluster;
 use dial::{Dialer, said};
 use node::{Failure, Goal, Node, Request};
@@ -50,6 +52,7 @@ pub(super) struct Link {
     reach: Reach,
     /// For everything together that one question takes.
     limit: Duration,
+    keeps_books: Arc<AtomicBool>,
     pub(super) scripts: Scripts,
 }
 
@@ -75,7 +78,8 @@ impl Link {
         let (connect, answer) = (reach.connect_timeout, reach.answer_timeout);
         let sentinel_login = Place::sentinel_login(reach);
         let Place { kind, mut hosts, login, .. } = place;
-        let dialer = Dialer { login, tls, connect, answer };
+        let keeps_books = Arc::<AtomicBool>::default();
+        let dialer = Dialer { login, tls, connect, answer, keeps_books: Arc::clone(&keeps_books) };
         let away = |why| StoreError::Unavailable(format!("Redis at {why}"));
         let reach = match kind {
             Kind::Cluster => Reach::Cluster(Cluster::open(hosts, dialer).await.map_err(away)?),
@@ -89,7 +93,27 @@ impl Link {
         if let Reach::One(node) = &reach {
             node.connect().await.map_err(away)?;
         }
-        Ok(Self { reach, limit: answer.saturating_mul(2), scripts: Scripts::new() })
+        let limit = answer.saturating_mul(2);
+        Ok(Self { reach, limit, keeps_books, scripts: Scripts::new() })
+    }
+
+    /// From now on no server is asked that is set to lose books: each new connection looks first.
+    pub(super) fn keeps_books(&self) {
+        self.keeps_books.store(true, Ordering::Release);
+    }
+
+    /// How many connections there were; another one may lead to another server, or to one set otherwise.
+    pub(super) fn connections(&self) -> u64 {
+        let nodes = self.nodes();
+        nodes.iter().fold(0, |sum, node| sum.saturating_add(node.connections()))
+    }
+
+    /// Every server that is written to.
+    fn nodes(&self) -> Vec<Node> {
+        match &self.reach {
+            Reach::One(node) => vec![node.clone()],
+            Reach::Cluster(cluster) => cluster.masters(),
+        }
     }
 
     /// How long a question may take, and so how late it may still be done.

@@ -111,6 +111,20 @@ impl Node {
         self.0.breaker().trouble()
     }
 
+    /// How many connections there were.
+    pub(super) fn connections(&self) -> u64 {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Leaves it alone until a new connection finds it well.
+    pub(super) fn leave(&self, why: &str) {
+        if let Some((number, _)) = self.0.place() {
+            self.0.give_up(number);
+        }
+        let is_new = self.0.breaker().open(why);
+        self.probe_if(is_new, why);
+    }
+
     /// Asks once.
     pub(super) async fn call(
         &self,
@@ -254,6 +268,9 @@ impl Inner {
             }
         };
         live.expect_master(self.dialer.answer).await?;
+        if self.dialer.keeps_books.load(Ordering::Acquire) {
+            live.expect_fit(self.dialer.answer).await?;
+        }
         Ok(live)
     }
 }

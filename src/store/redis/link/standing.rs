@@ -1,15 +1,18 @@
-//! What a Redis promises about the books, read at a start: is it fit to hold them, and what can an outage
-//! lose?
+//! What a Redis promises about the books, read at a start, at each new connection and now and then: is it fit
+//! to hold them, and what can an outage lose?
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use redis::{Value, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
+use super::Link;
+use super::dial::Live;
 use super::node::{Failure, Node, Request};
 use super::scripts::text;
-use super::{Link, Reach};
 use crate::store::StoreError;
 
 /// The oldest Redis that runs the scripts.
@@ -17,11 +20,33 @@ const MAJOR_MIN: u32 = 7;
 
 /// What an outage of Redis can lose, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisStanding(String);
+pub struct RedisStanding {
+    text: String,
+    crash: Loss,
+}
 
 impl fmt::Display for RedisStanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
+    }
+}
+
+/// What a crash loses, the less the lesser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Loss {
+    #[default]
+    Nothing,
+    Moments,
+    Unknown,
+    SinceSnapshot,
+    Everything,
+}
+
+impl RedisStanding {
+    /// Does a crash lose more than moments, or more than it did before?
+    pub(in crate::store::redis) fn is_worse_than(&self, before: Option<&Self>) -> bool {
+        let before = before.map_or(Loss::Unknown, |before| before.crash);
+        self.crash > before
     }
 }
 
@@ -35,45 +60,36 @@ struct Facts {
 impl Link {
     /// Is this Redis fit to hold books, and what does it promise about them?
     pub(in crate::store::redis) async fn standing(&self) -> Result<RedisStanding, StoreError> {
-        let nodes = match &self.reach {
-            Reach::One(node) => vec![node.clone()],
-            Reach::Cluster(cluster) => cluster.masters(),
-        };
-        let mut lines: Vec<String> = Vec::new();
+        let (mut lines, mut crash) = (Vec::<String>::new(), Loss::Nothing);
+        let nodes = self.nodes();
         for node in &nodes {
-            let facts = self.facts(node).await?;
-            let line = facts.judge().map_err(StoreError::Unfit)?;
+            let (line, loss) = match self.facts(node).await?.judge() {
+                Ok(found) => found,
+                Err(why) => {
+                    if self.keeps_books.load(Ordering::Acquire) {
+                        node.leave(&why);
+                    }
+                    return Err(StoreError::Unfit(why));
+                }
+            };
+            crash = crash.max(loss);
             if !lines.contains(&line) {
                 lines.push(line);
             }
         }
         let lines = lines.join("; another node: ");
-        Ok(RedisStanding(match nodes.len() {
+        let text = match nodes.len() {
             1 => lines,
             count => format!("a cluster of {count} masters, {lines}"),
-        }))
+        };
+        Ok(RedisStanding { text, crash })
     }
 
     async fn facts(&self, node: &Node) -> Result<Facts, StoreError> {
         let mut facts = Facts::default();
-        if let Some(value) = self.told(node, &cmd("INFO")).await? {
-            let lines = text(value).unwrap_or_default();
-            let pairs = lines.lines().filter_map(|line| line.split_once(':'));
-            facts.info = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        }
-        // Several at once may be asked for since 7.0, so not before the version is known.
-        if facts.version().is_none_or(|(major, _)| major >= MAJOR_MIN) {
-            let mut get = cmd("CONFIG");
-            get.arg("GET").arg("append*").arg("save").arg("maxmemory-policy");
-            get.arg("min-replicas-to-write");
-            if let Some(Value::Array(words)) = self.told(node, &get).await? {
-                let words: Vec<String> = words.into_iter().filter_map(text).collect();
-                let pairs = words.chunks_exact(2).filter_map(|pair| {
-                    let [name, value] = pair else { return None };
-                    Some((name.clone(), value.clone()))
-                });
-                facts.config = pairs.collect();
-            }
+        facts.take_info(self.told(node, &cmd("INFO")).await?);
+        if facts.has_config() {
+            facts.take_config(self.told(node, &config()).await?);
         }
         Ok(facts)
     }
@@ -89,7 +105,49 @@ impl Link {
     }
 }
 
+impl Live {
+    /// Is it set so that it keeps books? It may have been set otherwise since the start, or be another one.
+    pub(super) async fn expect_fit(&mut self, limit: Duration) -> Result<(), String> {
+        let mut facts = Facts::default();
+        // What we may not ask is not known.
+        facts.take_info(self.ask(&cmd("INFO"), limit).await.ok());
+        if facts.has_config() {
+            facts.take_config(self.ask(&config(), limit).await.ok());
+        }
+        facts.judge().map(drop)
+    }
+}
+
+/// Asks for settings. Several at once may be asked for since 7.0.
+fn config() -> Cmd {
+    let mut get = cmd("CONFIG");
+    get.arg("GET").arg("append*").arg("save").arg("maxmemory-policy");
+    get.arg("min-replicas-to-write");
+    get
+}
+
 impl Facts {
+    fn take_info(&mut self, told: Option<Value>) {
+        let lines = told.and_then(text).unwrap_or_default();
+        let pairs = lines.lines().filter_map(|line| line.split_once(':'));
+        self.info = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    }
+
+    fn take_config(&mut self, told: Option<Value>) {
+        let Some(Value::Array(words)) = told else { return };
+        let words: Vec<String> = words.into_iter().filter_map(text).collect();
+        let pairs = words.chunks_exact(2).filter_map(|pair| {
+            let [name, value] = pair else { return None };
+            Some((name.clone(), value.clone()))
+        });
+        self.config = pairs.collect();
+    }
+
+    /// May it be asked for its settings? Not before its version is known to be new enough.
+    fn has_config(&self) -> bool {
+        self.version().is_none_or(|(major, _)| major >= MAJOR_MIN)
+    }
+
     /// As a number, and as it is written.
     fn version(&self) -> Option<(u32, &str)> {
         let version = self.info.get("redis_version")?;
@@ -101,7 +159,7 @@ impl Facts {
     }
 
     /// What is promised, or why it is not enough.
-    fn judge(&self) -> Result<String, String> {
+    fn judge(&self) -> Result<(String, Loss), String> {
         if let Some((major, version)) = self.version()
             && major < MAJOR_MIN
         {
@@ -124,25 +182,35 @@ impl Facts {
             Some(_) => "",
             None => "; its maxmemory-policy could not be seen and must be noeviction",
         };
-        Ok(format!("Redis {version}: {}{}{unseen}", self.crash(), self.failover()))
+        let (crash, loss) = self.crash();
+        Ok((format!("Redis {version}: {crash}{}{unseen}", self.failover()), loss))
     }
 
     /// What a crash can lose.
-    fn crash(&self) -> &'static str {
+    fn crash(&self) -> (&'static str, Loss) {
         let is_logged = self.config("appendonly").map(|value| value == "yes");
         let is_logged = is_logged.or_else(|| Some(self.info.get("aof_enabled")? == "1"));
         match (is_logged, self.config("appendfsync"), self.config("save")) {
-            (Some(true), Some("always"), _) => "a crash loses nothing (appendfsync always)",
+            (Some(true), Some("always"), _) => {
+                ("a crash loses nothing (appendfsync always)", Loss::Nothing)
+            }
             (Some(true), Some("everysec"), _) => {
-                "a crash can lose the last second or two (appendfsync everysec)"
+                ("a crash can lose the last second or two (appendfsync everysec)", Loss::Moments)
             }
-            (Some(true), Some(_), _) => "a crash can lose half a minute (appendfsync no)",
-            (Some(true), None, _) => {
-                "a crash can lose the last seconds (appendonly yes; appendfsync could not be seen)"
+            (Some(true), Some(_), _) => {
+                ("a crash can lose half a minute (appendfsync no)", Loss::Unknown)
             }
-            (Some(false), _, Some("")) => "a crash loses everything (appendonly no, save off)",
-            (Some(false), _, _) => "a crash loses all since the last snapshot (appendonly no)",
-            (None, ..) => "what a crash can lose could not be seen",
+            (Some(true), None, _) => (
+                "a crash can lose the last seconds (appendonly yes; appendfsync could not be seen)",
+                Loss::Moments,
+            ),
+            (Some(false), _, Some("")) => {
+                ("a crash loses everything (appendonly no, save off)", Loss::Everything)
+            }
+            (Some(false), _, _) => {
+                ("a crash loses all since the last snapshot (appendonly no)", Loss::SinceSnapshot)
+            }
+            (None, ..) => ("what a crash can lose could not be seen", Loss::Unknown),
         }
     }
 
@@ -173,7 +241,7 @@ mod tests {
         let map = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        Facts { info: map(info), config: map(config) }.judge()
+        Facts { info: map(info), config: map(config) }.judge().map(|(line, _)| line)
     }
 
     const INFO: [(&str, &str); 4] = [
@@ -206,6 +274,25 @@ mod tests {
         assert!(line.contains("2 replica(s)") && line.contains("cut off"), "{line}");
         let line = judge(&info, &[("min-replicas-to-write", "1")]).unwrap();
         assert!(line.ends_with("(min-replicas-to-write 1)"), "{line}");
+    }
+
+    #[test]
+    fn less_than_before_is_worse_and_so_is_much_at_a_start() {
+        let standing = |crash| RedisStanding { text: String::new(), crash };
+        for (before, now, is_worse) in [
+            (None, Loss::Moments, false),
+            (None, Loss::SinceSnapshot, true),
+            (Some(Loss::Nothing), Loss::Moments, true),
+            (Some(Loss::Everything), Loss::SinceSnapshot, false),
+            (Some(Loss::Everything), Loss::Everything, false),
+        ] {
+            let before = before.map(standing);
+            assert_eq!(
+                standing(now).is_worse_than(before.as_ref()),
+                is_worse,
+                "{before:?} {now:?}"
+            );
+        }
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Books {
         let namespace = self.place_of(id).await?.ok_or(StoreError::NotFound)?;
         let fields = self.fields_of(&namespace, &id.account()).await?;
         if !fields.iter().any(|(name, _)| name == "rev") {
+            self.expect_gone(&namespace, id).await?;
             return Err(StoreError::NotFound);
         }
         Ok(account_of(&fields))
@@ -141,7 +142,11 @@ impl Books {
     ) -> Result<Account, StoreError> {
         let namespace = self.memory().teams.get(id).map(|team| team.namespace.clone());
         let namespace = namespace.ok_or(StoreError::NotFound)?;
-        Ok(account_of(&self.fields_of(&namespace, &id.account()).await?))
+        let fields = self.fields_of(&namespace, &id.account()).await?;
+        if fields.is_empty() {
+            self.expect_whole(Some(&namespace)).await?;
+        }
+        Ok(account_of(&fields))
     }
 
     /// What a key's account shows now.
@@ -162,6 +167,10 @@ impl Books {
         commands.cmd("HGET").arg(names.meta()).arg("now");
         let (values, ledger): (Vec<Option<String>>, Option<i64>) =
             self.link.ask_all(&commands).await?;
+        if values.first().is_none_or(Option::is_none) {
+            // A balance of nothing is not to be shown for one that is lost.
+            self.expect_whole(Some(&namespace)).await?;
+        }
         let value = |index: usize| values.get(index).cloned().flatten().unwrap_or_default();
         let account = counters::shown(&value(0), &rate, &value(1));
         let seen = Time::from_ms(ledger.unwrap_or(0));

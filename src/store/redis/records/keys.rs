@@ -102,7 +102,9 @@ impl Books {
             return Ok(Some(place));
         }
         let namespace: Option<String> = self.link.ask(cmd("GET").arg(names::key(id))).await?;
-        let Some(namespace) = namespace else { return Ok(None) };
+        let Some(namespace) = namespace else {
+            return self.expect_whole(None).await.map(|()| None);
+        };
         self.memory().put_place(id, &namespace);
         Ok(Some(namespace.into()))
     }
@@ -118,12 +120,35 @@ impl Books {
         let asked = self.memory().asked();
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
         let key = read(id, &namespace, &fields)?.map(Arc::new);
+        if key.is_none() {
+            self.expect_gone(&namespace, id).await?;
+        }
         let mut memory = self.memory();
         match &key {
             Some(key) => memory.put_key(key, asked),
             None => memory.forget_key(id),
         }
         Ok(key)
+    }
+
+    /// A key that has no record: was it deleted, or never made?
+    pub(in crate::store::redis) async fn expect_gone(
+        &self,
+        namespace: &str,
+        id: &KeyId,
+    ) -> Result<(), StoreError> {
+        self.expect_whole(Some(namespace)).await?;
+        let names = Names::of(namespace);
+        // Both at one moment: it may be made just now.
+        let mut commands = redis::pipe();
+        commands.atomic();
+        commands.cmd("ZSCORE").arg(names.keys()).arg(id.as_str());
+        commands.cmd("HEXISTS").arg(names.account(&id.account())).arg("rev");
+        let (listed, has_record): (Option<String>, bool) = self.link.ask_all(&commands).await?;
+        match listed {
+            Some(_) if !has_record => Err(self.damaged(namespace, &format!("key {id}"))),
+            _ => Ok(()),
+        }
     }
 
     /// A key, as it was a moment ago at most.

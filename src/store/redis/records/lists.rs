@@ -51,6 +51,7 @@ impl Books {
                 read = self.link.ask(cmd("SET").arg(names::TRIED).arg(1)).await;
             }
             self.answered(read.as_ref().err());
+            self.compare_clocks();
             let looked = match read {
                 Ok(()) => self.look_for_losses(&mut place).await,
                 Err(error) => Err(error),
@@ -151,6 +152,7 @@ impl Books {
         after: Option<i64>,
         limit: usize,
     ) -> Result<KeysPage, StoreError> {
+        self.expect_whole(namespace).await?;
         let list = namespace.map_or_else(|| names::KEYS.to_owned(), |own| Names::of(own).keys());
         let after = after.map_or_else(|| "-inf".to_owned(), |after| format!("({after}"));
         let mut range = cmd("ZRANGEBYSCORE");

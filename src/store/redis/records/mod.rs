@@ -6,6 +6,7 @@ pub(super) mod hints;
 pub(super) mod import;
 pub(super) mod keys;
 pub(super) mod lists;
+pub(super) mod places;
 pub(super) mod sums;
 pub(super) mod teams;
 pub(super) mod tenants;

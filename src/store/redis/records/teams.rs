@@ -65,7 +65,13 @@ impl Books {
         let fields: Vec<Option<String>> = self.link.ask(&get).await?;
         let [Some(revision), Some(record)] = fields.as_slice() else {
             self.memory().trust(id.as_str());
-            return Ok(None);
+            let mut listed = cmd("ZSCORE");
+            listed.arg(Names::of(namespace).teams()).arg(id.as_str());
+            let listed: Option<String> = self.link.ask(&listed).await?;
+            return match listed {
+                Some(_) => Err(self.damaged(namespace, &format!("team {id}"))),
+                None => Ok(None),
+            };
         };
         let strange = |why: &str| StoreError::Read(format!("the record of {id} is none: {why}"));
         let record: TeamRecord =

@@ -15,6 +15,7 @@ use crate::store::redis::books::random;
 use crate::store::redis::journals::copy::audit;
 use crate::store::redis::journals::journal::{Entry, ROWS, Row};
 use crate::store::redis::names;
+use crate::store::redis::records::places;
 use crate::store::redis::tools::migrate::{MOVING, MigrateError, Moved, same};
 use crate::store::redis::tools::sources::{InstanceCopy, Sources};
 use crate::store::redis::tools::verify::said;
@@ -35,6 +36,11 @@ pub async fn migrate_to_file(
     let known = whole.namespaces().await?;
     if known.is_empty() {
         return Err(MigrateError::Refused("there are no books in this Redis".to_owned()));
+    }
+    if let Some(shared) = places::shared(&whole.link).await?.first() {
+        return Err(MigrateError::Refused(format!(
+            "{shared}; `paygate ledger repair --redis URL --db COPY --apply` gives each a place of its own"
+        )));
     }
     for namespace in &known {
         let snapshot = whole.snapshot(namespace, &[]).await?;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use redis::cmd;
 
+use crate::model::ids::AccountId;
 use crate::model::time::Time;
 use crate::store::image::{Image, Record};
 use crate::store::local::copied_told::ToldToken;
@@ -16,6 +17,7 @@ use crate::store::local::whole::WholeFile;
 use crate::store::redis::books::random;
 use crate::store::redis::journals::epochs::Was;
 use crate::store::redis::journals::journal::{ROWS, common_row};
+use crate::store::redis::link::shown_url;
 use crate::store::redis::names::{self, Names};
 use crate::store::redis::tools::foreign::is_foreign;
 use crate::store::redis::tools::put::Head;
@@ -87,9 +89,15 @@ pub(in crate::store::redis) const MOVING: &str = "`paygate migrate` is moving th
 /// Moves the books of a file into an empty Redis.
 pub async fn migrate_to_redis(from: &Path, at: &RedisPlace) -> Result<Moved, MigrateError> {
     let whole = Whole::open(at).await?;
-    whole.may_receive().await?;
+    let is_begun = whole.may_receive().await?;
     let file = WholeFile::open(from)?;
-    let moved = into_redis(&whole, &file, at).await;
+    let moved = match file.moved()?.filter(|_| !is_begun) {
+        Some(to) => Err(MigrateError::Refused(format!(
+            "the books of {} have moved to {to} already",
+            from.display()
+        ))),
+        None => into_redis(&whole, &file, at).await,
+    };
     file.close().await?;
     moved
 }
@@ -125,6 +133,8 @@ async fn into_redis(
     if !report.is_clean() {
         return Err(MigrateError::Different(report.to_string()));
     }
+    // Before anybody may sell from there.
+    file.note_moved(&shown_url(&at.url))?;
     for namespace in images.keys() {
         whole.reopen(namespace).await?;
     }
@@ -134,7 +144,7 @@ async fn into_redis(
 }
 
 /// Deleted keys, which no list in Redis names.
-fn deleted(image: &Image) -> Vec<crate::model::ids::AccountId> {
+fn deleted(image: &Image) -> Vec<AccountId> {
     image.deleted.keys().cloned().collect()
 }
 
@@ -263,6 +273,18 @@ fn told(kind: &str, at: Time, account: &str, detail: String, more: String) -> To
     Told { row: 0, at, kind, call, account, amount: 0, detail, labels, more }
 }
 
+/// A row for a key's record with its place.
+pub(in crate::store::redis) fn key_row(
+    at: Time,
+    id: &AccountId,
+    place: i64,
+    record: &Record,
+) -> Told {
+    let old = if record.old.is_empty() { "-" } else { &record.old };
+    let more = format!("{} {} {old} {place}", record.revision, record.digest);
+    told("key", at, id.as_str(), record.text.clone(), more)
+}
+
 /// A row for each record, as if it had just been made.
 fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
     let mut rows = Vec::new();
@@ -271,9 +293,7 @@ fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
         rows.push(told("namespace", at, namespace, text.clone(), revision.to_string()));
     }
     for (id, (place, record)) in &image.keys {
-        let old = if record.old.is_empty() { "-" } else { &record.old };
-        let more = format!("{} {} {old} {place}", record.revision, record.digest);
-        rows.push(told("key", at, id.as_str(), record.text.clone(), more));
+        rows.push(key_row(at, id, *place, record));
     }
     for (id, Record { revision, text, .. }) in &image.teams {
         rows.push(told("team", at, id.as_str(), text.clone(), revision.to_string()));
@@ -291,8 +311,8 @@ fn record_rows(namespace: &str, image: &Image) -> Vec<Told> {
 }
 
 impl Whole {
-    /// Is there room for other books?
-    async fn may_receive(&self) -> Result<(), MigrateError> {
+    /// Is there room for other books? Was a migration begun that comes here?
+    async fn may_receive(&self) -> Result<bool, MigrateError> {
         if is_foreign(&self.link).await? {
             let what = "this database holds the keys of paygate-mcp under the same names (pg:…): choose another database \
                         number for the books of Paygate";
@@ -316,7 +336,7 @@ impl Whole {
                 return Err(MigrateError::Refused(what.to_owned()));
             }
         }
-        Ok(())
+        Ok(is_ours)
     }
 
     /// Closes what is to come, and takes away what an earlier attempt has left.

@@ -10,12 +10,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use redis::cmd;
+
 use crate::store::StoreError;
 use crate::store::image::Image;
 use crate::store::redis::RedisPlace;
 use crate::store::redis::books::random;
 use crate::store::redis::journals::epochs::Was;
+use crate::store::redis::names::{self, Names};
 use crate::store::redis::records::hints;
+use crate::store::redis::records::places::{NewPlaces, Places};
+use crate::store::redis::tools::migrate::key_row;
 use crate::store::redis::tools::put::Head;
 use crate::store::redis::tools::repair_common::common;
 use crate::store::redis::tools::sources::{InstanceCopy, Part, Sources, namespaces};
@@ -93,6 +98,19 @@ struct Plan {
     lines: Vec<String>,
 }
 
+impl Plan {
+    /// Gives keys other places in the order, and tells so behind the rows there are.
+    fn give(&mut self, places: Option<&NewPlaces>) {
+        for (id, new) in places.into_iter().flatten() {
+            let Some((place, record)) = self.image.keys.get_mut(id) else { continue };
+            *place = *new;
+            self.head.seq = self.head.seq.saturating_add(1);
+            let told = key_row(self.image.now, id, *new, record);
+            self.rows.push(Told { row: self.head.seq, ..told });
+        }
+    }
+}
+
 /// Compares Redis with its journal and the copies of some instances; with `apply` writes what differs.
 pub async fn repair(
     at: &RedisPlace,
@@ -101,19 +119,28 @@ pub async fn repair(
 ) -> Result<RepairReport, RepairError> {
     let whole = Whole::open(at).await?;
     let copies = InstanceCopy::open_all(copies)?;
+    belong_together(&whole, &copies).await?;
     let known = namespaces(&whole, &copies).await?;
     let mut report = RepairReport { tenants: known.len(), ..RepairReport::default() };
     // All of it is decided before anything is touched.
+    let (mut places, mut ends) = (Places::begin(&whole.link).await?, Vec::new());
     for namespace in &known {
-        for line in plan(&whole, namespace, &copies).await?.lines {
+        let plan = plan(&whole, namespace, &copies).await?;
+        places.take(namespace, &plan.image);
+        ends.push((Names::of(namespace).journal(), plan.head.seq));
+        for line in plan.lines {
             report.line(format!("{namespace}: {line}"));
         }
     }
-    common(&whole, &copies, apply, &mut report).await?;
+    let (places, lines) = places.finish();
+    for line in lines {
+        report.line(line);
+    }
+    common(&whole, &copies, &ends, apply, &mut report).await?;
     if apply {
         for namespace in &known {
             whole.close(namespace, CLOSED).await?;
-            let done = apply_to(&whole, namespace, &copies).await;
+            let done = apply_to(&whole, namespace, &copies, places.get(namespace)).await;
             // What cannot be decided was not touched. Half-written books stay closed for the next try.
             if matches!(done, Err(RepairError::Undecided(_))) {
                 whole.reopen(namespace).await?;
@@ -129,10 +156,12 @@ async fn apply_to(
     whole: &Whole,
     namespace: &str,
     copies: &[InstanceCopy],
+    places: Option<&NewPlaces>,
 ) -> Result<(), RepairError> {
     // Again, now that nobody changes anything.
-    let plan = plan(whole, namespace, copies).await?;
-    let names = crate::store::redis::names::Names::of(&plan.namespace);
+    let mut plan = plan(whole, namespace, copies).await?;
+    plan.give(places);
+    let names = Names::of(&plan.namespace);
     whole.append(&names, &plan.rows).await?;
     whole.put(&plan.namespace, &plan.present, &plan.image).await?;
     whole.open_as(&plan.namespace, &plan.image, &plan.head).await?;
@@ -179,6 +208,32 @@ async fn plan(
     let epoch = hex::encode(random::<16>()?);
     let head = Head { epoch, was, seq: last };
     Ok(Plan { namespace: namespace.to_owned(), present, image, rows, head, lines })
+}
+
+/// Books have one key that messages are sealed with, for ever: whoever has another one has other books.
+async fn belong_together(whole: &Whole, copies: &[InstanceCopy]) -> Result<(), RepairError> {
+    let in_redis: Option<Vec<u8>> = whole.link.ask(cmd("GET").arg(names::SEAL)).await?;
+    let has_any = in_redis.is_some();
+    let mut known = in_redis.map(|seal| ("Redis".to_owned(), seal));
+    for copy in copies {
+        let (Some(seal), path) = (copy.rows.seal()?, copy.path.display()) else { continue };
+        match &known {
+            Some((name, other)) if *other != seal => {
+                let way_out = if has_any {
+                    "; if it was emptied and an instance without a copy has begun anew there, delete pg:seal in it first"
+                } else {
+                    ""
+                };
+                return Err(RepairError::Undecided(format!(
+                    "{path} is a copy of other books than {name} has: what messages are sealed with is not the same; \
+                     name the copies that belong to this Redis{way_out}"
+                )));
+            }
+            Some(_) => {}
+            None => known = Some((path.to_string(), seal)),
+        }
+    }
+    Ok(())
 }
 
 /// Which books these are: those in Redis, or if it has none those that all copies follow.

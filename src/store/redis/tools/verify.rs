@@ -8,6 +8,7 @@ use crate::store::image::Difference;
 use crate::store::local::VerifyReport;
 use crate::store::redis::RedisPlace;
 use crate::store::redis::records::hints;
+use crate::store::redis::records::places;
 use crate::store::redis::tools::sources::{InstanceCopy, Sources, namespaces};
 use crate::store::redis::tools::whole::{Snapshot, Whole};
 use crate::store::replay::Replay;
@@ -17,8 +18,22 @@ pub async fn verify(at: &RedisPlace, copies: &[PathBuf]) -> Result<VerifyReport,
     let whole = Whole::open(at).await?;
     let copies = InstanceCopy::open_all(copies)?;
     let mut total = VerifyReport::default();
+    if whole.namespaces().await?.is_empty() {
+        total.has_none = true;
+        for copy in copies.iter().filter(|copy| copy.books.iter().any(|book| book.last > 0)) {
+            let (path, tenants) = (copy.path.display(), copy.books.len());
+            total.differs(format!(
+                "there are no books in this Redis, and {path} has rows of {tenants} tenants: it was emptied, or another \
+                 database is named"
+            ));
+        }
+        return Ok(total);
+    }
     for namespace in namespaces(&whole, &copies).await? {
         verify_tenant(&whole, &namespace, &copies, &mut total).await?;
+    }
+    for shared in places::shared(&whole.link).await? {
+        total.differs(shared);
     }
     Ok(total)
 }
@@ -103,7 +118,16 @@ fn beyond(copy: &InstanceCopy, namespace: &str, snapshot: &Snapshot, replay: &mu
             replay.report.differs(what);
         }
     } else if snapshot.was.row(&book.epoch).is_none_or(|taken_over| seen > taken_over) {
-        let what = format!("{path} has {seen} rows of other books than those that are in Redis");
+        let what = if snapshot.seq == 0 {
+            format!(
+                "Redis has nothing of it, {path} has {seen} rows: Redis was emptied, or another database is named"
+            )
+        } else {
+            format!(
+                "{path} does not follow the books that are in Redis but others, {seen} rows of them: Redis was emptied \
+                 and these were begun since, or the copy belongs to another database"
+            )
+        };
         replay.report.differs(what);
     }
 }
