@@ -296,7 +296,7 @@ impl Books {
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);
             let is_more = matches!(reply.rest.get(1), Some(Value::Int(1)));
-            if !is_more || released < all_late {
+            if !is_more || released < named {
                 return Ok(count);
             }
         }
