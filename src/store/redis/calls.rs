@@ -292,11 +292,11 @@ impl Books {
             let script = &self.link.scripts.sweep;
             let reply = self.run(namespace, script, &sweep, now, &[most.as_bytes()]).await?;
             self.lapse_leases(namespace, &reply, now).await?;
-            let (late, named) = held::late_holds(&reply);
+            let (late, all_late) = held::late_holds(&reply);
             let released = self.release(namespace, &names, &late, now).await?;
             count = count.saturating_add(released);
             let is_more = matches!(reply.rest.get(1), Some(Value::Int(1)));
-            if !is_more || released < named {
+            if !is_more || released < all_late {
                 return Ok(count);
             }
         }
