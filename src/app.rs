@@ -246,7 +246,10 @@ impl App {
         let background =
             Background::start(&store, &current, &webhooks, reloader.terms(), config.retention);
         let http_renewal = http.as_ref().map(HttpFront::renewal);
-        reloader.serve(Parts { http: http_renewal, proxy: current, webhooks });
+        let instance = options::instance(config, about.address);
+        let kept = Arc::clone(&store);
+        let parts = Parts { http: http_renewal, proxy: current, webhooks, store: kept, instance };
+        reloader.serve(parts);
         Ok(Self { http, stdio, proxy, store, background, reloader, about })
     }
 

@@ -106,6 +106,12 @@ fn the_balancer_knows_all_instances_and_keeps_a_customer_with_one() {
         assert!(part.contains("balance hash var(txn.who)"), "{backend}");
     }
     assert!(text.contains("option httpchk GET /health"));
+    // What is sent again was not looked at: such a 503 is about /mcp alone.
+    assert!(text.contains("\n    retry-on conn-failure 503\n"));
+    assert!(text.contains("\n    http-request disable-l7-retry unless { path /mcp }\n"));
+    // It has to be kept for that, and go to another.
+    assert!(text.contains("\n    option http-buffer-request\n"));
+    assert!(text.contains("\n    option redispatch 1\n"));
 }
 
 #[test]

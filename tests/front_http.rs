@@ -108,6 +108,17 @@ fn foreign_hosts_and_origins_are_refused_on_every_path() {
 }
 
 #[test]
+fn health_is_told_under_any_name_where_everybody_may_ask() {
+    let config = json!({"host": "0.0.0.0", "allowedHosts": ["tools.example"]});
+    let paygate = Setup::new().ephemeral().config(config).start();
+    let ask = |path: &str| paygate.send(&Request::new("GET", path).header("Host", "10.1.2.3:3402"));
+    assert_eq!(ask("/health").status, 200, "a probe names a machine as it knows it");
+    for path in ["/", "/mcp", "/status"] {
+        assert_eq!(ask(path).status, 403, "{path}");
+    }
+}
+
+#[test]
 fn configured_hosts_and_origins_are_answered() {
     let config = json!({
         "allowedHosts": ["tools.example"],

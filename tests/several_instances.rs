@@ -163,7 +163,16 @@ fn health_says_whether_others_are_heard_and_reports_what_they_lack() {
     eventually("both hear", || hears(&one) && hears(&other));
     redis.kill();
     eventually("it is said that they do not", || !hears(&one) && !hears(&other));
+    // Who watches is not blind meanwhile; what only Redis knows is left out.
+    let page = one.get("/metrics");
+    assert_eq!(page.status, 200, "{}", page.text());
+    let page = page.text();
+    assert!(page.contains("\npaygate_store_up 0\n") && page.contains("paygate_uptime_seconds "));
+    assert!(page.contains("paygate_credits_charged_total{tool=\"instant\"} 3\n"), "{page}");
+    assert!(!page.contains("paygate_total_credits_available"), "{page}");
     redis.restart();
+    let is_up = || one.get("/metrics").text().contains("\npaygate_store_up 1\n");
+    eventually("it is said in the numbers, too", is_up);
     eventually("both hear again", || hears(&one) && hears(&other));
     assert_eq!(redis.cli(&["PUBSUB", "NUMSUB", "pg:news"]), "pg:news\n2");
 
@@ -192,4 +201,55 @@ fn health_says_whether_others_are_heard_and_reports_what_they_lack() {
     }
     let later = late.admin_get(&format!("/usage?since={since}")).json();
     assert_eq!(later.get("completeSince"), None, "as far as is asked for, nothing is missing");
+}
+
+#[test]
+fn instances_that_sell_by_different_configurations_say_so_until_all_were_reloaded() {
+    let redis = RedisServer::start();
+    let setup = || setup(&redis).config(json!({"defaultCreditsPerCall": 1})).start();
+    let (one, other) = (setup(), setup());
+    let hears = |paygate: &Paygate| paygate.get("/health").json()["redis"]["pubsub"] == true;
+    eventually("both hear", || hears(&one) && hears(&other));
+    let others = |paygate: &Paygate| paygate.get("/health").json()["redis"]["otherConfigs"].clone();
+    assert_eq!((others(&one), others(&other)), (Value::Null, Value::Null));
+
+    let dearer = |paygate: &Paygate| {
+        let path = paygate.setup().dir().file("paygate.json");
+        let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        file["defaultCreditsPerCall"] = json!(77);
+        std::fs::write(&path, file.to_string()).unwrap();
+        let told = paygate.admin_post("/config/reload", &json!({})).json();
+        assert_eq!(told["changed"], json!(["defaultCreditsPerCall"]), "{told}");
+        told["instance"].as_str().expect("a name").to_owned()
+    };
+    let name = dearer(&one);
+    eventually("both know of the other", || others(&one) == 1 && others(&other) == 1);
+    other.wait_for_output("other prices, limits or rules than this one");
+    other.wait_for_output(&name);
+    let name = dearer(&other);
+    eventually("both are alike", || others(&one).is_null() && others(&other).is_null());
+    one.wait_for_output("all instances sell by the same configuration");
+    let audit = one.admin_get("/audit?types=config.reloaded").json();
+    assert_eq!(audit["events"][0]["metadata"]["instance"], name, "{audit}");
+}
+
+#[test]
+fn an_outage_is_a_few_lines_in_the_log_however_many_calls_it_refuses() {
+    const REFUSED: usize = 200;
+    let kept = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+    let mut redis = RedisServer::start_with(&kept);
+    let [one] = start::<1>(&redis);
+    let (key, _) = key(&one);
+    let sells = || one.call(&key, "instant", &json!({})).json().get("result").is_some();
+    assert!(sells());
+    redis.kill();
+    eventually("it refuses", || !sells());
+    for _ in 0..REFUSED {
+        assert!(!sells());
+    }
+    redis.restart();
+    eventually("it sells again", sells);
+    one.wait_for_output("so many requests were refused");
+    let lines = one.output().matches("refused because the books are not available").count();
+    assert!((1..REFUSED / 4).contains(&lines), "{lines} lines about {REFUSED} refusals");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,17 @@ use crate::upstream::{
 
 /// Names of tools in a warning.
 const NAMES_SHOWN_MAX: usize = 8;
+
+/// Where this instance is among several: its machine and its port, or its process.
+pub(super) fn instance(config: &Config, address: Option<SocketAddr>) -> Option<String> {
+    config.redis.as_ref()?;
+    let system = rustix::system::uname();
+    let machine = system.nodename().to_string_lossy();
+    match address {
+        Some(address) => Some(format!("{machine}:{}", address.port())),
+        None => Some(format!("{machine}, process {}", std::process::id())),
+    }
+}
 
 pub(super) fn policy(config: &Config) -> Policy {
     let tools = config.pricing.tools.iter().map(|(name, tool)| {
@@ -320,7 +332,8 @@ fn all(args: &[String]) -> Vec<OsString> {
     args.iter().map(OsString::from).collect()
 }
 
-/// A child process with the environment that the configuration gives to each, and its own.
+/// A child process with the environment that the configuration gives to each, and its own, but without
+/// the variables that hold secrets of Paygate.
 fn child(
     config: &Config,
     program: impl Into<OsString>,
@@ -334,6 +347,8 @@ fn child(
         .into_iter()
         .map(|(name, value)| (name.into(), value.expose_secret().into()))
         .collect();
+    let is_withheld = |name: &OsString| name.to_str().is_some_and(|n| config.withheld.contains(n));
+    let environment = environment.into_iter().filter(|(name, _)| !is_withheld(name)).collect();
     let program = program.into();
     Kind::Child(Arc::new(ChildOptions { program, arguments, environment, child_environment }))
 }

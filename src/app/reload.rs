@@ -17,6 +17,7 @@ use crate::config::{self, Config, Report};
 use crate::events::webhooks::{Target, Webhooks};
 use crate::front::http::{Certificate, HttpRenewal, TlsError};
 use crate::proxy::Proxy;
+use crate::store::{SoldBy, Store};
 
 /// Reads the same sources again: file, environment and the flags of the start.
 pub type Load = Arc<dyn Fn() -> Result<(Config, Report), Report> + Send + Sync>;
@@ -56,6 +57,10 @@ pub(super) struct Parts {
     /// For the client on stdin and stdout and for work in the background.
     pub(super) proxy: Arc<ArcSwap<Proxy>>,
     pub(super) webhooks: Arc<Webhooks>,
+    /// Which hears what is sold by, for other instances.
+    pub(super) store: Arc<dyn Store>,
+    /// Where this instance is, among several.
+    pub(super) instance: Option<String>,
 }
 
 /// Takes new configurations.
@@ -77,6 +82,7 @@ impl Reloader {
 
     /// To be called once, when everything serves.
     pub(super) fn serve(&self, parts: Parts) {
+        parts.sell_by(&self.shown.load());
         // It is never called twice.
         self.parts.set(parts).ok();
     }
@@ -127,18 +133,32 @@ impl Reloader {
         }
         self.terms.store(Arc::new(options::terms(&next)));
         self.shown.store(Arc::new(next.clone()));
+        parts.sell_by(&next);
         *running = next;
         tracing::info!(target: "app", ?changed, "the configuration was read anew");
         if !fixed.is_empty() {
             tracing::warn!(target: "app", keys = ?fixed, "these keep their values until Paygate is started again");
         }
-        let warnings = if warnings.is_empty() { String::new() } else { warnings.to_string() };
-        Ok(json!({
+        let mut told = json!({
             "message": "Configuration reloaded",
             "changed": changed,
             "needsRestart": fixed,
-            "warnings": warnings,
-        }))
+        });
+        if !warnings.is_empty() {
+            told["warnings"] = json!(warnings.to_string());
+        }
+        if let Some(instance) = &parts.instance {
+            told["instance"] = json!(instance);
+        }
+        Ok(told)
+    }
+}
+
+impl Parts {
+    fn sell_by(&self, config: &Config) {
+        if let Some(instance) = self.instance.clone() {
+            self.store.sell_by(SoldBy { instance, fingerprint: config::fingerprint(config) });
+        }
     }
 }
 

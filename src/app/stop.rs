@@ -103,8 +103,7 @@ impl App {
         let reloader = Arc::clone(&self.reloader);
         match tokio::task::spawn_blocking(move || reloader.reload()).await {
             Ok(Ok(told)) => {
-                let changed = told.get("changed").cloned().unwrap_or_default();
-                if let Err(why) = self.store.record(reloaded_by_signal(changed)).await {
+                if let Err(why) = self.store.record(reloaded_by_signal(&told)).await {
                     tracing::error!(target: "app", %why, "the audit log does not have that the configuration was read anew");
                 }
             }
@@ -224,7 +223,7 @@ async fn closed_within(
 }
 
 /// What the audit log has of a reload that nobody asked for over the API.
-fn reloaded_by_signal(changed: Value) -> AuditEvent {
+fn reloaded_by_signal(told: &Value) -> AuditEvent {
     let event = AuditEvent {
         at: clock::now(),
         kind: "config.reloaded",
@@ -235,7 +234,11 @@ fn reloaded_by_signal(changed: Value) -> AuditEvent {
         message: "Configuration reloaded by a signal".to_owned(),
         metadata: Map::new(),
     };
-    event.with("changed", changed)
+    let event = event.with("changed", told.get("changed").cloned().unwrap_or_default());
+    match told.get("instance") {
+        Some(instance) => event.with("instance", instance.clone()),
+        None => event,
+    }
 }
 
 #[cfg(test)]

@@ -163,7 +163,8 @@ pub(super) fn redis_url(text: &str) -> Checked<String> {
     if !["redis", "rediss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         let scheme = super::problem::shown(scheme);
         return Err(format!(
-            "Invalid redisUrl protocol \"{scheme}:\". Expected \"redis://\" or \"rediss://\"."
+            "Invalid redisUrl protocol \"{scheme}:\". Expected \"redis://\" or \"rediss://\", or one of them with \
+             `+sentinel` or `+cluster` before its `:`."
         ));
     }
     if !kind.is_empty() {
@@ -176,8 +177,11 @@ pub(super) fn redis_url(text: &str) -> Checked<String> {
     let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
     let (host, database) = place.split_once('/').unwrap_or((place, ""));
     let is_number = database.len() <= 5 && database.bytes().all(|byte| byte.is_ascii_digit());
-    if authority(host).is_none() || !is_number || !text.bytes().all(|byte| byte.is_ascii_graphic())
-    {
+    if !is_number && authority(host).is_some() {
+        return invalid()
+            .map_err(|why| format!("{why} A database is a number: `redis://host:6379/0`."));
+    }
+    if authority(host).is_none() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return invalid();
     }
     Ok(text.to_owned())

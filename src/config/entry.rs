@@ -79,7 +79,7 @@ impl<'a> Entry<'a> {
     /// Refuses a value of the wrong type. A secret is not repeated.
     fn refuse_type(&self, findings: &mut Findings, wanted: &str) {
         let value = match self.kind {
-            Kind::Secret => String::new(),
+            Kind::Secret | Kind::ServerSecret => String::new(),
             _ => format!(": {}", self.written()),
         };
         let hint = matches!(self.value, Value::NullKeyword(_))
@@ -131,13 +131,14 @@ impl<'a> Entry<'a> {
             self.refuse_type(findings, "a text in quotes");
             return None;
         };
-        let filled = self.source.named.fill_in(&literal.value, findings);
+        let is_secret = matches!(self.kind, Kind::Secret);
+        let filled = self.source.named.fill_in(&literal.value, is_secret, findings);
         match filled.and_then(|text| check(&text)) {
             Ok(value) => Some(value),
             // What was put in is not repeated: it may be a secret.
             Err(rule) => {
                 let value = match self.kind {
-                    Kind::Secret => String::new(),
+                    Kind::Secret | Kind::ServerSecret => String::new(),
                     _ => format!(": \"{}\"", shown(&literal.value)),
                 };
                 let message = format!("Invalid {}{value}. {rule}", self.subject);

@@ -71,6 +71,7 @@ pub(super) fn finish(draft: Draft, findings: &mut Findings) -> Option<Config> {
         children_max: size(draft.children_max, bounds::CHILDREN_MAX),
         session_idle: draft.session_idle_seconds.map_or(bounds::SESSION_IDLE, seconds),
         child_env: draft.child_env,
+        withheld: findings.secret_variables(),
         upstream_headers: headers(draft.upstream_headers),
         upstream_ca: draft.upstream_ca.map(|path| path.value),
         trusted_proxies: draft.trusted_proxies.into_iter().map(|net| net.value).collect(),

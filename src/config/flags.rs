@@ -168,7 +168,7 @@ pub(super) enum Words {
     /// Bring back a copy of the books that `paygate backup` made
     #[command(args_override_self = true)]
     Restore(RestoreFlags),
-    /// Bring the keys of paygate-mcp into the books, from its state file or its Redis, while Paygate does not run
+    /// Bring the keys of paygate-mcp into the books, from its state file or its Redis; into a file while Paygate does not run
     #[command(args_override_self = true)]
     Import(ImportFlags),
     /// Create, show and change the keys of a running Paygate
@@ -392,7 +392,7 @@ pub struct ImportFlags {
     #[arg(value_name = "STATE.json", required_unless_present = "redis", conflicts_with = "redis")]
     pub from: Option<PathBuf>,
     /// Redis that instances of paygate-mcp share: redis://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = super::named::place)]
     pub redis: Option<SecretString>,
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE", requires = "redis")]

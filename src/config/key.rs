@@ -49,8 +49,10 @@ pub(super) type TopKey = Key<Draft>;
 pub(super) enum Kind {
     /// Any text but an empty one.
     Text,
-    /// The same, never shown.
+    /// The same, never shown. The guarded server does not inherit the variables that it names.
     Secret,
+    /// The same, never shown, and meant for the guarded server.
+    ServerSecret,
     /// `true` or `false`.
     Switch,
     /// 0–65535.
@@ -178,7 +180,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text => write!(f, "text"),
-            Self::Secret => write!(f, "text, secret"),
+            Self::Secret | Self::ServerSecret => write!(f, "text, secret"),
             Self::Switch => write!(f, "`true` or `false`"),
             Self::Port => write!(f, "whole number, 0–65535"),
             Self::Credits => write!(f, "whole number, 0 or more"),

@@ -116,8 +116,8 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         Kind::Shape("object: variable to text"),
         Fallback::Words("none"),
         "",
-        "Environment for the server, or for each of several, beside Paygate's own without its `PAYGATE_` variables. Values \
-         are treated as secrets.",
+        "Environment for the server, or for each of several, beside Paygate's own without its `PAYGATE_` variables and \
+         without those that its secrets name (`redisUrl`, `upstreamHeaders`…). Values are treated as secrets.",
         read_child_env,
     ),
     key(
@@ -453,7 +453,7 @@ pub(super) static TOP_LEVEL: &[TopKey] = &[
         Kind::Shape("list of hosts"),
         Fallback::Words("this machine's names while bound to loopback, else any"),
         "",
-        "`Host` headers that are answered.",
+        "`Host` headers that are answered. `/health` is, under any, unless bound to loopback.",
         |draft, entry, findings| {
             draft.allowed_hosts = plain(entry.texts(findings, check::allowed_host));
         },

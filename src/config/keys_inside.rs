@@ -190,7 +190,7 @@ pub(super) fn child_env(
     findings: &mut Findings,
 ) {
     for (name, mut member) in entry.members(findings, shown) {
-        member.kind = Kind::Secret;
+        member.kind = Kind::ServerSecret;
         member.subject = format!("value of \"{}\"", shown(name));
         if let Err(rule) = check::variable_name(name) {
             member.refuse(findings, rule, None);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
+use super::named::place;
+
 /// How Sentinels let a command in that looks at books in Redis.
 #[derive(Debug, Clone, Args)]
 pub struct SentinelFlags {
@@ -44,7 +46,7 @@ pub struct VerifyFlags {
     #[arg(long, value_name = "PATH")]
     pub db: Option<PathBuf>,
     /// Verify books in Redis: redis://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = place)]
     pub redis: Option<SecretString>,
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE", requires = "redis")]
@@ -58,7 +60,7 @@ pub struct VerifyFlags {
 #[derive(Debug, Clone, Args)]
 pub struct RepairFlags {
     /// Redis that keeps the books: redis://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = place)]
     pub redis: SecretString,
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE")]
@@ -78,7 +80,7 @@ pub struct RepairFlags {
 #[derive(Debug, Clone, Args)]
 pub struct LeasesFlags {
     /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = place)]
     pub redis: SecretString,
 }
 
@@ -89,7 +91,7 @@ pub struct SettleLeaseFlags {
     #[arg(value_name = "LEASE")]
     pub lease: String,
     /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = place)]
     pub redis: SecretString,
     /// Its credits were spent
     #[arg(long, required_unless_present = "returned", conflicts_with = "returned")]
@@ -106,10 +108,10 @@ pub struct SettleLeaseFlags {
 #[derive(Debug, Clone, Args)]
 pub struct MigrateFlags {
     /// Where the books are: a file, or redis://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_name = "FILE|URL", value_parser = place)]
     pub from: SecretString,
     /// Where they are to be: a new file, or an empty Redis
-    #[arg(long, value_name = "FILE|URL")]
+    #[arg(long, value_name = "FILE|URL", value_parser = place)]
     pub to: SecretString,
     /// Certificates in PEM form that are trusted for that Redis beside the system's
     #[arg(long, value_name = "FILE")]

@@ -18,6 +18,7 @@ mod draft;
 mod entry;
 mod environment;
 mod file;
+mod fingerprint;
 mod finish;
 mod flags;
 mod init_flags;
@@ -52,6 +53,7 @@ pub use environment::{
     ADMIN_KEY_FILE_VARIABLE, ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, Environment, LOG_VARIABLE,
 };
 pub use file::read_file;
+pub use fingerprint::fingerprint;
 pub use flags::{
     BackupFlags, Command, HealthFlags, ImportFlags, RestoreFlags, Shell, ValidateFlags, WrapFlags,
 };

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::environment::{Environment, Unreadable};
 use super::problem::{Findings, shown};
@@ -30,11 +30,20 @@ impl fmt::Debug for Named<'_> {
     }
 }
 
+/// Where books are, as a flag says it: `${NAME}` keeps a password out of the list of processes.
+pub(super) fn place(text: &str) -> Result<SecretString, String> {
+    let environment = Environment::read();
+    let named = Named { environment: &environment, read_file: &super::read_file };
+    named.fill_in(text, true, &mut Findings::default()).map(|text| text.into_owned().into())
+}
+
 impl Named<'_> {
-    /// Puts values into a text that names them, and notes which variables were used.
+    /// Puts values into a text that names them, and notes which variables were used, and which of them
+    /// for a secret of Paygate.
     pub(super) fn fill_in<'t>(
         &self,
         text: &'t str,
+        is_secret: bool,
         findings: &mut Findings,
     ) -> Result<Cow<'t, str>, String> {
         if !text.contains("${") {
@@ -55,7 +64,7 @@ impl Named<'_> {
             filled.push_str(before);
             match name.strip_prefix(FILE) {
                 Some(path) => filled.push_str(&self.content(Path::new(path))?),
-                None => filled.push_str(self.variable(name, findings)?),
+                None => filled.push_str(self.variable(name, is_secret, findings)?),
             }
             rest = after;
         }
@@ -77,10 +86,15 @@ impl Named<'_> {
         Ok(text)
     }
 
-    fn variable(&self, name: &str, findings: &mut Findings) -> Result<&str, String> {
+    fn variable(
+        &self,
+        name: &str,
+        is_secret: bool,
+        findings: &mut Findings,
+    ) -> Result<&str, String> {
         match self.environment.variable(name) {
             Ok(text) => {
-                findings.note_used(name);
+                findings.note_used(name, is_secret);
                 Ok(text.expose_secret())
             }
             Err(Unreadable::NotUtf8) => Err(format!("The variable {} is not UTF-8.", shown(name))),

@@ -158,17 +158,27 @@ pub(super) struct Findings {
     problems: Vec<Problem>,
     /// Environment variables that values of the file named.
     used: BTreeSet<String>,
+    /// Those of them that secrets of Paygate named.
+    secret: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Notes that a value of the file named this variable.
-    pub(super) fn note_used(&mut self, variable: &str) {
+    /// Notes that a value of the file named this variable, and whether that is a secret of Paygate.
+    pub(super) fn note_used(&mut self, variable: &str, is_secret: bool) {
+        if is_secret {
+            self.secret.insert(variable.to_owned());
+        }
         self.used.insert(variable.to_owned());
     }
 
     /// Did a value of the file name this variable?
     pub(super) fn was_used(&self, variable: &str) -> bool {
         self.used.contains(variable)
+    }
+
+    /// The variables that hold a secret of Paygate or a part of one.
+    pub(super) fn secret_variables(&self) -> BTreeSet<String> {
+        self.secret.clone()
     }
 
     /// Adds an error.

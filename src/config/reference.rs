@@ -25,7 +25,9 @@ once, with its line and column, and Paygate does not start: an unknown key, a ke
 value out of range, a fraction of a credit. Zero means zero.
 
 `${NAME}` in any text is that environment variable, `${file:PATH}` the content of that file without the
-end of its last line, and `$${` stands for `${`. `paygate validate --config FILE` checks a file and
+end of its last line, and `$${` stands for `${`. A variable that a secret of Paygate names (`redisUrl`,
+`redis.sentinelPassword`, `adminKey`, `metricsToken`, `webhookUrl`, `webhookSecret`, `remoteUrl`, `upstreamHeaders`)
+is not passed on to a guarded server, unless `childEnv` gives it one of that name. `paygate validate --config FILE` checks a file and
 starts nothing; [`config.schema.json`](config.schema.json), which `paygate config schema` prints, tells
 editors what may stand where.
 

@@ -52,7 +52,7 @@ fn value(name: &str, kind: Kind) -> Value {
     let whole =
         |least: i64, most: i64| json!({ "type": "integer", "minimum": least, "maximum": most });
     match kind {
-        Kind::Text | Kind::Secret => json!({ "type": "string" }),
+        Kind::Text | Kind::Secret | Kind::ServerSecret => json!({ "type": "string" }),
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Port => whole(0, 65_535),
         Kind::Credits | Kind::Limit => whole(0, COUNTER_MAX),

@@ -2,7 +2,7 @@
 //!
 //! No part of Paygate imports these types; `app` maps them to each part's own options.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -107,6 +107,9 @@ pub struct Config {
     pub session_idle: Duration,
     /// Environment added to the child's.
     pub child_env: BTreeMap<String, SecretString>,
+    /// Variables that secrets of this configuration name (`redisUrl`, `upstreamHeaders`…). A server does
+    /// not inherit them; `childEnv` may still give it one.
+    pub withheld: BTreeSet<String>,
     /// Headers of every request to a remote server.
     pub upstream_headers: Vec<(String, SecretString)>,
     /// Certificates that are trusted beside the system's.

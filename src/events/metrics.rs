@@ -69,12 +69,12 @@ pub struct HttpRequest {
 pub struct Gauges {
     /// Since the start.
     pub uptime: Duration,
-    /// Keys that may call.
-    pub active_keys: u64,
+    /// Can the books be asked?
+    pub books_up: bool,
+    /// What all keys have; none while the books cannot be asked.
+    pub keys: Option<KeySums>,
     /// MCP sessions.
     pub sessions: usize,
-    /// Credits that can be spent, of keys that may call.
-    pub credits_available: i64,
     /// What became of held credits.
     pub moved: CreditsMoved,
     /// How accounts and journal compared.
@@ -91,6 +91,15 @@ pub struct Gauges {
     pub alerts_pending: usize,
     /// Alerts that have fired since the start.
     pub alerts_fired: u64,
+}
+
+/// Sums over all keys of the books.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeySums {
+    /// Keys that may call.
+    pub active: u64,
+    /// Credits that they can spend.
+    pub credits_available: i64,
 }
 
 impl Metrics {
@@ -195,17 +204,15 @@ fn show_money(page: &mut Page, gauges: &Gauges) {
 
 fn show_gauges(page: &mut Page, gauges: &Gauges) {
     page.gauge("paygate_uptime_seconds", "Server uptime in seconds", gauges.uptime.as_secs());
-    page.gauge(
-        "paygate_active_keys_total",
-        "Number of active (non-revoked) API keys",
-        gauges.active_keys,
-    );
+    let up = u8::from(gauges.books_up);
+    page.gauge("paygate_store_up", "Whether the books can be asked", up);
+    if let Some(keys) = gauges.keys {
+        let help = "Number of active (non-revoked) API keys";
+        page.gauge("paygate_active_keys_total", help, keys.active);
+        let help = "Total credits across all active keys";
+        page.gauge("paygate_total_credits_available", help, keys.credits_available);
+    }
     page.gauge("paygate_active_sessions_total", "Number of active MCP sessions", gauges.sessions);
-    page.gauge(
-        "paygate_total_credits_available",
-        "Total credits across all active keys",
-        gauges.credits_available,
-    );
     page.gauge("paygate_pending_alerts_total", "Number of pending alerts", gauges.alerts_pending);
     page.gauge("paygate_active_teams_total", "Number of active teams", gauges.active_teams);
     page.counter(

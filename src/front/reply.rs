@@ -22,7 +22,7 @@ const MODERN_PAYMENT_REQUIRED: i32 = -31402;
 /// JSON-RPC: the message is not one that can be handled.
 const INVALID_REQUEST: i32 = -32600;
 
-const NO_SESSION: &str = "Session not found: it has ended, or it belongs to another API key; send initialize again without Mcp-Session-Id";
+const NO_SESSION: &str = "Session not found: it has ended, or it belongs to another API key or to another instance of Paygate; send initialize again without Mcp-Session-Id";
 
 /// Where a result keeps what a program wants to know of its denial.
 const DENIAL_META: &str = "dev.paygate/denial";

@@ -314,7 +314,7 @@ fn within(value: i64) -> Option<i64> {
     (value.checked_abs()? <= COUNTER_MAX).then_some(value)
 }
 
-fn bucket_ms(length_ms: i64) -> i64 {
+pub(super) fn bucket_ms(length_ms: i64) -> i64 {
     // Rounded up, so that the buckets never span less than the window; a window shorter than its
     // buckets are many still gets buckets of a millisecond.
     let rounding = ROLLING_BUCKETS.saturating_sub(1);

@@ -13,6 +13,7 @@ mod counter;
 mod entry;
 mod hold;
 pub mod names;
+mod words;
 
 pub use account::Account;
 pub use book::{Book, HoldError, LedgerError, Refusal, ResolveError};

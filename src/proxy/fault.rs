@@ -5,6 +5,7 @@
 use serde::Serialize;
 use tokio::task::JoinError;
 
+use super::outage;
 use crate::protocol::to_client::{ErrorCode, ErrorObject, ErrorObjectOwned};
 use crate::store::StoreError;
 use crate::upstream::{Failure, Outcome};
@@ -71,7 +72,7 @@ pub(super) fn upstream(failure: Failure) -> ErrorObjectOwned {
 
 /// The store cannot say yes. What exactly is wrong with it is the operator's business: the log has it.
 pub(super) fn store(error: &StoreError) -> ErrorObjectOwned {
-    tracing::warn!(target: "proxy", %error, "a request was refused because the books are not available");
+    outage::refused(error);
     let retry_after_ms = match error {
         StoreError::Busy | StoreError::Conflict | StoreError::Unavailable(_) => RETRY_SOON_MS,
         StoreError::Closed(_)

@@ -4,6 +4,7 @@
 use super::Proxy;
 use super::asked::{Asked, Form};
 use super::identify::Identity;
+use super::outage;
 use crate::gate::{self, CallFacts, Charge, Denied, Item};
 use crate::model::bounds;
 use crate::model::denial::{Denial, QuotaKind};
@@ -108,7 +109,10 @@ impl Proxy {
         let now = clock::now();
         let deadline = self.deadline(now);
         match (self.store.hold(&charge, now, deadline).await, shadow) {
-            (Ok(()), shadow) => Ok(Held { charge: Some(charge), shadow }),
+            (Ok(()), shadow) => {
+                outage::answered(self.store.as_ref());
+                Ok(Held { charge: Some(charge), shadow })
+            }
             (Err(HoldRefused::Stale), _) => Err(NotHeld::Stale),
             (Err(HoldRefused::Refused(refusal)), None) => {
                 Err(NotHeld::Refused(Box::new(charge.refused(&refusal))))

@@ -32,6 +32,7 @@ mod list;
 mod method;
 mod modern;
 mod options;
+mod outage;
 mod parked;
 mod repeat;
 mod run;

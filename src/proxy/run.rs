@@ -238,7 +238,9 @@ impl Proxy {
         let upstream = before.elapsed();
         let interim = run.rounds.and_then(|rounds| Some((interim(&outcomes, &rounds)?, rounds)));
         if let Some((answer, rounds)) = interim {
-            let (told, reading) = self.interim(spent.held, rounds, answer, run.show).await;
+            // Rare and large: the future of every call would be twice as large with it.
+            let interim = Box::pin(self.interim(spent.held, rounds, answer, run.show));
+            let (told, reading) = interim.await;
             if let Some(first) = run.first {
                 first.tell(&told);
             }

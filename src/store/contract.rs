@@ -17,6 +17,15 @@ use crate::model::text::Text;
 use crate::model::time::Time;
 use crate::model::usage::UsageEvent;
 
+/// What an instance sells by, as others that share its books hear of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoldBy {
+    /// Where it is: host and port.
+    pub instance: String,
+    /// A hash of the part of its configuration that decides about money.
+    pub fingerprint: String,
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {

@@ -260,7 +260,7 @@ fn accounts(
         let account = account.map(|account| account.settled(now)).unwrap_or_default();
         let counters = account.counters();
         let mut values: BTreeMap<_, _> =
-            counters.map(|(name, counter)| (name.to_string(), format!("{counter:?}"))).collect();
+            counters.map(|(name, counter)| (name.to_string(), counter.to_string())).collect();
         values.insert("balance".to_owned(), account.available().to_string());
         values.insert("held".to_owned(), account.held().to_string());
         let last = account.last_call().map_or(0, Time::ms);

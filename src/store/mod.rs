@@ -38,7 +38,8 @@ use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 pub use contract::{
     AlertsAsked, Arrival, Assigned, AuditOrder, AuditPage, BooksLoad, CallEnd, CallState, Compared,
     CreditsMoved, Deed, Durable, FoundCall, ItemEnd, Judge, Keep, Kept, Leased, LookAt, Once,
-    RateState, Reading, Settlement, Show, StoreError, StoredCaller, UsagePage, UsageRow, Watched,
+    RateState, Reading, Settlement, Show, SoldBy, StoreError, StoredCaller, UsagePage, UsageRow,
+    Watched,
 };
 
 pub use explain::{ExplainedCall, ExplainedItem, ExplainedRow};
@@ -378,6 +379,16 @@ pub trait Store: Outbox + Send + Sync + 'static {
     /// Where the journal is elsewhere: can it be copied here?
     fn is_copied(&self) -> Option<bool> {
         None
+    }
+
+    /// This instance sells by that from now on; others on the same books hear of it.
+    fn sell_by(&self, sold_by: SoldBy) {
+        drop(sold_by);
+    }
+
+    /// Instances on the same books that live and sell by another configuration.
+    fn other_configs(&self) -> usize {
+        0
     }
 
     /// Calls of whose end this instance has not heard yet; it sees to them.

@@ -280,7 +280,7 @@ fn whole_reports() {
             &[],
             "✗ 3 error(s):\n  \
              ERROR  [redisUrl] Invalid redisUrl protocol \"http:\". Expected \"redis://\" or \
-             \"rediss://\".\n         \
+             \"rediss://\", or one of them with `+sentinel` or `+cluster` before its `:`.\n         \
              at paygate.json:1:36\n  \
              ERROR  [redis.onUnavailable] Invalid redis.onUnavailable: \"sell\". Must be \
              one of \"refuse\", \"lease\".\n         \

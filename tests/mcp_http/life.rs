@@ -39,7 +39,17 @@ fn during(paygate: &Paygate, requests: &[Request], meanwhile: impl FnOnce()) -> 
 fn the_child_sees_no_variable_of_paygate() {
     let setup = Setup::new()
         .ephemeral()
-        .config(json!({"childEnv": {"FROM_CONFIG": "1"}}))
+        .config(json!({
+            "childEnv": {"FROM_CONFIG": "${FOR_BOTH}", "ON_PURPOSE": "${ON_PURPOSE}"},
+            "metricsToken": "${TOKEN_OF_METRICS}-${ON_PURPOSE}",
+            "webhookUrl": "https://example.com/${PATH_OF_HOOK}",
+            "webhookSecret": "${SECRET_OF_HOOK}",
+        }))
+        .env("TOKEN_OF_METRICS", "token-0123456789abcdef")
+        .env("PATH_OF_HOOK", "hook")
+        .env("SECRET_OF_HOOK", "secret-0123456789abcdef")
+        .env("ON_PURPOSE", "1")
+        .env("FOR_BOTH", "1")
         .env("PAYGATE_ADMIN_KEY", "secret-of-the-operator")
         .env("PAYGATE_OTHER", "1")
         .env("ORDINARY", "1");
@@ -50,7 +60,10 @@ fn the_child_sees_no_variable_of_paygate() {
         !names.iter().any(|name| name.to_ascii_uppercase().starts_with("PAYGATE")),
         "{names:?}"
     );
-    for name in ["PATH", "ORDINARY", "FROM_CONFIG"] {
+    for name in ["TOKEN_OF_METRICS", "PATH_OF_HOOK", "SECRET_OF_HOOK"] {
+        assert!(!names.contains(name), "{name} is a secret of Paygate: {names:?}");
+    }
+    for name in ["PATH", "ORDINARY", "FROM_CONFIG", "FOR_BOTH", "ON_PURPOSE"] {
         assert!(names.contains(name), "{name} is missing: {names:?}");
     }
 }

@@ -10,7 +10,7 @@ use super::support::{RedisServer, Setup, TempDir, free_port};
 use super::{patience, soon, try_open};
 
 /// All that Paygate asks Redis for; whoever gives it less hears of it.
-const RIGHTS: &str = "~pg:* &pg:* +@all -@admin -@dangerous +info";
+const RIGHTS: &str = "~pg:* &pg:* +@all -@admin -@dangerous +info +config|get";
 
 /// Files with an authority's certificate, and a certificate for `localhost` with its key.
 fn certificates(dir: &TempDir) -> [String; 3] {
@@ -52,7 +52,7 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
 
     let instance = try_open(&url("seller:p%40ss%2Fword", "localhost"), trusting()).await.unwrap();
     let said = instance.standing().to_string();
-    assert!(said.contains("could not be seen"), "CONFIG is not allowed: {said}");
+    assert!(said.contains("appendfsync everysec"), "what an outage can lose: {said}");
     soon("it hears what others change", async || instance.is_told()).await;
     let buyer = instance.key(1, "default", 10).await;
     instance.sell(&buyer).await.unwrap();
@@ -62,7 +62,7 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
     instance.close().await.unwrap();
     drop(instance);
     a_paygate_connects(url("seller:p%40ss%2Fword", "localhost"), ca.clone()).await;
-    an_operator_verifies(url(":admin", "localhost"), ca.clone()).await;
+    an_operator_verifies(url(":${PASSWORD_OF_BOOKS}", "localhost"), ca.clone()).await;
 
     let refused = [
         (url("seller:wrong", "localhost"), trusting(), "user and the password"),
@@ -72,6 +72,37 @@ async fn redis_is_spoken_to_in_secret_by_a_user_with_few_rights() {
     for (url, reach, part) in refused {
         let error = try_open(&url, reach).await.err().unwrap().to_string();
         assert!(error.contains(part) && !error.contains("p@ss"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_at_a_start_is_said_in_words_of_redis() {
+    let mut settings = vec!["--requirepass", "admin", "--user", "poor", "on", ">p@ss"];
+    settings.extend(["~pg:*", "&pg:*", "+@all", "-@scripting"]);
+    let server =
+        RedisServer::start_in(TempDir::new(), &settings, &["-a", "admin", "--no-auth-warning"]);
+    let url = server.url();
+    let at =
+        url.split_once("://").unwrap().1.split('/').next().unwrap().rsplit('@').next().unwrap();
+    let quick = || {
+        let connect_timeout = std::time::Duration::from_secs(2);
+        paygate::store::redis::RedisReach { connect_timeout, ..patience() }
+    };
+    for (url, reach, part) in [
+        (format!("redis://:admin@{at}/99"), patience(), "out of range"),
+        (format!("redis+cluster://:admin@{at}"), patience(), "cluster support disabled"),
+        (
+            format!("redis+sentinel://{at}/m"),
+            patience(),
+            "opened: no Sentinel names the master m: ",
+        ),
+        (format!("redis://{at}"), patience(), "wants a password"),
+        (format!("rediss://:admin@{at}"), quick(), "does it speak TLS on this port"),
+        (format!("redis://poor:p%40ss@{at}"), patience(), "+@all -@admin"),
+    ] {
+        let error = try_open(&url, reach).await.err().unwrap().to_string();
+        assert!(error.contains(part) && !error.contains("p@ss"), "{url}: {error}");
+        assert!(!error.contains("try again in a moment"), "it does not help: {error}");
     }
 }
 
@@ -89,7 +120,11 @@ async fn a_paygate_connects(url: String, ca: String) {
 async fn an_operator_verifies(url: String, ca: String) {
     tokio::task::spawn_blocking(move || {
         let verify = ["ledger", "verify", "--redis", &url, "--redis-ca", &ca];
-        Setup::new().run(&verify).expect_success();
+        // Not in the list of processes.
+        Setup::new().env("PASSWORD_OF_BOOKS", "admin").run(&verify).expect_success();
+        let unset = Setup::new().run(&verify);
+        assert!(!unset.status.success(), "{unset:?}");
+        assert!(unset.stderr.contains("PASSWORD_OF_BOOKS is not set"), "{unset:?}");
     })
     .await
     .unwrap();

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::admin::wire::answer::{Answer, Problem};
 use crate::admin::{Admin, Call};
-use crate::events::metrics::Gauges;
+use crate::events::metrics::{Gauges, KeySums};
 use crate::model::bounds::METRICS_SUMS_AGE;
 use crate::model::secret::Digest;
 use crate::model::time::Time;
+use crate::store::StoreError;
 
 /// Keys that are summed up at a time.
 const KEYS_AT_ONCE: usize = 500;
@@ -35,7 +36,7 @@ const FORWARDED: [&str; 8] = [
 /// Who may scrape, and what was last summed up for it.
 pub(in crate::admin) struct Scrapes {
     token: Option<Digest>,
-    sums: Mutex<Option<(Instant, Gauges)>>,
+    sums: Mutex<Option<(Instant, KeySums)>>,
 }
 
 impl Scrapes {
@@ -64,10 +65,13 @@ impl Scrapes {
 }
 
 pub(in crate::admin) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answer, Problem> {
-    let sums = sums(&admin, call.now).await?;
+    // What the books cannot be asked for is left out: who watches an outage needs the rest.
+    let keys = sums(&admin, call.now).await.ok();
     let load = admin.store.load();
     let teams = admin.store.teams();
     let gauges = Gauges {
+        books_up: matches!(admin.store.health(), Ok(()) | Err(StoreError::Busy)),
+        keys,
         active_teams: teams.iter().filter(|team| team.active).count(),
         open_holds: load.open_holds,
         journal_waiting: load.waiting,
@@ -76,7 +80,7 @@ pub(in crate::admin) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answ
         compared: load.compared,
         alerts_pending: load.alerts_pending,
         alerts_fired: load.alerts_fired,
-        ..sums
+        ..Gauges::default()
     };
     let page = axum::body::Body::from(admin.options.live.metrics(gauges));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -84,20 +88,20 @@ pub(in crate::admin) async fn show(admin: Arc<Admin>, call: Call) -> Result<Answ
 }
 
 /// Sums over all keys; not made anew for every scrape.
-async fn sums(admin: &Admin, now: Time) -> Result<Gauges, Problem> {
+async fn sums(admin: &Admin, now: Time) -> Result<KeySums, StoreError> {
     let mut last = admin.scrapes.sums.lock().await;
     if let Some((at, sums)) = last.as_ref()
         && at.elapsed() < METRICS_SUMS_AGE
     {
         return Ok(*sums);
     }
-    let mut sums = Gauges::default();
+    let mut sums = KeySums::default();
     let mut after = None;
     loop {
         let page = admin.store.keys_page(None, after, KEYS_AT_ONCE).await?;
         for (key, account) in &page.keys {
             if key.usable(now) {
-                sums.active_keys += 1;
+                sums.active += 1;
                 sums.credits_available = sums.credits_available.saturating_add(account.available());
             }
         }

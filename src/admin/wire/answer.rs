@@ -117,7 +117,7 @@ pub(in crate::admin) async fn in_background(
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::error!(%error, "a report ended before its answer");
+            tracing::error!(target: "admin", %error, "a report ended before its answer");
             Err(Problem::unavailable("The report could not be made; try again", 1))
         }
     }
@@ -143,7 +143,7 @@ impl Problem {
 
     /// 500: a value that has no JSON.
     pub(in crate::admin) fn unwritable(error: &serde_json::Error) -> Self {
-        tracing::error!(%error, "an answer could not be written");
+        tracing::error!(target: "admin", %error, "an answer could not be written");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
     }
 
@@ -240,7 +240,7 @@ impl From<StoreError> for Problem {
             StoreError::Busy | StoreError::Unavailable(_) => Self::unavailable(message, 1),
             StoreError::OnceFull | StoreError::ParkedFull => Self::unavailable(message, 60),
             StoreError::Read(_) => {
-                tracing::error!(%error, "an admin request failed");
+                tracing::error!(target: "admin", %error, "an admin request failed");
                 Self::unavailable(message, 5)
             }
             StoreError::Conflict => {

@@ -24,7 +24,7 @@ pub(in crate::admin) fn body(source: impl Source) -> Body {
         match source.next().await {
             Ok(piece) => Ok(piece.map(|piece| (piece, source))),
             Err(problem) => {
-                tracing::warn!(why = problem.message(), "an answer was cut off");
+                tracing::warn!(target: "admin", why = problem.message(), "an answer was cut off");
                 Err(io::Error::other(problem.message().to_owned()))
             }
         }

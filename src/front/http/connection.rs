@@ -75,6 +75,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let answer = move |request: Request<Incoming>| -> Answer {
         // One request is served by one set of options, whatever is renewed meanwhile.
         let (service, departure) = (service.load_full(), departure.clone());
+        // Each layer keeps it and hands it on; so it is copied once.
+        let request = Box::new(request);
         Box::pin(async move { Ok(service.serve(request, peer, departure).await) })
     };
     let stream = TokioIo::new(stream);

@@ -3,7 +3,8 @@
 //! name of its own (Host, DNS rebinding).
 //!
 //! Loopback names are safe under any setting when the peer is on this machine, since no foreign
-//! name can be made to read `localhost`; so health checks work beside `allowedHosts`.
+//! name can be made to read `localhost`. Whoever checks health over a network names a machine as it
+//! knows it: `/health` answers to any name where everybody may ask, and has nothing that is not for everybody.
 
 use std::net::IpAddr;
 
@@ -43,7 +44,8 @@ impl Guard {
             }
             (Given::Unclear, _) => false,
         };
-        if !hosts_pass {
+        let is_check = uri.path() == "/health" && !self.loopback;
+        if !hosts_pass && !is_check {
             return forbidden(
                 "The Host header is not one that this server answers to. The operator can allow it in allowedHosts",
             );
@@ -195,6 +197,7 @@ mod tests {
             guard.check(&headers, &uri.parse().unwrap(), peer).is_ok()
         };
         assert!(check("/mcp", &[("host", "localhost")]));
+        assert!(!check("/health", &[("host", "evil.example")]), "not on this machine");
         assert!(!check("/mcp", &[("host", "localhost"), ("host", "localhost")]));
         assert!(!check("http://evil.example/mcp", &[("host", "localhost")]));
         assert!(!check("http://localhost/mcp", &[("host", "evil.example")]));

@@ -29,10 +29,14 @@ struct Health<'a> {
 }
 
 #[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Redis {
     connected: bool,
     /// Is this instance told at once what others change?
     pubsub: bool,
+    /// Live instances on the same books that sell by another configuration.
+    #[serde(skip_serializing_if = "is_zero")]
+    other_configs: usize,
     /// Calls whose end was not heard yet; what was taken for them and not delivered is given back.
     #[serde(skip_serializing_if = "is_zero")]
     unsettled: usize,
@@ -41,7 +45,6 @@ struct Redis {
     why: Option<String>,
     /// Credits that this instance may sell without it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(rename = "leasedCredits")]
     leased_credits: Option<i64>,
 }
 
@@ -87,6 +90,7 @@ pub(super) fn serve(service: &Service) -> Response {
         store: store_word(&store),
         redis: service.has_redis().then(|| Redis {
             pubsub: service.store().is_told(),
+            other_configs: service.store().other_configs(),
             unsettled: service.store().unsettled(),
             leased_credits: leased.map(|leased| leased.credits),
             ..redis(service.store().is_connected(), &store, concern)

@@ -34,7 +34,7 @@ const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 pub(super) async fn serve(
     service: &Service,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     address: IpAddr,
     departure: Departure,
 ) -> Response {

@@ -22,25 +22,28 @@ pub(super) fn sends_json(headers: &HeaderMap) -> bool {
     match (values.next(), values.next()) {
         (None, _) => true,
         (Some(value), None) => {
-            let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("");
-            essence.trim().eq_ignore_ascii_case("application/json")
+            let essence = || value.to_str().unwrap_or("").split(';').next().unwrap_or("");
+            value == PLAIN || essence().trim().eq_ignore_ascii_case(PLAIN)
         }
         (Some(_), Some(_)) => false,
     }
 }
 
-/// What MCP asks its clients to send, and they do.
-const USUAL: &str = "application/json, text/event-stream";
+const PLAIN: &str = "application/json";
 
-/// The usual header, and no other one.
-fn is_usual(headers: &HeaderMap) -> bool {
+/// What MCP asks its clients to send, and they do.
+const BOTH: &str = "application/json, text/event-stream";
+
+/// The usual headers, which need not be taken apart: does this one take events? `None` for any other, or several.
+fn usual(headers: &HeaderMap) -> Option<bool> {
     let mut values = headers.get_all(ACCEPT).iter();
-    values.next().is_some_and(|value| value == USUAL) && values.next().is_none()
+    let value = values.next().filter(|_| values.next().is_none())?;
+    if value == BOTH { Some(true) } else { (value == PLAIN).then_some(false) }
 }
 
 /// JSON wherever it is allowed; `None` if the client takes neither.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<Wrapping> {
-    if is_usual(headers) {
+    if usual(headers).is_some() {
         return Some(Wrapping::Json);
     }
     let mut values = headers.get_all(ACCEPT).iter().peekable();
@@ -63,8 +66,8 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Wrapping> {
 /// Does the client name event streams, beside whatever else it takes? `*/*` says too little: it
 /// is what tools send that know nothing of events.
 pub(super) fn takes_events(headers: &HeaderMap) -> bool {
-    if is_usual(headers) {
-        return true;
+    if let Some(takes_events) = usual(headers) {
+        return takes_events;
     }
     let mut events = Match::NONE;
     for value in headers.get_all(ACCEPT) {

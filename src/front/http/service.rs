@@ -67,7 +67,7 @@ impl Service {
     /// Answers one request, whatever it is.
     pub(super) async fn serve(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: SocketAddr,
         departure: Departure,
     ) -> Response {
@@ -80,7 +80,7 @@ impl Service {
 
     async fn guarded(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: SocketAddr,
         departure: Departure,
     ) -> Response {
@@ -99,7 +99,7 @@ impl Service {
 
     async fn route(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: IpAddr,
         departure: Departure,
     ) -> Response {
@@ -118,8 +118,8 @@ impl Service {
     }
 
     /// The admin API bounds its bodies itself, after it has asked for the key.
-    async fn admin(&self, request: Request<Incoming>, address: IpAddr) -> Response {
-        let mut request = request.map(axum::body::Body::new);
+    async fn admin(&self, request: Box<Request<Incoming>>, address: IpAddr) -> Response {
+        let mut request = (*request).map(axum::body::Body::new);
         request.extensions_mut().insert(ClientAddress(address));
         match self.served.admin.clone().oneshot(request).await {
             Ok(response) => response.map(Either::Right),

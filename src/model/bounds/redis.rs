@@ -86,6 +86,15 @@ pub const REDIS_ECHO_INTERVAL: Duration = Duration::from_secs(1);
 /// Without an echo for so long, it hears nothing.
 pub const REDIS_ECHO_LOST: Duration = Duration::from_secs(3);
 
+/// Instances whose configuration is compared with one's own: more than anybody runs on one Redis.
+pub const REDIS_PEERS_MAX: usize = 256;
+
+/// An instance that has told nothing for so long is gone; it tells each second.
+pub const REDIS_PEER_GONE: Duration = Duration::from_secs(10);
+
+/// Longest name of an instance, in characters: a host's name and a port, with room to spare.
+pub const REDIS_PEER_NAME_CHARS_MAX: usize = 200;
+
 /// Rows of one tenant's journal that stay in Redis; instances copy them long before.
 pub const REDIS_JOURNAL_ROWS_MAX: usize = 1_000_000;
 

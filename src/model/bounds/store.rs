@@ -111,3 +111,6 @@ pub const COMPARE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Reads of accounts that may be in vain because keys were made meanwhile; the next comparison tries anew.
 pub const COMPARE_TRIES_MAX: usize = 10_000;
+
+/// Between two lines of the log about requests that are refused because the books are not available.
+pub const OUTAGE_LINE_PAUSE: Duration = Duration::from_secs(1);

@@ -188,7 +188,7 @@ impl LocalStore {
         let drift = i64::try_from(drift).unwrap_or(if drift < 0 { i64::MIN } else { i64::MAX });
         if drift != 0 {
             tracing::error!(
-                drift,
+                target: "store", drift,
                 "the accounts have credits that the journal does not explain; run `paygate ledger verify`"
             );
         }
@@ -246,7 +246,7 @@ impl LocalStore {
         self.shared.lock().compared = None;
         if !std::mem::replace(&mut comparing.was_told, true) {
             tracing::warn!(
-                "books in memory forget rows sooner than all accounts are gone through, so these are not compared \
+                target: "store", "books in memory forget rows sooner than all accounts are gone through, so these are not compared \
                  with the journal; give them a file with --db"
             );
         }

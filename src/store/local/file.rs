@@ -13,7 +13,9 @@ use super::open::OpenError;
 pub(in crate::store) struct OwnFile {
     path: PathBuf,
     /// Kept open for its lock. Closing it earlier would also drop SQLite's own locks on the file.
+    #[expect(dead_code, reason = "it is locked as long as it is open")]
     file: File,
+    identity: Identity,
 }
 
 impl OwnFile {
@@ -22,8 +24,10 @@ impl OwnFile {
         let failed =
             |error: &io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
         let file = open(path).map_err(|error| failed(&error))?;
+        let identity =
+            file.metadata().map(|ours| identity(&ours)).map_err(|error| failed(&error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), file }),
+            Ok(()) => Ok(Self { path: path.to_owned(), file, identity }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(failed(&error)),
         }
@@ -32,10 +36,7 @@ impl OwnFile {
     /// Does the name still lead to this file? Once it was deleted or replaced, what is written to it
     /// would be gone with the process.
     pub(super) fn is_in_its_place(&self) -> bool {
-        match (self.file.metadata(), std::fs::metadata(&self.path)) {
-            (Ok(ours), Ok(named)) => same_file(&ours, &named),
-            (Err(_), _) | (_, Err(_)) => false,
-        }
+        std::fs::metadata(&self.path).is_ok_and(|named| identity(&named) == self.identity)
     }
 }
 
@@ -47,13 +48,16 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// What tells a file from all others while it is open: device and number.
+type Identity = (u64, u64);
+
 #[cfg(unix)]
-fn same_file(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+fn identity(file: &std::fs::Metadata) -> Identity {
     use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+    (file.dev(), file.ino())
 }
 
 #[cfg(not(unix))]
-fn same_file(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
-    true
+fn identity(_: &std::fs::Metadata) -> Identity {
+    (0, 0)
 }

@@ -57,7 +57,7 @@ impl Reader {
             for job in jobs {
                 // Whoever waits for it is told, because its answer does not come.
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    tracing::error!("a report failed in an unforeseen way");
+                    tracing::error!(target: "store", "a report failed in an unforeseen way");
                 }
             }
         })?;
@@ -84,7 +84,7 @@ impl Reader {
                 let (answer, answered) = oneshot::channel();
                 let job = Box::new(move || {
                     if answer.send(work()).is_err() {
-                        tracing::trace!("nobody waits for this report any more");
+                        tracing::trace!(target: "store", "nobody waits for this report any more");
                     }
                 });
                 thread.try_send(job).map_err(|_| StoreError::Read("no reader".to_owned()))?;
@@ -102,7 +102,7 @@ fn step_back() {
     // Elsewhere it would be the whole process that steps back.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, REPORTS_NICENESS) {
-        tracing::debug!(%error, "reports run with the priority of calls");
+        tracing::debug!(target: "store", %error, "reports run with the priority of calls");
     }
 }
 

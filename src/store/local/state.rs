@@ -439,7 +439,7 @@ impl State {
     /// Closes the books, and tells all who wait that their commit will not come: their senders are
     /// dropped.
     pub(super) fn close(&mut self, why: String) {
-        tracing::error!(%why, "the books are closed: paid calls are refused until a restart");
+        tracing::error!(target: "store", %why, "the books are closed: paid calls are refused until a restart");
         self.closed = Some(why);
         if let Some(committing) = &mut self.committing {
             committing.waiters.clear();
@@ -450,7 +450,7 @@ impl State {
     /// The books contradict themselves: nothing that they say may be trusted any more.
     pub(super) fn broken(&mut self, error: LedgerError) -> StoreError {
         let why = format!("they contradict themselves: {error}");
-        tracing::error!(%why, "the books are closed");
+        tracing::error!(target: "store", %why, "the books are closed");
         self.closed = Some(why.clone());
         StoreError::Closed(why)
     }

@@ -445,9 +445,12 @@ fn account_differences(
     let values = |account: &Account| -> BTreeMap<String, String> {
         let counters = account.counters();
         let mut values: BTreeMap<_, _> =
-            counters.map(|(name, counter)| (name.to_string(), format!("{counter:?}"))).collect();
+            counters.map(|(name, counter)| (name.to_string(), counter.to_string())).collect();
         values.insert("held".to_owned(), account.held().to_string());
-        values.insert("lastCall".to_owned(), format!("{:?}", account.last_call()));
+        values.insert(
+            "lastCall".to_owned(),
+            account.last_call().map_or_else(|| "never".to_owned(), |at| at.to_string()),
+        );
         values
     };
     let (saved, replayed) = (values(&saved), values(&replayed));

@@ -73,7 +73,7 @@ impl Writer {
             for waiter in committed.map(|committed| committed.waiters).unwrap_or_default() {
                 if waiter.send(()).is_err() {
                     tracing::trace!(
-                        "nobody waits for this commit any more; it is written all the same"
+                        target: "store", "nobody waits for this commit any more; it is written all the same"
                     );
                 }
             }
@@ -107,7 +107,7 @@ impl Writer {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = done {
-            tracing::warn!(%error, "the log stays beside the database; keep both files together");
+            tracing::warn!(target: "store", %error, "the log stays beside the database; keep both files together");
         }
     }
 

@@ -54,7 +54,8 @@ pub struct RedisStore {
 pub enum RedisOpenError {
     /// It is not there, or does not let us in.
     #[error(
-        "the books in Redis cannot be opened: {0}; check redisUrl, and that Redis runs and lets this program in"
+        "the books in Redis cannot be opened: {}; check redisUrl, and that Redis runs and lets this program in",
+        without_hope(.0)
     )]
     Redis(#[from] StoreError),
     /// Its names would be mixed with ours.
@@ -69,6 +70,14 @@ pub enum RedisOpenError {
     /// Not this instance's own file.
     #[error(transparent)]
     Copy(#[from] OpenError),
+}
+
+/// At a start nobody tries again in a moment.
+fn without_hope(error: &StoreError) -> String {
+    match error {
+        StoreError::Unavailable(why) => why.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// What the store's methods and its tasks share.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::duties::alerts::Alerting;
 use super::journals::refusals::Waiting;
+use super::peers::Peers;
 use super::runs::Mark;
 use crate::model::bounds::{REDIS_CLOCKS_APART, REDIS_KEYS_CACHED_MAX, REDIS_RECORD_AGE};
 use crate::model::id_map::IdMap;
@@ -75,6 +76,8 @@ pub(super) struct Memory {
     pub(super) seen: HashMap<String, Seen>,
     pub(super) open: IdMap<CallId, OpenHold>,
     pub(super) alerting: Alerting,
+    /// What instances sell by.
+    pub(super) peers: Peers,
     /// Refusals that Redis was not told of yet.
     pub(super) refused: Waiting,
     /// What became of held credits on this instance.

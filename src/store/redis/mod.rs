@@ -23,6 +23,7 @@ mod memory;
 mod names;
 mod news;
 mod parked;
+mod peers;
 mod records;
 mod runs;
 mod store;

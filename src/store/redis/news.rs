@@ -17,13 +17,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::books::{Books, random};
 use super::names;
+use super::peers;
 use crate::model::bounds::{
     REDIS_ANSWER_TIMEOUT, REDIS_CHANGES_LOOK, REDIS_CONFLICT_TRIES, REDIS_ECHO_INTERVAL,
     REDIS_ECHO_LOST, REDIS_SUBSCRIBE_PAUSE,
 };
 use crate::model::ids::KeyId;
 use crate::model::team::TeamId;
-use crate::store::StoreError;
+use crate::store::{SoldBy, StoreError};
 
 /// Which record has changed. An id is no secret; credentials and their digests are not told.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum News {
     Tokens,
     /// Rules for alerts.
     Rules,
+    /// What an instance sells by.
+    Config(String, SoldBy),
 }
 
 impl News {
@@ -56,6 +59,7 @@ impl News {
             "namespace" => Some(Self::Namespace(namespace)),
             "tokens" => Some(Self::Tokens),
             "rules" => Some(Self::Rules),
+            "config" => Some(Self::Config(namespace, peers::read(id)?)),
             // A newer version's.
             _ => None,
         }
@@ -147,6 +151,7 @@ impl Books {
                 }
             }
             Some(News::Rules) => self.read_alert_rules().await?,
+            Some(News::Config(name, sold_by)) => self.heard_of(&name, sold_by),
             None => tracing::debug!(target: "store", "news that this version does not understand"),
         }
         Ok(())
@@ -181,6 +186,7 @@ impl Books {
                 let why = "no echo comes back over the connection for news".to_owned();
                 return Err(StoreError::Unavailable(why));
             }
+            self.compare_configurations().await;
             sleep(REDIS_ECHO_INTERVAL).await;
         }
     }

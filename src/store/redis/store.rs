@@ -22,7 +22,7 @@ use crate::model::usage::{Refused, ReportAsked, UsageFilter, UsageReport};
 use crate::store::{
     AlertsAsked, Arrival, Assigned, AuditPage, BooksLoad, Creation, Credited, Deed, Durable,
     ExplainedCall, FoundCall, HoldRefused, Judge, Judged, Kept, KeysPage, LookAt, Once, PaidTask,
-    Parking, Reading, Resumed, Settlement, Show, Store, StoreError, UsagePage, UsageRow,
+    Parking, Reading, Resumed, Settlement, Show, SoldBy, Store, StoreError, UsagePage, UsageRow,
 };
 
 #[async_trait]
@@ -397,6 +397,14 @@ impl Store for RedisStore {
 
     fn is_told(&self) -> bool {
         self.books.is_told.load(Ordering::Acquire)
+    }
+
+    fn sell_by(&self, sold_by: SoldBy) {
+        self.books.memory().peers.put_own(sold_by);
+    }
+
+    fn other_configs(&self) -> usize {
+        self.books.memory().peers.count_different()
     }
 
     fn unsettled(&self) -> usize {

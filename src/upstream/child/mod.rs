@@ -27,7 +27,7 @@ pub struct ChildOptions {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// The environment of Paygate, which the child inherits without any `PAYGATE_*` variable.
+    /// The environment of Paygate without its secrets, which the child inherits without any `PAYGATE_*` variable.
     pub environment: Vec<(OsString, OsString)>,
     /// Variables for the child alone (`childEnv`). They win over the inherited ones.
     pub child_environment: Vec<(OsString, OsString)>,

@@ -41,7 +41,7 @@ impl Books {
         }
         let drift = i64::try_from(drift).unwrap_or(if drift < 0 { i64::MIN } else { i64::MAX });
         if drift != 0 {
-            tracing::error!(drift, "the accounts have credits that the journal does not explain");
+            tracing::error!(target: "store", drift, "the accounts have credits that the journal does not explain");
         }
         self.memory().compared = Some(Compared { drift, at: Instant::now() });
         Ok(())

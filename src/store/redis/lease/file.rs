@@ -179,7 +179,7 @@ impl LeaseFile {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
             if answer.send(work(connection)).is_err() {
-                tracing::trace!("nobody waits for this any more");
+                tracing::trace!(target: "store", "nobody waits for this any more");
             }
         });
         match self.jobs.try_send(Job::Work(work)) {

@@ -242,10 +242,8 @@ impl Books {
         }
         drop(table);
         let (namespace, credits) = (charge.namespace.as_str().to_owned(), charge.total);
-        self.memory().opened(
-            charge.call,
-            OpenHold { namespace, accounts: Vec::new(), credits, turn: "-".to_owned() },
-        );
+        let (accounts, turn) = (Vec::new(), "-".to_owned());
+        self.memory().opened(charge.call, OpenHold { namespace, accounts, credits, turn });
         Ok(())
     }
 

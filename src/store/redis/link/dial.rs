@@ -15,6 +15,9 @@ use tokio_rustls::client::TlsStream;
 use super::address::Address;
 use crate::model::bounds::REDIS_IN_FLIGHT_MAX;
 
+/// Most of a sentence of Redis that is repeated.
+const SENTENCE_CHARS_MAX: usize = 200;
+
 /// A connection and the task that drives it. Whatever waits on it hears that it is gone when it is.
 pub(super) struct Live {
     pub(super) at: Address,
@@ -51,8 +54,18 @@ impl Dialer {
     /// Connects and logs in; why not, with the address.
     pub(super) async fn dial(&self, at: &Address) -> Result<Live, String> {
         let dialed = timeout(self.connect, self.steps(at)).await;
-        let dialed = dialed.unwrap_or_else(|_| Err("does not let us in in time".to_owned()));
+        let dialed = dialed.unwrap_or_else(|_| Err(self.too_late().to_owned()));
         dialed.map_err(|why| format!("{at} {why}"))
+    }
+
+    const fn too_late(&self) -> &'static str {
+        // A server that waits for words takes the first ones of TLS for the beginning of one.
+        match self.tls {
+            Some(_) => {
+                "does not let us in in time; does it speak TLS on this port? Else write `redis`"
+            }
+            None => "does not let us in in time",
+        }
     }
 
     async fn steps(&self, at: &Address) -> Result<Live, String> {
@@ -94,7 +107,7 @@ impl Live {
         let value = value.map_err(|_| format!("{} does not answer in time", self.at))?;
         value
             .and_then(Value::extract_error)
-            .map_err(|error| format!("{} {}", self.at, said(&error)))
+            .map_err(|error| format!("{} {}", self.at, sentence(&error)))
     }
 
     /// Is it a master that takes commands?
@@ -119,7 +132,19 @@ pub(super) fn not_let_in(error: &RedisError) -> String {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return "does not accept the user and the password".to_owned();
     }
-    said(error)
+    sentence(error)
+}
+
+/// What an error says in Redis's own words, for questions that have nothing of a customer in them.
+pub(super) fn sentence(error: &RedisError) -> String {
+    if error.code() == Some("NOAUTH") {
+        return "wants a password, and none was given".to_owned();
+    }
+    let Some(detail) = error.detail() else { return said(error) };
+    // Old servers repeat what they were asked, and that has a password in it.
+    let detail = detail.split(", with args beginning with").next().unwrap_or_default();
+    let detail = detail.chars().filter(|c| !c.is_control()).take(SENTENCE_CHARS_MAX);
+    format!("{}: {}", said(error), detail.collect::<String>().trim_end_matches('.'))
 }
 
 /// What an error says, without what it was about.

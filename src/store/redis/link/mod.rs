@@ -80,7 +80,7 @@ impl Link {
         let Place { kind, mut hosts, login, .. } = place;
         let keeps_books = Arc::<AtomicBool>::default();
         let dialer = Dialer { login, tls, connect, answer, keeps_books: Arc::clone(&keeps_books) };
-        let away = |why| StoreError::Unavailable(format!("Redis at {why}"));
+        let away = StoreError::Unavailable;
         let reach = match kind {
             Kind::Cluster => Reach::Cluster(Cluster::open(hosts, dialer).await.map_err(away)?),
             Kind::Sentinel(master) => {

@@ -42,7 +42,7 @@ impl Sentinels {
                 Err(error) => why = error,
             }
         }
-        Err(format!("no Sentinel names a master {}: {why}", self.master))
+        Err(format!("no Sentinel names the master {}: {why}", self.master))
     }
 
     async fn ask(&self, live: Result<Live, String>) -> Result<(Address, Live), String> {
@@ -51,7 +51,7 @@ impl Sentinels {
         get.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
         let value = live.ask(&get, self.dialer.answer).await?;
         let Value::Array(words) = value else {
-            return Err(format!("{} does not know it", live.at));
+            return Err(format!("{} knows none of that name", live.at));
         };
         let mut words = words.into_iter().filter_map(text);
         let address = words.next().zip(words.next().and_then(|port| port.parse().ok()));

@@ -10,7 +10,7 @@ use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::Link;
-use super::dial::Live;
+use super::dial::{Live, sentence};
 use super::node::{Failure, Node, Request};
 use super::scripts::text;
 use crate::store::StoreError;
@@ -73,6 +73,7 @@ impl Link {
                 }
             };
             crash = crash.max(loss);
+            self.may_run_scripts(node).await?;
             if !lines.contains(&line) {
                 lines.push(line);
             }
@@ -83,6 +84,21 @@ impl Link {
             count => format!("a cluster of {count} masters, {lines}"),
         };
         Ok(RedisStanding { text, crash })
+    }
+
+    /// Else every call would be refused later.
+    async fn may_run_scripts(&self, node: &Node) -> Result<(), StoreError> {
+        let mut eval = cmd("EVAL");
+        eval.arg("return 1").arg(0);
+        let until = Instant::now() + self.limit();
+        match node.call(&Request::Command(&eval), false, until).await {
+            Ok(_) => Ok(()),
+            Err(Failure::Said(error)) => Err(StoreError::Unfit(format!(
+                "Redis {}; its user needs `~pg:* &pg:* +@all -@admin -@dangerous +info +config|get`",
+                sentence(&error)
+            ))),
+            Err(failure) => Err(StoreError::Unavailable(failure.why())),
+        }
     }
 
     async fn facts(&self, node: &Node) -> Result<Facts, StoreError> {
