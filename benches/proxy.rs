@@ -27,6 +27,8 @@
     reason = "a benchmark that cannot measure stops, prints its numbers, and rounds them"
 )]
 
+#[path = "proxy/alone.rs"]
+mod alone;
 #[path = "proxy/bare_bridge.rs"]
 mod bare_bridge;
 #[path = "proxy/books.rs"]

@@ -46,6 +46,10 @@ pub(crate) enum Step {
         key: usize,
         shape: Shape,
     },
+    /// Holds that come at the same moment.
+    HoldCrowd(Vec<Shape>),
+    /// Ends, paid or not, that come at the same moment.
+    EndCrowd(Vec<(usize, bool)>),
     /// Would it be held?
     Check(Shape),
     /// Puts a key into the team or takes it out.
@@ -92,6 +96,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => key().prop_map(|key| Step::Change { key }),
         1 => key().prop_map(|key| Step::Rotate { key }),
         1 => (key(), shape()).prop_map(|(key, shape)| Step::HoldStale { key, shape }),
+        3 => prop::collection::vec(shape(), 2..6).prop_map(Step::HoldCrowd),
+        4 => prop::collection::vec((pick(), any::<bool>()), 2..6).prop_map(Step::EndCrowd),
         2 => shape().prop_map(Step::Check),
         2 => (key(), any::<bool>()).prop_map(|(key, joins)| Step::Team { key, joins }),
         3 => (key(), 0_u8..4, 0_i64..3)

@@ -63,6 +63,8 @@ pub struct Load {
     pub spread: Spread,
     pub warm_up: Duration,
     pub duration: Duration,
+    /// Calls a second at most, of all connections together.
+    pub at_most: Option<f64>,
 }
 
 /// What came of it.
@@ -112,7 +114,16 @@ impl Load {
         let mut caller = Caller::open(self, index).await;
         let mut latencies = Vec::with_capacity(1 << 16);
         let mut next_key = index;
+        let pause =
+            self.at_most.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
+        // The turns of the connections are spread evenly.
+        let mut turn = Instant::now()
+            + pause.unwrap_or_default().mul_f64(index as f64 / self.connections as f64);
         loop {
+            if let Some(pause) = pause {
+                tokio::time::sleep_until(turn.into()).await;
+                turn = (turn + pause).max(Instant::now());
+            }
             let key = match self.spread {
                 Spread::Random => caller.random.below(self.keys.len()),
                 Spread::EachOnce => next_key,

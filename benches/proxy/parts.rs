@@ -49,6 +49,7 @@ impl Settings {
             spread: KeySpread::Random,
             warm_up: self.warm_up,
             duration: self.slice,
+            at_most: None,
         }
     }
 }
@@ -83,6 +84,10 @@ pub struct Series {
 impl Series {
     pub fn connections(&self) -> usize {
         self.cell.connections
+    }
+
+    pub fn calls_per_second(&self) -> Spread {
+        Spread::of(self.measured.iter().map(|one| one.calls_per_second))
     }
 
     /// Per repeat: this one's calls/s as a share of the first contestant's.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use paygate::model::key::Key;
 use paygate::model::secret::{Digest, RawKey};
 use paygate::model::token::{AdminToken, Role, TokenId};
@@ -65,6 +66,31 @@ async fn what_was_charged_for_nothing_is_given_back_by_the_next_run() {
     soon("its end is known", async || instance.unsettled() == 0).await;
     instance.expect_exact(&[server.port()], &key, 2 * PRICE).await;
     assert_eq!(instance.find_call(charge.call).await.unwrap().unwrap().charged, PRICE);
+}
+
+/// Calls that share a script are asked for again together, and their first question may come when some have
+/// ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_that_arrive_late_together_are_held_once() {
+    let (server, wire, instance) = wired().await;
+    let key = instance.key(1, "default", 10 * PRICE).await;
+    instance.sell(&key).await.unwrap();
+    let charges: Vec<_> = (0..6).map(|_| instance.charge(&key)).collect();
+    // The first goes at once, and the others together behind it.
+    let id = charges[3].call.to_string();
+    wire.plan(id.trim_start_matches("call_"), LATE);
+    for held in join_all(charges.iter().map(|charge| instance.held(charge))).await {
+        held.unwrap();
+    }
+    let (long, short) = charges.split_last().unwrap();
+    for paid in join_all(short.iter().map(|charge| instance.paid(charge))).await {
+        paid.unwrap();
+    }
+    soon("they have arrived", async || wire.late() == 1).await;
+    soon("all ends are known", async || instance.unsettled() == 0).await;
+    assert_eq!(server.cli(&["HLEN", "pg:{default}:holds"]), "1", "the long one");
+    instance.paid(long).await.unwrap();
+    instance.expect_exact(&[server.port()], &key, 3 * PRICE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,5 +86,7 @@ fn in_one_form(rows: Vec<Row>) -> Vec<Row> {
         }
         whole.push((at, kind, call, account, amount, detail));
     }
+    // Calls that end at the same moment end in either order.
+    whole.sort_by(|one, other| (one.0, &one.2).cmp(&(other.0, &other.2)));
     whole
 }

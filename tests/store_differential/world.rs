@@ -1,5 +1,8 @@
 //! Both stores, and what is done to both.
 
+#[path = "crowd.rs"]
+mod crowd;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,6 +158,8 @@ impl World {
                 self.change(*key, |key| Key { name: format!("{}x", key.name), ..key }).await?;
                 self.hold(shape, Some(judged)).await
             }
+            Step::HoldCrowd(shapes) => self.hold_crowd(shapes).await,
+            Step::EndCrowd(picks) => self.end_crowd(picks).await,
             Step::Check(shape) => {
                 let Some(key) = self.key(shape.account).await? else { return Ok(()) };
                 let (charge, _) = self.charge(&key, shape);

@@ -49,6 +49,13 @@ pub const REDIS_TRIES: u32 = 3;
 /// Commands under way on the one connection: as many as calls can be.
 pub const REDIS_IN_FLIGHT_MAX: usize = CONNECTIONS_MAX;
 
+/// Scripts of one kind for one tenant that are on their way at once from one instance; calls that come
+/// meanwhile share the next. With one there are the fewest scripts, and each takes all that has come.
+pub const REDIS_SCRIPTS_AT_ONCE: usize = 1;
+
+/// Calls that share a script, some microseconds each: Redis does nothing else meanwhile.
+pub const REDIS_CALLS_TOGETHER_MAX: usize = 64;
+
 /// For so long a record is believed at most without asking again. Who changes it tells so at once, and
 /// calls that cost something rely on neither.
 pub const REDIS_RECORD_AGE: Duration = Duration::from_secs(4);

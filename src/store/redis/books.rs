@@ -1,12 +1,13 @@
 //! The shared books as one instance sees them: the link, its memory, and how a script is run for a tenant.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use redis::{Script, cmd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::asked::{AskedEnd, AskedHold};
 use super::duties::sweep::Sweeping;
 use super::duties::unsent::Sending;
 use super::fit;
@@ -16,6 +17,7 @@ use super::link::{Failed, Link, RedisStanding, Reply};
 use super::loose_ends::LooseEnds;
 use super::memory::{Memory, Seen};
 use super::names::{self, Names};
+use super::together::Gathering;
 use super::tools::foreign::is_foreign;
 use super::{RedisClock, RedisOptions};
 use crate::model::audit::AuditEvent;
@@ -96,6 +98,11 @@ pub(super) struct Books {
     pub(super) is_told: AtomicBool,
     /// Calls whose end is not known.
     pub(super) loose_ends: LooseEnds,
+    /// Calls that go to Redis together.
+    pub(super) holds: Gathering<AskedHold>,
+    pub(super) ends: Gathering<AskedEnd>,
+    /// Itself, for tasks of its own.
+    pub(super) own: Weak<Self>,
     /// What may be sold while Redis is away.
     pub(super) leases: Option<Leases>,
 }
@@ -128,8 +135,9 @@ impl RedisStore {
         let seal_key = seal_key(&link, copy.seal().await?).await?;
         let leases = Leases::open(options.copy.as_deref(), options.reach.on_unavailable)?;
         let mark = copy.mark().await?;
-        let books = Arc::new(Books {
-            name: hex::encode(random::<8>()?),
+        let name = hex::encode(random::<8>()?);
+        let books = Arc::new_cyclic(|own| Books {
+            name,
             link,
             clock: options.clock,
             memory: Mutex::default(),
@@ -140,6 +148,9 @@ impl RedisStore {
             copying: tokio::sync::Mutex::default(),
             is_told: AtomicBool::new(false),
             loose_ends: LooseEnds::default(),
+            holds: Gathering::default(),
+            ends: Gathering::default(),
+            own: Weak::clone(own),
             leases,
         });
         books.copy.keep_seal(*seal_key.bytes()).await?;

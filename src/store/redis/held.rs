@@ -1,8 +1,8 @@
 //! Open holds as Redis has them: a record each, in a hash by call. They are in no journal before they end.
 
 use redis::Value;
-use serde_json::json;
 
+use super::asked::AskedEnd;
 use super::books::Books;
 use super::calls::call_text;
 use super::link::{Reply, text};
@@ -12,7 +12,6 @@ use super::records::lists::CHUNK;
 use crate::ledger::{Hold, Posting, ResolutionKind};
 use crate::model::ids::{AccountId, CallId, KeyId};
 use crate::model::time::Time;
-use crate::store::detail::calls_list;
 use crate::store::posting::PostingRow;
 use crate::store::{
     CallEnd, CallState, ExplainedCall, ExplainedItem, FoundCall, Settlement, Show, StoreError,
@@ -90,7 +89,7 @@ impl Record {
     }
 
     /// Its release because nobody has ended it.
-    pub(super) fn expiry(&self, places: &[usize]) -> String {
+    pub(super) fn expiry(&self) -> AskedEnd {
         let word = ResolutionKind::Expired.word();
         let ends = self.calls.iter().map(|(tool, price, _, _)| CallEnd {
             tool: tool.as_str().into(),
@@ -98,25 +97,9 @@ impl Record {
             charged: 0,
             outcome: word,
         });
-        let ends: Vec<CallEnd> = ends.collect();
-        let mut tail = String::from(",\"calls\":");
-        calls_list(&mut tail, &ends);
-        json!({
-            "call": call_text(&self.hold.call),
-            "kind": word,
-            "kept": self.hold.kept_by_release(),
-            "accounts": places,
-            "charged": 0,
-            "tail": tail,
-            "show": "-",
-        })
-        .to_string()
+        let (ends, kept): (Vec<CallEnd>, _) = (ends.collect(), self.hold.kept_by_release());
+        AskedEnd::release(self.hold.call, word, kept, &self.accounts, &ends)
     }
-}
-
-/// Since when a hold is held, from its record.
-pub(super) fn since(record: &str) -> Option<&str> {
-    record.split(' ').next()
 }
 
 /// The holds that the sweep names, and how many they are with those that cannot be read.

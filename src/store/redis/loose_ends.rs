@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::books::{Books, Run};
-use super::calls::{Asked, Which};
-use super::held;
-use super::link::{Failed, Reply};
+use super::asked::{Asked, AskedHold, Which};
+use super::books::Books;
+use super::link::Failed;
 use super::memory::OpenHold;
 use super::names::Names;
+use super::together::Answer;
 use crate::gate::Charge;
 use crate::ledger::ResolutionKind;
 use crate::model::bounds::{
@@ -135,36 +135,31 @@ impl Books {
     pub(super) async fn run_hold(
         &self,
         charge: &Charge,
-        keys: &[String],
+        mut ask: AskedHold,
         now: Time,
-        args: [&[u8]; 5],
-    ) -> Result<Reply, Failed> {
-        let [call, length, conditions, postings, record] = args;
+    ) -> Result<Answer, Failed> {
         let mut is_second = false;
         loop {
             let latest = self.latest();
-            let text = latest.map_or(0, Time::ms).to_string();
-            let args = [call, length, conditions, postings, record, text.as_bytes()];
+            ask.latest_ms = latest.map_or(0, Time::ms);
             let end =
                 |rightly| LooseEnd::Hold { charge: Box::new(charge.clone()), latest, rightly };
             let mut unheard = Unheard { books: self, end: || end(None), is_heard: false };
-            let (namespace, script) = (charge.namespace.as_str(), &self.link.scripts.hold);
-            let reply = self.try_run(Run { namespace, script, keys, now, args: &args }).await;
+            let reply = self.together(charge.namespace.as_str(), ask.clone(), now).await;
             unheard.is_heard = match &reply {
                 // The one whose answer was lost may come later, and then be held; but not after this moment.
-                Ok(reply) => !reply.is_repeated || matches!(&*reply.status, "held" | "late"),
+                Ok(reply) => !reply.is_repeated || matches!(reply.word(), "held" | "late"),
                 Err(failed) => !failed.may_be_done,
             };
             if let Ok(reply) = &reply
                 && reply.is_repeated
-                && reply.status == "held"
-                && let Some(since) = held::since(reply.text(0))
+                && reply.word() == "held"
             {
-                self.loose_ends.push(end(Some(since.to_owned())));
+                self.loose_ends.push(end(Some(reply.line(1).to_owned())));
             }
             match reply {
                 // The clocks differ more than was known. Now it is known.
-                Ok(reply) if reply.status == "late" && !is_second => is_second = true,
+                Ok(reply) if reply.word() == "late" && !is_second => is_second = true,
                 reply => return reply,
             }
         }
@@ -243,7 +238,7 @@ impl Books {
     async fn see_to(&self, end: &LooseEnd) -> Result<bool, StoreError> {
         match end {
             LooseEnd::Hold { charge, latest, rightly } => {
-                self.see_to_hold(charge, *latest, rightly.as_deref()).await
+                self.see_to_hold(charge, *latest, rightly.clone()).await
             }
             LooseEnd::Resumed { key, call, turn, latest } => {
                 self.see_to_resumed(key, *call, turn, *latest).await
@@ -257,7 +252,7 @@ impl Books {
         &self,
         charge: &Charge,
         latest: Option<Time>,
-        rightly: Option<&str>,
+        rightly: Option<String>,
     ) -> Result<bool, StoreError> {
         let nothing = vec![ItemEnd { paid: false, outcome: OUTCOME }; charge.items.len()];
         let release = settlement(charge, &nothing, Show::BALANCE);
@@ -289,7 +284,7 @@ impl Books {
             return Ok(is_last);
         }
         let (open, release) = (record.open(&namespace), record.release(key, OUTCOME));
-        let which = Which::InTurn(turn);
+        let which = Which::InTurn(turn.to_owned());
         self.end_one(&open, &release, which, self.present()).await.map(|_| true)
     }
 
@@ -306,7 +301,7 @@ impl Books {
             release.kept = kept;
         }
         let ended = self.end(&open, &release, None, self.present()).await?;
-        if ended.words.first().is_some_and(|word| word == "done") {
+        if ended.word() == "done" {
             self.memory().ended(&call, 0);
             return Ok(true);
         }

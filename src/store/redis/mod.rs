@@ -7,6 +7,7 @@
 //! a moment; a hold says which revisions it was judged by, and the script refuses it if one is old.
 
 mod answers;
+mod asked;
 mod books;
 mod calls;
 mod counters;
@@ -27,6 +28,7 @@ mod records;
 mod runs;
 mod store;
 mod texts;
+mod together;
 mod tools;
 
 use std::path::PathBuf;

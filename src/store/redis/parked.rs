@@ -3,8 +3,9 @@
 use redis::cmd;
 use serde_json::json;
 
+use super::asked::shown_field;
 use super::books::{Books, Run, random};
-use super::calls::{call_text, late, shown_field};
+use super::calls::{call_text, late};
 use super::counters;
 use super::held::Record;
 use super::link::{Failed, Reply};

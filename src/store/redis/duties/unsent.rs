@@ -244,11 +244,11 @@ impl Books {
             sending.lost = sending.lost.saturating_add(missing(&place, first));
         }
         let mut queue = VecDeque::new();
-        for entry in &rows {
-            let (id, _) = entry;
-            let sent = if place.id == *id { place.part.unwrap_or(0) } else { 0 };
+        for entry in rows {
+            let id = entry.0.clone();
+            let sent = if place.id == id { place.part.unwrap_or(0) } else { 0 };
             let events = match Row::read_or_tell(journal, entry) {
-                Some(row) => self.events(journal, namespace, id, &row).await?,
+                Some(row) => self.events(journal, namespace, &id, &row).await?,
                 None => Vec::new(),
             };
             let count = events.len();
@@ -258,7 +258,7 @@ impl Books {
                 let place = Place { id: id.clone(), part };
                 queue.push_back(Waiting { journal: journal.to_owned(), place, at, event });
             }
-            place = Place { id: id.clone(), part: None };
+            place = Place { id, part: None };
         }
         sending.read.insert(journal.to_owned(), place);
         Ok(queue)

@@ -121,15 +121,15 @@ impl Books {
         }
         loop {
             let next = self.next_entries(&journal, before.as_ref(), up_to).await?;
-            let (Some(first), Some((newest, _))) = (next.entries.first(), next.entries.last())
-            else {
+            let Some(newest) = next.entries.last().map(|(id, _)| id.clone()) else {
                 return Ok(());
             };
             let mut since = before.as_ref().and_then(|before| before.since);
             if next.is_behind_gap {
-                since = Row::read(first).map(|row| row.at).max(since);
+                let first = next.entries.first();
+                since = first.and_then(Row::read).map(|row| row.at).max(since);
                 tracing::warn!(
-                    target: "store", %journal, first = %first.0,
+                    target: "store", %journal, first = first.map_or("", |(id, _)| id),
                     "rows left Redis before this instance had copied them; reports say from when on they are complete"
                 );
                 if !namespace.is_empty() {
@@ -138,7 +138,7 @@ impl Books {
             }
             let now = Followed { epoch: epoch.to_owned(), last: newest.clone(), since };
             let read = |entry| Row::read_or_tell(&journal, entry);
-            let rows: Vec<Row> = next.entries.iter().filter_map(read).collect();
+            let rows: Vec<Row> = next.entries.into_iter().filter_map(read).collect();
             if let Some(at) = rows.iter().map(|row| row.at).max() {
                 // Reports end with the present, and what has been copied is not after it.
                 self.memory().saw_time(at);
@@ -148,7 +148,7 @@ impl Books {
             let rows = (rows, told);
             let is_ours = self.copy.append(journal.clone(), before, now.clone(), rows).await?;
             if is_ours && !namespace.is_empty() {
-                self.saw_row(namespace, epoch, (number(newest).unwrap_or(0), &mark));
+                self.saw_row(namespace, epoch, (number(&newest).unwrap_or(0), &mark));
             }
             if next.is_all || !is_ours {
                 return Ok(());

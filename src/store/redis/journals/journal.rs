@@ -42,31 +42,55 @@ pub(in crate::store::redis) struct Row {
 }
 
 impl Row {
-    pub(in crate::store::redis) fn read((id, fields): &Entry) -> Option<Self> {
-        let field = |name: &str| {
-            let found = fields.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.clone())
-        };
-        Some(Self {
+    pub(in crate::store::redis) fn read(entry: &Entry) -> Option<Self> {
+        let (id, fields) = entry;
+        Self::of(id, fields.clone())
+    }
+
+    /// The row that an entry is; every call has one, so nothing in it is copied.
+    fn of(id: &str, fields: Vec<(String, String)>) -> Option<Self> {
+        let (mut at, mut amount, mut kind, mut detail) = (None, None, None, None);
+        let mut row = Self {
             number: id.split('-').next()?.parse().ok()?,
-            at: Time::from_ms(field("at")?.parse().ok()?),
-            kind: field("kind")?,
-            call: field("call").unwrap_or_default(),
-            account: AccountId::new(&field("account").unwrap_or_default()),
-            amount: field("amount")?.parse().ok()?,
-            detail: field("detail")?,
-            labels: field("labels").unwrap_or_default(),
-            balance: field("balance").unwrap_or_default(),
-            more: field("more").unwrap_or_default(),
-            mark: field("mark").unwrap_or_default(),
-        })
+            at: Time::ZERO,
+            kind: String::new(),
+            call: String::new(),
+            account: AccountId::new(""),
+            amount: 0,
+            detail: String::new(),
+            labels: String::new(),
+            balance: String::new(),
+            more: String::new(),
+            mark: String::new(),
+        };
+        for (name, value) in fields {
+            match name.as_str() {
+                "at" => at = value.parse().ok(),
+                "amount" => amount = value.parse().ok(),
+                "kind" => kind = Some(value),
+                "detail" => detail = Some(value),
+                "account" => row.account = AccountId::new(&value),
+                "call" => row.call = value,
+                "labels" => row.labels = value,
+                "balance" => row.balance = value,
+                "more" => row.more = value,
+                "mark" => row.mark = value,
+                _ => {}
+            }
+        }
+        (row.at, row.amount) = (Time::from_ms(at?), amount?);
+        (row.kind, row.detail) = (kind?, detail?);
+        Some(row)
     }
 
     /// The same; one that is none is told to the operator and passed over.
-    pub(in crate::store::redis) fn read_or_tell(journal: &str, entry: &Entry) -> Option<Self> {
-        let row = Self::read(entry);
+    pub(in crate::store::redis) fn read_or_tell(
+        journal: &str,
+        (id, fields): Entry,
+    ) -> Option<Self> {
+        let row = Self::of(&id, fields);
         if row.is_none() {
-            tracing::error!(target: "store", %journal, row = %entry.0, "a row cannot be read");
+            tracing::error!(target: "store", %journal, row = %id, "a row cannot be read");
         }
         row
     }

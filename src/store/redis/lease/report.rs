@@ -4,8 +4,8 @@ use redis::cmd;
 use serde_json::{Value, json};
 
 use super::super::books::Books;
-use super::super::calls::results;
 use super::super::names::Names;
+use super::super::together;
 use super::file::{Row, Unreported};
 use super::tend::Away;
 use super::terms::accounts_of;
@@ -122,8 +122,8 @@ impl Books {
         args.extend(answers);
         let script = &self.link.scripts.report;
         let reply = self.run(&lease.namespace, script, &keys, now, &args).await?;
-        for (row, result) in rows.iter().zip(results(&reply)) {
-            let word = result.first().map_or("", String::as_str);
+        for (row, answer) in rows.iter().zip(together::answers(reply)) {
+            let word = answer.word();
             if !matches!(word, "done" | "ended") {
                 tracing::error!(
                     target: "store", row = %row.text, %word, "a call sold from a lease is not booked"

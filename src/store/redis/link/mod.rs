@@ -57,7 +57,7 @@ pub(super) struct Link {
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failed {
     pub(super) error: StoreError,
     /// It was sent, and may have been done.

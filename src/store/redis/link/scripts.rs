@@ -19,9 +19,16 @@ pub(in crate::store::redis) struct Scripts {
 
 const COMMON: &str = include_str!("../lua/common.lua");
 
-/// At its limit of memory Redis refuses a script with this first line before it runs, not half way.
+/// At its limit of memory Redis refuses a script with this first line before it runs, not half way. What only
+/// people read stays here; every line keeps its number, for errors.
 fn script(own: &str) -> Script {
-    Script::new(&format!("#!lua\n{COMMON}\n{own}"))
+    let mut text = String::from("#!lua\n");
+    for line in COMMON.lines().chain(own.lines()) {
+        let line = line.trim_start();
+        text.push_str(if line.starts_with("--") { "" } else { line });
+        text.push('\n');
+    }
+    Script::new(&text)
 }
 
 impl Scripts {

@@ -31,13 +31,13 @@ if clock == 0 then
   local time = call('TIME')
   clock = time[1] * 1000 + floor(time[2] / 1000)
 end
-local now = max(clock, tonumber(meta[1] or 0))
-
 -- The last moment seen, as it is kept.
 local saved = tonumber(meta[1] or 0)
+local now = max(clock, saved)
+local now_text = whole(now)
 
 local function reply(status, ...)
-  return { status, whole(now), whole(saved), whole(seq) .. ' ' .. mark, epoch, ... }
+  return { status, now_text, whole(saved), whole(seq) .. ' ' .. mark, epoch, ... }
 end
 
 -- Is the row that the caller has seen another one now? Others may have gone on from where Redis came back.
@@ -60,7 +60,7 @@ local function has_lost()
   local number, known = match(ARGV[3], '^(%d+) ?(%x*)$')
   number = tonumber(number)
   if seq < number or (known ~= '' and is_other_row(number, known)) then
-    call('HSET', KEYS[1], 'lost', whole(now))
+    call('HSET', KEYS[1], 'lost', now_text)
     return true
   end
   return false
@@ -72,15 +72,19 @@ end
 
 local function save_time()
   saved = now
-  call('HSET', KEYS[1], 'now', whole(now), 'seq', whole(seq), 'mark', mark)
+  call('HSET', KEYS[1], 'now', now_text, 'seq', whole(seq), 'mark', mark)
 end
 
--- Appends a row to the journal. Its id is its number, so that a gap shows; its mark follows from all rows
--- before it, so that another history shows.
-local function journal(key, most, ...)
+-- Appends a row to the journal. Its id is its number, so that a gap shows; its mark follows from `what`, which
+-- tells it from any other, and from all rows before it, so that another history shows.
+local function append(key, most, what, ...)
   seq = seq + 1
-  mark = sub(redis.sha1hex(mark .. whole(now) .. table.concat({ ... }, ' ')), 1, 12)
-  call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', whole(now), 'mark', mark, ...)
+  mark = sub(redis.sha1hex(mark .. now_text .. what), 1, 12)
+  call('XADD', key, 'MAXLEN', '~', most, whole(seq) .. '-0', 'at', now_text, 'mark', mark, ...)
+end
+
+local function journal(key, most, ...)
+  append(key, most, table.concat({ ... }, ' '), ...)
 end
 
 -- The UTC month of a moment, counted from January of year 0.
@@ -223,33 +227,42 @@ local function write_counter(cell)
 end
 
 -- Postings are `["counter@window", amount]` or `["counter@window", amount, place]`, as in the journal;
--- a `!` at the end says that a release leaves the amount. The counters of each account are read at once.
-local function cells_of(postings, key_at)
-  local accounts, cells = {}, {}
+-- a `!` at the end says that a release leaves the amount. The counters of each account are read at once, and
+-- those not again that `accounts` has already, by their keys.
+local function cells_of(postings, key_at, accounts)
+  accounts = accounts or {}
+  local cells, unread = {}, {}
   for index, posting in ipairs(postings) do
-    local place = posting[3] or 0
+    local key = key_at(posting[3] or 0)
     local field = posting[1]
     if byte(field, -1) == 33 then
       field = sub(field, 1, -2)
     end
-    local account = accounts[place]
+    local account = accounts[key]
     if not account then
-      account = { key = key_at(place), fields = {}, cells = {} }
-      accounts[place] = account
+      account = { key = key, cells = {} }
+      accounts[key] = account
     end
-    if not account.cells[field] then
-      account.cells[field] = true
-      account.fields[#account.fields + 1] = field
+    if account.cells[field] == nil then
+      account.cells[field] = false
+      local fields = unread[account]
+      if not fields then
+        fields = {}
+        unread[account] = fields
+      end
+      fields[#fields + 1] = field
     end
     cells[index] = { account = account, field = field, amount = posting[2] }
   end
-  for _, account in pairs(accounts) do
-    local found = call('HMGET', account.key, 'rev', 'held', 'last', 'leased', unpack(account.fields))
-    account.rev = found[1] or nil
-    account.held, account.last = tonumber(found[2] or 0), tonumber(found[3] or 0)
-    -- What instances may use up on their own, by counter; mostly nothing.
-    account.leased = found[4] and cjson.decode(found[4]) or {}
-    for index, field in ipairs(account.fields) do
+  for account, fields in pairs(unread) do
+    local found = call('HMGET', account.key, 'rev', 'held', 'last', 'leased', unpack(fields))
+    if account.rev == nil then
+      account.rev = found[1]
+      account.held, account.last = tonumber(found[2] or 0), tonumber(found[3] or 0)
+      -- What instances may use up on their own, by counter; mostly nothing.
+      account.leased = found[4] and cjson.decode(found[4]) or {}
+    end
+    for index, field in ipairs(fields) do
       local cell = read_counter(field, found[index + 4] or nil)
       cell.leased = tonumber(account.leased[field] or 0)
       account.cells[field] = cell
@@ -261,13 +274,13 @@ local function cells_of(postings, key_at)
   return cells, accounts
 end
 
--- Has a record changed since it was judged? Accounts begin with the fourth key.
+-- Has a record changed since it was judged?
 local function is_stale(revs, accounts)
   for _, expected in ipairs(revs) do
     -- Only a tenant may have no record.
     local key, rev = expected[1], meta[4] or '0'
     if key > 1 then
-      local account = accounts[key - 4]
+      local account = accounts[KEYS[key]]
       rev = account and account.rev or call('HGET', KEYS[key], 'rev')
     end
     if rev ~= expected[2] then

@@ -20,9 +20,11 @@ local own = tonumber(call('HGET', KEYS[4], 'parked') or 0)
 if deed == 'park' and (parked >= tonumber(ARGV[9]) or own >= tonumber(ARGV[10])) then
   return reply('full')
 end
-save_time()
 local record = call('HGET', KEYS[2], id)
 if not record then
+  if deed == 'park' then
+    save_time()
+  end
   return reply('ended')
 end
 local at, deadline, turn, waits, rest =
@@ -31,21 +33,21 @@ local is_payer = sub(rest, 1, #payer + 2) == '\n' .. payer .. '\n'
 -- Whoever did not hear the answer asks again with the same words.
 local is_own = turn == ARGV[12]
 local is_again = is_own and waits == (deed == 'park' and state or '')
-local fits = waits == (deed == 'resume' and state or '') and (deed == 'resume' or is_own)
-if now >= tonumber(deadline) or not is_payer or not (is_again or fits) then
-  return reply('ended')
-end
+local waits_for = deed == 'resume' and state or ''
+local fits = is_payer and (is_again or (waits == waits_for and (is_own or deed == 'resume')))
 if deed == 'resume' then
-  for _, expected in ipairs(is_again and {} or cjson.decode(ARGV[14])) do
-    local key, rev = expected[1], meta[4] or '0'
-    if key > 1 then
-      rev = call('HGET', KEYS[key], 'rev')
-    end
-    if rev ~= expected[2] then
-      return reply('stale')
-    end
+  -- Who asks for what does not wait is not taken notice of.
+  if not fits then
+    return reply('ended')
+  end
+  if not is_again and is_stale(cjson.decode(ARGV[14]), {}) then
+    return reply('stale')
   end
   turn = ARGV[12]
+end
+save_time()
+if not fits or now >= tonumber(deadline) then
+  return reply('ended')
 end
 local till = deed == 'park' and tonumber(ARGV[8]) or max(0, now + tonumber(ARGV[8]))
 local step = deed == 'park' and 1 or -1

@@ -16,7 +16,7 @@ local function make_free(one)
   if lease.state ~= 'settled' then
     return
   end
-  for index, posting in ipairs(one.postings) do
+  for index, posting in ipairs(one.terms.postings) do
     one.kept[index] = byte(posting[1], -1) == 33 and posting[2] or 0
   end
   if one.kind == 'capture' then
@@ -27,10 +27,8 @@ end
 -- Counts what stays of a call where it happened. Its credits are those of the lease; what the lease has not
 -- comes from the balance, because the customer was served.
 local function book(one)
-  local is_whole = true
   local stays = {}
-  for index, posting in ipairs(one.postings) do
-    is_whole = is_whole and one.kept[index] == posting[2]
+  for index, posting in ipairs(one.terms.postings) do
     stays[index] = { posting[1], one.kept[index], posting[3] or 0 }
   end
   local cells, accounts = cells_of(stays, function(place) return KEYS[one.accounts[place + 1]] end)
@@ -45,14 +43,13 @@ local function book(one)
     end
     posting.cell.asked = posting.cell.asked + amount
   end
-  local at = min(one.at, now)
+  local at = min(tonumber(one.at), now)
   apply(accounts, at)
   for _, account in pairs(accounts) do
     account.last = max(account.last, at)
   end
   write_accounts(accounts)
   lease.reported = whole(one.number)
-  return is_whole
 end
 
 local function save_lease()
