@@ -79,7 +79,7 @@ pub struct RepairFlags {
 /// `paygate ledger leases`.
 #[derive(Debug, Clone, Args)]
 pub struct LeasesFlags {
-    /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
+    /// Redis that keeps the books: redis://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", value_parser = place)]
     pub redis: SecretString,
 }
@@ -90,7 +90,7 @@ pub struct SettleLeaseFlags {
     /// Which lease, as `paygate ledger leases` names it
     #[arg(value_name = "LEASE")]
     pub lease: String,
-    /// Redis that keeps the books: redis://[user][:password@]host[:port][/database]
+    /// Redis that keeps the books: redis://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", value_parser = place)]
     pub redis: SecretString,
     /// Its credits were spent
