@@ -3,6 +3,7 @@
 #[path = "crowd.rs"]
 mod crowd;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(crate) struct World {
     pub(crate) keys: Vec<KeyId>,
     pub(crate) team: TeamId,
     opened: Vec<Opened>,
+    /// Idempotency keys whose answers were kept.
+    kept: HashSet<(usize, u8)>,
     next: u8,
     instances: u32,
 }
@@ -134,7 +137,19 @@ impl World {
         }
         let url = server.url();
         let (opened, next, instances) = (Vec::new(), 0, 0);
-        Self { url, dir, local, redis, clock, keys, team, opened, next, instances }
+        Self {
+            url,
+            dir,
+            local,
+            redis,
+            clock,
+            keys,
+            team,
+            opened,
+            kept: HashSet::new(),
+            next,
+            instances,
+        }
     }
 
     /// Is there a hold that waits?
@@ -180,7 +195,13 @@ impl World {
             Step::Resume { pick, lasts_ms } => self.resume(*pick, *lasts_ms).await,
             Step::Keep { pick, id } => {
                 let Some(index) = self.pick(*pick, |call| !call.ended) else { return Ok(()) };
-                let once = once_of(&self.keys[self.opened[index].key], *id);
+                let key = self.opened[index].key;
+                // The instance sees to it that a request runs once; only books of several instances, which
+                // cannot rely on that, look again: `what_ran_twice_is_paid_once`.
+                if !self.kept.insert((key, *id)) {
+                    return Ok(());
+                }
+                let once = once_of(&self.keys[key], *id);
                 let answer = Some(format!("\"{id}\n\"").into_bytes());
                 let keep = Keep { once, answer, ttl: Duration::from_secs(90) };
                 self.end(*pick, ResolutionKind::Captured, |_| true, Some(keep)).await
