@@ -152,6 +152,21 @@ impl World {
         }
     }
 
+    /// Ends a call whose answer is kept.
+    async fn keep(&mut self, pick: usize, id: u8) -> Checked {
+        let Some(index) = self.pick(pick, |call| !call.ended) else { return Ok(()) };
+        let key = self.opened[index].key;
+        // The instance sees to it that a request runs once; only books of several instances, which
+        // cannot rely on that, look again: `what_ran_twice_is_paid_once`.
+        if !self.kept.insert((key, id)) {
+            return Ok(());
+        }
+        let once = once_of(&self.keys[key], id);
+        let answer = Some(format!("\"{id}\n\"").into_bytes());
+        let keep = Keep { once, answer, ttl: Duration::from_secs(90) };
+        self.end(pick, ResolutionKind::Captured, |_| true, Some(keep)).await
+    }
+
     /// Is there a hold that waits?
     pub(crate) fn waits(&self) -> bool {
         self.opened.iter().any(|call| call.is_parked && !call.ended)
@@ -193,19 +208,7 @@ impl World {
             Step::Once { key, id, amount } => self.once(*key, *id, *amount).await,
             Step::Park { pick, lasts_ms } => self.park(*pick, *lasts_ms).await,
             Step::Resume { pick, lasts_ms } => self.resume(*pick, *lasts_ms).await,
-            Step::Keep { pick, id } => {
-                let Some(index) = self.pick(*pick, |call| !call.ended) else { return Ok(()) };
-                let key = self.opened[index].key;
-                // The instance sees to it that a request runs once; only books of several instances, which
-                // cannot rely on that, look again: `what_ran_twice_is_paid_once`.
-                if !self.kept.insert((key, *id)) {
-                    return Ok(());
-                }
-                let once = once_of(&self.keys[key], *id);
-                let answer = Some(format!("\"{id}\n\"").into_bytes());
-                let keep = Keep { once, answer, ttl: Duration::from_secs(90) };
-                self.end(*pick, ResolutionKind::Captured, |_| true, Some(keep)).await
-            }
+            Step::Keep { pick, id } => self.keep(*pick, *id).await,
             Step::Recall { key, id } => {
                 let once = once_of(&self.keys[*key], *id);
                 let (key, at) = (&self.keys[*key], self.at());
