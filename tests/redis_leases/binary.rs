@@ -54,6 +54,52 @@ fn paygate_sells_through_an_outage_and_says_so() {
 }
 
 #[test]
+fn a_key_is_sold_to_although_nothing_was_heard_for_a_while_or_news_of_it_came() {
+    type Event = fn(&RedisServer, &Paygate, &str);
+    let events: [Event; 2] = [
+        |redis, paygate, _| {
+            let subscriber = || redis.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+            let id = |list: &str| list.split(' ').next().unwrap().to_owned();
+            let before = id(&subscriber());
+            redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            // What it has forgotten or doubts, it has when it hears again.
+            eventually("it subscribes again", || {
+                let list = subscriber();
+                !list.is_empty() && id(&list) != before && hears(paygate)
+            });
+        },
+        |redis, _, id| {
+            let before = asked_for_records(redis);
+            redis.cli(&["PUBLISH", "pg:news", &format!("key default {id}")]);
+            eventually("the record was read", || asked_for_records(redis) > before);
+        },
+    ];
+    for event in events {
+        let redis = RedisServer::start();
+        let config = json!({ "redisUrl": redis.url(), "redis": { "onUnavailable": "lease" } });
+        let paygate = Setup::new().config(config).without_child_log().start();
+        let (key, id) = paygate.create_key(&json!({"name": "buyer", "credits": 100}));
+        assert!(was_sold(&paygate.call(&key, "instant", &json!({}))));
+        eventually("a quarter is on lease", || leased(&paygate) == 24 && hears(&paygate));
+        event(&redis, &paygate, &id);
+        redis.freeze();
+        eventually("it sells", || was_sold(&paygate.call(&key, "instant", &json!({}))));
+    }
+}
+
+fn hears(paygate: &Paygate) -> bool {
+    paygate.get("/health").json()["redis"]["pubsub"] == true
+}
+
+/// How often fields of a hash were read, by whoever.
+fn asked_for_records(redis: &RedisServer) -> u64 {
+    let stats = redis.cli(&["INFO", "commandstats"]);
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_hmget:")).unwrap_or_default();
+    let calls = line.split("calls=").nth(1).and_then(|rest| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[test]
 fn an_operator_lists_and_settles_leases() {
     let redis = RedisServer::start();
     let url = redis.url();

@@ -157,7 +157,7 @@ pub(super) struct AskedHold {
 
 impl AskedHold {
     /// What the script is given for all of them.
-    pub(super) fn given(names: &Names, holds: &[Self]) -> Given {
+    pub(super) fn for_all(names: &Names, holds: &[Self]) -> Given {
         let mut places = Places::from(4);
         let (mut kinds, mut args): (Vec<&Asked>, _) = (Vec::new(), vec![Vec::new()]);
         let mut calls = Vec::with_capacity(holds.len().saturating_mul(4));
@@ -315,7 +315,7 @@ impl AskedEnd {
     }
 
     /// What the script is given for all of them.
-    pub(super) fn given(names: &Names, ends: &[Self]) -> Given {
+    pub(super) fn for_all(names: &Names, ends: &[Self]) -> Given {
         let mut places = Places::from(6);
         let mut args = vec![REDIS_JOURNAL_ROWS_MAX.to_string().into_bytes(), Vec::new()];
         // The last one that others may be like.

@@ -106,7 +106,7 @@ impl Books {
         let asked = Arc::new(Asked::of(charge).whatever_records());
         let ask = AskedHold { call: charge.call, length_ms: 0, latest_ms: 0, asked };
         let namespace = charge.namespace.as_str();
-        let Given { keys, args } = AskedHold::given(&Names::of(namespace), &[ask]);
+        let Given { keys, args } = AskedHold::for_all(&Names::of(namespace), &[ask]);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let reply = self.run(namespace, &self.link.scripts.check, &keys, now, &args).await?;
         let answer = answers(reply).into_iter().next();
@@ -234,7 +234,7 @@ impl Books {
 
     /// A tenant's ledger time, as Redis has it now.
     pub(super) async fn ledger_time(&self, namespace: &str) -> Result<Time, StoreError> {
-        let Given { keys, args } = AskedEnd::given(&Names::of(namespace), &[]);
+        let Given { keys, args } = AskedEnd::for_all(&Names::of(namespace), &[]);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let script = &self.link.scripts.resolve;
         Ok(self.run(namespace, script, &keys, self.present(), &args).await?.now)
@@ -314,7 +314,7 @@ impl Books {
             return Ok(0);
         }
         let ends: Vec<AskedEnd> = late.iter().map(Record::expiry).collect();
-        let Given { keys, args } = AskedEnd::given(names, &ends);
+        let Given { keys, args } = AskedEnd::for_all(names, &ends);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let reply = self.run(namespace, &self.link.scripts.resolve, &keys, now, &args).await?;
         let (answers, mut count) = (answers(reply), 0_usize);

@@ -50,7 +50,8 @@ pub(super) struct AskedAt(u64);
 #[derive(Debug)]
 struct Copied {
     key: Arc<Key>,
-    read: Instant,
+    /// `None` if something may have changed it since.
+    read: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -128,7 +129,8 @@ impl Memory {
 
     /// The copy of a key, if it is young enough.
     pub(super) fn key(&self, id: &KeyId) -> Option<Arc<Key>> {
-        let copied = self.keys.get(id).filter(|copied| copied.read.elapsed() < REDIS_RECORD_AGE)?;
+        let copied = self.keys.get(id)?;
+        copied.read.filter(|read| read.elapsed() < REDIS_RECORD_AGE)?;
         Some(Arc::clone(&copied.key))
     }
 
@@ -137,7 +139,7 @@ impl Memory {
         self.key(self.digests.get(digest)?)
     }
 
-    /// The copy of a key, however old: for what costs nothing, while Redis is away.
+    /// The copy of a key, however old: while Redis is away, for what costs nothing and for what is on lease.
     pub(super) fn last_known(&self, id: &KeyId) -> Option<Arc<Key>> {
         self.keys.get(id).map(|copied| Arc::clone(&copied.key))
     }
@@ -147,10 +149,10 @@ impl Memory {
         self.last_known(self.digests.get(digest)?)
     }
 
-    /// Keeps a copy of a key, unless something was forgotten since it was asked for.
-    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: AskedAt) {
+    /// Keeps a copy of a key, unless something was forgotten since it was asked for; was it kept?
+    pub(super) fn put_key(&mut self, key: &Arc<Key>, asked: AskedAt) -> bool {
         if asked != self.asked() {
-            return;
+            return false;
         }
         if self.keys.len() >= REDIS_KEYS_CACHED_MAX {
             self.keys.clear();
@@ -164,21 +166,23 @@ impl Memory {
             self.digests.insert(digest, key.id.clone());
         }
         self.places.insert(key.id.clone(), key.namespace.as_str().into());
-        let copied = Copied { key: Arc::clone(key), read: Instant::now() };
+        let copied = Copied { key: Arc::clone(key), read: Some(Instant::now()) };
         self.keys.insert(key.id.clone(), copied);
+        true
     }
 
-    /// The copy of a key is not believed any more, nor one that is on its way.
-    pub(super) fn forget_key(&mut self, id: &KeyId) {
+    /// The copy of a key is not believed any more, nor one that is on its way; was there one?
+    pub(super) fn forget_key(&mut self, id: &KeyId) -> bool {
         self.forgotten = self.forgotten.wrapping_add(1);
-        self.drop_key(id);
+        self.drop_key(id)
     }
 
-    /// The same for all keys.
-    pub(super) fn forget_keys(&mut self) {
+    /// All keys are read before they are believed again. Until that can be done they are the last known.
+    pub(super) fn doubt_keys(&mut self) {
         self.forgotten = self.forgotten.wrapping_add(1);
-        self.keys.clear();
-        self.digests.clear();
+        for copied in self.keys.values_mut() {
+            copied.read = None;
+        }
     }
 
     /// A moment before something is asked for that is to be kept.
@@ -279,18 +283,21 @@ impl Memory {
         self.tokens.len() < before
     }
 
-    fn drop_key(&mut self, id: &KeyId) {
-        let Some(copied) = self.keys.remove(id) else { return };
+    fn drop_key(&mut self, id: &KeyId) -> bool {
+        let Some(copied) = self.keys.remove(id) else { return false };
         for digest in [Some(copied.key.digest), copied.key.old.map(|old| old.digest)] {
             if let Some(digest) = digest.filter(|digest| self.digests.get(digest) == Some(id)) {
                 self.digests.remove(&digest);
             }
         }
+        true
     }
 
     /// Believes no record that was read before.
     pub(super) fn forget_records(&mut self) {
-        self.forget_keys();
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.keys.clear();
+        self.digests.clear();
         // The next look at the lists reads all of them again.
         self.changes = -1;
     }

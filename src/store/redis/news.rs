@@ -1,7 +1,7 @@
 //! What instances tell each other: which record has changed. Whoever changes one tells it from within the
 //! script that does.
 //!
-//! Nobody who is not there is told later. So an instance that begins to hear forgets all copies first;
+//! Nobody who is not there is told later. So an instance that begins to hear doubts all copies first;
 //! it listens for an echo of its own, which goes the same way as all news; and what it has not heard of
 //! in spite of all is old after some seconds, or refused by its revision where it costs something.
 
@@ -102,7 +102,7 @@ impl Books {
         subscribe(&mut sink, &[names::NEWS, &own]).await?;
         // Nothing is missed from here on; what was changed before may be anything.
         self.read_lists().await?;
-        self.memory().forget_keys();
+        self.memory().doubt_keys();
         let echo = Notify::new();
         tokio::select! {
             ended = self.hear_from(&mut stream, &own, &echo) => ended,
@@ -131,7 +131,10 @@ impl Books {
         let text: String = message.get_payload().unwrap_or_default();
         match News::read(&text) {
             Some(News::Key(namespace, id)) => {
-                self.memory().forget_key(&id);
+                // One that is in use here is read at once: if Redis goes now, it may be sold to from its lease.
+                if self.memory().forget_key(&id) {
+                    self.fresh_key(&id).await?;
+                }
                 self.learn_tenant(&namespace).await?;
             }
             Some(News::Team(namespace, id)) => {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::Value;
+use redis::{Script, Value};
 use tokio::sync::oneshot;
 
 use super::RedisClock;
@@ -58,13 +58,26 @@ pub(super) trait Gathers: Send + Sync + Sized + 'static {
     /// Where they gather.
     fn lines(books: &Books) -> &Gathering<Self>;
 
+    /// The script that they are asked by.
+    fn script(books: &Books) -> &Script;
+
+    /// What the script is given for all of them.
+    fn given(names: &Names, asks: &[Self]) -> Given;
+
     /// Asks for all of them; an answer for each.
     fn send(
         books: &Books,
         namespace: &str,
         now: Time,
         asks: &[Self],
-    ) -> impl Future<Output = Result<Vec<Answer>, Failed>> + Send;
+    ) -> impl Future<Output = Result<Vec<Answer>, Failed>> + Send {
+        async move {
+            let Given { keys, args } = Self::given(&Names::of(namespace), asks);
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            let run = Run { namespace, script: Self::script(books), keys: &keys, now, args: &args };
+            books.try_run(run).await.map(answers)
+        }
+    }
 }
 
 impl Gathers for AskedHold {
@@ -72,16 +85,12 @@ impl Gathers for AskedHold {
         &books.holds
     }
 
-    async fn send(
-        books: &Books,
-        namespace: &str,
-        now: Time,
-        asks: &[Self],
-    ) -> Result<Vec<Answer>, Failed> {
-        let Given { keys, args } = Self::given(&Names::of(namespace), asks);
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        let script = &books.link.scripts.hold;
-        books.try_run(Run { namespace, script, keys: &keys, now, args: &args }).await.map(answers)
+    fn script(books: &Books) -> &Script {
+        &books.link.scripts.hold
+    }
+
+    fn given(names: &Names, asks: &[Self]) -> Given {
+        Self::for_all(names, asks)
     }
 }
 
@@ -90,16 +99,12 @@ impl Gathers for AskedEnd {
         &books.ends
     }
 
-    async fn send(
-        books: &Books,
-        namespace: &str,
-        now: Time,
-        asks: &[Self],
-    ) -> Result<Vec<Answer>, Failed> {
-        let Given { keys, args } = Self::given(&Names::of(namespace), asks);
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        let script = &books.link.scripts.resolve;
-        books.try_run(Run { namespace, script, keys: &keys, now, args: &args }).await.map(answers)
+    fn script(books: &Books) -> &Script {
+        &books.link.scripts.resolve
+    }
+
+    fn given(names: &Names, asks: &[Self]) -> Given {
+        Self::for_all(names, asks)
     }
 }
 

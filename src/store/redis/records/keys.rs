@@ -117,16 +117,20 @@ impl Books {
         let Some(namespace) = self.place_of(id).await? else { return Ok(None) };
         let mut get = cmd("HMGET");
         get.arg(Names::of(&namespace).account(&id.account())).arg(&FIELDS);
-        let asked = self.memory().asked();
-        let fields: Vec<Option<String>> = self.link.ask(&get).await?;
-        let key = read(id, &namespace, &fields)?.map(Arc::new);
+        let mut key = None;
+        // What was read while there was news may be older than that, and is not kept.
+        for _ in 0..REDIS_CONFLICT_TRIES {
+            let asked = self.memory().asked();
+            let fields: Vec<Option<String>> = self.link.ask(&get).await?;
+            key = read(id, &namespace, &fields)?.map(Arc::new);
+            let Some(key) = &key else { break };
+            if self.memory().put_key(key, asked) {
+                break;
+            }
+        }
         if key.is_none() {
             self.expect_gone(&namespace, id).await?;
-        }
-        let mut memory = self.memory();
-        match &key {
-            Some(key) => memory.put_key(key, asked),
-            None => memory.forget_key(id),
+            self.memory().forget_key(id);
         }
         Ok(key)
     }
