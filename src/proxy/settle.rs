@@ -170,17 +170,7 @@ mod tests {
         }
         let whole = Terms { refund_on_failure: true, may_ask_for_more: false };
         assert!(end_of(&input, whole).paid, "there it is the result");
-        for failure in [
-            Failure::Timeout,
-            Failure::Exited,
-            Failure::Unavailable,
-            Failure::Malformed,
-            Failure::Task,
-            Failure::TooLarge,
-            Failure::Busy,
-            Failure::Cancelled,
-            Failure::Ours,
-        ] {
+        for failure in Failure::ALL {
             for refund_on_failure in [true, false] {
                 let terms = Terms { refund_on_failure, may_ask_for_more: false };
                 let end = end_of(&Err(failure), terms);

@@ -67,6 +67,20 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Each of them.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Timeout,
+        Self::Exited,
+        Self::Unavailable,
+        Self::Malformed,
+        Self::Task,
+        Self::TooLarge,
+        Self::Busy,
+        Self::Cancelled,
+        Self::Ours,
+    ];
+
     /// The fixed word for answers, usage rows and metrics.
     pub fn reason(self) -> &'static str {
         match self {

@@ -287,19 +287,8 @@ mod tests {
 
     #[test]
     fn whatever_a_call_can_end_with_can_be_asked_for() {
-        let failures = [
-            Failure::Timeout,
-            Failure::Exited,
-            Failure::Unavailable,
-            Failure::Malformed,
-            Failure::Task,
-            Failure::TooLarge,
-            Failure::Busy,
-            Failure::Cancelled,
-            Failure::Ours,
-        ];
         let ended_by_us = [ResolutionKind::Expired, ResolutionKind::Recovered];
-        let words = failures.map(Failure::reason).into_iter();
+        let words = Failure::ALL.map(Failure::reason).into_iter();
         for word in words.chain(ended_by_us.map(ResolutionKind::word)).chain(["allowed", "denied"])
         {
             assert_eq!(outcome(word).ok().as_deref(), Some(word));

@@ -131,9 +131,9 @@ impl Books {
         let text: String = message.get_payload().unwrap_or_default();
         match News::read(&text) {
             Some(News::Key(namespace, id)) => {
-                // One that is in use here is read at once: if Redis goes now, it may be sold to from its lease.
-                if self.memory().forget_key(&id) {
-                    self.fresh_key(&id).await?;
+                let is_in_use = self.memory().forget_key(&id);
+                if is_in_use {
+                    self.read_again(&id).await;
                 }
                 self.learn_tenant(&namespace).await?;
             }
@@ -158,6 +158,14 @@ impl Books {
             None => tracing::debug!(target: "store", "news that this version does not understand"),
         }
         Ok(())
+    }
+
+    /// Reads a key that is in use here at once: if Redis goes now, it may be sold to from its lease.
+    async fn read_again(&self, id: &KeyId) {
+        // It is forgotten, so whoever needs it asks again and is told. Hearing goes on.
+        if let Err(error) = self.fresh_key(id).await {
+            tracing::debug!(target: "store", %error, key = %id, "a key that has changed could not be read");
+        }
     }
 
     /// Remembers a tenant that is new here, if there is one: whoever may only tell could tell anything.
